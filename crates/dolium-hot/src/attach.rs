@@ -1,0 +1,291 @@
+//! Joining a directory: the one place where `cache.hot` is made.
+//!
+//! Owns the open lock (byte 4,096 of `cache.lock`): shared while joining, exclusive while creating or replacing, and
+//! held for moments only. Refuses to wait without a limit and to replace a file that somebody uses.
+//!
+//! A kill may fall anywhere. The kernel then drops the byte locks; what can be left is a `cache.hot` without a name
+//! (gone), none, or an incomplete one, and all three are replaced by the next who comes while nobody is attached.
+
+use crate::access::Access;
+use crate::descriptor::{Descriptor, Identity, create, open_existing};
+use crate::error::AttachError;
+use crate::filesystem::{FileSystem, filesystem};
+use crate::fork::{self, Gate};
+use crate::layout::{self, FILE_LEN, Header, PREFIX_LEN, Reading};
+use crate::map::Map;
+use crate::ofd::{self, FILE_REGIME_BYTE, Kind, OPEN_BYTE, SLOTS};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the open lock may be busy. It is held for well under a millisecond, unless its holder was stopped.
+const BUSY: Duration = Duration::from_secs(10);
+/// How long to wait for others to notice that the file was deleted: they look every 100 ms.
+const NOTICE: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(crate) struct Paths {
+    pub(crate) directory: PathBuf,
+    pub(crate) lock: PathBuf,
+    pub(crate) hot: PathBuf,
+}
+
+impl Paths {
+    /// Absolute, so that a `chdir` changes nothing.
+    pub(crate) fn of(directory: &Path) -> Result<Self, AttachError> {
+        let directory = std::path::absolute(directory)
+            .map_err(|error| AttachError::io("resolve", directory, error))?;
+        Ok(Self {
+            lock: directory.join("cache.lock"),
+            hot: directory.join("cache.hot"),
+            directory,
+        })
+    }
+}
+
+/// Everything a member has.
+pub(crate) struct Joined {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) slot: u32,
+    pub(crate) map: Map,
+    pub(crate) hot: Identity,
+    pub(crate) epoch: u64,
+}
+
+/// Why to try again.
+pub(crate) enum Again {
+    Busy,
+    InUse,
+    Mixed,
+}
+
+/// Runs `attempt` until it has a result or its reason to go on has lasted too long. Between attempts nothing is held.
+pub(crate) fn persist<T>(
+    paths: &Paths,
+    mut attempt: impl FnMut(&Gate) -> Result<Result<T, Again>, AttachError>,
+) -> Result<T, AttachError> {
+    let start = Instant::now();
+    let mut pause = Pause::new();
+    loop {
+        let outcome = {
+            let gate = fork::gate();
+            attempt(&gate)?
+        };
+        let (limit, error): (_, fn(&Paths) -> AttachError) = match outcome {
+            Ok(done) => return Ok(done),
+            Err(Again::Busy) => (BUSY, |paths| AttachError::Busy {
+                path: paths.lock.clone(),
+            }),
+            Err(Again::InUse) => (NOTICE, |paths| AttachError::InUse {
+                path: paths.hot.clone(),
+            }),
+            Err(Again::Mixed) => (NOTICE, |paths| AttachError::Mixed {
+                path: paths.directory.clone(),
+            }),
+        };
+        if start.elapsed() >= limit {
+            return Err(error(paths));
+        }
+        pause.sleep();
+    }
+}
+
+/// Between one and eight milliseconds, differently in every process, so that a crowd spreads out.
+struct Pause(u64);
+
+impl Pause {
+    fn new() -> Self {
+        Self(random() | 1)
+    }
+
+    fn sleep(&mut self) {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        std::thread::sleep(Duration::from_micros(1000 + self.0 % 7000));
+    }
+}
+
+/// Attaches to the shared memory of a directory.
+pub(crate) fn join(paths: &Paths, access: Access) -> Result<Joined, AttachError> {
+    let (kind, name) = filesystem(&paths.directory)
+        .map_err(|error| AttachError::io("examine", &paths.directory, error))?;
+    if kind != FileSystem::Local || cfg!(target_endian = "big") {
+        return Err(AttachError::NotLocal {
+            path: paths.directory.clone(),
+            name,
+        });
+    }
+    let must_not_copy = name == "btrfs";
+    persist(paths, |gate| {
+        let descriptor = Descriptor::open(&paths.lock, access, gate)?;
+        let valid = matches!(read(&paths.hot, descriptor.identity)?, Found::Valid(..));
+        // A first look without the lock decides which kind to ask for; it is repeated under the lock.
+        let kind = if valid { Kind::Shared } else { Kind::Exclusive };
+        if !enter(&descriptor, &paths.lock, kind)? {
+            return Ok(Err(Again::Busy));
+        }
+        let (file, header) = match read(&paths.hot, descriptor.identity)? {
+            Found::Valid(file, header) => (file, header),
+            Found::Unusable if kind == Kind::Shared => return Ok(Err(Again::Busy)),
+            Found::Unusable => {
+                if held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
+                    return Ok(Err(Again::InUse));
+                }
+                make(&paths.hot, descriptor.identity, access, must_not_copy)?
+            }
+        };
+        let joined = settle(descriptor, paths, &file, header)?;
+        // Taken first, then looked: of two that come at once by different ways at least one sees the other.
+        if held_elsewhere(&joined.descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
+            return Ok(Err(Again::Mixed));
+        }
+        let _ = joined
+            .descriptor
+            .borrow()
+            .and_then(|fd| ofd::unlock(fd, OPEN_BYTE));
+        Ok(Ok(joined))
+    })
+}
+
+/// Takes the open lock of the file that has the name now. Dropping the descriptor gives it back.
+pub(crate) fn enter(descriptor: &Descriptor, path: &Path, kind: Kind) -> Result<bool, AttachError> {
+    let granted = descriptor
+        .borrow()
+        .and_then(|fd| ofd::try_lock(fd, OPEN_BYTE, kind))
+        .map_err(|error| AttachError::io("lock", path, error))?;
+    // The file may have been deleted between its opening and now.
+    let current = Identity::at(path).map_err(|error| AttachError::io("examine", path, error))?;
+    Ok(granted && current == Some(descriptor.identity))
+}
+
+pub(crate) fn held_elsewhere(
+    descriptor: &Descriptor,
+    path: &Path,
+    first: u32,
+    count: u32,
+) -> Result<bool, AttachError> {
+    descriptor
+        .borrow()
+        .and_then(|fd| ofd::held_elsewhere(fd, first, count))
+        .map_err(|error| AttachError::io("examine the locks of", path, error))
+}
+
+enum Found {
+    Valid(File, Header),
+    /// None, incomplete, garbage, or of a `cache.lock` that is not there any more.
+    Unusable,
+}
+
+fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
+    let file = match open_existing(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Unusable),
+        Err(error) => return Err(AttachError::io("open", path, error)),
+    };
+    let found = file
+        .metadata()
+        .map_err(|error| AttachError::io("examine", path, error))?;
+    if !found.is_file() {
+        return Err(AttachError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    let mut bytes = [0; PREFIX_LEN];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Found::Unusable),
+        Err(error) => return Err(AttachError::io("read", path, error)),
+    }
+    match layout::decode(&bytes, found.len()) {
+        Reading::Valid(header) if header.lock_inode == lock.inode => Ok(Found::Valid(file, header)),
+        Reading::Valid(_) | Reading::Garbage => Ok(Found::Unusable),
+        Reading::Version(version) => Err(AttachError::Version {
+            path: path.to_owned(),
+            found: version,
+            known: layout::VERSION,
+        }),
+    }
+}
+
+/// A fresh file in place of whatever was there. Only with the exclusive open lock and no slot held.
+fn make(
+    path: &Path,
+    lock: Identity,
+    access: Access,
+    must_not_copy: bool,
+) -> Result<(File, Header), AttachError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(AttachError::io("replace", path, error)),
+    }
+    let header = Header {
+        file_len: FILE_LEN,
+        epoch: random() | 1,
+        lock_inode: lock.inode,
+    };
+    let file = create(path, access, |file| {
+        if must_not_copy {
+            // Only an empty file can leave copy-on-write, and without that reserved blocks are no promise.
+            let flags = rustix::fs::ioctl_getflags(file)? | rustix::fs::IFlags::NOCOW;
+            rustix::fs::ioctl_setflags(file, flags)?;
+        }
+        // The raw call, which never falls back to writing zeros: blocks are reserved or the disk is full now.
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, FILE_LEN)?;
+        file.write_all_at(&header.encode(), 0)
+    })
+    .map_err(|error| AttachError::io("create", path, error))?;
+    Ok((file, header))
+}
+
+/// Maps the file and takes a slot.
+fn settle(
+    descriptor: Descriptor,
+    paths: &Paths,
+    file: &File,
+    header: Header,
+) -> Result<Joined, AttachError> {
+    let found = file
+        .metadata()
+        .map_err(|error| AttachError::io("examine", &paths.hot, error))?;
+    let map = Map::new(file).map_err(|error| AttachError::io("map", &paths.hot, error))?;
+    let slot = take_slot(&descriptor)
+        .map_err(|error| AttachError::io("lock", &paths.lock, error))?
+        .ok_or_else(|| AttachError::Full {
+            path: paths.lock.clone(),
+            slots: SLOTS,
+        })?;
+    Ok(Joined {
+        descriptor,
+        slot,
+        map,
+        hot: Identity::of(&found),
+        epoch: header.epoch,
+    })
+}
+
+/// Starts anywhere: a crowd that started at 0 would queue at each byte in turn.
+fn take_slot(descriptor: &Descriptor) -> io::Result<Option<u32>> {
+    let fd = descriptor.borrow()?;
+    let start = u32::try_from(random() % u64::from(SLOTS)).unwrap_or(0);
+    for step in 0..SLOTS {
+        let slot = (start + step) % SLOTS;
+        if ofd::try_lock(fd, slot, Kind::Exclusive)? {
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) fn random() -> u64 {
+    let mut bytes = [0; 8];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(8) => u64::from_ne_bytes(bytes),
+        // No such call here: the hash maps of the standard library are seeded, too.
+        _ => std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), Instant::now()),
+    }
+}

@@ -1,0 +1,103 @@
+//! The mapping of `cache.hot`.
+//!
+//! Owns the memory and the lock words in it, with their futexes. Refuses the protocol (`word.rs`) and the file's making
+//! (`attach.rs`).
+
+use crate::layout::{D_OFFSET, FILE_LEN};
+use crate::local::timespec;
+use crate::word::Word;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::thread::futex;
+use std::fs::File;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::time::Duration;
+
+const LEN: usize = {
+    assert!(FILE_LEN <= 1 << 30);
+    #[expect(clippy::cast_possible_truncation, reason = "bounded above")]
+    let len = FILE_LEN as usize;
+    len
+};
+
+#[derive(Debug)]
+pub(crate) struct Map {
+    base: NonNull<u8>,
+}
+
+// SAFETY: the memory is shared with other processes anyway, and is only ever accessed through atomics.
+unsafe impl Send for Map {}
+// SAFETY: as above.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Maps the whole file, which the caller has seen to be long enough.
+    pub(crate) fn new(file: &File) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                LEN,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                file,
+                0,
+            )
+        }?;
+        NonNull::new(base.cast())
+            .map(|base| Self { base })
+            .ok_or_else(|| io::Error::other("mapped at address zero"))
+    }
+
+    /// The word D.
+    pub(crate) fn d(&self) -> SharedWord<'_> {
+        // SAFETY: inside the mapping, which lives as long as `self` and starts at a page boundary, so that the word is
+        // aligned; every process accesses it atomically only. Whoever truncates the file gets everybody a SIGBUS, which
+        // this crate never does: it replaces files by new ones.
+        SharedWord(unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(D_OFFSET).cast()) })
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and `SharedWord`s borrow from `self`.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), LEN) };
+    }
+}
+
+/// A lock word with its futex. Not private: the kernel finds it by file and offset, in whatever process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedWord<'a>(&'a AtomicU32);
+
+impl SharedWord<'_> {
+    /// Sleeps unless the word has changed already. Where futexes are forbidden it polls: the word's rules need nobody
+    /// to be woken.
+    pub(crate) fn sleep(self, seen: u32, at_most: Duration) {
+        match futex::wait(
+            self.0,
+            futex::Flags::empty(),
+            seen,
+            Some(&timespec(at_most)),
+        ) {
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
+            Err(_) => std::thread::sleep(at_most.min(Duration::from_millis(1))),
+        }
+    }
+
+    pub(crate) fn wake_one(self) {
+        let _ = futex::wake(self.0, futex::Flags::empty(), 1);
+    }
+}
+
+impl Word for SharedWord<'_> {
+    fn load(&self) -> u32 {
+        self.0.load(Acquire)
+    }
+
+    fn replace(&self, expected: u32, new: u32) -> Result<u32, u32> {
+        self.0.compare_exchange(expected, new, AcqRel, Acquire)
+    }
+}

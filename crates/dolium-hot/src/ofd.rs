@@ -1,0 +1,82 @@
+//! Byte locks of an open file description.
+//!
+//! Owns the four things asked of the kernel: try, release, ask, and the map of bytes. Refuses to wait: every caller
+//! polls, so that no process sleeps on a stopped one without a limit.
+//!
+//! Classic `fcntl` locks would not do: they vanish when any descriptor of the file is closed anywhere in the process.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// How many processes can be attached at once: bytes 0 to 4,095 of `cache.lock`.
+pub(crate) const SLOTS: u32 = 4096;
+/// Shared for joining, exclusive for creating and replacing.
+pub(crate) const OPEN_BYTE: u32 = SLOTS;
+/// Held shared by whoever uses [`FileLock`](crate::FileLock), so that users of the lock word keep out, and the reverse.
+pub(crate) const FILE_REGIME_BYTE: u32 = SLOTS + 1;
+/// The lock of [`FileLock`](crate::FileLock) itself.
+pub(crate) const FILE_LOCK_BYTE: u32 = SLOTS + 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Shared,
+    Exclusive,
+}
+
+/// True when granted, also when this description had it before (then its kind changes).
+pub(crate) fn try_lock(fd: BorrowedFd<'_>, byte: u32, kind: Kind) -> io::Result<bool> {
+    let lock_type = match kind {
+        Kind::Shared => libc::F_RDLCK,
+        Kind::Exclusive => libc::F_WRLCK,
+    };
+    match control(fd, libc::F_OFD_SETLK, &mut range(lock_type, byte, 1)) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn unlock(fd: BorrowedFd<'_>, byte: u32) -> io::Result<()> {
+    control(fd, libc::F_OFD_SETLK, &mut range(libc::F_UNLCK, byte, 1))
+}
+
+/// Whether another description locks any of `count` bytes from `first` in any way.
+pub(crate) fn held_elsewhere(fd: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<bool> {
+    let mut asked = range(libc::F_WRLCK, first, count);
+    control(fd, libc::F_OFD_GETLK, &mut asked)?;
+    Ok(i32::from(asked.l_type) != libc::F_UNLCK)
+}
+
+// On 32-bit glibc only the 64-bit structure works with these commands; everywhere else the two are the same.
+#[cfg(not(all(target_env = "gnu", target_pointer_width = "32")))]
+use libc::flock as Flock;
+#[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
+use libc::flock64 as Flock;
+
+fn range(lock_type: libc::c_int, first: u32, count: u32) -> Flock {
+    // SAFETY: the structure is plain integers, for which all zero is valid; `l_pid` must be zero for these commands.
+    let mut lock: Flock = unsafe { std::mem::zeroed() };
+    // The constants have other widths than the fields; all of them are below 3.
+    lock.l_type = i16::try_from(lock_type).unwrap_or(i16::MAX);
+    lock.l_whence = i16::try_from(libc::SEEK_SET).unwrap_or(i16::MAX);
+    lock.l_start = first.into();
+    lock.l_len = count.into();
+    lock
+}
+
+fn control(fd: BorrowedFd<'_>, command: libc::c_int, lock: &mut Flock) -> io::Result<()> {
+    loop {
+        // SAFETY: the descriptor is open for the borrow and `lock` points to a valid structure for the whole call,
+        // which the kernel reads, and writes for F_OFD_GETLK.
+        let answer = unsafe { libc::fcntl(fd.as_raw_fd(), command, std::ptr::from_mut(lock)) };
+        if answer != -1 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The write lock of a directory, of whichever kind fits it.
+//!
+//! Owns the choice. Refuses to choose by anything but the kind of file system, which all processes of a kernel see
+//! alike: if each fell back on its own account (no memory, no futex), some would hold the word and others the file. Who
+//! sees the directory through another file system (a network mount of a local disk) is told so on attaching.
+
+use crate::access::Access;
+use crate::error::{AttachError, LockError};
+use crate::file_lock::FileLock;
+use crate::guard::Guard;
+use crate::health::Health;
+#[cfg(target_os = "linux")]
+use crate::shared::Shared;
+use std::path::Path;
+use std::time::Duration;
+
+/// The write lock of a directory. Clones are the same membership.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum WriterLock {
+    /// A word in shared memory.
+    #[cfg(target_os = "linux")]
+    Shared(Shared),
+    /// A byte of `cache.lock`.
+    File(FileLock),
+}
+
+impl WriterLock {
+    /// Joins `directory`, which must exist.
+    #[cfg(target_os = "linux")]
+    pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
+        match Shared::attach(directory, access) {
+            Err(AttachError::NotLocal { .. }) => {
+                FileLock::attach(directory, access).map(Self::File)
+            }
+            other => other.map(Self::Shared),
+        }
+    }
+
+    /// Joins `directory`, which must exist.
+    #[cfg(not(target_os = "linux"))]
+    pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
+        FileLock::attach(directory, access).map(Self::File)
+    }
+
+    /// As [`Lock::acquire`](crate::Lock::acquire).
+    pub fn acquire(
+        &self,
+        patience: Option<Duration>,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Guard, LockError> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Shared(shared) => shared.lock().acquire(patience, tick),
+            Self::File(lock) => lock.acquire(patience, tick),
+        }
+    }
+
+    /// Whether it was attached by an ancestor of this process.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Shared(shared) => shared.is_stale(),
+            Self::File(lock) => lock.is_stale(),
+        }
+    }
+
+    /// Cheap enough for a tick of 100 ms.
+    #[must_use]
+    pub fn check(&self) -> Health {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Shared(shared) => shared.check(),
+            Self::File(lock) => lock.check(),
+        }
+    }
+
+    /// Whether it is the word in shared memory.
+    #[must_use]
+    pub fn is_shared_memory(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
+}
