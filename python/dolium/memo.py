@@ -1,0 +1,460 @@
+"""Memoizing decorators: one implementation for every kind of cache.
+
+Owns how the arguments of a call become a key (:func:`args_to_key`, the same keys as diskcache
+makes) and how a function, or a coroutine function, is wrapped. It knows nothing of SQLite, Django
+or threads of its own: whoever has somewhere to keep results hands over three calls
+(:class:`Results`).
+
+A coroutine function gets an ``async`` wrapper. Its lookups run on the event loop's own thread,
+because a lookup waits for nobody and takes microseconds; what it stores or deletes goes through
+:func:`asyncio.to_thread`, because a writer may have to queue behind another process. Tasks of one
+loop that miss the same key at the same time wait for one computation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import io
+import pickle
+from collections.abc import Callable, Coroutine, Iterable
+from contextvars import ContextVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+CacheKey = tuple[Any, ...]
+
+MISS: Final[Any] = object()
+"""What a lookup returns for "not there"; never stored, so that every value can be memoized."""
+
+
+class Memoized(Protocol[P, R_co]):
+    """A memoized function: call it like the original, or manage what is kept of it.
+
+    On a method these take the instance as first argument: ``Class.method.invalidate(instance, 1)``.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    @property
+    def __wrapped__(self) -> Callable[P, R_co]:
+        """The original function; calling it bypasses the cache."""
+        ...
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Memoized[P, R_co]: ...
+    @overload
+    def __get__(
+        self: Memoized[Concatenate[Any, Q], R], instance: object, owner: Any = None
+    ) -> Callable[Q, R]: ...
+
+    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
+        """The key under which the result of this call is kept."""
+        ...
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the result of this call; true if there was one."""
+        ...
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function whatever is kept, and keep the new result."""
+        ...
+
+
+class AsyncMemoized(Protocol[P, R_co]):
+    """A memoized coroutine function: as :class:`Memoized`, with everything but the key awaited."""
+
+    __name__: str
+    __qualname__: str
+
+    @property
+    def __wrapped__(self) -> Callable[P, Coroutine[Any, Any, R_co]]:
+        """The original coroutine function; calling it bypasses the cache."""
+        ...
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> AsyncMemoized[P, R_co]: ...
+    @overload
+    def __get__(
+        self: AsyncMemoized[Concatenate[Any, Q], R], instance: object, owner: Any = None
+    ) -> Callable[Q, Coroutine[Any, Any, R]]: ...
+
+    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
+        """The key under which the result of this call is kept."""
+        ...
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
+        """Forget the result of this call; true if there was one."""
+        ...
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Call the function whatever is kept, and keep the new result."""
+        ...
+
+
+class Memoizer(Protocol):
+    """The decorator that ``memoize(...)`` returns."""
+
+    @overload
+    def __call__(  # pyright: ignore[reportOverlappingOverload]  (the first that fits is meant)
+        self, func: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncMemoized[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, R], /) -> Memoized[P, R]: ...
+
+
+class MemoCache(Protocol):
+    """What :func:`memoize` needs of a cache."""
+
+    def get(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+    def set(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+    def delete(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class Results(NamedTuple):
+    """Where the results of a memoized function are kept."""
+
+    load: Callable[[CacheKey], Any]
+    """The value of a key, or :data:`MISS`."""
+    save: Callable[[CacheKey, Any], object] | None
+    """Keeps a value; ``None`` when results are looked up but never stored (a lifetime of zero)."""
+    drop: Callable[[CacheKey], bool]
+    """Forgets a key; true if it was there."""
+    owner: object
+    """The cache, asked whether the calling thread is inside one of its transactions."""
+
+
+def full_name(func: Callable[..., Any]) -> str:
+    """The module and qualified name of `func`, joined by a dot: the first part of its keys.
+
+    >>> from pathlib import PurePath
+    >>> full_name(PurePath.as_posix).endswith('PurePath.as_posix')
+    True
+    """
+    return f"{func.__module__}.{func.__qualname__}"
+
+
+def args_to_key(
+    base: tuple[Any, ...],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    typed: bool,
+    ignore: Iterable[Any],
+) -> CacheKey:
+    """Make the cache key of a call.
+
+    The layout is diskcache's, so that both find each other's results: `base`, the positional
+    arguments, ``None``, then name and value of each keyword argument in order of the names, and
+    with `typed` the types of all values in the same order. `ignore` holds positions and names to
+    leave out.
+
+    >>> args_to_key(('f',), (1, 2), {'b': 3, 'a': 4}, False, {1})
+    ('f', 1, None, 'a', 4, 'b', 3)
+    >>> args_to_key(('f',), (1,), {}, True, ())
+    ('f', 1, None, <class 'int'>)
+    """
+    skip: Any = ignore
+    if skip:
+        args = tuple(arg for position, arg in enumerate(args) if position not in skip)
+    named = sorted(item for item in kwargs.items() if item[0] not in skip) if kwargs else []
+    key = (*base, *args, None)
+    for item in named:
+        key += item
+    if typed:
+        kinds: list[Any] = [type(arg) for arg in (*args, *(value for _, value in named))]
+        key += tuple(kinds)
+    return key
+
+
+def key_maker(
+    func: Callable[..., Any], name: str | None, typed: bool, ignore: Iterable[Any]
+) -> Callable[..., CacheKey]:
+    """A function that makes the key of a call of `func` from the call's arguments.
+
+    A name in `ignore` also hits the argument when it is passed by position (and the name of
+    ``*args`` all of those), which takes the signature of `func` and so cannot happen in
+    :func:`args_to_key`.
+    """
+    base = (full_name(func) if name is None else name,)
+    skip, rest = _resolve_names(func, ignore)
+
+    def cache_key(*args: Any, **kwargs: Any) -> CacheKey:
+        return args_to_key(base, args[:rest], kwargs, typed, skip)
+
+    return cache_key
+
+
+def _resolve_names(
+    func: Callable[..., Any], ignore: Iterable[Any]
+) -> tuple[Iterable[Any], int | None]:
+    """Add the positions of ignored names; the second result cuts off an ignored ``*args``."""
+    if isinstance(ignore, str):
+        ignore = (ignore,)
+    names = {entry for entry in ignore if isinstance(entry, str)}
+    if not names:
+        return ignore, None
+    try:
+        parameters = list(inspect.signature(func).parameters.values())
+    except (TypeError, ValueError):  # some built-ins have no signature
+        return ignore, None
+    skip: set[Any] = set(ignore)
+    for position, parameter in enumerate(parameters):
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return skip, position if parameter.name in names else None
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            break
+        if parameter.name in names:
+            skip.add(position)
+    return skip, None
+
+
+def memoize(
+    cache: MemoCache,
+    name: str | None = None,
+    typed: bool = False,
+    expire: float | None = None,
+    tag: Any = None,
+    ignore: Iterable[Any] = (),
+) -> Memoizer:
+    """Make a decorator that keeps the results of a function in `cache`.
+
+    :param cache: a ``Cache``, ``FanoutCache`` or anything with their get, set and delete
+    :param name: what keys begin with (default: module and qualified name of the function)
+    :param typed: keep ``f(3)`` and ``f(3.0)`` apart
+    :param expire: seconds until a result expires; zero or less looks up but stores nothing
+    :param tag: tag of the entries
+    :param ignore: positions and names of arguments that do not influence the result
+    :raises TypeError: if used without parentheses
+
+    >>> import dolium
+    >>> cache = dolium.Cache()
+    >>> @cache.memoize(expire=60, ignore={'verbose'})
+    ... def square(number, verbose=False):
+    ...     print('computing')
+    ...     return number * number
+    >>> square(4)
+    computing
+    16
+    >>> square(4, True)
+    16
+    >>> square.invalidate(4)
+    True
+    >>> square.refresh(4)
+    computing
+    16
+    """
+    _refuse_function(name)
+    stores = expire is None or expire > 0
+
+    def load(key: CacheKey) -> Any:
+        return cache.get(key, default=MISS, retry=True)
+
+    def save(key: CacheKey, value: Any) -> object:
+        return cache.set(key, value, expire=expire, tag=tag, retry=True)
+
+    def drop(key: CacheKey) -> bool:
+        return bool(cache.delete(key, retry=True))
+
+    return memoizer(Results(load, save if stores else None, drop, cache), name, typed, ignore)
+
+
+def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[Any]) -> Memoizer:
+    """Make a memoizing decorator on top of `results`, whatever is behind them.
+
+    :raises TypeError: if `name` is a function, because the parentheses were forgotten
+    """
+    _refuse_function(name)
+
+    def decorator(func: Callable[..., Any]) -> Any:
+        cache_key = key_maker(func, name, typed, ignore)
+        wrap = _wrap_coroutine if is_coroutine_function(func) else _wrap_function
+        wrapper: Any = wrap(func, results)
+        wrapper.__cache_key__ = cache_key
+        return wrapper
+
+    return cast(Memoizer, decorator)
+
+
+def _refuse_function(name: object) -> None:
+    if callable(name):
+        raise TypeError("name cannot be callable")
+
+
+def is_coroutine_function(func: Callable[..., Any]) -> bool:
+    """Whether calling `func` gives a coroutine; sees through partials and callable objects."""
+    if inspect.iscoroutinefunction(func):
+        return True
+    call = getattr(type(func), "__call__", None)  # noqa: B004 (it is looked at, not called)
+    return not inspect.isclass(func) and inspect.iscoroutinefunction(call)
+
+
+def _wrap_function(func: Callable[..., Any], results: Results) -> Callable[..., Any]:
+    load, save, drop, _ = results
+
+    # The key is made by the attribute, not by what it was at first: programs replace
+    # `__cache_key__`.
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        key = this.__cache_key__(*args, **kwargs)
+        value = load(key)
+        if value is MISS:
+            value = func(*args, **kwargs)
+            if save is not None:
+                save(key, value)
+        return value
+
+    def refresh(*args: Any, **kwargs: Any) -> Any:
+        value = func(*args, **kwargs)
+        if save is not None:
+            save(this.__cache_key__(*args, **kwargs), value)
+        return value
+
+    def invalidate(*args: Any, **kwargs: Any) -> bool:
+        return drop(this.__cache_key__(*args, **kwargs))
+
+    this: Any = wrapper
+    this.refresh = refresh
+    this.invalidate = invalidate
+    return wrapper
+
+
+def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[..., Any]:
+    load, save, drop, owner = results
+    flights = Flights()
+
+    async def compute(key: CacheKey, args: Any, kwargs: Any) -> Any:
+        value = await func(*args, **kwargs)
+        if save is not None:
+            await off_loop(owner, save, key, value)
+        return value
+
+    @functools.wraps(func)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        key = this.__cache_key__(*args, **kwargs)
+        value = load(key)
+        if value is not MISS:
+            return value
+        if save is None:
+            return await func(*args, **kwargs)
+        return await flights.join(key, load, lambda: compute(key, args, kwargs))
+
+    async def refresh(*args: Any, **kwargs: Any) -> Any:
+        return await compute(this.__cache_key__(*args, **kwargs), args, kwargs)
+
+    async def invalidate(*args: Any, **kwargs: Any) -> bool:
+        return await off_loop(owner, drop, this.__cache_key__(*args, **kwargs))
+
+    this: Any = wrapper
+    this.refresh = refresh
+    this.invalidate = invalidate
+    return wrapper
+
+
+async def off_loop(owner: object, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a call that may wait for other writers without holding up the event loop.
+
+    It runs right here when this thread is inside a transaction of `owner`, which the worker thread
+    would wait for in vain, and under event loops other than asyncio's.
+    """
+    probe: Callable[[], bool] | None = getattr(owner, "_in_transaction", None)
+    if _running_loop() is None or (probe is not None and probe()):
+        return call(*args, **kwargs)
+    return await asyncio.to_thread(call, *args, **kwargs)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def fingerprint(key: object) -> bytes | None:
+    """Bytes that are equal only for keys that a cache takes for equal; None if there are none.
+
+    Python's own equality will not do: ``1``, ``1.0`` and ``True`` are three keys, and keys need
+    not be hashable.
+    """
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, protocol=5)
+    pickler.fast = True  # without references to earlier parts, which depend on object identity
+    try:
+        pickler.dump(key)
+    except Exception:  # whatever the key's own code raises
+        return None
+    return buffer.getvalue()
+
+
+_aboard: ContextVar[frozenset[tuple[int, bytes]]] = ContextVar("_aboard", default=frozenset())
+
+
+class Flights:
+    """Lets tasks of one event loop that want the same missing key wait for one computation.
+
+    A task that reaches its own key again, directly or through tasks that it started, computes
+    instead of waiting for itself. When the computing task is cancelled, one of the waiting takes
+    over.
+    """
+
+    def __init__(self) -> None:
+        self._loops: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[bytes, asyncio.Future[Any]]
+        ] = WeakKeyDictionary()
+
+    async def join(
+        self,
+        key: CacheKey,
+        load: Callable[[CacheKey], Any],
+        compute: Callable[[], Coroutine[Any, Any, R]],
+    ) -> R:
+        """The value of `key` from `compute`, run by this task or by another that began before."""
+        loop = _running_loop()
+        mark = fingerprint(key)
+        if loop is None or mark is None or (id(self), mark) in _aboard.get():
+            return await compute()
+        flights = self._loops.setdefault(loop, {})
+        while (flight := flights.get(mark)) is not None:
+            await asyncio.wait([flight])
+            # Looked up again so that no two callers share one mutable object.
+            value = load(key)
+            if value is not MISS:
+                return value
+            if not flight.cancelled():
+                return flight.result()
+        return await self._lead(flights, mark, loop.create_future(), compute)
+
+    async def _lead(
+        self,
+        flights: dict[bytes, asyncio.Future[Any]],
+        mark: bytes,
+        flight: asyncio.Future[Any],
+        compute: Callable[[], Coroutine[Any, Any, R]],
+    ) -> R:
+        flights[mark] = flight
+        token = _aboard.set(_aboard.get() | {(id(self), mark)})
+        try:
+            value = await compute()
+        except Exception as error:
+            flight.set_exception(error)
+            flight.exception()  # marks it as seen: the leader raises it, followers are optional
+            raise
+        except BaseException:
+            flight.cancel()
+            raise
+        else:
+            flight.set_result(value)
+            return value
+        finally:
+            _aboard.reset(token)
+            del flights[mark]

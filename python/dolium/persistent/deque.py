@@ -1,0 +1,485 @@
+"""`Deque`: a sequence on disk with two ends.
+
+Owns the mapping of positions to keys: values are pushed under integer keys that count up from and
+down from 500 trillion, so the order of the keys is the order of the values. Keys are contiguous
+until something is deleted in the middle, which makes an index an addition instead of a search.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, MutableSequence, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Literal, TypeVar, cast, overload
+
+from ..memo import MISS
+from .backing import open_cache, state_of, strict
+
+T = TypeVar("T")
+
+Side = Literal["front", "back"]
+_OPPOSITE: dict[Side, Side] = {"front": "back", "back": "front"}
+
+_WHOLE = (list, tuple, range, str, bytes, set, frozenset, dict, deque)
+"""Iterables whose values are there already, so that they can be added in batches."""
+_BATCH = 500
+
+
+class Deque(MutableSequence[T]):
+    """A double-ended queue on disk, shared by all processes that open its directory.
+
+    Everything a :class:`collections.deque` can do and, other than that, slices: reading one gives
+    a list, assigning to one and deleting one work as they do for lists. Each operation is atomic;
+    several together are inside :meth:`transact`.
+
+    >>> deque = Deque(range(5), maxlen=6)
+    >>> deque.extend([5, 6])
+    >>> list(deque)
+    [1, 2, 3, 4, 5, 6]
+    >>> deque.rotate(2)
+    >>> deque[:3]
+    [5, 6, 1]
+    >>> deque.popleft(), deque.pop()
+    (5, 4)
+
+    :param iterable: values to append
+    :param directory: where it is kept (default: a new temporary directory, which is not removed)
+    :param maxlen: when longer, values are dropped at the other end (default: any length)
+    :raises UntrustedValueError: from whatever reads a value that may not be loaded; it stays in
+        place
+    """
+
+    _cache: Any
+    _store: Any
+    _maxlen: float
+
+    def __init__(
+        self, iterable: Iterable[T] = (), directory: Any = None, maxlen: float | None = None
+    ):
+        self._attach(open_cache(directory), maxlen)
+        self._fill(iterable, "back")
+
+    @classmethod
+    def fromcache(
+        cls, cache: Any, iterable: Iterable[T] = (), maxlen: float | None = None
+    ) -> Deque[T]:
+        """Make a deque of what is in `cache`, which should not evict.
+
+        >>> import dolium
+        >>> cache = dolium.Cache(eviction_policy='none')
+        >>> deque = Deque.fromcache(cache, 'abc')
+        >>> deque.cache is cache, list(deque)
+        (True, ['a', 'b', 'c'])
+        """
+        self = cls.__new__(cls)
+        self._attach(cache, maxlen)
+        self._fill(iterable, "back")
+        return self
+
+    def _attach(self, cache: Any, maxlen: float | None) -> None:
+        self._cache = cache
+        self._store = strict(cache)
+        self._maxlen = float("inf") if maxlen is None else maxlen
+
+    @property
+    def cache(self) -> Any:
+        """The cache in which the values are."""
+        return self._cache
+
+    @property
+    def directory(self) -> str:
+        """Path of the directory."""
+        return self._cache.directory
+
+    @property
+    def maxlen(self) -> float:
+        """The greatest length, infinity if there is none; shortening it drops values at the front.
+
+        >>> deque = Deque('abcde')
+        >>> deque.maxlen = 3
+        >>> list(deque)
+        ['c', 'd', 'e']
+        """
+        return self._maxlen
+
+    @maxlen.setter
+    def maxlen(self, value: float | None) -> None:
+        self._maxlen = float("inf") if value is None else value
+        with self.transact():
+            self._trim("front")
+
+    @contextmanager
+    def transact(self) -> Generator[None, None, None]:
+        """Keep others from writing until the ``with`` block ends, then make its changes at once.
+
+        Others can read meanwhile. If the block raises, nothing has changed. Blocks may be nested.
+
+        >>> deque = Deque('abc')
+        >>> with deque.transact():
+        ...     deque.append(deque.popleft())
+        >>> list(deque)
+        ['b', 'c', 'a']
+        """
+        with self._store.transact(retry=True):
+            yield
+
+    # Reading
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __iter__(self) -> Iterator[T]:
+        return self._values(False)
+
+    def __reversed__(self) -> Iterator[T]:
+        return self._values(True)
+
+    def _values(self, reverse: bool) -> Iterator[T]:
+        for key in self._store.iterkeys(reverse=reverse):
+            try:
+                value = self._store[key]
+            except KeyError:  # removed by another since the key was read
+                continue
+            yield value
+
+    def _key_at(self, index: int) -> Any:
+        size = len(self._store)
+        position = index + size if index < 0 else index
+        if 0 <= position < size:
+            first = next(self._store.iterkeys(), None)
+            last = next(self._store.iterkeys(reverse=True), None)
+            if type(first) is int and type(last) is int and last - first + 1 == size:
+                return first + position
+        return self._search(position, size)
+
+    def _search(self, position: int, size: int) -> Any:
+        if 0 <= position < size:
+            reverse = position > size // 2
+            steps = size - 1 - position if reverse else position
+            for key in islice(self._store.iterkeys(reverse=reverse), steps, None):
+                return key
+        raise IndexError("deque index out of range")
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        if isinstance(index, slice):
+            values = (self._store.get(key, MISS, retry=True) for key in self._keys()[index])
+            return [value for value in values if value is not MISS]
+        index = operator.index(index)
+        while True:
+            try:
+                return self._store[self._key_at(index)]
+            except KeyError:
+                with self.transact():  # others were at work: now they wait
+                    size = len(self._store)
+                    key = self._search(index + size if index < 0 else index, size)
+                    value = self._store.get(key, MISS, retry=True)
+                    if value is MISS:  # its file is gone
+                        raise IndexError("deque value is damaged") from None
+                    return value
+
+    def peek(self) -> T:
+        """The value at the back.
+
+        :raises IndexError: if the deque is empty
+
+        >>> Deque('abc').peek()
+        'c'
+        """
+        return self._end("peek", "back", self._store.peek)
+
+    def peekleft(self) -> T:
+        """The value at the front.
+
+        :raises IndexError: if the deque is empty
+
+        >>> Deque('abc').peekleft()
+        'a'
+        """
+        return self._end("peek", "front", self._store.peek)
+
+    def _end(self, verb: str, side: Side, take: Callable[..., Any]) -> T:
+        _, value = take(default=(None, MISS), side=side, retry=True)
+        if value is MISS:
+            raise IndexError(f"{verb} from an empty deque")
+        return value
+
+    def count(self, value: T) -> int:
+        """How many values are equal to `value`.
+
+        >>> Deque('banana').count('a')
+        3
+        """
+        return sum(1 for item in self if item is value or item == value)
+
+    def index(self, value: T, start: int = 0, stop: int | None = None) -> int:
+        """The first position of `value`, at `start` or later and before `stop`.
+
+        :raises ValueError: if there is none
+
+        >>> Deque('banana').index('n', 3)
+        4
+        """
+        first, last, _ = slice(start, stop).indices(len(self))
+        for position, item in enumerate(islice(self, last)):
+            if position >= first and (item is value or item == value):
+                return position
+        raise ValueError(f"{value!r} is not in deque")
+
+    def _compare(self, that: Any, relation: Callable[[Any, Any], bool]) -> bool:
+        if not isinstance(that, Sequence):
+            return NotImplemented
+        others = cast(Sequence[Any], that)
+        if relation is operator.eq and len(self) != len(others):
+            return False
+        for mine, other in zip(self, others, strict=False):
+            if mine != other:
+                return relation(mine, other)
+        return relation(len(self), len(others))
+
+    def __eq__(self, that: object) -> bool:
+        return self._compare(that, operator.eq)
+
+    def __lt__(self, that: Sequence[T]) -> bool:
+        return self._compare(that, operator.lt)
+
+    def __le__(self, that: Sequence[T]) -> bool:
+        return self._compare(that, operator.le)
+
+    def __gt__(self, that: Sequence[T]) -> bool:
+        return self._compare(that, operator.gt)
+
+    def __ge__(self, that: Sequence[T]) -> bool:
+        return self._compare(that, operator.ge)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(directory={self.directory!r})"
+
+    # Writing at the ends
+
+    def append(self, value: T) -> None:
+        """Add `value` at the back; too long a deque loses the value at the front."""
+        self._push((value,), "back")
+
+    def appendleft(self, value: T) -> None:
+        """Add `value` at the front; too long a deque loses the value at the back."""
+        self._push((value,), "front")
+
+    def extend(self, iterable: Iterable[T]) -> None:
+        """Append each value of `iterable`, which may be this deque."""
+        self._fill(iterable, "back")
+
+    def extendleft(self, iterable: Iterable[T]) -> None:
+        """Add each value of `iterable` at the front, so that they end up in reverse order.
+
+        >>> deque = Deque('x')
+        >>> deque.extendleft('abc')
+        >>> list(deque)
+        ['c', 'b', 'a', 'x']
+        """
+        self._fill(iterable, "front")
+
+    def __iadd__(self, iterable: Iterable[T]) -> Deque[T]:
+        self._fill(iterable, "back")
+        return self
+
+    def _fill(self, iterable: Iterable[T], side: Side) -> None:
+        if isinstance(iterable, Deque) and iterable.directory == self.directory:
+            iterable = list(iterable)  # else it would never end
+        if isinstance(iterable, _WHOLE):
+            rest = iter(cast(Iterable[T], iterable))
+            while batch := tuple(islice(rest, _BATCH)):
+                self._push(batch, side)
+        else:
+            for value in iterable:
+                self._push((value,), side)
+
+    def _push(self, values: tuple[T, ...], side: Side) -> None:
+        if len(values) == 1 and self._maxlen == float("inf"):
+            self._store.push(values[0], side=side, retry=True)
+            return
+        with self.transact():
+            for value in values:
+                self._store.push(value, side=side, retry=True)
+            self._trim(_OPPOSITE[side])
+
+    def _trim(self, side: Side) -> None:
+        """Drop values at `side` until the length is allowed, without loading them."""
+        excess = len(self._store) - self._maxlen
+        if excess > 0:
+            keys: list[Any] = list(
+                islice(self._store.iterkeys(reverse=side == "back"), int(excess))
+            )
+            self._store.delete_many(keys, retry=True)
+
+    def pop(self) -> T:  # pyright: ignore[reportIncompatibleMethodOverride]  (as collections.deque)
+        """Remove the value at the back and return it.
+
+        :raises IndexError: if the deque is empty
+        """
+        return self._end("pop", "back", self._store.pull)
+
+    def popleft(self) -> T:
+        """Remove the value at the front and return it.
+
+        :raises IndexError: if the deque is empty
+        """
+        return self._end("pop", "front", self._store.pull)
+
+    def clear(self) -> None:
+        """Remove all values."""
+        self._store.clear(retry=True)
+
+    # Writing anywhere
+
+    def _keys(self) -> list[Any]:
+        return list(self._store.iterkeys())
+
+    @overload
+    def __setitem__(self, index: int, value: T) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Iterable[T]) -> None: ...
+
+    def __setitem__(self, index: int | slice, value: Any) -> None:
+        if isinstance(index, slice):
+            self._assign(index, list(value))
+            return
+        with self.transact():
+            self._store[self._key_at(operator.index(index))] = value
+
+    def _assign(self, where: slice, values: list[T]) -> None:
+        with self.transact():
+            keys = self._keys()
+            old = keys[where]
+            if where.step not in (None, 1) and len(values) != len(old):
+                raise ValueError(
+                    f"attempt to assign sequence of size {len(values)}"
+                    f" to extended slice of size {len(old)}"
+                )
+            if len(keys) - len(old) + len(values) > max(self._maxlen, len(keys)):
+                raise IndexError("deque already at its maximum size")
+            for key, value in zip(old, values, strict=False):
+                self._store[key] = value
+            self._store.delete_many(old[len(values) :], retry=True)
+            end = where.indices(len(keys))[0] + len(old)
+            if len(values) > len(old):
+                self._open(keys[:end], keys[end:], values[len(old) :])
+
+    def _open(self, before: list[Any], after: list[Any], values: list[T]) -> None:
+        """Put `values` between the keys `before` and `after`, moving the shorter side outward."""
+        side: Side = "back" if len(after) <= len(before) else "front"
+        keys = after if side == "back" else before[::-1]
+        moving = values if side == "back" else values[::-1]
+        moving = [*moving, *(self._store.get(key, MISS, retry=True) for key in keys)]
+        for key, value in zip(keys, moving, strict=False):
+            self._put(key, value)
+        for value in moving[len(keys) :]:
+            if value is not MISS:
+                self._store.push(value, side=side, retry=True)
+
+    def _put(self, key: Any, value: T) -> None:
+        """Set what is at `key`; a damaged value, read as MISS, is not moved on but dropped."""
+        if value is MISS:
+            self._store.delete(key, retry=True)
+        else:
+            self._store[key] = value
+
+    def insert(self, index: int, value: T) -> None:
+        """Put `value` before position `index`.
+
+        :raises IndexError: if the deque has its greatest length
+
+        >>> deque = Deque('ac')
+        >>> deque.insert(1, 'b')
+        >>> list(deque)
+        ['a', 'b', 'c']
+        """
+        position = operator.index(index)
+        self._assign(slice(position, position), [value])
+
+    def __delitem__(self, index: int | slice) -> None:
+        with self.transact():
+            if isinstance(index, slice):
+                self._store.delete_many(self._keys()[index], retry=True)
+            else:
+                del self._store[self._key_at(operator.index(index))]
+
+    def remove(self, value: T) -> None:
+        """Remove the first value that is equal to `value`.
+
+        :raises ValueError: if there is none
+
+        >>> deque = Deque('banana')
+        >>> deque.remove('n')
+        >>> ''.join(deque)
+        'baana'
+        """
+        for key in self._store.iterkeys():
+            if self._store.get(key, MISS, retry=True) == value and self._remove(key, value):
+                return
+        raise ValueError("deque.remove(value): value not in deque")
+
+    def _remove(self, key: Any, value: T) -> bool:
+        with self.transact():  # it may have changed since it was found
+            return self._store.get(key, MISS, retry=True) == value and bool(
+                self._store.delete(key, retry=True)
+            )
+
+    def reverse(self) -> None:
+        """Reverse the order of the values, all at once.
+
+        >>> deque = Deque('abc')
+        >>> deque.reverse()
+        >>> list(deque)
+        ['c', 'b', 'a']
+        """
+        with self.transact():
+            keys = self._keys()
+            for one, other in islice(zip(keys, reversed(keys), strict=True), len(keys) // 2):
+                first, last = (self._store.get(key, MISS, retry=True) for key in (one, other))
+                self._put(one, last)
+                self._put(other, first)
+
+    def rotate(self, steps: int = 1) -> None:
+        """Move `steps` values from the back to the front, all at once; if negative, the other way.
+
+        >>> deque = Deque(range(5))
+        >>> deque.rotate(2)
+        >>> list(deque)
+        [3, 4, 0, 1, 2]
+        """
+        if not isinstance(steps, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"integer argument expected, got {type(steps).__name__}")
+        with self.transact():
+            size = len(self._store)
+            if size == 0:
+                return
+            steps %= size
+            side: Side = "back" if steps <= size // 2 else "front"
+            for _ in range(min(steps, size - steps)):
+                value = self._end("rotate", side, self._store.pull)
+                self._store.push(value, side=_OPPOSITE[side], retry=True)
+
+    # Copies
+
+    def copy(self) -> Deque[T]:
+        """Another object for the same values: same directory, same greatest length."""
+        that = type(self).__new__(type(self))
+        that.__setstate__(self.__getstate__())
+        return that
+
+    def __getstate__(self) -> tuple[Any, float]:
+        return state_of(self._cache), self._maxlen
+
+    def __setstate__(self, state: tuple[Any, float]) -> None:
+        place, maxlen = state
+        if isinstance(place, str):
+            self.__init__(directory=place, maxlen=maxlen)
+        else:
+            self._attach(place, maxlen)

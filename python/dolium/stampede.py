@@ -1,0 +1,264 @@
+"""Memoizing with early recomputation: `memoize_stampede`.
+
+When an expensive result expires, everybody who wants it computes it at once. To prevent that, a
+result is recomputed in the background shortly before it expires, at a moment drawn by chance by
+each reader, earlier the longer the computation takes ("Optimal Probabilistic Cache Stampede
+Prevention", Vattani, Chierichetti and Lowenstein, VLDB 2015).
+
+Owns the format of these entries, which is diskcache's: the pair (result, seconds that it took), and
+beside it, while somebody recomputes, an entry under the key with ``ENOVAL`` appended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import math
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple, Protocol, cast
+
+from .memo import (
+    MISS,
+    CacheKey,
+    Flights,
+    Memoizer,
+    is_coroutine_function,
+    key_maker,
+    off_loop,
+)
+
+PATIENCE_AT_EXIT = 1.0
+"""Seconds for which a process that exits waits for recomputations under way, all together."""
+
+
+class StampedeCache(Protocol):
+    """What :func:`memoize_stampede` needs of a cache."""
+
+    def get(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+    def set(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+    def add(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+    def delete(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class _Entry(NamedTuple):
+    result: Any
+    due: bool
+    """Whether the caller is to recompute it early."""
+    took: float
+
+
+class _Entries:
+    """The entries of one decorated function."""
+
+    def __init__(self, cache: StampedeCache, expire: float, tag: Any, beta: float):
+        self.cache = cache
+        self._expire = expire
+        self._tag = tag
+        self._beta = beta
+
+    def load(self, key: CacheKey) -> Any:
+        """The entry of `key`, or MISS."""
+        pair, expire_time = self.cache.get(key, default=MISS, expire_time=True, retry=True)
+        if pair is MISS:
+            return MISS
+        result, took = pair
+        # 1 - random() is never zero, of which there is no logarithm.
+        lead = -took * self._beta * math.log(1.0 - random.random())
+        due = expire_time is not None and lead >= expire_time - time.time()
+        return _Entry(result, due, took)
+
+    def claim(self, key: CacheKey, took: float) -> bool:
+        """Whether nobody else is recomputing `key`; if so, the caller must."""
+        from .core import ENOVAL  # core imports memo, and some caches import the recipes first
+
+        return bool(self.cache.add((*key, ENOVAL), None, expire=took, retry=True))
+
+    def save(self, key: CacheKey, result: Any, took: float) -> None:
+        self.cache.set(key, (result, took), expire=self._expire, tag=self._tag, retry=True)
+
+    def drop(self, key: CacheKey) -> bool:
+        return bool(self.cache.delete(key, retry=True))
+
+
+def memoize_stampede(
+    cache: StampedeCache,
+    expire: float,
+    name: str | None = None,
+    typed: bool = False,
+    tag: Any = None,
+    beta: float = 1,
+    ignore: Iterable[Any] = (),
+) -> Memoizer:
+    """Make a memoizing decorator that renews results in the background before they expire.
+
+    A coroutine function is renewed by a task of its event loop, any other function by a daemon
+    thread. What such a renewal raises goes to :func:`threading.excepthook` or to the loop's
+    exception handler, and the old result stays. A process that exits waits a second for renewals
+    under way, then drops them.
+
+    :param expire: seconds until a result expires
+    :param name: what keys begin with (default: module and qualified name of the function)
+    :param typed: keep ``f(3)`` and ``f(3.0)`` apart
+    :param tag: tag of the entries
+    :param beta: more than 1 renews earlier, less than 1 later
+    :param ignore: positions and names of arguments that do not influence the result
+    :raises TypeError: if `name` is a function, because the parentheses were forgotten
+
+    >>> import dolium
+    >>> cache = dolium.Cache()
+    >>> @memoize_stampede(cache, expire=60)
+    ... def square(number):
+    ...     print('computing')
+    ...     return number * number
+    >>> square(4)
+    computing
+    16
+    >>> square(4)
+    16
+    >>> result, seconds = cache[square.__cache_key__(4)]
+    >>> result
+    16
+    """
+    if callable(name):
+        raise TypeError("name cannot be callable")
+    entries = _Entries(cache, expire, tag, beta)
+
+    def decorator(func: Callable[..., Any]) -> Any:
+        wrap = _wrap_coroutine if is_coroutine_function(func) else _wrap_function
+        wrapper: Any = wrap(func, entries)
+        wrapper.__cache_key__ = key_maker(func, name, typed, ignore)
+        return wrapper
+
+    return cast(Memoizer, decorator)
+
+
+def _wrap_function(func: Callable[..., Any], entries: _Entries) -> Callable[..., Any]:
+    def compute(args: Any, kwargs: Any) -> tuple[Any, float]:
+        start = time.perf_counter()
+        result = func(*args, **kwargs)
+        return result, time.perf_counter() - start
+
+    def renew(key: CacheKey, args: Any, kwargs: Any) -> Any:
+        result, took = compute(args, kwargs)
+        entries.save(key, result, took)
+        return result
+
+    def renew_in_background(key: CacheKey, args: Any, kwargs: Any) -> None:
+        result, took = compute(args, kwargs)
+        _renewals.unless_over(entries.save, key, result, took)
+
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        key = this.__cache_key__(*args, **kwargs)
+        entry = entries.load(key)
+        if entry is MISS:
+            return renew(key, args, kwargs)
+        if entry.due and entries.claim(key, entry.took):
+            _renewals.start(renew_in_background, key, args, kwargs)
+        return entry.result
+
+    def refresh(*args: Any, **kwargs: Any) -> Any:
+        return renew(this.__cache_key__(*args, **kwargs), args, kwargs)
+
+    def invalidate(*args: Any, **kwargs: Any) -> bool:
+        return entries.drop(this.__cache_key__(*args, **kwargs))
+
+    this: Any = wrapper
+    this.refresh = refresh
+    this.invalidate = invalidate
+    return wrapper
+
+
+def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[..., Any]:
+    flights = Flights()
+    tasks: set[asyncio.Task[Any]] = set()  # a loop keeps only weak references to its tasks
+
+    async def renew(key: CacheKey, args: Any, kwargs: Any) -> Any:
+        start = time.perf_counter()
+        result = await func(*args, **kwargs)
+        took = time.perf_counter() - start
+        await off_loop(entries.cache, entries.save, key, result, took)
+        return result
+
+    def result_of(key: CacheKey) -> Any:
+        entry = entries.load(key)
+        return MISS if entry is MISS else entry.result
+
+    def start(renewal: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(renewal)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    @functools.wraps(func)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        key = this.__cache_key__(*args, **kwargs)
+        entry = entries.load(key)
+        if entry is MISS:
+            return await flights.join(key, result_of, lambda: renew(key, args, kwargs))
+        if entry.due and await off_loop(entries.cache, entries.claim, key, entry.took):
+            start(renew(key, args, kwargs))
+        return entry.result
+
+    async def refresh(*args: Any, **kwargs: Any) -> Any:
+        return await renew(this.__cache_key__(*args, **kwargs), args, kwargs)
+
+    async def invalidate(*args: Any, **kwargs: Any) -> bool:
+        return await off_loop(entries.cache, entries.drop, this.__cache_key__(*args, **kwargs))
+
+    this: Any = wrapper
+    this.refresh = refresh
+    this.invalidate = invalidate
+    return wrapper
+
+
+class _Renewals:
+    """The background threads of this process.
+
+    Daemons, so that a long computation does not keep a program from ending; but no daemon thread
+    may be inside the cache when the interpreter is torn down, so that after a last wait none
+    begins to write.
+    """
+
+    def __init__(self) -> None:
+        self._reset()
+        atexit.register(self._finish)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._threads: set[threading.Thread] = set()
+        self._writing = threading.Lock()
+        self._over = False
+
+    def start(self, target: Callable[..., None], *args: Any) -> None:
+        def run() -> None:
+            try:
+                target(*args)
+            finally:
+                self._threads.discard(thread)
+
+        thread = threading.Thread(target=run, name="dolium-renewal", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def unless_over(self, save: Callable[..., object], *args: Any) -> None:
+        """Save a result of a background thread, unless the process is ending."""
+        with self._writing:
+            if not self._over:
+                save(*args)
+
+    def _finish(self) -> None:
+        deadline = time.monotonic() + PATIENCE_AT_EXIT
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._over = True
+        if self._writing.acquire(timeout=PATIENCE_AT_EXIT):
+            self._writing.release()
+
+
+_renewals = _Renewals()
