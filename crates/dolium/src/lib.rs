@@ -1,1 +1,69 @@
-//! dolium
+//! A persistent cache that every process on a machine shares, without a server.
+//!
+//! A cache is a directory. Its entries lie in an `SQLite` database, large values in files beside it, in
+//! the format of Python's `diskcache`: programs of both languages can use one directory at the same time.
+//!
+//! ```
+//! # let dir = tempfile::tempdir().unwrap();
+//! use dolium::{Cache, Put};
+//! use std::time::Duration;
+//!
+//! let cache = Cache::open(dir.path())?;
+//! cache.set_with("page:/", "<html>…", &Put::new().expire_in(Duration::from_secs(60)).tag("pages"))?;
+//! if let Some(dolium::Value::Text(page)) = cache.get("page:/")? {
+//!     assert!(page.starts_with("<html>"));
+//! }
+//! cache.evict(&"pages".into())?;
+//! # Ok::<(), dolium::Error>(())
+//! ```
+//!
+//! * [`Cache`]: the map, its queues and transactions; [`Fanout`]: several of them as one.
+//! * [`Key`], [`Payload`], [`Value`]: what goes in and comes out.
+//! * [`Error`]: everything that can go wrong; [`Warning`]: what went well but should be known.
+//! * [`pickle`] and [`sign`]: the bytes that Python's keys and values have, and who wrote them.
+//!
+//! How it works, and why it survives crashes, is argued in `docs/design.md`.
+
+#![forbid(unsafe_code)]
+
+mod aside;
+mod cache;
+mod check;
+mod clock;
+mod error;
+mod fanout;
+mod files;
+mod fork;
+mod gate;
+mod handle;
+mod keeper;
+mod key;
+mod lock;
+mod maintain;
+mod pending;
+pub mod pickle;
+mod policy;
+mod pool;
+mod scalar;
+mod settings;
+pub mod sign;
+mod sqlite;
+mod transaction;
+mod value;
+mod wait;
+mod warning;
+
+pub use cache::{
+    Builder, Cache, Expiry, Info, Keys, Number, Order, Put, Side, Stats, Stream, Table, shutdown,
+};
+pub use check::Problem;
+pub use clock::{Clock, Timestamp, system_time, timestamp};
+pub use error::{Error, Result};
+pub use fanout::Fanout;
+pub use key::Key;
+pub use policy::Policy;
+pub use scalar::Scalar;
+pub use transaction::Transaction;
+pub use value::{Columns, Entry, Payload, Row, Value, mode};
+pub use wait::{Patience, set_interrupt_hook};
+pub use warning::Warning;

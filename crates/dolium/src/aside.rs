@@ -1,0 +1,42 @@
+//! Owns setting a damaged store aside: all its files get names that nothing else uses.
+
+use std::path::{Path, PathBuf};
+
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::files;
+
+/// The files beside the database that belong to it, in the order in which they are renamed: a log must
+/// not be found beside a fresh database.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Renames a database and its companions. Returns the database's new name.
+pub(crate) fn rename_store(database: &Path) -> Result<PathBuf> {
+    let aside = unused_name(database);
+    for companion in COMPANIONS {
+        files::rename(
+            &with_suffix(database, companion),
+            &with_suffix(&aside, companion),
+        )?;
+    }
+    files::rename(database, &aside)?;
+    Ok(aside)
+}
+
+fn unused_name(database: &Path) -> PathBuf {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole seconds name the file"
+    )]
+    let seconds = Clock::System.now() as i64;
+    (seconds..)
+        .map(|time| with_suffix(database, &format!(".corrupt-{time}")))
+        .find(|path| !files::exists(path))
+        .expect("some second has no damaged store yet")
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

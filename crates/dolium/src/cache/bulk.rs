@@ -1,0 +1,94 @@
+//! Owns operations on many keys: one transaction and, for Python, one crossing each.
+
+use crate::error::Result;
+use crate::key::Key;
+use crate::sqlite::statements::is_alive;
+use crate::value::{Payload, Value};
+
+use super::prepare::Prepared;
+use super::{Cache, Put};
+
+impl Cache {
+    /// The values of many keys, in their order. Each is as `get` would give it.
+    pub fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Value>>> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Stores many values, all or none of them. Returns how many were stored: all but those refused for
+    /// being larger than the whole cache may be.
+    pub fn set_many<'k, 'v>(
+        &self,
+        items: impl IntoIterator<Item = (impl Into<Key<'k>>, impl Into<Payload<'v>>)>,
+        put: &Put,
+    ) -> Result<usize> {
+        self.store_many(items, put, true).map(|stored| stored.len())
+    }
+
+    /// Stores those of many values whose keys have none, all or none of them. Returns the positions of
+    /// those that were stored.
+    pub fn add_many<'k, 'v>(
+        &self,
+        items: impl IntoIterator<Item = (impl Into<Key<'k>>, impl Into<Payload<'v>>)>,
+        put: &Put,
+    ) -> Result<Vec<usize>> {
+        self.store_many(items, put, false)
+    }
+
+    fn store_many<'k, 'v>(
+        &self,
+        items: impl IntoIterator<Item = (impl Into<Key<'k>>, impl Into<Payload<'v>>)>,
+        put: &Put,
+        replace: bool,
+    ) -> Result<Vec<usize>> {
+        let mut prepared = Vec::new();
+        let mut bytes = 0;
+        for (position, (key, payload)) in items.into_iter().enumerate() {
+            let (key, value) = (key.into(), Prepared::new(&self.handle, payload.into())?);
+            if !self.refuses(value.size()) {
+                bytes += key.len() as u64 + value.size();
+                prepared.push((position, key, value));
+            }
+        }
+        let now = self.clock.now();
+        let expire = put.expire.at(now);
+        let stored = self.handle.write(self.patience, |write| {
+            let mut stored = Vec::with_capacity(prepared.len());
+            for (position, key, value) in &mut prepared {
+                let head = write.head(key)?;
+                if !replace
+                    && head
+                        .as_ref()
+                        .is_some_and(|head| is_alive(head.expire_time, now))
+                {
+                    continue;
+                }
+                let columns = value.finish(key)?;
+                match head {
+                    Some(head) => write.update(&head, columns, expire, &put.tag, now)?,
+                    None => write.insert(key, columns, expire, &put.tag, now)?,
+                }
+                write.adopt(value.take_file());
+                stored.push(*position);
+            }
+            self.remove_expired(write, now)?;
+            Ok(stored)
+        })?;
+        self.wrote(bytes)?;
+        Ok(stored)
+    }
+
+    /// Removes many entries, all or none of them. Returns how many there were.
+    pub fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
+        let now = self.clock.now();
+        self.handle.write(self.patience, |write| {
+            let mut count = 0;
+            for key in keys {
+                if let Some(head) = write.head(key)? {
+                    count += usize::from(is_alive(head.expire_time, now));
+                    write.remove(&head)?;
+                }
+            }
+            Ok(count)
+        })
+    }
+}

@@ -1,0 +1,247 @@
+//! Owns removing many entries: by age, tag, policy, or all. Eviction is honest: only as much as is needed,
+//! and never the entry that was just written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::handle::Handle;
+use crate::policy::Policy;
+use crate::scalar::Scalar;
+use crate::settings::Settings;
+use crate::sqlite::statements::{self, counter};
+use crate::sqlite::{Head, Write};
+use crate::wait::Patience;
+use crate::warning::Warning;
+
+use super::Cache;
+
+/// Rows that one transaction removes at most, so that other writers get their turn.
+const STEP: u32 = 100;
+
+/// Bytes that a row costs beside its key and value: columns, and its places in the indexes.
+const OVERHEAD: u64 = 128;
+
+/// What this process has evicted and refused.
+#[derive(Debug, Default)]
+pub(crate) struct Evictions {
+    pub evicted: AtomicU64,
+    pub refused: AtomicU64,
+}
+
+impl Cache {
+    /// Removes the entries that have expired by `now`, by default the current time. Returns how many.
+    pub fn expire(&self, now: Option<Timestamp>) -> Result<usize> {
+        let now = now.unwrap_or_else(|| self.clock.now());
+        self.in_steps(|write| write.remove_expired(now, STEP))
+    }
+
+    /// Removes the entries with a tag. Returns how many.
+    pub fn evict(&self, tag: &Scalar) -> Result<usize> {
+        self.in_steps(|write| write.remove_tagged(tag, STEP))
+    }
+
+    /// Removes expired entries, then others by policy until the volume is within `size_limit`. Returns
+    /// how many.
+    pub fn cull(&self) -> Result<usize> {
+        let expired = self.expire(None)?;
+        Ok(expired + self.evict_by_policy(self.own_limit())?)
+    }
+
+    /// Removes all entries. Returns how many.
+    pub fn clear(&self) -> Result<usize> {
+        match self.handle.write(self.patience, |write| write.remove_all()) {
+            // Clearing is what users reach for when a store is damaged.
+            Err(Error::Damaged { .. }) if !self.in_transaction() => {
+                let mut deadline = crate::wait::Deadline::new(self.patience);
+                let _guard = self.handle.acquire(&mut deadline)?;
+                self.handle.set_aside_locked()?;
+                Ok(0)
+            }
+            other => other,
+        }
+    }
+
+    /// Repeats a step until it finds nothing more. After a timeout the error says what was removed.
+    fn in_steps(&self, mut step: impl FnMut(&mut Write<'_>) -> Result<usize>) -> Result<usize> {
+        let mut total = 0;
+        loop {
+            match self.handle.write(self.patience, &mut step) {
+                Ok(removed) if removed < STEP as usize => return Ok(total + removed),
+                Ok(removed) => total += removed,
+                Err(Error::Timeout {
+                    directory, waited, ..
+                }) => {
+                    return Err(Error::Timeout {
+                        directory,
+                        waited,
+                        done: total,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// After a write of so many bytes: evicts if the cache has become too large. Measures only when enough
+    /// was written since the last time for that to be possible.
+    pub(crate) fn wrote(&self, bytes: u64) -> Result<()> {
+        let bytes = i64::try_from(bytes + OVERHEAD).unwrap_or(i64::MAX);
+        let before = self.handle.room.fetch_sub(bytes, Ordering::Relaxed);
+        if before > bytes || self.in_transaction() {
+            return Ok(());
+        }
+        self.enforce_limit()
+    }
+
+    /// Evicts what is too much, and notes how much may be written before it is to be looked at again.
+    pub(crate) fn enforce_limit(&self) -> Result<()> {
+        let settings = self.handle.settings();
+        if settings.policy == Policy::None || settings.cull_limit == 0 {
+            self.handle.room.store(i64::MAX / 2, Ordering::Relaxed);
+            return Ok(());
+        }
+        let evicted = self
+            .evict_by_policy(self.own_limit())
+            .and_then(|_| self.relieve_largest());
+        match evicted {
+            // The write that brought us here is done. Whoever holds the lock now will see to the rest.
+            Err(Error::Timeout { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// As a shard: evicts elsewhere if all shards together are too large.
+    fn relieve_largest(&self) -> Result<()> {
+        if self.group.is_some() {
+            let used = measure(&self.handle, self.patience)?;
+            if let Some((other, limit)) = self.balance(used)? {
+                other.evict_by_policy(Some(limit))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What this directory may hold: the limit, or as a shard what the others leave of theirs.
+    fn own_limit(&self) -> Option<u64> {
+        let limit = self.handle.settings().size_limit?;
+        Some(
+            self.group
+                .as_ref()
+                .map_or(limit, |group| group.allowance(&self.handle, limit)),
+        )
+    }
+
+    /// The limit of the whole cache.
+    pub(crate) fn total_limit(&self, settings: &Settings) -> Option<u64> {
+        let shards = self.group.as_ref().map_or(1, |group| group.shards());
+        settings
+            .size_limit
+            .map(|limit| limit.saturating_mul(shards))
+    }
+
+    fn evict_by_policy(&self, limit: Option<u64>) -> Result<usize> {
+        let settings = self.handle.settings();
+        let (Some(limit), Some(column)) = (limit, settings.policy.plan().column) else {
+            return Ok(0);
+        };
+        let mut total = 0;
+        loop {
+            let used = measure(&self.handle, self.patience)?;
+            if used <= limit {
+                // Others write too: look again after a part of what is left.
+                let room = i64::try_from((limit - used) / 4).unwrap_or(i64::MAX);
+                self.handle
+                    .room
+                    .store(room.min(64 << 20), Ordering::Relaxed);
+                return Ok(total);
+            }
+            if settings.policy.plan().records_reads {
+                self.write_pending_quietly();
+            }
+            let removed = self.handle.write(self.patience, |write| {
+                write.remove_by_policy(column, used - limit)
+            })?;
+            if removed == 0 {
+                return Ok(total);
+            }
+            total += removed;
+            self.handle
+                .evictions
+                .evicted
+                .fetch_add(removed as u64, Ordering::Relaxed);
+            self.handle.warnings.add(Warning::Evicting {
+                directory: self.handle.directory.clone(),
+                size_limit: self.total_limit(&settings).unwrap_or(limit),
+            });
+        }
+    }
+}
+
+/// Bytes in use: pages of the database that hold something, and value files.
+pub(crate) fn measure(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
+    let used = handle.read(patience, |connection| {
+        let (pages, free) = statements::page_bytes(connection)?;
+        Ok(pages - free + counter(connection, "size")?)
+    })?;
+    Ok(u64::try_from(used).unwrap_or(0))
+}
+
+impl Write<'_> {
+    /// Removes entries that have expired, at most `limit`. Returns how many.
+    pub(crate) fn remove_expired(&mut self, now: Timestamp, limit: u32) -> Result<usize> {
+        const SELECT: &str = "SELECT rowid, expire_time, size, filename, 0 FROM Cache
+            WHERE expire_time IS NOT NULL AND expire_time <= ?1 ORDER BY expire_time LIMIT ?2";
+        let found = self.heads(SELECT, (now, limit))?;
+        self.remove_heads(&found)
+    }
+
+    fn remove_tagged(&mut self, tag: &Scalar, limit: u32) -> Result<usize> {
+        const SELECT: &str =
+            "SELECT rowid, expire_time, size, filename, 0 FROM Cache WHERE tag = ?1 LIMIT ?2";
+        let found = self.heads(SELECT, (tag, limit))?;
+        self.remove_heads(&found)
+    }
+
+    /// Removes entries in the order of a policy until about `excess` bytes are freed, one step at most.
+    /// The newest entry stays, whatever the policy thinks of it.
+    fn remove_by_policy(&mut self, column: &str, excess: u64) -> Result<usize> {
+        let select = format!(
+            "SELECT rowid, expire_time, size, filename,
+                length(CAST(key AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)
+             FROM Cache
+             WHERE rowid != (SELECT rowid FROM Cache ORDER BY store_time DESC LIMIT 1)
+             ORDER BY {column} LIMIT ?1"
+        );
+        let mut freed = 0;
+        let mut found = self.heads(&select, (STEP,))?;
+        let needed = found.iter().position(|(head, inline)| {
+            freed += u64::try_from(head.size + inline).unwrap_or(0) + OVERHEAD;
+            freed >= excess
+        });
+        found.truncate(needed.map_or(found.len(), |last| last + 1));
+        self.remove_heads(&found)
+    }
+
+    fn heads(&self, select: &str, arguments: impl rusqlite::Params) -> Result<Vec<(Head, i64)>> {
+        let mut select = self.connection().prepare_cached(select)?;
+        let rows = select.query_map(arguments, |row| {
+            let head = Head {
+                rowid: row.get(0)?,
+                expire_time: row.get(1)?,
+                size: row.get::<_, Option<i64>>(2)?.unwrap_or(0),
+                filename: row.get(3)?,
+            };
+            Ok((head, row.get(4)?))
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn remove_heads(&mut self, found: &[(Head, i64)]) -> Result<usize> {
+        for (head, _) in found {
+            self.remove(head)?;
+        }
+        Ok(found.len())
+    }
+}

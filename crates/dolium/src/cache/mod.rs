@@ -1,0 +1,140 @@
+//! Owns [`Cache`]: a directory's entries as a map that is shared by threads and processes. Its methods
+//! are spread over this folder by what they do; each turns into one read or one write of the handle.
+
+mod bulk;
+mod evict;
+mod iterate;
+mod open;
+mod prepare;
+mod queue;
+mod read;
+#[cfg(feature = "serde")]
+mod typed;
+mod upkeep;
+mod write;
+
+pub(crate) use evict::{Evictions, measure};
+pub use iterate::{Keys, Order};
+pub use open::Builder;
+pub use queue::Side;
+pub use read::{Info, Stream};
+pub use upkeep::{Stats, Table, shutdown};
+pub use write::{Expiry, Number, Put};
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::handle::Handle;
+use crate::transaction::Transaction;
+use crate::wait::Patience;
+use crate::warning::Warning;
+
+/// A persistent cache in a directory.
+///
+/// Cheap to clone; all clones, and all caches of the process on the same directory, share connections,
+/// settings and transactions. Safe to use from any number of threads and processes at once.
+///
+/// Methods that write wait for other writers as long as the cache's [`Patience`] lets them, then fail
+/// with [`Error::Timeout`](crate::Error::Timeout). Reads do not wait for writers.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, Value};
+///
+/// let cache = Cache::open(dir.path())?;
+/// cache.set("answer", 42)?;
+/// assert_eq!(cache.get("answer")?, Some(Value::Int(42)));
+/// assert_eq!(cache.get("question")?, None);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) clock: Clock,
+    pub(crate) patience: Patience,
+    /// What the shards of one cache have together, if this is a shard.
+    pub(crate) group: Option<Arc<crate::fanout::Group>>,
+}
+
+impl Cache {
+    /// Opens the cache in `directory` with its stored settings, or diskcache's defaults for a new one.
+    /// Creates the directory if need be, and nothing else: the store is made by the first write.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(directory).open()
+    }
+
+    /// Opens a cache with settings of your own.
+    #[must_use]
+    pub fn builder(directory: impl AsRef<Path>) -> Builder {
+        Builder::new(directory.as_ref())
+    }
+
+    /// The same cache with another patience.
+    #[must_use]
+    pub fn with_patience(&self, patience: Patience) -> Self {
+        Self {
+            patience,
+            ..self.clone()
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.handle.directory
+    }
+
+    /// How long operations wait for other writers.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Whether this process can only read: it asked for that, or the directory cannot be written.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.handle.is_read_only()
+    }
+
+    /// Starts a transaction of the calling thread. Until it ends, no other thread or process writes, and
+    /// others read the state before it. May be nested: only the outermost commit counts.
+    pub fn transact(&self) -> Result<Transaction<'_>> {
+        Transaction::begin(&self.handle, self.patience)
+    }
+
+    /// Starts a transaction without a guard, for callers that cannot keep one.
+    pub fn begin(&self) -> Result<()> {
+        self.handle.begin_transaction(self.patience)
+    }
+
+    /// Ends what `begin` started.
+    pub fn commit(&self) -> Result<()> {
+        if self.handle.commit_transaction()? {
+            self.enforce_limit()?;
+        }
+        Ok(())
+    }
+
+    /// Undoes what `begin` started.
+    pub fn rollback(&self) -> Result<()> {
+        self.handle.rollback_transaction()
+    }
+
+    /// Whether the calling thread is inside a transaction on this directory.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.handle.is_mine()
+    }
+
+    /// Warnings that nobody has taken yet.
+    #[must_use]
+    pub fn take_warnings(&self) -> Vec<Warning> {
+        self.handle.warnings.take()
+    }
+}
+
+/// diskcache's default patience.
+pub(crate) const PATIENCE: Patience = Patience::Timeout(Duration::from_mins(1));

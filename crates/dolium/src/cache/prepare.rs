@@ -1,0 +1,182 @@
+//! Owns the way of a value from the caller to the columns of a row: inline or in a file, signed or not.
+//! Everything slow happens here, before the writer lock is asked for.
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+use crate::files::NewFile;
+use crate::handle::Handle;
+use crate::key::Key;
+use crate::pickle;
+use crate::scalar::Scalar;
+use crate::sign::{self, Mac, Signer, Signing};
+use crate::value::{Columns, Payload, mode};
+use crate::warning::Warning;
+
+/// A value on its way into a row. A file that no transaction adopts is removed again.
+pub(crate) enum Prepared {
+    /// Columns as they will be stored, whatever the key.
+    Ready {
+        columns: Columns,
+        file: Option<NewFile>,
+    },
+    /// A pickle, whose signature waits for the key.
+    Signed {
+        body: Vec<u8>,
+        file: Option<NewFile>,
+        mac: Box<Mac>,
+    },
+}
+
+impl Prepared {
+    /// Turns a value into columns, writing the file if it needs one.
+    pub fn new(handle: &Handle, payload: Payload<'_>) -> Result<Self> {
+        let min_file_size = handle.settings().min_file_size;
+        let inline = |value| Ok(Self::ready(mode::RAW, value));
+        match payload {
+            Payload::Int(value) => inline(Scalar::Int(value)),
+            Payload::Float(value) if value.is_nan() => {
+                Self::pickled(handle, Cow::Owned(pickle::encode(&value)), min_file_size)
+            }
+            Payload::Float(value) => inline(Scalar::Real(value)),
+            Payload::Text(value) if value.len() < min_file_size => inline(Scalar::from(value)),
+            Payload::Text(value) => Self::filed(handle, mode::TEXT, value.as_bytes()),
+            Payload::Bytes(value) if value.len() < min_file_size => inline(Scalar::from(value)),
+            Payload::Bytes(value) => Self::filed(handle, mode::BINARY, value),
+            Payload::Packed(value) if value.len() < min_file_size => {
+                Ok(Self::ready(mode::PACKED, Scalar::from(value)))
+            }
+            Payload::Packed(value) => Self::filed(handle, mode::PACKED, value),
+            Payload::Pickle(value) => Self::pickled(handle, Cow::Borrowed(value), min_file_size),
+            Payload::Columns(columns) => Ok(Self::Ready {
+                columns,
+                file: None,
+            }),
+            Payload::Reader(reader) => {
+                let mut file = NewFile::create(&handle.directory)?;
+                file.copy_from(reader)?;
+                Self::sealed(mode::BINARY, file)
+            }
+        }
+    }
+
+    fn ready(mode: i64, value: Scalar) -> Self {
+        Self::Ready {
+            columns: Columns {
+                size: 0,
+                mode,
+                filename: None,
+                value,
+            },
+            file: None,
+        }
+    }
+
+    fn filed(handle: &Handle, mode: i64, bytes: &[u8]) -> Result<Self> {
+        let mut file = NewFile::create(&handle.directory)?;
+        file.write(bytes)?;
+        Self::sealed(mode, file)
+    }
+
+    fn sealed(mode: i64, mut file: NewFile) -> Result<Self> {
+        file.seal()?;
+        Ok(Self::Ready {
+            columns: file_columns(mode, &file),
+            file: Some(file),
+        })
+    }
+
+    fn pickled(handle: &Handle, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
+        let Some(signer) = signer(handle)? else {
+            return if bytes.len() < min_file_size {
+                Ok(Self::ready(mode::PICKLE, Scalar::Blob(bytes.into_owned())))
+            } else {
+                Self::filed(handle, mode::PICKLE, &bytes)
+            };
+        };
+        let mut mac = Box::new(signer.begin());
+        mac.update(&bytes);
+        let (body, file) = if bytes.len() < min_file_size {
+            (bytes.into_owned(), None)
+        } else {
+            let mut file = NewFile::create(&handle.directory)?;
+            file.write(&bytes)?;
+            (Vec::new(), Some(file))
+        };
+        Ok(Self::Signed { body, file, mac })
+    }
+
+    /// Bytes that the value will take.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Ready { columns, .. } => u64::try_from(columns.size)
+                .unwrap_or(0)
+                .max(columns.value.len() as u64),
+            Self::Signed { body, file, .. } => {
+                file.as_ref().map_or(body.len() as u64, NewFile::size) + sign::TRAILER_LEN as u64
+            }
+        }
+    }
+
+    /// Signs for a key, if need be. May be called again, for the same key.
+    pub fn finish(&mut self, key: &Key<'_>) -> Result<&Columns> {
+        if let Self::Signed { body, file, mac } = self {
+            let (kind, bytes) = key.signed_form();
+            let trailer = mac.clone().finish(kind, &bytes, mode::PICKLE);
+            let columns = match file {
+                None => {
+                    body.extend_from_slice(&trailer);
+                    let value = Scalar::Blob(std::mem::take(body));
+                    Columns {
+                        size: 0,
+                        mode: mode::PICKLE,
+                        filename: None,
+                        value,
+                    }
+                }
+                Some(file) => {
+                    file.write(&trailer)?;
+                    file.seal()?;
+                    file_columns(mode::PICKLE, file)
+                }
+            };
+            *self = Self::Ready {
+                columns,
+                file: file.take(),
+            };
+        }
+        match self {
+            Self::Ready { columns, .. } => Ok(columns),
+            Self::Signed { .. } => Err(Error::Invalid("a value was not signed".into())),
+        }
+    }
+
+    /// The file, for the transaction that names it in a row.
+    pub fn take_file(&mut self) -> Option<NewFile> {
+        match self {
+            Self::Ready { file, .. } | Self::Signed { file, .. } => file.take(),
+        }
+    }
+}
+
+fn file_columns(mode: i64, file: &NewFile) -> Columns {
+    Columns {
+        size: i64::try_from(file.size()).unwrap_or(i64::MAX),
+        mode,
+        filename: Some(file.name().to_owned()),
+        value: Scalar::Null,
+    }
+}
+
+/// The user's signing key. Where none can be kept, says so once.
+pub(crate) fn signer(handle: &Handle) -> Result<Option<Signer>> {
+    match Signer::load().map_err(|error| Error::Invalid(error.to_string()))? {
+        Signing::With(signer) => Ok(Some(signer)),
+        Signing::Without { reason } => {
+            handle.warnings.add(Warning::NoSigningKey {
+                reason: reason.to_string(),
+            });
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Owns queues: keys that count up or down from the middle of their range, per prefix, as diskcache
+//! names them; and looking at the ends of the order of insertion.
+
+use std::borrow::Cow;
+
+use rusqlite::OptionalExtension;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::scalar::Scalar;
+use crate::sqlite::statements::{self, is_alive};
+use crate::sqlite::{Head, Write};
+use crate::value::{Entry, Payload, Row};
+
+use super::prepare::Prepared;
+use super::{Cache, Put};
+
+/// An end of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Where `pull` takes from by default.
+    Front,
+    /// Where `push` adds by default.
+    Back,
+}
+
+/// The number of the first item of an empty queue.
+const MIDDLE: i64 = 500_000_000_000_000;
+/// The numbers of a queue lie strictly between 0 and this.
+const LAST: i64 = 999_999_999_999_999;
+
+/// The keys between which those of a queue lie.
+fn bounds(prefix: Option<&str>) -> (Scalar, Scalar) {
+    match prefix {
+        None => (Scalar::Int(0), Scalar::Int(LAST)),
+        Some(prefix) => (
+            Scalar::Text(format!("{prefix}-{:015}", 0)),
+            Scalar::Text(format!("{prefix}-{LAST}")),
+        ),
+    }
+}
+
+fn end_of_queue(side: Side) -> &'static str {
+    match side {
+        Side::Front => {
+            "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
+             WHERE ?1 < key AND key < ?2 AND raw = 1 ORDER BY key ASC LIMIT 1"
+        }
+        Side::Back => {
+            "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
+             WHERE ?1 < key AND key < ?2 AND raw = 1 ORDER BY key DESC LIMIT 1"
+        }
+    }
+}
+
+const FIRST: &str =
+    "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
+    ORDER BY rowid ASC LIMIT 1";
+const FINAL: &str =
+    "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
+    ORDER BY rowid DESC LIMIT 1";
+
+/// Which row, and whether it leaves.
+#[derive(Clone, Copy)]
+enum Place<'p> {
+    Queue(Option<&'p str>, Side),
+    Order { last: bool },
+}
+
+impl Cache {
+    /// Adds a value at one end of a queue. Returns its key: a number without a prefix, else
+    /// `prefix-number`.
+    pub fn push<'v>(
+        &self,
+        value: impl Into<Payload<'v>>,
+        prefix: Option<&str>,
+        side: Side,
+        put: &Put,
+    ) -> Result<Key<'static>> {
+        let mut prepared = Prepared::new(&self.handle, value.into())?;
+        let now = self.clock.now();
+        let (low, high) = bounds(prefix);
+        let key = self.handle.write(self.patience, |write| {
+            let mut select = write.connection().prepare_cached(end_of_queue(side))?;
+            let end: Option<Scalar> = select
+                .query_row((&low, &high), |row| row.get(0))
+                .optional()?;
+            let number = match end.as_ref().and_then(number_of) {
+                None => MIDDLE,
+                Some(number) if side == Side::Back => number + 1,
+                Some(number) => number - 1,
+            };
+            if number <= 0 || number >= LAST {
+                return Err(Error::Invalid(format!(
+                    "the queue {prefix:?} has no number left at its {side:?}"
+                )));
+            }
+            let key = match prefix {
+                None => Key::Int(number),
+                Some(prefix) => Key::Text(Cow::Owned(format!("{prefix}-{number:015}"))),
+            };
+            write.insert(
+                &key,
+                prepared.finish(&key)?,
+                put.expire.at(now),
+                &put.tag,
+                now,
+            )?;
+            write.adopt(prepared.take_file());
+            self.remove_expired(write, now)?;
+            Ok(key)
+        })?;
+        self.wrote(key.len() as u64 + prepared.size())?;
+        Ok(key)
+    }
+
+    /// Takes an item off one end of a queue. Expired and damaged ones are removed and passed over.
+    pub fn pull(&self, prefix: Option<&str>, side: Side) -> Result<Option<(Key<'static>, Entry)>> {
+        let found = self.take_row(Place::Queue(prefix, side), true, |key, row| {
+            self.value_of(key, row)
+        })?;
+        Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
+    }
+
+    /// Looks at one end of a queue. Expired and damaged items are removed and passed over.
+    pub fn peek(&self, prefix: Option<&str>, side: Side) -> Result<Option<(Key<'static>, Entry)>> {
+        let found = self.take_row(Place::Queue(prefix, side), false, |key, row| {
+            self.value_of(key, row)
+        })?;
+        Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
+    }
+
+    /// Looks at the entry that was inserted last, or first. Expired and damaged ones are removed.
+    pub fn peek_item(&self, last: bool) -> Result<Option<(Key<'static>, Entry)>> {
+        let found = self.take_row(Place::Order { last }, false, |key, row| {
+            self.value_of(key, row)
+        })?;
+        Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
+    }
+
+    /// `pull` and `peek` for callers that decode values themselves: `fetch` returns `None` where the
+    /// value file is gone or damaged.
+    pub fn queue_row<T>(
+        &self,
+        prefix: Option<&str>,
+        side: Side,
+        remove: bool,
+        fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
+    ) -> Result<Option<(Key<'static>, Row, T)>> {
+        self.take_row(Place::Queue(prefix, side), remove, fetch)
+    }
+
+    /// `peek_item` for callers that decode values themselves.
+    pub fn peek_row<T>(
+        &self,
+        last: bool,
+        fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
+    ) -> Result<Option<(Key<'static>, Row, T)>> {
+        self.take_row(Place::Order { last }, false, fetch)
+    }
+
+    fn take_row<T>(
+        &self,
+        place: Place<'_>,
+        remove: bool,
+        mut fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
+    ) -> Result<Option<(Key<'static>, Row, T)>> {
+        let now = self.clock.now();
+        if !remove {
+            // Looking writes only if there is something to remove.
+            let seen = self
+                .handle
+                .read(self.patience, |connection| at(connection, place))?;
+            let Some((key, row)) = seen else {
+                return Ok(None);
+            };
+            if is_alive(row.expire_time, now)
+                && let Some(value) = fetch(&key, &row)?
+            {
+                return Ok(Some((key, row, value)));
+            }
+        }
+        self.handle.write(self.patience, |write| {
+            take(write, place, remove, now, &mut fetch)
+        })
+    }
+
+    /// The value of a row that a transaction holds: `None` if its file is gone or damaged.
+    pub(crate) fn value_of(&self, key: &Key<'_>, row: &Row) -> Result<Option<crate::value::Value>> {
+        Ok(self.fetch(key, row)?.there())
+    }
+}
+
+fn take<T>(
+    write: &mut Write<'_>,
+    place: Place<'_>,
+    remove: bool,
+    now: Timestamp,
+    fetch: &mut impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
+) -> Result<Option<(Key<'static>, Row, T)>> {
+    loop {
+        let Some((key, row)) = at(write.connection(), place)? else {
+            return Ok(None);
+        };
+        let value = if is_alive(row.expire_time, now) {
+            fetch(&key, &row)?
+        } else {
+            None
+        };
+        if remove || value.is_none() {
+            write.remove(&Head::of(&row))?;
+        }
+        if let Some(value) = value {
+            return Ok(Some((key, row, value)));
+        }
+    }
+}
+
+fn at(connection: &rusqlite::Connection, place: Place<'_>) -> Result<Option<(Key<'static>, Row)>> {
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, statements::row(row, 2)?));
+    let found: Option<(Scalar, bool, Row)> = match place {
+        Place::Queue(prefix, side) => connection
+            .prepare_cached(end_of_queue(side))?
+            .query_row(bounds(prefix), read)
+            .optional()?,
+        Place::Order { last } => connection
+            .prepare_cached(if last { FINAL } else { FIRST })?
+            .query_row([], read)
+            .optional()?,
+    };
+    found
+        .map(|(key, raw, row)| {
+            let key = Key::from_columns(key, raw)
+                .ok_or_else(|| Error::Invalid("a row without a key".into()))?;
+            Ok((key, row))
+        })
+        .transpose()
+}
+
+fn number_of(key: &Scalar) -> Option<i64> {
+    match key {
+        Scalar::Int(number) => Some(*number),
+        Scalar::Text(text) => text.rsplit('-').next()?.parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,290 @@
+//! Owns looking one key up: values, their companions in the row, streams.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::PathBuf;
+
+use rusqlite::OptionalExtension;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::keeper;
+use crate::key::Key;
+use crate::scalar::Scalar;
+use crate::sign::Verdict;
+use crate::sqlite::statements;
+use crate::value::{Entry, Row, Value, mode};
+
+use super::Cache;
+use super::prepare::signer;
+
+/// What is known of an entry beside its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Info {
+    /// When it was written.
+    pub store_time: Timestamp,
+    /// When it expires.
+    pub expire_time: Option<Timestamp>,
+    /// When it was read last, under a policy that records it; else when it was written.
+    pub access_time: Timestamp,
+    /// How often it was read since it was written, under a policy that records it.
+    pub access_count: i64,
+    /// Bytes of its key and its value.
+    pub size: u64,
+    /// Its tag.
+    pub tag: Scalar,
+    /// How its value is stored, see [`mode`](crate::mode).
+    pub mode: i64,
+    /// Its value file, if it has one.
+    pub path: Option<PathBuf>,
+}
+
+/// A value that is read piece by piece.
+#[derive(Debug)]
+pub enum Stream {
+    /// A value file. It stays readable even if the entry is overwritten meanwhile.
+    File {
+        /// The file, at its start.
+        file: File,
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// A value that lies in the row.
+    Memory(Cursor<Vec<u8>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File { file, .. } => file.read(buffer),
+            Self::Memory(cursor) => cursor.read(buffer),
+        }
+    }
+}
+
+/// What became of a row's value file.
+pub(super) enum Fetched<T> {
+    There(T),
+    /// It has another length than the row says, or cannot be read: a miss.
+    Damaged,
+    /// It is gone: the row may have changed since it was read.
+    Gone,
+}
+
+impl<T> Fetched<T> {
+    pub fn there(self) -> Option<T> {
+        if let Self::There(value) = self {
+            Some(value)
+        } else {
+            None
+        }
+    }
+}
+
+impl Cache {
+    /// The value of a key, or `None` if there is none, it has expired or it is damaged.
+    pub fn get<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Value>> {
+        Ok(self.entry(key)?.map(|entry| entry.value))
+    }
+
+    /// The value of a key with its expiry, tag and time of writing.
+    pub fn entry<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
+        let key = key.into();
+        let found = self.find(&key, |row| self.fetch(&key, row))?;
+        Ok(found.map(|(row, value)| Entry::of(row, value)))
+    }
+
+    /// The row of a key as it is stored, for callers that decode values themselves. Its value file, if it
+    /// has one, may be gone: then ask again, and if the row is the same, the entry is damaged.
+    pub fn row<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Row>> {
+        let key = key.into();
+        Ok(self
+            .find(&key, |_| Ok(Fetched::There(())))?
+            .map(|(row, ())| row))
+    }
+
+    /// The value of a key as a stream of bytes: text and pickles as they are stored.
+    pub fn open_value<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry<Stream>>> {
+        let key = key.into();
+        let found = self.find(&key, |row| self.fetch_stream(row))?;
+        Ok(found.map(|(row, stream)| Entry::of(row, stream)))
+    }
+
+    /// Whether a key is there and has not expired.
+    pub fn contains<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool> {
+        let key = key.into();
+        let now = self.clock.now();
+        self.handle.read(self.patience, |connection| {
+            Ok(statements::contains(connection, &key, now)?)
+        })
+    }
+
+    /// What is known of an entry beside its value.
+    pub fn info<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
+        const SELECT: &str =
+            "SELECT store_time, expire_time, access_time, access_count, tag, size, mode, filename,
+            length(CAST(key AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)
+            FROM Cache WHERE key = ?1 AND raw = ?2";
+        let key = key.into();
+        let now = self.clock.now();
+        self.write_pending_quietly();
+        let found = self.handle.read(self.patience, |connection| {
+            let mut select = connection.prepare_cached(SELECT)?;
+            let found = select.query_row((&key, key.raw()), |row| {
+                let filename: Option<String> = row.get(7)?;
+                let sizes: (i64, i64) = (row.get(5)?, row.get(8)?);
+                Ok(Info {
+                    store_time: row.get(0)?,
+                    expire_time: row.get(1)?,
+                    access_time: row.get(2)?,
+                    access_count: row.get(3)?,
+                    tag: row.get(4)?,
+                    size: u64::try_from(sizes.0 + sizes.1).unwrap_or(0),
+                    mode: row.get(6)?,
+                    path: filename.and_then(|name| files::resolve(&self.handle.directory, &name)),
+                })
+            });
+            Ok(found.optional()?)
+        })?;
+        Ok(found.filter(|info: &Info| statements::is_alive(info.expire_time, now)))
+    }
+
+    /// Finds a row and its value. A value file that is gone means that the row was overwritten after it
+    /// was read, so it is read again: a miss only if it still names the missing file.
+    fn find<T>(
+        &self,
+        key: &Key<'_>,
+        fetch: impl Fn(&Row) -> Result<Fetched<T>>,
+    ) -> Result<Option<(Row, T)>> {
+        let now = self.clock.now();
+        let mut missing: Option<String> = None;
+        let found = loop {
+            let row = self.handle.read(self.patience, |connection| {
+                Ok(statements::find(connection, key, now)?)
+            })?;
+            let Some(row) = row else { break None };
+            if missing.is_some() && row.columns.filename == missing {
+                break None;
+            }
+            match fetch(&row)? {
+                Fetched::There(value) => break Some((row, value)),
+                Fetched::Damaged => break None,
+                Fetched::Gone => missing.clone_from(&row.columns.filename),
+            }
+        };
+        self.record(found.as_ref().map(|(row, _)| row.rowid), now);
+        Ok(found)
+    }
+
+    /// Notes a hit or a miss for statistics and for the policies that ask.
+    fn record(&self, hit: Option<i64>, now: Timestamp) {
+        let settings = self.handle.settings();
+        let mut wake = false;
+        if settings.statistics {
+            wake |= self.handle.pending.count(hit.is_some());
+        }
+        if let Some(rowid) = hit.filter(|_| settings.policy.plan().records_reads) {
+            wake |= self.handle.pending.record_read(rowid, now);
+        }
+        if wake && !self.is_read_only() {
+            keeper::wake(&self.handle);
+        }
+    }
+
+    /// Decodes the value of a row, reading its file.
+    pub(super) fn fetch(&self, key: &Key<'_>, row: &Row) -> Result<Fetched<Value>> {
+        let Some(filename) = &row.columns.filename else {
+            return Ok(Fetched::There(self.decode(
+                key,
+                row.columns.mode,
+                row.columns.value.clone(),
+            )?));
+        };
+        let Some(path) = files::resolve(&self.handle.directory, filename) else {
+            return Ok(Fetched::Damaged);
+        };
+        match files::read(&path, row.columns.size) {
+            Ok(Some(bytes)) => Ok(
+                match self.decode(key, row.columns.mode, Scalar::Blob(bytes))? {
+                    Value::Bytes(bytes) if row.columns.mode == mode::TEXT => {
+                        String::from_utf8(bytes)
+                            .map_or(Fetched::Damaged, |text| Fetched::There(Value::Text(text)))
+                    }
+                    value => Fetched::There(value),
+                },
+            ),
+            Ok(None) => Ok(Fetched::Damaged),
+            Err(error) => missing_or(error, path),
+        }
+    }
+
+    fn decode(&self, key: &Key<'_>, mode: i64, value: Scalar) -> Result<Value> {
+        Ok(match (mode, value) {
+            (_, Scalar::Null) => Value::Null,
+            (_, Scalar::Int(value)) => Value::Int(value),
+            (_, Scalar::Real(value)) => Value::Float(value),
+            (_, Scalar::Text(value)) => Value::Text(value),
+            (mode::PICKLE, Scalar::Blob(bytes)) => self.verify(key, bytes)?,
+            (mode::PACKED, Scalar::Blob(bytes)) => Value::Packed(bytes),
+            (mode::RAW | mode::BINARY | mode::TEXT, Scalar::Blob(bytes)) => Value::Bytes(bytes),
+            (mode, Scalar::Blob(bytes)) => Value::Unknown { mode, bytes },
+        })
+    }
+
+    /// Whether we signed a pickle, for this key.
+    pub(crate) fn verify(&self, key: &Key<'_>, mut bytes: Vec<u8>) -> Result<Value> {
+        let Some(signer) = signer(&self.handle)? else {
+            return Ok(Value::Pickle {
+                bytes,
+                signed: false,
+            });
+        };
+        let (kind, form) = key.signed_form();
+        let signed = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
+        if signed {
+            bytes.truncate(bytes.len() - crate::sign::TRAILER_LEN);
+        }
+        Ok(Value::Pickle { bytes, signed })
+    }
+
+    fn fetch_stream(&self, row: &Row) -> Result<Fetched<Stream>> {
+        let columns = &row.columns;
+        let Some(filename) = &columns.filename else {
+            let bytes = match columns.value.clone() {
+                Scalar::Blob(bytes) => bytes,
+                Scalar::Text(text) => text.into_bytes(),
+                _ => {
+                    return Err(Error::Type(
+                        "only bytes, text and files can be read as a stream".into(),
+                    ));
+                }
+            };
+            return Ok(Fetched::There(Stream::Memory(Cursor::new(bytes))));
+        };
+        let Some(path) = files::resolve(&self.handle.directory, filename) else {
+            return Ok(Fetched::Damaged);
+        };
+        match files::open(&path) {
+            Ok(file) => {
+                let length = file.metadata().map_err(Error::io(&path))?.len();
+                let sound = i64::try_from(length) == Ok(columns.size);
+                Ok(if sound {
+                    Fetched::There(Stream::File { file, path })
+                } else {
+                    Fetched::Damaged
+                })
+            }
+            Err(error) => missing_or(error, path),
+        }
+    }
+}
+
+/// A value file that is gone may have been replaced; one that cannot be read is an error to report.
+fn missing_or<T>(error: io::Error, path: PathBuf) -> Result<Fetched<T>> {
+    if error.kind() == io::ErrorKind::NotFound {
+        Ok(Fetched::Gone)
+    } else {
+        Err(Error::io(path)(error))
+    }
+}

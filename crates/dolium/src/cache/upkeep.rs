@@ -1,0 +1,314 @@
+//! Owns what concerns the cache as a whole: its size, statistics, settings, durability, and raw SQL.
+
+use std::sync::atomic::Ordering;
+
+use rusqlite::config::DbConfig;
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::gate;
+use crate::scalar::Scalar;
+use crate::settings::METADATA;
+use crate::sqlite::{schema, statements};
+use crate::wait::Patience;
+
+use super::Cache;
+
+/// Counters of a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Reads that found a value, while the setting `statistics` was on.
+    pub hits: i64,
+    /// Reads that did not.
+    pub misses: i64,
+    /// Entries that this process has evicted to keep within `size_limit`.
+    pub evicted: u64,
+    /// Values that this process has refused for being larger than `size_limit`.
+    pub refused: u64,
+}
+
+/// The result of a raw statement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Names of the columns; empty for a statement that returns no rows.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<Scalar>>,
+    /// Rows that a writing statement changed.
+    pub changed: usize,
+    /// The last row that was inserted.
+    pub last_rowid: i64,
+}
+
+impl Cache {
+    /// How many entries there are, expired ones included.
+    pub fn len(&self) -> Result<usize> {
+        let count = self.handle.read(self.patience, |connection| {
+            Ok(statements::counter(connection, "count")?)
+        })?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Bytes that the cache takes on disk: the database and the value files.
+    pub fn volume(&self) -> Result<u64> {
+        let volume = self.handle.read(self.patience, |connection| {
+            Ok(statements::page_bytes(connection)?.0 + statements::counter(connection, "size")?)
+        })?;
+        Ok(u64::try_from(volume).unwrap_or(0))
+    }
+
+    /// Hits and misses since they were last reset, and what this process has evicted.
+    pub fn stats(&self) -> Result<Stats> {
+        let (hits, misses) = self.handle.read(self.patience, |connection| {
+            Ok((
+                statements::counter(connection, "hits")?,
+                statements::counter(connection, "misses")?,
+            ))
+        })?;
+        let pending = self.handle.pending.counts();
+        Ok(Stats {
+            hits: hits + pending.0,
+            misses: misses + pending.1,
+            evicted: self.handle.evictions.evicted.load(Ordering::Relaxed),
+            refused: self.handle.evictions.refused.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Sets hits and misses to 0.
+    pub fn reset_stats(&self) -> Result<()> {
+        self.handle.write_pending(self.patience)?;
+        self.handle.write(self.patience, |write| {
+            schema::store_setting(write.connection(), "hits", &Scalar::Int(0))?;
+            schema::store_setting(write.connection(), "misses", &Scalar::Int(0))
+        })
+    }
+
+    /// A setting as this process knows it. Stored settings are read when the cache is first used.
+    pub fn setting(&self, name: &str) -> Result<Option<Scalar>> {
+        if !self.handle.is_loaded() {
+            self.load_settings()?;
+        }
+        Ok(self.handle.settings().get(name).cloned())
+    }
+
+    /// All settings as this process knows them.
+    pub fn settings(&self) -> Result<Vec<(String, Scalar)>> {
+        if !self.handle.is_loaded() {
+            self.load_settings()?;
+        }
+        Ok(self
+            .handle
+            .settings()
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect())
+    }
+
+    /// Reads a setting or counter again from the store: another process may have changed it.
+    pub fn reload_setting(&self, name: &str) -> Result<Option<Scalar>> {
+        let stored = self.handle.read(self.patience, |connection| {
+            Ok(schema::load_setting(connection, name)?)
+        })?;
+        if METADATA.contains(&name) {
+            let (hits, misses) = self.handle.pending.counts();
+            let pending = match name {
+                "hits" => hits,
+                "misses" => misses,
+                _ => 0,
+            };
+            return Ok(Some(Scalar::Int(
+                stored.and_then(|value| value.as_int()).unwrap_or(0) + pending,
+            )));
+        }
+        if let Some(value) = &stored {
+            self.handle.change_setting(name, value.clone(), false);
+        }
+        Ok(stored.or_else(|| self.handle.settings().get(name).cloned()))
+    }
+
+    /// Changes a setting for this process, and with `store` for all. Connection settings (`sqlite_…`)
+    /// hold from the next connection on; those of the file itself only for a new store.
+    pub fn change_setting(&self, name: &str, value: Scalar, store: bool) -> Result<()> {
+        if METADATA.contains(&name) {
+            return self.handle.write(self.patience, |write| {
+                schema::store_setting(write.connection(), name, &value)
+            });
+        }
+        let known = self.setting(name)?;
+        self.handle.change_setting(name, value.clone(), false);
+        if store {
+            let settings = self.handle.settings();
+            self.handle.write(self.patience, |write| {
+                schema::store_setting(write.connection(), name, &value)?;
+                schema::ensure_policy_index(write.connection(), &settings)
+            })?;
+        }
+        if name.starts_with("sqlite_") && known.as_ref() != Some(&value) && !self.in_transaction() {
+            let _pass = gate::enter();
+            self.handle.close_connections(true);
+        }
+        Ok(())
+    }
+
+    /// Makes evicting and listing by tag fast.
+    pub fn create_tag_index(&self) -> Result<()> {
+        self.set_tag_index(true)
+    }
+
+    /// Removes the index on tags, which costs each write a little.
+    pub fn drop_tag_index(&self) -> Result<()> {
+        self.set_tag_index(false)
+    }
+
+    fn set_tag_index(&self, wanted: bool) -> Result<()> {
+        self.handle.write(self.patience, |write| {
+            schema::set_tag_index(write.connection(), wanted)?;
+            schema::store_setting(write.connection(), "tag_index", &Scalar::from(wanted))
+        })?;
+        self.handle
+            .change_setting("tag_index", Scalar::from(wanted), false);
+        Ok(())
+    }
+
+    /// Makes everything that was acknowledged so far durable, also against power loss.
+    pub fn flush(&self) -> Result<()> {
+        if self.is_read_only() || !files::exists(&self.handle.database) {
+            return Ok(());
+        }
+        self.handle.write_pending(self.patience)?;
+        let names: Vec<String> = self.handle.read(self.patience, |connection| {
+            let mut select = connection
+                .prepare_cached("SELECT filename FROM Cache WHERE filename IS NOT NULL")?;
+            let names = select.query_map([], |row| row.get(0))?;
+            Ok(names.collect::<rusqlite::Result<_>>()?)
+        })?;
+        for path in names
+            .iter()
+            .filter_map(|name| files::resolve(&self.handle.directory, name))
+        {
+            files::sync(&path)?;
+        }
+        // A checkpoint syncs the log before it writes the database, and the database after.
+        self.handle.checkpoint()?;
+        self.handle.empty_trash(self.patience)
+    }
+
+    /// Writes what is pending and closes this process's connections. The cache re-opens when it is used.
+    pub fn close(&self) -> Result<()> {
+        if self.in_transaction() {
+            return Ok(());
+        }
+        if !self.is_read_only() && files::exists(&self.handle.database) {
+            self.write_pending_quietly();
+            if self.handle.has_trash.load(Ordering::Relaxed) {
+                self.handle.empty_trash(self.patience)?;
+            }
+        }
+        let _pass = gate::enter();
+        self.handle.close_connections(false);
+        self.handle.lock.detach();
+        Ok(())
+    }
+
+    /// Runs a statement of your own on the cache's database. One that writes fires the triggers that
+    /// keep the counters, and runs as a transaction of its own unless the thread is in one.
+    pub fn sql(&self, statement: &str, arguments: &[Scalar]) -> Result<Table> {
+        self.sql_many(statement, &[arguments.to_vec()])
+    }
+
+    /// Runs a statement once for each set of arguments, in one transaction if it writes.
+    pub fn sql_many(&self, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
+        let is_read = self.handle.read(self.patience, |connection| {
+            Ok(Some(connection.prepare(statement)?.readonly()))
+        });
+        // Where there is no store yet, the statement may be the one that fills it.
+        match is_read {
+            Ok(Some(true)) => self.handle.read(self.patience, |connection| {
+                run(connection, statement, arguments)
+            }),
+            Ok(_) => self.handle.write(self.patience, |write| {
+                let connection = write.connection();
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
+                let table = run(connection, statement, arguments);
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+                table
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what is pending, for operations that only want to see it.
+    pub(crate) fn write_pending_quietly(&self) {
+        let patience = match self.patience {
+            Patience::Forever => super::PATIENCE,
+            timeout @ Patience::Timeout(_) => timeout,
+        };
+        // What could not be written stays pending; nothing depends on it but precision.
+        let _ = self.handle.write_pending(patience);
+    }
+}
+
+fn run(
+    connection: &rusqlite::Connection,
+    statement: &str,
+    arguments: &[Vec<Scalar>],
+) -> Result<Table> {
+    let mut prepared = connection.prepare(statement)?;
+    let mut table = Table {
+        columns: prepared
+            .column_names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        ..Table::default()
+    };
+    let width = prepared.column_count();
+    let before = connection.total_changes();
+    for arguments in arguments {
+        let mut rows = prepared.query(rusqlite::params_from_iter(arguments))?;
+        while let Some(row) = rows.next()? {
+            table.rows.push(
+                (0..width)
+                    .map(|column| row.get(column))
+                    .collect::<rusqlite::Result<_>>()?,
+            );
+        }
+    }
+    table.changed = usize::try_from(connection.total_changes() - before).unwrap_or(0);
+    table.last_rowid = connection.last_insert_rowid();
+    Ok(table)
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache")
+            .field("directory", &self.directory())
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends background work of the process: pending reads are written, connections closed. For a host
+/// language to call at exit; caches that are used afterwards work, without a keeper.
+pub fn shutdown() {
+    crate::keeper::stop();
+    let handles = {
+        let _pass = gate::enter();
+        crate::handle::Handle::all()
+    };
+    for handle in handles {
+        let cache = Cache {
+            handle,
+            clock: crate::clock::Clock::System,
+            patience: Patience::Timeout(std::time::Duration::from_secs(1)),
+            group: None,
+        };
+        // At exit nobody is left to tell.
+        let _: Result<(), Error> = cache.close();
+    }
+}

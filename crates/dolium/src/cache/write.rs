@@ -1,0 +1,391 @@
+//! Owns changing one key: set, add, touch, incr, delete, pop.
+
+use std::time::{Duration, SystemTime};
+
+use crate::clock::{self, Timestamp};
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::policy::Policy;
+use crate::scalar::Scalar;
+use crate::sqlite::{Head, Write, statements};
+use crate::value::{Entry, Payload, Row, Value, mode};
+use crate::warning::Warning;
+
+use super::Cache;
+use super::prepare::Prepared;
+
+/// What is stored beside a value.
+///
+/// ```
+/// use dolium::Put;
+/// use std::time::Duration;
+///
+/// let put = Put::new().expire_in(Duration::from_secs(60)).tag("reports");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Put {
+    /// When the entry expires.
+    pub expire: Expiry,
+    /// The tag, by which entries can be evicted and listed.
+    pub tag: Scalar,
+}
+
+/// When an entry expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Expiry {
+    /// Never.
+    #[default]
+    Never,
+    /// So many seconds after it is written; it may be negative, which makes it expired at once.
+    After(f64),
+    /// At that time.
+    At(Timestamp),
+}
+
+impl Expiry {
+    pub(crate) fn at(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Never => None,
+            Self::After(seconds) => Some(now + seconds),
+            Self::At(time) => Some(time),
+        }
+    }
+}
+
+impl From<Duration> for Expiry {
+    fn from(after: Duration) -> Self {
+        Self::After(after.as_secs_f64())
+    }
+}
+
+impl From<SystemTime> for Expiry {
+    fn from(time: SystemTime) -> Self {
+        Self::At(clock::timestamp(time))
+    }
+}
+
+impl Put {
+    /// No expiry, no tag.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Expires the entry after a time.
+    #[must_use]
+    pub fn expire_in(mut self, after: Duration) -> Self {
+        self.expire = after.into();
+        self
+    }
+
+    /// Expires the entry at a time.
+    #[must_use]
+    pub fn expire_at(mut self, time: SystemTime) -> Self {
+        self.expire = time.into();
+        self
+    }
+
+    /// Tags the entry.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Scalar>) -> Self {
+        self.tag = tag.into();
+        self
+    }
+}
+
+/// What `incr` adds and returns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// A 64-bit integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+}
+
+impl Number {
+    fn plus(self, other: Self) -> Result<Self> {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "adding a float makes a float, as everywhere"
+        )]
+        let float = |number| match number {
+            Self::Int(value) => value as f64,
+            Self::Float(value) => value,
+        };
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => a.checked_add(b).map(Self::Int).ok_or(Error::Overflow),
+            (a, b) => Ok(Self::Float(float(a) + float(b))),
+        }
+    }
+
+    fn scalar(self) -> Scalar {
+        match self {
+            Self::Int(value) => Scalar::Int(value),
+            Self::Float(value) => Scalar::Real(value),
+        }
+    }
+
+    fn payload(self) -> Payload<'static> {
+        match self {
+            Self::Int(value) => Payload::Int(value),
+            Self::Float(value) => Payload::Float(value),
+        }
+    }
+}
+
+impl From<i64> for Number {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<i32> for Number {
+    fn from(value: i32) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+impl From<f64> for Number {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
+
+impl Cache {
+    /// Stores a value. Returns `false` if it was refused, being larger than the whole cache may be.
+    pub fn set<'k, 'v>(
+        &self,
+        key: impl Into<Key<'k>>,
+        value: impl Into<Payload<'v>>,
+    ) -> Result<bool> {
+        self.set_with(key, value, &Put::default())
+    }
+
+    /// Stores a value with expiry and tag.
+    pub fn set_with<'k, 'v>(
+        &self,
+        key: impl Into<Key<'k>>,
+        value: impl Into<Payload<'v>>,
+        put: &Put,
+    ) -> Result<bool> {
+        self.store(
+            &key.into(),
+            value.into(),
+            put,
+            |write, key, prepared, put, now| {
+                let columns = prepared.finish(key)?;
+                write.put(key, columns, put.expire.at(now), &put.tag, now)?;
+                Ok(true)
+            },
+        )
+    }
+
+    /// Stores a value unless the key has one. Returns whether it was stored.
+    pub fn add<'k, 'v>(
+        &self,
+        key: impl Into<Key<'k>>,
+        value: impl Into<Payload<'v>>,
+        put: &Put,
+    ) -> Result<bool> {
+        self.store(
+            &key.into(),
+            value.into(),
+            put,
+            |write, key, prepared, put, now| {
+                let head = write.head(key)?;
+                if head
+                    .as_ref()
+                    .is_some_and(|head| statements::is_alive(head.expire_time, now))
+                {
+                    return Ok(false);
+                }
+                let columns = prepared.finish(key)?;
+                match head {
+                    Some(head) => {
+                        write.update(&head, columns, put.expire.at(now), &put.tag, now)?
+                    }
+                    None => write.insert(key, columns, put.expire.at(now), &put.tag, now)?,
+                }
+                Ok(true)
+            },
+        )
+    }
+
+    fn store(
+        &self,
+        key: &Key<'_>,
+        value: Payload<'_>,
+        put: &Put,
+        change: impl Fn(&mut Write<'_>, &Key<'_>, &mut Prepared, &Put, Timestamp) -> Result<bool>,
+    ) -> Result<bool> {
+        let mut prepared = Prepared::new(&self.handle, value)?;
+        if self.refuses(prepared.size()) {
+            return Ok(false);
+        }
+        let now = self.clock.now();
+        let stored = self.handle.write(self.patience, |write| {
+            let stored = change(write, key, &mut prepared, put, now)?;
+            if stored {
+                write.adopt(prepared.take_file());
+                self.remove_expired(write, now)?;
+            }
+            Ok(stored)
+        })?;
+        if stored {
+            self.wrote(key.len() as u64 + prepared.size())?;
+        }
+        Ok(stored)
+    }
+
+    /// Whether a value is larger than the whole cache may be, and so would only drive out all others.
+    pub(crate) fn refuses(&self, size: u64) -> bool {
+        let settings = self.handle.settings();
+        let limit = self
+            .total_limit(&settings)
+            .filter(|_| settings.policy != Policy::None);
+        let Some(size_limit) = limit.filter(|limit| size > *limit) else {
+            return false;
+        };
+        self.handle.warnings.add(Warning::TooLarge {
+            directory: self.handle.directory.clone(),
+            size,
+            size_limit,
+        });
+        self.handle
+            .evictions
+            .refused
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        true
+    }
+
+    /// Changes when an entry expires. Returns whether there is one.
+    pub fn touch<'k>(&self, key: impl Into<Key<'k>>, expire: impl Into<Expiry>) -> Result<bool> {
+        let (key, expire) = (key.into(), expire.into());
+        let now = self.clock.now();
+        self.handle.write(self.patience, |write| {
+            let Some(head) = alive(write.head(&key)?, now) else {
+                return Ok(false);
+            };
+            write.set_expiry(head.rowid, expire.at(now))?;
+            Ok(true)
+        })
+    }
+
+    /// Adds `delta` to a number, atomically. A key that is not there counts as `default` and is stored
+    /// with `put`; one that is there keeps its expiry and tag.
+    ///
+    /// Fails with [`Error::Missing`] if the key is not there and `default` is `None`, with
+    /// [`Error::NotANumber`] and [`Error::Overflow`] if the sum is not a 64-bit integer or a float.
+    pub fn incr<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        delta: impl Into<Number>,
+        default: Option<Number>,
+        put: &Put,
+    ) -> Result<Number> {
+        let (key, delta) = (key.into(), delta.into());
+        let now = self.clock.now();
+        let sum = self.handle.write(self.patience, |write| {
+            if let Some(row) = write.row(&key, now)? {
+                let sum = number(&row)?.plus(delta)?;
+                write.set_number(row.rowid, &sum.scalar(), now)?;
+                return Ok((sum, false));
+            }
+            let sum = default.ok_or(Error::Missing)?.plus(delta)?;
+            let mut prepared = Prepared::new(&self.handle, sum.payload())?;
+            write.put(
+                &key,
+                prepared.finish(&key)?,
+                put.expire.at(now),
+                &put.tag,
+                now,
+            )?;
+            self.remove_expired(write, now)?;
+            Ok((sum, true))
+        });
+        let (sum, is_new) = sum?;
+        if is_new {
+            self.wrote(key.len() as u64)?;
+        }
+        Ok(sum)
+    }
+
+    /// Removes an entry. Returns whether there was one.
+    pub fn delete<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool> {
+        let key = key.into();
+        let now = self.clock.now();
+        self.handle.write(self.patience, |write| {
+            let Some(head) = alive(write.head(&key)?, now) else {
+                return Ok(false);
+            };
+            write.remove(&head)?;
+            Ok(true)
+        })
+    }
+
+    /// Removes an entry and returns it. `None` if there is none, or if it is damaged.
+    pub fn pop<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
+        let key = key.into();
+        let now = self.clock.now();
+        let popped = self.handle.write(self.patience, |write| {
+            let Some(row) = write.row(&key, now)? else {
+                return Ok(None);
+            };
+            write.remove(&Head::of(&row))?;
+            // Before the commit: afterwards any keeper may unlink the file.
+            Ok(self.value_of(&key, &row)?.map(|value| (row, value)))
+        })?;
+        Ok(popped.map(|(row, value)| Entry::of(row, value)))
+    }
+
+    /// Removes an entry and returns its row, after `fetch` has read its value file inside the transaction.
+    pub fn pop_row<'k, T>(
+        &self,
+        key: impl Into<Key<'k>>,
+        mut fetch: impl FnMut(&Row) -> Result<T>,
+    ) -> Result<Option<(Row, T)>> {
+        let key = key.into();
+        let now = self.clock.now();
+        self.handle.write(self.patience, |write| {
+            let Some(row) = write.row(&key, now)? else {
+                return Ok(None);
+            };
+            write.remove(&Head::of(&row))?;
+            let value = fetch(&row)?;
+            Ok(Some((row, value)))
+        })
+    }
+
+    /// `remove_expired` for every write: at most `cull_limit` entries.
+    pub(crate) fn remove_expired(&self, write: &mut Write<'_>, now: Timestamp) -> Result<()> {
+        let limit = self.handle.settings().cull_limit;
+        if limit > 0 {
+            write.remove_expired(now, limit)?;
+        }
+        Ok(())
+    }
+}
+
+fn alive(head: Option<Head>, now: Timestamp) -> Option<Head> {
+    head.filter(|head| statements::is_alive(head.expire_time, now))
+}
+
+fn number(row: &Row) -> Result<Number> {
+    match row.columns.value {
+        Scalar::Int(value) if row.columns.mode == mode::RAW => Ok(Number::Int(value)),
+        Scalar::Real(value) if row.columns.mode == mode::RAW => Ok(Number::Float(value)),
+        _ => Err(Error::NotANumber),
+    }
+}
+
+impl PartialEq<i64> for Value {
+    fn eq(&self, other: &i64) -> bool {
+        *self == Self::Int(*other)
+    }
+}
+
+impl PartialEq<str> for Value {
+    fn eq(&self, other: &str) -> bool {
+        matches!(self, Self::Text(text) if text == other)
+    }
+}

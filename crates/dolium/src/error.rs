@@ -1,0 +1,206 @@
+//! Owns the one error type of the engine and the mapping of SQLite's and the system's failures to it.
+//! Decides nothing about retries: see `handle`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::ErrorCode;
+
+/// What every fallible call of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. Each message says what happened, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Other writers kept the cache locked for longer than the caller was ready to wait.
+    #[error(
+        "{}: other writers held the cache for {waited:?}; raise `timeout`, or retry", directory.display()
+    )]
+    Timeout {
+        /// The directory of the cache.
+        directory: PathBuf,
+        /// How long the caller was ready to wait.
+        waited: Duration,
+        /// Entries that a bulk removal had already removed and committed.
+        done: usize,
+    },
+    /// The interrupt hook (see [`crate::set_interrupt_hook`]) asked to stop waiting.
+    #[error("interrupted while waiting for the cache")]
+    Interrupted,
+    /// `incr` or `decr` without a default met a key that is not there.
+    #[error("the key is not in the cache and no default was given")]
+    Missing,
+    /// `incr` or `decr` met a value that is not a 64-bit integer or a float.
+    #[error("the stored value is not a number that the engine can add to")]
+    NotANumber,
+    /// `incr` or `decr` would leave the range of a 64-bit integer.
+    #[error("the sum does not fit 64 bits")]
+    Overflow,
+    /// A write to a cache that was opened read-only, or whose directory cannot be written.
+    #[error("{}: the cache is read-only here; open it where its directory is writable", directory.display())]
+    ReadOnly {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
+    /// The disk or quota is full. Nothing was changed.
+    #[error("{}: no space left; nothing was changed; free some space or lower `size_limit`", path.display())]
+    Full {
+        /// The file or directory that could not grow.
+        path: PathBuf,
+    },
+    /// The store is damaged and cannot be set aside (read-only, or in use by a transaction).
+    #[error("{}: the store is damaged ({detail}); `dolium check --fix` or deleting it starts afresh", path.display())]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite said.
+        detail: String,
+    },
+    /// Any other error of SQLite.
+    #[error("{}: {source}", path.display())]
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// An operation of the file system failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process was forked inside a transaction; the child cannot use this directory.
+    #[error(
+        "{}: this process was forked inside a transaction on the cache; open it before `fork` \
+         ends in the parent only, or start the child with spawn", directory.display()
+    )]
+    Forked {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
+    /// SQLite took a transaction back (a full disk, for one); what it did is undone.
+    #[error("{}: the transaction was rolled back by an earlier error in it", directory.display())]
+    RolledBack {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
+    /// The shared-memory lock of the directory cannot be used.
+    #[error("{}: {detail}", directory.display())]
+    Lock {
+        /// The directory of the cache.
+        directory: PathBuf,
+        /// What went wrong and what to do.
+        detail: String,
+    },
+    /// An argument or a stored setting that makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The value has another type than the one asked for, or cannot be stored.
+    #[error("{0}")]
+    Type(String),
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::Full { path },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { directory: path },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    pub(crate) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full { path },
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly { directory: path },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
+                path,
+                detail: source.to_string(),
+            },
+            _ => Self::Sqlite { path, source },
+        }
+    }
+
+    /// The number of entries that a bulk removal had removed before it failed.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        if let Self::Timeout { done, .. } = self {
+            *done
+        } else {
+            0
+        }
+    }
+}
+
+/// Whether SQLite only says that somebody else is busy with the database.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
+}
+
+/// Whether the database is there but has no tables yet: its creator has not committed, or died.
+pub(crate) fn is_empty_store(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.starts_with("no such table"),
+        rusqlite::Error::SqlInputError { msg, .. } => msg.starts_with("no such table"),
+        _ => false,
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    /// For use below `handle`, which adds the path with `located`.
+    fn from(source: rusqlite::Error) -> Self {
+        Self::Sqlite {
+            path: PathBuf::new(),
+            source,
+        }
+    }
+}
+
+impl Error {
+    /// Adds the path to an error of SQLite, and sorts it.
+    pub(crate) fn located(self, path: &Path) -> Self {
+        match self {
+            Self::Sqlite {
+                path: known,
+                source,
+            } if known.as_os_str().is_empty() => Self::sqlite(path, source),
+            other => other,
+        }
+    }
+
+    pub(crate) fn as_sqlite(&self) -> Option<&rusqlite::Error> {
+        if let Self::Sqlite { source, .. } = self {
+            Some(source)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether SQLite found the file to be no sound database.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+/// Whether the file may be there but cannot be opened for writing.
+pub(crate) fn is_denied(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied)
+    )
+}

@@ -1,0 +1,340 @@
+//! Owns value files and every other touch of the file system: names, modes, writing, removing.
+//! Refuses to know why a file is written or removed, and never opens `cache.db`.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The ending of value files, and of those that are still being written.
+const FINAL: &str = "val";
+const TEMPORARY: &str = "tmp";
+
+/// Creates a directory and its parents, private to the user. An existing one is left as it is.
+pub(crate) fn create_directory(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::io(path))
+}
+
+/// A value file that no row names yet. Dropped without `keep`, it is removed again.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    directory: PathBuf,
+    name: String,
+    /// Open until `seal`.
+    file: Option<File>,
+    size: u64,
+    kept: bool,
+}
+
+impl NewFile {
+    /// Starts a file under a random name.
+    pub fn create(directory: &Path) -> Result<Self> {
+        let mut random = [0u8; 16];
+        getrandom::fill(&mut random).map_err(|error| Error::Io {
+            path: directory.to_path_buf(),
+            source: io::Error::other(error),
+        })?;
+        let hex = format!("{:032x}", u128::from_be_bytes(random));
+        let name = format!("{}/{}/{}.{FINAL}", &hex[..2], &hex[2..4], &hex[4..]);
+        let mut new = Self {
+            directory: directory.to_path_buf(),
+            name,
+            file: None,
+            size: 0,
+            kept: false,
+        };
+        new.file = Some(new.open()?);
+        Ok(new)
+    }
+
+    /// Opens the temporary file. Somebody who empties the cache may remove the directories between
+    /// their creation and the open, hence the tries.
+    fn open(&self) -> Result<File> {
+        let path = self.temporary();
+        let parent = path
+            .parent()
+            .expect("a value file lies in a directory of its own");
+        let mut tries = 0;
+        loop {
+            create_directory(parent)?;
+            match OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+            {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 10 => tries += 1,
+                other => return other.map_err(Error::io(path)),
+            }
+        }
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.directory.join(&self.name).with_extension(TEMPORARY)
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let path = self.temporary();
+        let file = self
+            .file
+            .as_mut()
+            .expect("only an unsealed file is written");
+        file.write_all(bytes).map_err(Error::io(path))?;
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Copies a reader to its end. An error of the reader is returned as it is.
+    pub fn copy_from(&mut self, reader: &mut dyn Read) -> Result<()> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => self.write(&buffer[..count])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(Error::Io {
+                        path: PathBuf::from("<reader>"),
+                        source,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Gives the file its final name. From now on a row may name it.
+    pub fn seal(&mut self) -> Result<()> {
+        self.file = None;
+        let path = self.directory.join(&self.name);
+        fs::rename(self.temporary(), &path).map_err(Error::io(path))
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A row names the file now.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            let unsealed = self.file.take().is_some();
+            let name = if unsealed {
+                self.temporary()
+            } else {
+                self.directory.join(&self.name)
+            };
+            remove_path(&self.directory, &name);
+        }
+    }
+}
+
+/// Resolves a file name out of a row, which anybody may have written: it must stay inside.
+pub(crate) fn resolve(directory: &Path, name: &str) -> Option<PathBuf> {
+    let relative = Path::new(name);
+    let inside = relative
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
+    (inside && !name.is_empty()).then(|| directory.join(relative))
+}
+
+/// Opens a value file for reading.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Reads a value file whose row says it is `size` bytes long. `None`: it has another length.
+pub(crate) fn read(path: &Path, size: i64) -> io::Result<Option<Vec<u8>>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if i64::try_from(length) != Ok(size) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX))
+        .map_err(io::Error::from)?;
+    file.read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 == length).then_some(bytes))
+}
+
+/// Removes a value file and the directories that it leaves empty. A missing one is no error.
+pub(crate) fn remove(directory: &Path, name: &str) {
+    if let Some(path) = resolve(directory, name) {
+        remove_path(directory, &path);
+    }
+}
+
+fn remove_path(directory: &Path, path: &Path) {
+    // A user's `Disk` may store a whole directory as one value.
+    if fs::remove_file(path).is_err() && path.is_dir() {
+        let _ = fs::remove_dir_all(path);
+    }
+    for parent in path
+        .ancestors()
+        .skip(1)
+        .take_while(|parent| *parent != directory)
+    {
+        if fs::remove_dir(parent).is_err() {
+            break;
+        }
+    }
+}
+
+/// Makes a value file durable. A file that is gone by now has nothing to keep.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    match File::open(path) {
+        Ok(file) => file.sync_data().map_err(Error::io(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// Length of a file, 0 if it is not there.
+pub(crate) fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |data| data.len())
+}
+
+/// Whether anything is at the path.
+pub(crate) fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Renames a file; a missing one is no error. Returns whether there was one.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<bool> {
+    match fs::rename(from, to) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(from)(error)),
+    }
+}
+
+/// A file or empty directory below a cache's directory.
+pub(crate) struct Found {
+    pub path: PathBuf,
+    pub is_directory: bool,
+    /// Seconds since it was last written.
+    pub age: f64,
+}
+
+/// Everything below `directory`: files, and directories that hold nothing. Depth first.
+pub(crate) fn walk(directory: &Path) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    walk_into(directory, &mut found, true)?;
+    Ok(found)
+}
+
+fn walk_into(directory: &Path, found: &mut Vec<Found>, top: bool) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        // Somebody else removed it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io(directory)(error)),
+    };
+    let mut empty = true;
+    for entry in entries {
+        let entry = entry.map_err(Error::io(directory))?;
+        empty = false;
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        if metadata.is_dir() {
+            walk_into(&entry.path(), found, false)?;
+        } else {
+            found.push(Found {
+                path: entry.path(),
+                is_directory: false,
+                age: age(&metadata),
+            });
+        }
+    }
+    if empty && !top {
+        let Ok(metadata) = fs::metadata(directory) else {
+            return Ok(());
+        };
+        found.push(Found {
+            path: directory.to_path_buf(),
+            is_directory: true,
+            age: age(&metadata),
+        });
+    }
+    Ok(())
+}
+
+fn age(metadata: &fs::Metadata) -> f64 {
+    let elapsed = metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.elapsed().ok());
+    elapsed.map_or(0.0, |age| age.as_secs_f64())
+}
+
+/// Removes a file or an empty directory that `walk` found.
+pub(crate) fn remove_found(found: &Found) -> Result<()> {
+    let result = if found.is_directory {
+        fs::remove_dir(&found.path)
+    } else {
+        fs::remove_file(&found.path)
+    };
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&found.path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Device and inode of a file or directory: what it is, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// The identity of what is at the path, if anything is.
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).ok()?;
+    Some(Identity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    })
+}
+
+/// Whether this process may create and change files in the directory.
+pub(crate) fn is_writable(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Creates an empty file that only the user may read, unless there is one.
+pub(crate) fn create_private(path: &Path) -> Result<()> {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io(path)(error)),
+        // This descriptor of a new `cache.db` closes before SQLite opens the file: no lock can be lost.
+        _ => Ok(()),
+    }
+}
+
+/// How many directories lie in `directory` whose names are the shard numbers `000`, `001`, ….
+pub(crate) fn count_shards(directory: &Path) -> usize {
+    (0..)
+        .take_while(|shard| directory.join(format!("{shard:03}")).is_dir())
+        .count()
+}

@@ -1,0 +1,49 @@
+//! Owns what happens when the process forks: see `gate` for why connections are closed before.
+
+use std::sync::Once;
+use std::sync::atomic::Ordering;
+
+use crate::gate;
+use crate::handle::Handle;
+use crate::keeper;
+
+/// Grows in the child of a fork. One load.
+pub(crate) fn generation() -> u64 {
+    dolium_hot::generation()
+}
+
+/// Asks to be told of forks.
+pub(crate) fn register() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // `false` would mean that another copy of this crate was first, which one program cannot link.
+        let _ = dolium_hot::on_fork(prepare, parent, child);
+    });
+}
+
+/// Before: nobody inside, nothing open. The forking thread's own transaction, or one that another thread
+/// left open between two calls, stays open in the parent; in the child its directory is unusable.
+fn prepare() {
+    keeper::stop();
+    if gate::close() {
+        for handle in Handle::all() {
+            let open = handle.transaction.lock().is_ok_and(|slot| slot.is_some());
+            handle.forked.store(open, Ordering::Release);
+            handle.close_connections(true);
+        }
+    }
+}
+
+fn parent() {
+    for handle in Handle::all() {
+        handle.forked.store(false, Ordering::Release);
+    }
+    gate::open();
+    keeper::resume(false);
+}
+
+/// What the child inherited is dropped when a handle is used: `Handle::renew`.
+fn child() {
+    gate::open();
+    keeper::resume(true);
+}

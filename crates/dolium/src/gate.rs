@@ -1,0 +1,59 @@
+//! Owns the gate that every use of SQLite, and of any mutex of the engine, passes. A fork closes it first.
+//!
+//! SQLite keeps a table of open files per process, which a child inherits: it would believe itself to
+//! hold the parent's locks and take none. So no connection may be open, and no mutex held, while the
+//! process forks. Nothing that waits for another process, or for Python, may wait inside the gate.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+static GATE: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static INSIDE: RefCell<Option<RwLockReadGuard<'static, ()>>> = const { RefCell::new(None) };
+    static CLOSED: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// Proof that the thread is inside the gate. May be nested.
+pub(crate) struct Pass(PhantomData<*const ()>);
+
+/// Enters the gate; waits while a fork is under way.
+pub(crate) fn enter() -> Pass {
+    DEPTH.with(|depth| {
+        if depth.get() == 0 {
+            let guard = GATE.read().unwrap_or_else(PoisonError::into_inner);
+            INSIDE.with(|inside| *inside.borrow_mut() = Some(guard));
+        }
+        depth.set(depth.get() + 1);
+    });
+    Pass(PhantomData)
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| {
+            depth.set(depth.get() - 1);
+            if depth.get() == 0 {
+                INSIDE.with(|inside| *inside.borrow_mut() = None);
+            }
+        });
+    }
+}
+
+/// Waits until nobody is inside and keeps everybody out. Called before a fork, by the forking thread.
+/// `false`: this thread is inside itself, and the gate stays as it is.
+pub(crate) fn close() -> bool {
+    if DEPTH.with(Cell::get) > 0 {
+        return false;
+    }
+    let guard = GATE.write().unwrap_or_else(PoisonError::into_inner);
+    CLOSED.with(|closed| *closed.borrow_mut() = Some(guard));
+    true
+}
+
+/// Lets everybody in again. Called after the fork, by the same thread, in parent and child.
+pub(crate) fn open() {
+    CLOSED.with(|closed| *closed.borrow_mut() = None);
+}

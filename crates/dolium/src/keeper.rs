@@ -1,0 +1,110 @@
+//! Owns the one thread of the process that does what should not hold up a caller: checkpoints, emptying
+//! the trash, writing pending reads. It starts with the first write, sleeps while nothing is dirty, and
+//! keeps no cache alive.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::gate;
+use crate::handle::Handle;
+
+/// How often dirty caches are looked after.
+const TICK: Duration = Duration::from_millis(100);
+
+struct Keeper {
+    thread: Option<JoinHandle<()>>,
+    stopping: bool,
+    dirty: Vec<Weak<Handle>>,
+}
+
+static KEEPER: Mutex<Keeper> = Mutex::new(Keeper {
+    thread: None,
+    stopping: false,
+    dirty: Vec::new(),
+});
+static CHANGED: Condvar = Condvar::new();
+
+/// A cache wants to be looked after. One atomic if it is known already.
+pub(crate) fn wake(handle: &Arc<Handle>) {
+    if handle.awake.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let _pass = gate::enter();
+    let mut keeper = lock();
+    keeper.dirty.push(Arc::downgrade(handle));
+    keeper.start();
+}
+
+/// Ends the thread, waits for it, and starts no other until `resume`.
+pub(crate) fn stop() {
+    let thread = {
+        let mut keeper = lock();
+        keeper.stopping = true;
+        CHANGED.notify_one();
+        keeper.thread.take()
+    };
+    // The last handle may be dropped by the thread itself; a panic in it has been printed.
+    let _ = thread
+        .filter(|thread| thread.thread().id() != thread::current().id())
+        .map(JoinHandle::join);
+}
+
+/// Allows the thread again. `child`: in a forked child, what was dirty is the parent's business.
+pub(crate) fn resume(child: bool) {
+    let mut keeper = lock();
+    keeper.stopping = false;
+    if child {
+        keeper.dirty.clear();
+    } else if !keeper.dirty.is_empty() {
+        keeper.start();
+    }
+}
+
+impl Keeper {
+    fn start(&mut self) {
+        if self.thread.is_none() && !self.stopping {
+            // Without a thread (a process at its limit) callers still work; `close` does the rest.
+            self.thread = thread::Builder::new()
+                .name("dolium-keeper".into())
+                .spawn(run)
+                .ok();
+        }
+        CHANGED.notify_one();
+    }
+}
+
+fn run() {
+    while let Some(handles) = next() {
+        let still_dirty: Vec<_> = handles
+            .iter()
+            .filter(|handle| handle.upgrade().is_some_and(maintain))
+            .cloned()
+            .collect();
+        lock().dirty.extend(still_dirty);
+    }
+}
+
+/// Waits until something is dirty, and then a tick. `None`: the thread shall end.
+fn next() -> Option<Vec<Weak<Handle>>> {
+    let mut keeper = lock();
+    while keeper.dirty.is_empty() && !keeper.stopping {
+        keeper = CHANGED.wait(keeper).unwrap_or_else(PoisonError::into_inner);
+    }
+    let wait = CHANGED.wait_timeout_while(keeper, TICK, |keeper| !keeper.stopping);
+    let (mut keeper, _) = wait.unwrap_or_else(PoisonError::into_inner);
+    (!keeper.stopping).then(|| std::mem::take(&mut keeper.dirty))
+}
+
+/// Looks after one cache. Returns whether it has to be done again.
+fn maintain(handle: Arc<Handle>) -> bool {
+    // Before the work: what comes during it wakes the keeper again.
+    handle.awake.store(false, Ordering::Relaxed);
+    let again = handle.maintain();
+    again && !handle.awake.swap(true, Ordering::Relaxed)
+}
+
+fn lock() -> MutexGuard<'static, Keeper> {
+    KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,246 @@
+//! Owns keys: their stored form, which is also their canonical one, and diskcache's shard hash.
+//! Two keys are the same entry exactly when SQLite finds their stored forms equal (`1 == 1.0`).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+
+use crate::pickle;
+use crate::scalar::Scalar;
+
+/// The key of an entry. Borrows where it can, so that looking up a `&str` copies nothing.
+///
+/// Integers, floats, text and bytes are stored as they are. Everything else is a *canonical pickle*:
+/// the bytes that Python's keys of plain data have, see [`crate::pickle`].
+///
+/// ```
+/// use dolium::Key;
+/// let key: Key = "user:1".into();
+/// assert_eq!(key, Key::from(String::from("user:1")));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub enum Key<'a> {
+    /// A 64-bit integer.
+    Int(i64),
+    /// A float; never NaN, which SQLite cannot store: `Key::from` makes a pickle of it.
+    Float(f64),
+    /// Text.
+    Text(Cow<'a, str>),
+    /// Bytes.
+    Bytes(Cow<'a, [u8]>),
+    /// The canonical pickle of any other key.
+    Pickle(Cow<'a, [u8]>),
+}
+
+impl Key<'_> {
+    /// The same key, borrowing from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Key<'_> {
+        match self {
+            Self::Int(value) => Key::Int(*value),
+            Self::Float(value) => Key::Float(*value),
+            Self::Text(value) => Key::Text(Cow::Borrowed(value)),
+            Self::Bytes(value) => Key::Bytes(Cow::Borrowed(value)),
+            Self::Pickle(value) => Key::Pickle(Cow::Borrowed(value)),
+        }
+    }
+
+    /// The same key, owning its bytes.
+    #[must_use]
+    pub fn into_owned(self) -> Key<'static> {
+        match self {
+            Self::Int(value) => Key::Int(value),
+            Self::Float(value) => Key::Float(value),
+            Self::Text(value) => Key::Text(Cow::Owned(value.into_owned())),
+            Self::Bytes(value) => Key::Bytes(Cow::Owned(value.into_owned())),
+            Self::Pickle(value) => Key::Pickle(Cow::Owned(value.into_owned())),
+        }
+    }
+
+    /// The column `raw`: whether the column `key` is the key itself rather than a pickle of it.
+    #[must_use]
+    pub fn raw(&self) -> bool {
+        !matches!(self, Self::Pickle(_))
+    }
+
+    /// diskcache's `Disk.hash`, which chooses the shard. Part of the on-disk format: `1` and `1.0`
+    /// are one key but hash apart, as they do there.
+    #[must_use]
+    pub fn shard_hash(&self) -> u32 {
+        match self {
+            Self::Int(value) => {
+                let modulus = i64::from(u32::MAX);
+                u32::try_from(value.rem_euclid(modulus)).unwrap_or(0)
+            }
+            Self::Float(value) => adler32(&value.to_be_bytes()),
+            Self::Text(value) => adler32(value.as_bytes()),
+            Self::Bytes(value) | Self::Pickle(value) => adler32(value),
+        }
+    }
+
+    /// The key from its two columns. `None` if no key is stored like that.
+    pub(crate) fn from_columns(key: Scalar, raw: bool) -> Option<Key<'static>> {
+        Some(match key {
+            Scalar::Int(value) if raw => Key::Int(value),
+            Scalar::Real(value) if raw => Key::Float(value),
+            Scalar::Text(value) if raw => Key::Text(Cow::Owned(value)),
+            Scalar::Blob(value) if raw => Key::Bytes(Cow::Owned(value)),
+            Scalar::Blob(value) => Key::Pickle(Cow::Owned(value)),
+            _ => return None,
+        })
+    }
+
+    /// Length in bytes of the stored form.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Int(_) | Self::Float(_) => 8,
+            Self::Text(value) => value.len(),
+            Self::Bytes(value) | Self::Pickle(value) => value.len(),
+        }
+    }
+
+    /// Type byte and bytes that a signature covers.
+    pub(crate) fn signed_form(&self) -> (u8, Cow<'_, [u8]>) {
+        match self {
+            Self::Int(value) => (1, Cow::Owned(value.to_le_bytes().to_vec())),
+            Self::Float(value) if value.fract() == 0.0 && value.abs() < 9.0e15 => {
+                // Equal keys must verify each other's values: 1.0 signs as 1.
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "integral and within 53 bits"
+                )]
+                let integer = *value as i64;
+                (1, Cow::Owned(integer.to_le_bytes().to_vec()))
+            }
+            Self::Float(value) => (2, Cow::Owned(value.to_le_bytes().to_vec())),
+            Self::Text(value) => (3, Cow::Borrowed(value.as_bytes())),
+            Self::Bytes(value) => (4, Cow::Borrowed(value)),
+            Self::Pickle(value) => (5, Cow::Borrowed(value)),
+        }
+    }
+}
+
+impl ToSql for Key<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Float(value) => ValueRef::Real(*value),
+            Self::Text(value) => ValueRef::Text(value.as_bytes()),
+            Self::Bytes(value) | Self::Pickle(value) => ValueRef::Blob(value),
+        }))
+    }
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Text(value) => f.write_str(value),
+            Self::Bytes(value) => write!(f, "b\"{}\"", value.escape_ascii()),
+            Self::Pickle(value) => write!(f, "pickle:\"{}\"", value.escape_ascii()),
+        }
+    }
+}
+
+impl<'a> From<&'a Key<'_>> for Key<'a> {
+    fn from(value: &'a Key<'_>) -> Self {
+        value.borrowed()
+    }
+}
+
+impl From<i64> for Key<'_> {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<i32> for Key<'_> {
+    fn from(value: i32) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+impl From<u32> for Key<'_> {
+    fn from(value: u32) -> Self {
+        Self::Int(value.into())
+    }
+}
+
+impl From<f64> for Key<'_> {
+    fn from(value: f64) -> Self {
+        if value.is_nan() {
+            Self::Pickle(Cow::Owned(pickle::encode(&value)))
+        } else {
+            Self::Float(value)
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Key<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(value))
+    }
+}
+
+impl<'a> From<&'a String> for Key<'a> {
+    fn from(value: &'a String) -> Self {
+        Self::Text(Cow::Borrowed(value))
+    }
+}
+
+impl From<String> for Key<'_> {
+    fn from(value: String) -> Self {
+        Self::Text(Cow::Owned(value))
+    }
+}
+
+impl<'a> From<&'a [u8]> for Key<'a> {
+    fn from(value: &'a [u8]) -> Self {
+        Self::Bytes(Cow::Borrowed(value))
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Key<'a> {
+    fn from(value: &'a [u8; N]) -> Self {
+        Self::Bytes(Cow::Borrowed(value))
+    }
+}
+
+impl From<Vec<u8>> for Key<'_> {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(Cow::Owned(value))
+    }
+}
+
+/// RFC 1950's checksum. A dozen lines, where a crate would bring more than it saves.
+fn adler32(bytes: &[u8]) -> u32 {
+    const MODULUS: u32 = 65_521;
+    /// The longest run whose sums cannot overflow 32 bits.
+    const RUN: usize = 5552;
+    let (mut a, mut b) = (1u32, 0u32);
+    for run in bytes.chunks(RUN) {
+        for &byte in run {
+            a += u32::from(byte);
+            b += a;
+        }
+        a %= MODULUS;
+        b %= MODULUS;
+    }
+    b << 16 | a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values that Python's `Disk.hash` gives.
+    #[test]
+    fn shard_hash_is_diskcaches() {
+        assert_eq!(Key::from("abc").shard_hash(), 38_600_999);
+        assert_eq!(Key::from(-1).shard_hash(), 4_294_967_294);
+        assert_eq!(Key::from(i64::from(u32::MAX)).shard_hash(), 0);
+        assert_eq!(Key::from(1.5).shard_hash(), 147_325_240);
+    }
+}

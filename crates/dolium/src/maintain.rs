@@ -1,0 +1,109 @@
+//! Owns upkeep of one directory: checkpoints, the trash, pending reads. Called by the keeper, `flush` and
+//! `close`. Checkpoints run outside commits and hold no lock that writers wait for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::error::Result;
+use crate::files;
+use crate::handle::Handle;
+use crate::sqlite::Write;
+use crate::wait::Patience;
+
+/// The write-ahead log's length in bytes above which it is checkpointed.
+const LOG: u64 = 4 << 20;
+
+/// The length above which the checkpoint keeps writers out, since it would never catch up with them.
+const LONG_LOG: u64 = 64 << 20;
+
+/// How long upkeep waits for writers.
+const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(50));
+
+impl Handle {
+    /// One round of upkeep. Returns whether another is needed soon. Failures are left for the next round:
+    /// whoever writes will meet them too, and can report them.
+    pub(crate) fn maintain(self: &Arc<Self>) -> bool {
+        self.lock.look_after();
+        if self.pending.is_due() {
+            let _ = self.write_pending(PATIENCE);
+        }
+        let log = files::length(&crate::aside::with_suffix(&self.database, "-wal"));
+        if log > LONG_LOG {
+            let _ = self
+                .acquire(&mut crate::wait::Deadline::new(PATIENCE))
+                .and_then(|_guard| self.checkpoint());
+        } else if log > LOG {
+            let _ = self.checkpoint();
+        }
+        if self.has_trash.load(Ordering::Relaxed) {
+            let _ = self.empty_trash(PATIENCE);
+        }
+        !self.pending.is_empty() || log > LOG || self.has_trash.load(Ordering::Relaxed)
+    }
+
+    /// Writes the reads that are pending.
+    pub(crate) fn write_pending(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        if self.pending.is_empty() || self.is_read_only() {
+            return Ok(());
+        }
+        let reads = self.pending.take();
+        let written = self.write(patience, |write| {
+            for (&rowid, &(time, count)) in &reads.rows {
+                write.record_reads(rowid, time, count)?;
+            }
+            write.add_to_counter("hits", reads.hits)?;
+            write.add_to_counter("misses", reads.misses)
+        });
+        if written.is_err() {
+            self.pending.restore(reads);
+        }
+        written
+    }
+
+    /// Moves what the write-ahead log holds into the database, as far as readers let it. Returns whether
+    /// all of it is there now, durably.
+    pub(crate) fn checkpoint(self: &Arc<Self>) -> Result<bool> {
+        self.read(PATIENCE, checkpoint)
+    }
+
+    /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
+    /// back a row without its file.
+    pub(crate) fn empty_trash(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        let trash: Vec<(i64, String)> = self.read(patience, |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT 1000",
+            )?;
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })?;
+        let Some(&(last, _)) = trash.last() else {
+            self.has_trash.store(false, Ordering::Relaxed);
+            return Ok(());
+        };
+        if self.checkpoint()? {
+            for (_, filename) in &trash {
+                files::remove(&self.directory, filename);
+            }
+            self.write(patience, |write| forget_trash(write, last))?;
+        }
+        Ok(())
+    }
+}
+
+fn checkpoint(connection: &Connection) -> Result<bool> {
+    let mut pragma = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+    let (frames, done): (i64, i64) = pragma.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+    // Both are -1 where there is no write-ahead log: a commit is durable at once.
+    Ok(frames == done)
+}
+
+fn forget_trash(write: &mut Write<'_>, last: i64) -> Result<()> {
+    write
+        .connection()
+        .prepare_cached("DELETE FROM DoliumTrash WHERE rowid <= ?1")?
+        .execute([last])?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Owns the connections of one directory: a few, shared by all threads, the last used one first so that
+//! a single-threaded program keeps one warm page cache.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Result;
+use crate::sqlite::Connection;
+
+/// Connections at most, however many threads: descriptors are O(1) in threads.
+const CAPACITY: usize = 4;
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Connection>,
+    /// Connections that are lent out.
+    lent: usize,
+    /// Grows when all connections are to be closed: those lent out then are not taken back.
+    epoch: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+impl Pool {
+    /// Lends a connection, opening one with `open` if none is idle; waits if `CAPACITY` are lent out.
+    /// The caller is inside the gate, as are all borrowers, so that the wait is short.
+    pub fn take(
+        &self,
+        open: impl FnOnce(u64) -> Result<Option<Connection>>,
+    ) -> Result<Option<Connection>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(connection) = state.idle.pop() {
+                state.lent += 1;
+                return Ok(Some(connection));
+            }
+            if state.lent < CAPACITY {
+                break;
+            }
+            state = self
+                .returned
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.lent += 1;
+        let epoch = state.epoch;
+        drop(state);
+        let opened = open(epoch);
+        if !matches!(opened, Ok(Some(_))) {
+            self.forget();
+        }
+        opened
+    }
+
+    /// Takes a connection back.
+    pub fn put(&self, connection: Connection) {
+        let mut state = self.lock();
+        state.lent -= 1;
+        let outdated = if connection.epoch == state.epoch {
+            state.idle.push(connection);
+            None
+        } else {
+            Some(connection)
+        };
+        drop(state);
+        self.returned.notify_one();
+        drop(outdated);
+    }
+
+    /// A lent connection will not come back.
+    pub fn forget(&self) {
+        self.lock().lent -= 1;
+        self.returned.notify_one();
+    }
+
+    /// Takes all idle connections out, to be closed; those lent out are closed when they come back.
+    pub fn drain(&self) -> Vec<Connection> {
+        let mut state = self.lock();
+        state.epoch += 1;
+        std::mem::take(&mut state.idle)
+    }
+
+    /// In a forked child: connections lent out belong to threads of the parent.
+    pub fn reset(&self) {
+        let mut state = self.lock();
+        state.lent = 0;
+        state.epoch += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,155 @@
+//! Owns opening connections and what is set on each. The only caller of `rusqlite::Connection::open*`.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::ops::Deref;
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{FileControl, OpenFlags};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::settings::Settings;
+
+/// What a connection is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Reading and writing a store that exists.
+    Write,
+    /// The same, making the store first if there is none. The caller holds the writer lock.
+    Create,
+    /// Reading only, also from a read-only mount.
+    Read,
+}
+
+/// A connection with the marks that the pool needs.
+pub(crate) struct Connection {
+    raw: rusqlite::Connection,
+    /// The pool's epoch when it was opened: one of an older epoch is closed, not reused.
+    pub epoch: u64,
+    /// Whether this connection has seen that all our tables are there.
+    pub has_schema: Cell<bool>,
+}
+
+impl Deref for Connection {
+    type Target = rusqlite::Connection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.raw
+    }
+}
+
+/// Statements that stay prepared on each connection: more than the engine has.
+const STATEMENTS: usize = 64;
+
+impl Connection {
+    /// Opens the database. `Ok(None)`: there is none, and `access` does not ask to make one.
+    pub fn open(
+        path: &Path,
+        access: Access,
+        network: bool,
+        settings: &Settings,
+        epoch: u64,
+    ) -> Result<Option<Self>> {
+        if access != Access::Create && !files::exists(path) {
+            return Ok(None);
+        }
+        let raw = match access {
+            Access::Read => open_for_reading(path)?,
+            Access::Write => open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+            Access::Create => create(path, network, settings)?,
+        };
+        configure(&raw, settings)?;
+        Ok(Some(Self {
+            raw,
+            epoch,
+            has_schema: Cell::new(false),
+        }))
+    }
+
+    /// Whether the database file was renamed, replaced or removed since it was opened.
+    pub fn has_moved(&self) -> bool {
+        let mut moved: c_int = 0;
+        let asked = self
+            .raw
+            .file_control(Some("main"), FileControl::HasMoved(&mut moved));
+        asked.is_ok() && moved != 0
+    }
+
+    /// Closing will neither checkpoint nor remove the write-ahead log, even if this is the last connection.
+    pub fn close_quickly(self) {
+        let _ = self
+            .raw
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
+}
+
+fn open_raw(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection> {
+    rusqlite::Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(Error::from)
+}
+
+/// A write-ahead log wants a writable directory even for reading. Where there is none and no log
+/// either, the file is the whole truth and may be read as immutable.
+fn open_for_reading(path: &Path) -> Result<rusqlite::Connection> {
+    let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    match raw.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
+        Ok(()) => return Ok(raw),
+        Err(error) if crate::error::is_busy(&error) => return Ok(raw),
+        Err(error) if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen) => {
+            return Err(error.into());
+        }
+        Err(_) => {}
+    }
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    open_raw(Path::new(&uri), flags)
+}
+
+/// Opens for writing and, in an empty database, chooses what cannot be changed once it has tables.
+fn create(path: &Path, network: bool, settings: &Settings) -> Result<rusqlite::Connection> {
+    files::create_private(path)?;
+    let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let tables: i64 = raw.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    if tables == 0 {
+        let vacuum = settings.int("sqlite_auto_vacuum").unwrap_or(1);
+        raw.pragma_update(None, "auto_vacuum", vacuum)?;
+        let wanted = settings
+            .get("sqlite_journal_mode")
+            .and_then(|mode| mode.as_text())
+            .unwrap_or("wal");
+        // Shared memory, which a write-ahead log needs, does not work across machines.
+        let journal = if network { "delete" } else { wanted };
+        raw.pragma_update_and_check(None, "journal_mode", journal, |_| Ok(()))?;
+    }
+    Ok(raw)
+}
+
+fn configure(raw: &rusqlite::Connection, settings: &Settings) -> Result<()> {
+    raw.busy_timeout(std::time::Duration::ZERO)?;
+    raw.set_prepared_statement_cache_capacity(STATEMENTS);
+    raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    raw.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Double-quoted literals are in the triggers of diskcache, which `_sql` may fire.
+    raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true)?;
+    raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, true)?;
+    let cache_size = settings.int("sqlite_cache_size").unwrap_or(1 << 13);
+    let synchronous = settings.int("sqlite_synchronous").unwrap_or(1);
+    // Checkpoints are the keeper's, outside commits. Reading through a map would turn a truncated
+    // file into SIGBUS, so `sqlite_mmap_size` is kept for diskcache but not applied.
+    raw.execute_batch(&format!(
+        "PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cache_size = {cache_size};
+         PRAGMA synchronous = {synchronous}; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Everything that speaks SQL. The rest of the engine speaks keys, columns and rows.
+
+pub(crate) mod connection;
+pub(crate) mod schema;
+pub(crate) mod statements;
+pub(crate) mod write;
+
+pub(crate) use connection::{Access, Connection};
+pub(crate) use write::{Head, Write};

@@ -1,0 +1,160 @@
+//! Owns the tables: diskcache's, to the letter, and ours beside them; and the rows of `Settings`.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::Result;
+use crate::scalar::Scalar;
+use crate::settings::{METADATA, Settings};
+
+/// diskcache's schema. Part of the on-disk format: names and columns may not change. Its triggers keep
+/// `count` and `size` when other programs write; our connections do not fire them.
+const DISKCACHE: &str = r"
+CREATE TABLE IF NOT EXISTS Settings (key TEXT NOT NULL UNIQUE, value);
+CREATE TABLE IF NOT EXISTS Cache (
+    rowid INTEGER PRIMARY KEY,
+    key BLOB,
+    raw INTEGER,
+    store_time REAL,
+    expire_time REAL,
+    access_time REAL,
+    access_count INTEGER DEFAULT 0,
+    tag BLOB,
+    size INTEGER DEFAULT 0,
+    mode INTEGER DEFAULT 0,
+    filename TEXT,
+    value BLOB
+);
+CREATE UNIQUE INDEX IF NOT EXISTS Cache_key_raw ON Cache(key, raw);
+CREATE INDEX IF NOT EXISTS Cache_expire_time ON Cache (expire_time);
+CREATE TRIGGER IF NOT EXISTS Settings_count_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value + 1 WHERE key = 'count';
+END;
+CREATE TRIGGER IF NOT EXISTS Settings_count_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value - 1 WHERE key = 'count';
+END;
+CREATE TRIGGER IF NOT EXISTS Settings_size_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value + NEW.size WHERE key = 'size';
+END;
+CREATE TRIGGER IF NOT EXISTS Settings_size_update AFTER UPDATE ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value + NEW.size - OLD.size WHERE key = 'size';
+END;
+CREATE TRIGGER IF NOT EXISTS Settings_size_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value - OLD.size WHERE key = 'size';
+END;
+";
+
+/// Our own tables. `Dolium.foreign` counts what programs that are not dolium change; `DoliumTrash`
+/// names value files that no row needs any more, until a checkpoint has made that durable.
+const DOLIUM: &str = r"
+CREATE TABLE IF NOT EXISTS Dolium (key TEXT NOT NULL UNIQUE, value);
+CREATE TABLE IF NOT EXISTS DoliumTrash (rowid INTEGER PRIMARY KEY AUTOINCREMENT, filename TEXT NOT NULL);
+CREATE TRIGGER IF NOT EXISTS Dolium_foreign_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN
+    UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
+END;
+CREATE TRIGGER IF NOT EXISTS Dolium_foreign_update AFTER UPDATE ON Cache FOR EACH ROW BEGIN
+    UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
+END;
+CREATE TRIGGER IF NOT EXISTS Dolium_foreign_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN
+    UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
+END;
+INSERT OR IGNORE INTO Dolium VALUES ('version', 1), ('foreign', 0);
+";
+
+/// Adds what is missing, inside the caller's transaction: everything to a new store, our tables to one
+/// that diskcache made.
+pub(crate) fn ensure(connection: &Connection, settings: &Settings) -> Result<()> {
+    const IS_OURS: &str =
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'DoliumTrash'";
+    if connection
+        .query_row(IS_OURS, [], |_| Ok(()))
+        .optional()?
+        .is_some()
+    {
+        return Ok(());
+    }
+    connection.execute_batch(DISKCACHE)?;
+    connection.execute_batch(DOLIUM)?;
+    let mut insert = connection.prepare("INSERT OR IGNORE INTO Settings VALUES (?, ?)")?;
+    for (name, value) in settings.iter() {
+        insert.execute(params![name, value])?;
+    }
+    for name in METADATA {
+        insert.execute(params![name, 0])?;
+    }
+    ensure_policy_index(connection, settings)?;
+    if settings.int("tag_index").unwrap_or(0) != 0 {
+        set_tag_index(connection, true)?;
+    }
+    Ok(())
+}
+
+/// Creates the index that the eviction policy reads.
+pub(crate) fn ensure_policy_index(connection: &Connection, settings: &Settings) -> Result<()> {
+    if let Some(sql) = settings.policy.plan().index {
+        connection.execute_batch(sql)?;
+    }
+    Ok(())
+}
+
+/// Creates or drops the index on tags.
+pub(crate) fn set_tag_index(connection: &Connection, wanted: bool) -> Result<()> {
+    connection.execute_batch(if wanted {
+        "CREATE INDEX IF NOT EXISTS Cache_tag_rowid ON Cache(tag, rowid)"
+    } else {
+        "DROP INDEX IF EXISTS Cache_tag_rowid"
+    })?;
+    Ok(())
+}
+
+/// The stored settings over the defaults.
+pub(crate) fn load_settings(connection: &Connection) -> rusqlite::Result<Settings> {
+    let mut settings = Settings::defaults();
+    let mut select = connection.prepare_cached("SELECT key, value FROM Settings")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        if !METADATA.contains(&name.as_str()) {
+            settings.set(&name, row.get(1)?);
+        }
+    }
+    Ok(settings)
+}
+
+/// The stored value of one setting or counter.
+pub(crate) fn load_setting(
+    connection: &Connection,
+    name: &str,
+) -> rusqlite::Result<Option<Scalar>> {
+    let mut select = connection.prepare_cached("SELECT value FROM Settings WHERE key = ?")?;
+    select.query_row([name], |row| row.get(0)).optional()
+}
+
+/// Stores one setting or counter.
+pub(crate) fn store_setting(connection: &Connection, name: &str, value: &Scalar) -> Result<()> {
+    const UPSERT: &str = "INSERT INTO Settings VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2 WHERE value IS NOT ?2";
+    connection
+        .prepare_cached(UPSERT)?
+        .execute(params![name, value])?;
+    Ok(())
+}
+
+/// Stores the number of shards, unless one is stored or there are none.
+pub(crate) fn store_shards(connection: &Connection, shards: u64) -> Result<()> {
+    if shards > 0 {
+        let shards = i64::try_from(shards).unwrap_or(i64::MAX);
+        connection.execute(
+            "INSERT OR IGNORE INTO Dolium VALUES ('shards', ?1)",
+            [shards],
+        )?;
+    }
+    Ok(())
+}
+
+/// The stored number of shards.
+pub(crate) fn load_shards(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection
+        .query_row("SELECT value FROM Dolium WHERE key = 'shards'", [], |row| {
+            row.get(0)
+        })
+        .optional()
+}

@@ -1,0 +1,265 @@
+//! Owns the statements that change rows, inside a transaction that somebody else began.
+//! Triggers do not run here: `count`, `size` and the trash are kept by `Write` itself.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::files::NewFile;
+use crate::key::Key;
+use crate::scalar::Scalar;
+use crate::value::{Columns, Row};
+
+use super::statements;
+
+/// What a change must know of the row that it replaces.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub rowid: i64,
+    pub expire_time: Option<Timestamp>,
+    pub size: i64,
+    pub filename: Option<String>,
+}
+
+impl Head {
+    pub fn of(row: &Row) -> Self {
+        Self {
+            rowid: row.rowid,
+            expire_time: row.expire_time,
+            size: row.columns.size,
+            filename: row.columns.filename.clone(),
+        }
+    }
+}
+
+/// A transaction in progress, or one operation inside a longer one.
+pub(crate) struct Write<'c> {
+    connection: &'c Connection,
+    count: i64,
+    size: i64,
+    has_trash: bool,
+    /// Value files that rows of this transaction name: removed again unless it commits.
+    files: Vec<NewFile>,
+}
+
+impl<'c> Write<'c> {
+    pub fn new(connection: &'c Connection) -> Self {
+        Self {
+            connection,
+            count: 0,
+            size: 0,
+            has_trash: false,
+            files: Vec::new(),
+        }
+    }
+
+    pub fn connection(&self) -> &'c Connection {
+        self.connection
+    }
+
+    /// The row of a key, expired or not.
+    pub fn head(&self, key: &Key<'_>) -> Result<Option<Head>> {
+        const SELECT: &str =
+            "SELECT rowid, expire_time, size, filename FROM Cache WHERE key = ?1 AND raw = ?2";
+        let mut select = self.connection.prepare_cached(SELECT)?;
+        let found = select.query_row((key, key.raw()), |row| {
+            Ok(Head {
+                rowid: row.get(0)?,
+                expire_time: row.get(1)?,
+                size: row.get::<_, Option<i64>>(2)?.unwrap_or(0),
+                filename: row.get(3)?,
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    /// The row of a key, unless it has expired.
+    pub fn row(&self, key: &Key<'_>, now: Timestamp) -> Result<Option<Row>> {
+        Ok(statements::find(self.connection, key, now)?)
+    }
+
+    /// Adds a row at the end of the order of insertion.
+    pub fn insert(
+        &mut self,
+        key: &Key<'_>,
+        columns: &Columns,
+        expire: Option<Timestamp>,
+        tag: &Scalar,
+        now: Timestamp,
+    ) -> Result<()> {
+        const INSERT: &str =
+            "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count,
+            tag, size, mode, filename, value) VALUES (?1, ?2, ?3, ?4, ?3, 0, ?5, ?6, ?7, ?8, ?9)";
+        self.connection.prepare_cached(INSERT)?.execute(params![
+            key,
+            key.raw(),
+            now,
+            expire,
+            tag,
+            columns.size,
+            columns.mode,
+            columns.filename,
+            columns.value,
+        ])?;
+        self.count += 1;
+        self.size += columns.size;
+        Ok(())
+    }
+
+    /// Gives a row a new value. It keeps its place in the order of insertion.
+    pub fn update(
+        &mut self,
+        head: &Head,
+        columns: &Columns,
+        expire: Option<Timestamp>,
+        tag: &Scalar,
+        now: Timestamp,
+    ) -> Result<()> {
+        const UPDATE: &str = "UPDATE Cache SET store_time = ?2, expire_time = ?3, access_time = ?2,
+            access_count = 0, tag = ?4, size = ?5, mode = ?6, filename = ?7, value = ?8 WHERE rowid = ?1";
+        self.connection.prepare_cached(UPDATE)?.execute(params![
+            head.rowid,
+            now,
+            expire,
+            tag,
+            columns.size,
+            columns.mode,
+            columns.filename,
+            columns.value,
+        ])?;
+        self.size += columns.size - head.size;
+        self.trash(head.filename.as_deref())
+    }
+
+    /// Inserts or updates.
+    pub fn put(
+        &mut self,
+        key: &Key<'_>,
+        columns: &Columns,
+        expire: Option<Timestamp>,
+        tag: &Scalar,
+        now: Timestamp,
+    ) -> Result<()> {
+        match self.head(key)? {
+            Some(head) => self.update(&head, columns, expire, tag, now),
+            None => self.insert(key, columns, expire, tag, now),
+        }
+    }
+
+    /// Changes when a row expires.
+    pub fn set_expiry(&mut self, rowid: i64, expire: Option<Timestamp>) -> Result<()> {
+        let mut update = self
+            .connection
+            .prepare_cached("UPDATE Cache SET expire_time = ?2 WHERE rowid = ?1")?;
+        update.execute(params![rowid, expire])?;
+        Ok(())
+    }
+
+    /// Corrects the length of a row's value file.
+    pub fn set_size(&mut self, head: &Head, size: i64) -> Result<()> {
+        let mut update = self
+            .connection
+            .prepare_cached("UPDATE Cache SET size = ?2 WHERE rowid = ?1")?;
+        update.execute(params![head.rowid, size])?;
+        self.size += size - head.size;
+        Ok(())
+    }
+
+    /// What this transaction will add to a counter when it finishes.
+    pub fn delta(&self, name: &str) -> i64 {
+        match name {
+            "count" => self.count,
+            "size" => self.size,
+            _ => 0,
+        }
+    }
+
+    /// Changes a number in place: everything else in the row but its times stays.
+    pub fn set_number(&mut self, rowid: i64, value: &Scalar, now: Timestamp) -> Result<()> {
+        const UPDATE: &str = "UPDATE Cache SET store_time = ?2, access_time = ?2,
+            access_count = access_count + 1, value = ?3 WHERE rowid = ?1";
+        self.connection
+            .prepare_cached(UPDATE)?
+            .execute(params![rowid, now, value])?;
+        Ok(())
+    }
+
+    /// Removes a row.
+    pub fn remove(&mut self, head: &Head) -> Result<()> {
+        self.connection
+            .prepare_cached("DELETE FROM Cache WHERE rowid = ?1")?
+            .execute([head.rowid])?;
+        self.count -= 1;
+        self.size -= head.size;
+        self.trash(head.filename.as_deref())
+    }
+
+    /// Removes every row. Without triggers SQLite drops whole pages instead of walking the rows.
+    pub fn remove_all(&mut self) -> Result<usize> {
+        let (count, size, files): (i64, i64, i64) = self.connection.query_row(
+            "SELECT count(*), coalesce(sum(size), 0), count(filename) FROM Cache",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?;
+        if files > 0 {
+            self.connection.execute_batch(
+                "INSERT INTO DoliumTrash (filename) SELECT filename FROM Cache WHERE filename IS NOT NULL",
+            )?;
+            self.has_trash = true;
+        }
+        self.connection.execute_batch("DELETE FROM Cache")?;
+        self.count -= count;
+        self.size -= size;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Credits a row with reads that happened before.
+    pub fn record_reads(&mut self, rowid: i64, time: Timestamp, count: i64) -> Result<()> {
+        const UPDATE: &str = "UPDATE Cache SET access_time = max(access_time, ?2),
+            access_count = access_count + ?3 WHERE rowid = ?1";
+        self.connection
+            .prepare_cached(UPDATE)?
+            .execute(params![rowid, time, count])?;
+        Ok(())
+    }
+
+    /// Adds to a counter of the table `Settings`.
+    pub fn add_to_counter(&mut self, name: &str, delta: i64) -> Result<()> {
+        if delta != 0 {
+            const UPDATE: &str = "UPDATE Settings SET value = value + ?2 WHERE key = ?1";
+            self.connection
+                .prepare_cached(UPDATE)?
+                .execute(params![name, delta])?;
+        }
+        Ok(())
+    }
+
+    /// A value file that a row of this transaction names.
+    pub fn adopt(&mut self, file: Option<NewFile>) {
+        self.files.extend(file);
+    }
+
+    /// Notes a value file that no row needs once this transaction commits.
+    pub fn trash(&mut self, filename: Option<&str>) -> Result<()> {
+        if let Some(filename) = filename {
+            const INSERT: &str = "INSERT INTO DoliumTrash (filename) VALUES (?1)";
+            self.connection
+                .prepare_cached(INSERT)?
+                .execute([filename])?;
+            self.has_trash = true;
+        }
+        Ok(())
+    }
+
+    /// Writes the counters. Returns the new files, which the caller keeps once it has committed, and
+    /// whether the trash has grown.
+    pub fn finish(mut self) -> Result<(Vec<NewFile>, bool)> {
+        let (count, size) = (
+            std::mem::take(&mut self.count),
+            std::mem::take(&mut self.size),
+        );
+        self.add_to_counter("count", count)?;
+        self.add_to_counter("size", size)?;
+        Ok((std::mem::take(&mut self.files), self.has_trash))
+    }
+}

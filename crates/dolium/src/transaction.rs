@@ -1,0 +1,264 @@
+//! Owns transactions that outlive one call: `begin`, `commit`, `rollback`, and the guard around them.
+//! A transaction belongs to a thread; what the thread does meanwhile, through any `Cache` on the
+//! directory, is part of it, and other threads and processes wait to write and read the state before.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use crate::error::{self, Error, Result};
+use crate::files::NewFile;
+use crate::gate;
+use crate::handle::Handle;
+use crate::lock::Guard;
+use crate::sqlite::{Connection, Write};
+use crate::wait::{Deadline, Patience};
+
+/// A number for the calling thread: never 0, never used again.
+pub(crate) fn current_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static ID: Cell<u64> = const { Cell::new(0) };
+    }
+    ID.with(|id| {
+        if id.get() == 0 {
+            id.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        id.get()
+    })
+}
+
+pub(crate) struct OpenTransaction {
+    connection: Connection,
+    guard: Guard,
+    /// How many `begin`s are open.
+    depth: u32,
+    files: Vec<NewFile>,
+    has_trash: bool,
+}
+
+impl OpenTransaction {
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Runs one operation. If it fails, its own changes are undone, those before it stay.
+    pub fn step<T>(&mut self, f: &mut impl FnMut(&mut Write<'_>) -> Result<T>) -> Result<T> {
+        self.execute("SAVEPOINT step")?;
+        let mut write = Write::new(&self.connection);
+        let done = f(&mut write).and_then(|result| Ok((result, write.finish()?)));
+        match done {
+            Ok((result, (files, has_trash))) => {
+                self.execute("RELEASE step")?;
+                self.files.extend(files);
+                self.has_trash |= has_trash;
+                Ok(result)
+            }
+            Err(error) => {
+                if !self.connection.is_autocommit() {
+                    self.execute("ROLLBACK TO step")?;
+                    self.execute("RELEASE step")?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn execute(&self, sql: &str) -> Result<()> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    /// In a forked child: nothing here may be touched, not even closed, since it is the parent's.
+    pub fn abandon(self) {
+        let Self {
+            connection,
+            guard,
+            files,
+            ..
+        } = self;
+        std::mem::forget((connection, guard));
+        files.into_iter().for_each(NewFile::keep);
+    }
+}
+
+impl Handle {
+    /// Opens a transaction, or one more level of the thread's own.
+    pub(crate) fn begin_transaction(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        if self.is_mine() {
+            let _pass = gate::enter();
+            self.renew()?;
+            let mut slot = self
+                .transaction
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(open) = slot.as_mut() {
+                open.depth += 1;
+                return Ok(());
+            }
+        }
+        let mut deadline = Deadline::new(patience);
+        let guard = self.acquire(&mut deadline)?;
+        let connection = self.begin_patiently(&mut deadline)?;
+        let _pass = gate::enter();
+        let mut slot = self
+            .transaction
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(OpenTransaction {
+            connection,
+            guard,
+            depth: 1,
+            files: Vec::new(),
+            has_trash: false,
+        });
+        self.owner.store(current_thread(), Ordering::Release);
+        Ok(())
+    }
+
+    fn begin_patiently(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Connection> {
+        let mut mended = false;
+        loop {
+            let begun = {
+                let _pass = gate::enter();
+                self.begin()
+            };
+            match begun.map_err(|error| error.located(&self.database)) {
+                Err(Error::Sqlite { source, .. }) if error::is_busy(&source) => {
+                    if !deadline.pause()? {
+                        return Err(self.timeout(deadline));
+                    }
+                }
+                Err(Error::Damaged { .. }) if !mended => {
+                    mended = true;
+                    self.set_aside_locked()?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Closes a level of the thread's transaction; the outermost commits. Returns whether it was that.
+    pub(crate) fn commit_transaction(self: &Arc<Self>) -> Result<bool> {
+        let Some(open) = self.leave_transaction(false)? else {
+            return Ok(false);
+        };
+        let _pass = gate::enter();
+        let OpenTransaction {
+            connection,
+            guard,
+            files,
+            has_trash,
+            ..
+        } = open;
+        let lost = connection.is_autocommit();
+        let done = if lost {
+            Err(Error::RolledBack {
+                directory: self.directory.clone(),
+            })
+        } else {
+            // Readers in a rollback journal may hold it up for as long as they like to.
+            self.commit(&connection, &mut Deadline::new(Patience::Forever))
+        };
+        if done.is_err() && !connection.is_autocommit() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        self.pool.put(connection);
+        drop(guard);
+        done.map_err(|error| error.located(&self.database))?;
+        files.into_iter().for_each(NewFile::keep);
+        self.after_commit(has_trash);
+        Ok(true)
+    }
+
+    /// Undoes the thread's whole transaction, if this is its outermost level.
+    pub(crate) fn rollback_transaction(self: &Arc<Self>) -> Result<()> {
+        if let Some(open) = self.leave_transaction(true)? {
+            let _pass = gate::enter();
+            let OpenTransaction {
+                connection, guard, ..
+            } = open;
+            if !connection.is_autocommit() {
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+            self.pool.put(connection);
+            drop(guard);
+        }
+        Ok(())
+    }
+
+    /// Takes the transaction out if its outermost level is left. In a forked child there is none, and
+    /// leaving does nothing.
+    fn leave_transaction(&self, quietly: bool) -> Result<Option<OpenTransaction>> {
+        let _pass = gate::enter();
+        if self.renew().is_err() {
+            return Ok(None);
+        }
+        let mine = self.is_mine();
+        let mut slot = self
+            .transaction
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match slot.as_mut() {
+            Some(open) if mine && open.depth > 1 => {
+                open.depth -= 1;
+                Ok(None)
+            }
+            Some(_) if mine => {
+                self.owner.store(0, Ordering::Release);
+                Ok(slot.take())
+            }
+            _ if quietly => Ok(None),
+            _ => Err(Error::Invalid(
+                "commit without a transaction of this thread".into(),
+            )),
+        }
+    }
+}
+
+/// A transaction: all of it happens, or nothing. Dropped without [`commit`](Self::commit), it is undone.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let cache = dolium::Cache::open(dir.path())?;
+/// let transaction = cache.transact()?;
+/// cache.set("a", 1)?;
+/// cache.set("b", 2)?;
+/// transaction.commit()?;
+/// assert_eq!(cache.len()?, 2);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use = "a transaction that is dropped is undone"]
+pub struct Transaction<'c> {
+    handle: &'c Arc<Handle>,
+    open: bool,
+    /// A transaction belongs to its thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl<'c> Transaction<'c> {
+    pub(crate) fn begin(handle: &'c Arc<Handle>, patience: Patience) -> Result<Self> {
+        handle.begin_transaction(patience)?;
+        Ok(Self {
+            handle,
+            open: true,
+            not_send: PhantomData,
+        })
+    }
+
+    /// Makes the changes visible to everybody, if this is the outermost transaction of the thread.
+    pub fn commit(mut self) -> Result<()> {
+        self.open = false;
+        self.handle.commit_transaction().map(drop)
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            // Nothing can be done about a failure, and SQLite undoes what is not committed.
+            let _ = self.handle.rollback_transaction();
+        }
+    }
+}

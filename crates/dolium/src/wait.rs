@@ -1,0 +1,89 @@
+//! Owns waiting: how long a caller is ready to wait, pauses between tries, and the hook that lets a
+//! host language deliver signals meanwhile.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+/// How long an operation may wait for other writers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// At most this long, then [`Error::Timeout`].
+    Timeout(Duration),
+    /// As long as it takes.
+    Forever,
+}
+
+type Hook = fn() -> bool;
+
+static HOOK: OnceLock<Hook> = OnceLock::new();
+
+/// Sets the function that is called at least every 50 ms while an operation waits, with no lock of the
+/// engine held. If it returns `false`, the operation ends with [`Error::Interrupted`]. Only the first
+/// call counts.
+pub fn set_interrupt_hook(hook: fn() -> bool) {
+    let _ = HOOK.set(hook);
+}
+
+pub(crate) fn may_continue() -> bool {
+    HOOK.get().is_none_or(|hook| hook())
+}
+
+/// Longest pause between two tries.
+const LONGEST: Duration = Duration::from_millis(16);
+
+/// One operation's wait.
+pub(crate) struct Deadline {
+    patience: Patience,
+    end: Option<Instant>,
+    pause: Duration,
+}
+
+impl Deadline {
+    pub fn new(patience: Patience) -> Self {
+        let end = match patience {
+            Patience::Timeout(timeout) => Instant::now().checked_add(timeout),
+            Patience::Forever => None,
+        };
+        Self {
+            patience,
+            end,
+            pause: Duration::from_micros(100),
+        }
+    }
+
+    /// What is left. `None`: for ever.
+    pub fn left(&self) -> Option<Duration> {
+        self.end
+            .map(|end| end.saturating_duration_since(Instant::now()))
+    }
+
+    /// How long the caller was ready to wait.
+    pub fn waited(&self) -> Duration {
+        match self.patience {
+            Patience::Timeout(timeout) => timeout,
+            Patience::Forever => Duration::MAX,
+        }
+    }
+
+    /// Sleeps before another try, after asking the hook. `Ok(false)`: the time is over. Not inside the gate.
+    pub fn pause(&mut self) -> Result<bool> {
+        if may_continue() {
+            Ok(self.sleep())
+        } else {
+            Err(Error::Interrupted)
+        }
+    }
+
+    /// Sleeps before another try. `false`: the time is over.
+    pub fn sleep(&mut self) -> bool {
+        let left = self.left();
+        if left.is_some_and(|left| left.is_zero()) {
+            return false;
+        }
+        std::thread::sleep(left.map_or(self.pause, |left| left.min(self.pause)));
+        self.pause = (self.pause * 2).min(LONGEST);
+        true
+    }
+}

@@ -1,0 +1,128 @@
+//! Owns what a user should know although nothing failed. The engine collects; a face shows.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::mem::{Discriminant, discriminant};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Something that happened to a cache, told once per process and directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// A damaged store was renamed, and a fresh one is used.
+    SetAside {
+        /// The database file.
+        path: PathBuf,
+        /// Its new name.
+        aside: PathBuf,
+    },
+    /// The database was removed or replaced while it was in use.
+    Replaced {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Entries are being evicted, because the cache has reached its `size_limit`.
+    Evicting {
+        /// The directory of the cache.
+        directory: PathBuf,
+        /// The limit in bytes.
+        size_limit: u64,
+    },
+    /// A value was refused, because it is larger than the whole cache may be.
+    TooLarge {
+        /// The directory of the cache.
+        directory: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        size_limit: u64,
+    },
+    /// A sharded cache was opened with another number of shards than it has.
+    Shards {
+        /// The directory of the cache.
+        directory: PathBuf,
+        /// The number it has, which is used.
+        stored: usize,
+        /// The number asked for.
+        asked: usize,
+    },
+    /// No signing key can be kept: pickles are written unsigned.
+    NoSigningKey {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetAside { path, aside } => write!(
+                f,
+                "{}: the store is damaged; it was set aside as {} and a fresh one is used",
+                path.display(),
+                aside.display(),
+            ),
+            Self::Replaced { path } => write!(
+                f,
+                "{}: the file was removed or replaced while the cache was in use; entries in the old one are gone",
+                path.display(),
+            ),
+            Self::Evicting {
+                directory,
+                size_limit,
+            } => write!(
+                f,
+                "{}: the cache has reached its size_limit of {size_limit} bytes and evicts entries; \
+                    raise size_limit, or set it to None, to keep them",
+                directory.display(),
+            ),
+            Self::TooLarge {
+                directory,
+                size,
+                size_limit,
+            } => write!(
+                f,
+                "{}: a value of {size} bytes is not stored, since size_limit is {size_limit} bytes; \
+                    raise size_limit, or set it to None",
+                directory.display(),
+            ),
+            Self::Shards {
+                directory,
+                stored,
+                asked,
+            } => write!(
+                f,
+                "{}: the cache has {stored} shards; the {asked} asked for are ignored",
+                directory.display(),
+            ),
+            Self::NoSigningKey { reason } => f.write_str(reason),
+        }
+    }
+}
+
+/// The warnings of one directory that nobody has shown yet.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    any: AtomicBool,
+    state: Mutex<(HashSet<Discriminant<Warning>>, Vec<Warning>)>,
+}
+
+impl Warnings {
+    pub fn add(&self, warning: Warning) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0.insert(discriminant(&warning)) {
+            state.1.push(warning);
+            self.any.store(true, Ordering::Release);
+        }
+    }
+
+    /// Takes them out. One load if there are none.
+    pub fn take(&self) -> Vec<Warning> {
+        if !self.any.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+}
