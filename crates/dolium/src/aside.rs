@@ -14,20 +14,14 @@ const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 pub(crate) fn rename_store(database: &Path) -> Result<PathBuf> {
     let aside = unused_name(database);
     for companion in COMPANIONS {
-        files::rename(
-            &with_suffix(database, companion),
-            &with_suffix(&aside, companion),
-        )?;
+        files::rename(&with_suffix(database, companion), &with_suffix(&aside, companion))?;
     }
     files::rename(database, &aside)?;
     Ok(aside)
 }
 
 fn unused_name(database: &Path) -> PathBuf {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "whole seconds name the file"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds name the file")]
     let seconds = Clock::System.now() as i64;
     (seconds..)
         .map(|time| with_suffix(database, &format!(".corrupt-{time}")))

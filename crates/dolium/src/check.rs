@@ -47,25 +47,15 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Integrity(message) => f.write_str(message),
-            Self::WrongSize {
-                path,
-                stored,
-                found,
-            } => {
-                write!(
-                    f,
-                    "wrong file size: {}, {found} != {stored}",
-                    path.display()
-                )
+            Self::WrongSize { path, stored, found } => {
+                write!(f, "wrong file size: {}, {found} != {stored}", path.display())
             }
             Self::Missing(path) => write!(f, "file not found: {}", path.display()),
             Self::Unknown(path) => write!(f, "unknown file: {}", path.display()),
             Self::EmptyDirectory(path) => write!(f, "empty directory: {}", path.display()),
-            Self::Counter {
-                name,
-                stored,
-                found,
-            } => write!(f, "Settings.{name} is {stored}, should be {found}"),
+            Self::Counter { name, stored, found } => {
+                write!(f, "Settings.{name} is {stored}, should be {found}")
+            }
         }
     }
 }
@@ -102,12 +92,9 @@ impl Cache {
             Ok(lines.collect::<rusqlite::Result<_>>()?)
         });
         match verdict {
-            Ok(lines) => problems.extend(
-                lines
-                    .into_iter()
-                    .filter(|line| line != "ok")
-                    .map(Problem::Integrity),
-            ),
+            Ok(lines) => {
+                problems.extend(lines.into_iter().filter(|line| line != "ok").map(Problem::Integrity))
+            }
             Err(Error::Damaged { detail, .. }) => problems.push(Problem::Integrity(detail)),
             Err(error) => return Err(error),
         }
@@ -131,9 +118,9 @@ impl Cache {
         let directory = &self.handle.directory;
         let mut names = HashSet::new();
         let rows: Vec<(Head, String)> = {
-            let mut select = write.connection().prepare(
-                "SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL",
-            )?;
+            let mut select = write
+                .connection()
+                .prepare("SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL")?;
             let rows = select.query_map([], |row| {
                 let filename: String = row.get(3)?;
                 let head = Head {
@@ -158,20 +145,14 @@ impl Cache {
             let found = files::length(&path);
             // A user's `Disk` may keep a directory, whose length means nothing.
             if i64::try_from(found) != Ok(head.size) && !path.is_dir() {
-                problems.push(Problem::WrongSize {
-                    path: path.clone(),
-                    stored: head.size,
-                    found,
-                });
+                problems.push(Problem::WrongSize { path: path.clone(), stored: head.size, found });
                 if fix {
                     write.set_size(&head, i64::try_from(found).unwrap_or(i64::MAX))?;
                 }
             }
             names.insert(path);
         }
-        let mut trash = write
-            .connection()
-            .prepare("SELECT filename FROM DoliumTrash")?;
+        let mut trash = write.connection().prepare("SELECT filename FROM DoliumTrash")?;
         let trashed = trash.query_map([], |row| row.get::<_, String>(0))?;
         for name in trashed {
             names.insert(directory.join(name?));
@@ -181,12 +162,7 @@ impl Cache {
 
     /// Compares the files with the rows. What the store itself consists of, and what somebody may be
     /// writing at this moment, is no orphan.
-    fn check_files(
-        &self,
-        names: &HashSet<PathBuf>,
-        fix: bool,
-        problems: &mut Vec<Problem>,
-    ) -> Result<()> {
+    fn check_files(&self, names: &HashSet<PathBuf>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
         for found in files::walk(&self.handle.directory)? {
             let known = found.path.ancestors().any(|path| names.contains(path));
             if known || is_store(&found) || self.is_under_way(&found) {
@@ -207,40 +183,28 @@ impl Cache {
     fn is_under_way(&self, found: &Found) -> bool {
         let relative = found.path.strip_prefix(&self.handle.directory).ok();
         let is_value = relative.is_some_and(|path| {
-            path.components().count() == 3
-                && path
-                    .extension()
-                    .is_some_and(|end| end == "val" || end == "tmp")
+            path.components().count() == 3 && path.extension().is_some_and(|end| end == "val" || end == "tmp")
         });
         is_value && (0.0..UNDER_WAY).contains(&found.age)
     }
 }
 
 fn is_store(found: &Found) -> bool {
-    let name = found
-        .path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = found.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     // As in diskcache, any path that contains the database's name; this covers sub-caches and stores set aside.
     name.contains(crate::handle::DATABASE) || name == "cache.hot" || name == "cache.lock"
 }
 
 fn check_counters(write: &mut Write<'_>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
     let connection = write.connection();
-    for (name, truth) in [
-        ("count", "SELECT count(*) FROM Cache"),
-        ("size", "SELECT coalesce(sum(size), 0) FROM Cache"),
-    ] {
+    for (name, truth) in
+        [("count", "SELECT count(*) FROM Cache"), ("size", "SELECT coalesce(sum(size), 0) FROM Cache")]
+    {
         // What this very transaction has removed is not counted yet.
         let stored = counter(connection, name)? + write.delta(name);
         let found: i64 = connection.query_row(truth, [], |row| row.get(0))?;
         if stored != found {
-            problems.push(Problem::Counter {
-                name,
-                stored,
-                found,
-            });
+            problems.push(Problem::Counter { name, stored, found });
             if fix {
                 schema::store_setting(connection, name, &(found - write.delta(name)).into())?;
             }

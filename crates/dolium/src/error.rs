@@ -109,9 +109,9 @@ impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| match source.kind() {
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Self::Full { path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full { path }
+            }
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { directory: path },
             _ => Self::Io { path, source },
         }
@@ -122,10 +122,9 @@ impl Error {
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { path },
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { directory: path },
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged {
-                path,
-                detail: source.to_string(),
-            },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { path, detail: source.to_string() }
+            }
             _ => Self::Sqlite { path, source },
         }
     }
@@ -133,20 +132,13 @@ impl Error {
     /// The number of entries that a bulk removal had removed before it failed.
     #[must_use]
     pub fn done(&self) -> usize {
-        if let Self::Timeout { done, .. } = self {
-            *done
-        } else {
-            0
-        }
+        if let Self::Timeout { done, .. } = self { *done } else { 0 }
     }
 }
 
 /// Whether SQLite only says that somebody else is busy with the database.
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// Whether the database is there but has no tables yet: its creator has not committed, or died.
@@ -161,10 +153,7 @@ pub(crate) fn is_empty_store(error: &rusqlite::Error) -> bool {
 impl From<rusqlite::Error> for Error {
     /// For use below `handle`, which adds the path with `located`.
     fn from(source: rusqlite::Error) -> Self {
-        Self::Sqlite {
-            path: PathBuf::new(),
-            source,
-        }
+        Self::Sqlite { path: PathBuf::new(), source }
     }
 }
 
@@ -172,29 +161,21 @@ impl Error {
     /// Adds the path to an error of SQLite, and sorts it.
     pub(crate) fn located(self, path: &Path) -> Self {
         match self {
-            Self::Sqlite {
-                path: known,
-                source,
-            } if known.as_os_str().is_empty() => Self::sqlite(path, source),
+            Self::Sqlite { path: known, source } if known.as_os_str().is_empty() => {
+                Self::sqlite(path, source)
+            }
             other => other,
         }
     }
 
     pub(crate) fn as_sqlite(&self) -> Option<&rusqlite::Error> {
-        if let Self::Sqlite { source, .. } = self {
-            Some(source)
-        } else {
-            None
-        }
+        if let Self::Sqlite { source, .. } = self { Some(source) } else { None }
     }
 }
 
 /// Whether SQLite found the file to be no sound database.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// Whether the file may be there but cannot be opened for writing.

@@ -35,13 +35,8 @@ struct Member {
 
 impl Group {
     fn new(directories: impl Iterator<Item = PathBuf>) -> Self {
-        let members = directories.map(|directory| Member {
-            directory,
-            volume: AtomicU64::new(0),
-        });
-        Self {
-            members: members.collect(),
-        }
+        let members = directories.map(|directory| Member { directory, volume: AtomicU64::new(0) });
+        Self { members: members.collect() }
     }
 
     /// How many shards there are.
@@ -57,10 +52,7 @@ impl Group {
             .filter(|member| member.directory != handle.directory)
             .map(|member| member.volume.load(Ordering::Relaxed))
             .sum();
-        share
-            .saturating_mul(self.shards())
-            .saturating_sub(others)
-            .max(share)
+        share.saturating_mul(self.shards()).saturating_sub(others).max(share)
     }
 
     fn note(&self, shard: usize, volume: u64) {
@@ -102,22 +94,12 @@ impl Fanout {
         let group = Arc::new(Group::new((0..count).map(path)));
         let caches = (0..count).map(|shard| open_shard(&builder, path(shard), count, &group));
         let caches: Vec<Cache> = caches.collect::<Result<_>>()?;
-        caches[0]
-            .handle
-            .shards
-            .store(count as u64, Ordering::Relaxed);
+        caches[0].handle.shards.store(count as u64, Ordering::Relaxed);
         if count != shards {
-            let warning = Warning::Shards {
-                directory: directory.clone(),
-                stored: count,
-                asked: shards,
-            };
+            let warning = Warning::Shards { directory: directory.clone(), stored: count, asked: shards };
             caches[0].handle.warnings.add(warning);
         }
-        Ok(Self {
-            directory,
-            shards: caches,
-        })
+        Ok(Self { directory, shards: caches })
     }
 
     /// The directory of all shards.
@@ -147,9 +129,7 @@ impl Fanout {
     /// A cache of its own in a subdirectory, with the given name and settings.
     #[must_use = "a builder does nothing until `open`"]
     pub fn named(&self, name: &str) -> Builder {
-        let directory = name
-            .split('/')
-            .fold(self.directory.join("cache"), |path, part| path.join(part));
+        let directory = name.split('/').fold(self.directory.join("cache"), |path, part| path.join(part));
         Cache::builder(directory)
     }
 
@@ -194,21 +174,14 @@ impl Fanout {
 
 fn open_shard(builder: &Builder, path: PathBuf, count: usize, group: &Arc<Group>) -> Result<Cache> {
     let shard = builder.at(path);
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "diskcache stores the quotient as a float too"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "diskcache stores the quotient as a float too")]
     let share = |limit: f64| Scalar::Real(limit / count as f64);
-    let passed = builder
-        .passed("size_limit")
-        .map(|limit| limit.as_real().unwrap_or(f64::INFINITY));
+    let passed = builder.passed("size_limit").map(|limit| limit.as_real().unwrap_or(f64::INFINITY));
     let is_new = !files::exists(&shard.directory().join(crate::handle::DATABASE));
     let mut shard = match passed {
         Some(limit) => shard.setting("size_limit", share(limit)),
         None if is_new && !builder.is_read_only() => {
-            let default = Settings::defaults()
-                .get("size_limit")
-                .and_then(Scalar::as_real);
+            let default = Settings::defaults().get("size_limit").and_then(Scalar::as_real);
             shard.setting("size_limit", share(default.unwrap_or(f64::INFINITY)))
         }
         None => shard,
@@ -261,13 +234,7 @@ impl Cache {
         if total <= limit || *directory == self.handle.directory {
             return Ok(None);
         }
-        let other = Self {
-            handle: Handle::of(directory, false)?,
-            ..self.clone()
-        };
-        Ok(Some((
-            other,
-            volume.saturating_sub(total - limit).max(share),
-        )))
+        let other = Self { handle: Handle::of(directory, false)?, ..self.clone() };
+        Ok(Some((other, volume.saturating_sub(total - limit).max(share))))
     }
 }

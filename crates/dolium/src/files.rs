@@ -14,11 +14,7 @@ const TEMPORARY: &str = "tmp";
 
 /// Creates a directory and its parents, private to the user. An existing one is left as it is.
 pub(crate) fn create_directory(path: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(Error::io(path))
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io(path))
 }
 
 /// A value file that no row names yet. Dropped without `keep`, it is removed again.
@@ -36,19 +32,11 @@ impl NewFile {
     /// Starts a file under a random name.
     pub fn create(directory: &Path) -> Result<Self> {
         let mut random = [0u8; 16];
-        getrandom::fill(&mut random).map_err(|error| Error::Io {
-            path: directory.to_path_buf(),
-            source: io::Error::other(error),
-        })?;
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::Io { path: directory.to_path_buf(), source: io::Error::other(error) })?;
         let hex = format!("{:032x}", u128::from_be_bytes(random));
         let name = format!("{}/{}/{}.{FINAL}", &hex[..2], &hex[2..4], &hex[4..]);
-        let mut new = Self {
-            directory: directory.to_path_buf(),
-            name,
-            file: None,
-            size: 0,
-            kept: false,
-        };
+        let mut new = Self { directory: directory.to_path_buf(), name, file: None, size: 0, kept: false };
         new.file = Some(new.open()?);
         Ok(new)
     }
@@ -57,18 +45,11 @@ impl NewFile {
     /// their creation and the open, hence the tries.
     fn open(&self) -> Result<File> {
         let path = self.temporary();
-        let parent = path
-            .parent()
-            .expect("a value file lies in a directory of its own");
+        let parent = path.parent().expect("a value file lies in a directory of its own");
         let mut tries = 0;
         loop {
             create_directory(parent)?;
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 10 => tries += 1,
                 other => return other.map_err(Error::io(path)),
             }
@@ -81,10 +62,7 @@ impl NewFile {
 
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let path = self.temporary();
-        let file = self
-            .file
-            .as_mut()
-            .expect("only an unsealed file is written");
+        let file = self.file.as_mut().expect("only an unsealed file is written");
         file.write_all(bytes).map_err(Error::io(path))?;
         self.size += bytes.len() as u64;
         Ok(())
@@ -99,10 +77,7 @@ impl NewFile {
                 Ok(count) => self.write(&buffer[..count])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(Error::Io {
-                        path: PathBuf::from("<reader>"),
-                        source,
-                    });
+                    return Err(Error::Io { path: PathBuf::from("<reader>"), source });
                 }
             }
         }
@@ -133,11 +108,7 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.kept {
             let unsealed = self.file.take().is_some();
-            let name = if unsealed {
-                self.temporary()
-            } else {
-                self.directory.join(&self.name)
-            };
+            let name = if unsealed { self.temporary() } else { self.directory.join(&self.name) };
             remove_path(&self.directory, &name);
         }
     }
@@ -146,9 +117,7 @@ impl Drop for NewFile {
 /// Resolves a file name out of a row, which anybody may have written: it must stay inside.
 pub(crate) fn resolve(directory: &Path, name: &str) -> Option<PathBuf> {
     let relative = Path::new(name);
-    let inside = relative
-        .components()
-        .all(|part| matches!(part, std::path::Component::Normal(_)));
+    let inside = relative.components().all(|part| matches!(part, std::path::Component::Normal(_)));
     (inside && !name.is_empty()).then(|| directory.join(relative))
 }
 
@@ -165,9 +134,7 @@ pub(crate) fn read(path: &Path, size: i64) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX))
-        .map_err(io::Error::from)?;
+    bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(io::Error::from)?;
     file.read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 == length).then_some(bytes))
 }
@@ -184,11 +151,7 @@ fn remove_path(directory: &Path, path: &Path) {
     if fs::remove_file(path).is_err() && path.is_dir() {
         let _ = fs::remove_dir_all(path);
     }
-    for parent in path
-        .ancestors()
-        .skip(1)
-        .take_while(|parent| *parent != directory)
-    {
+    for parent in path.ancestors().skip(1).take_while(|parent| *parent != directory) {
         if fs::remove_dir(parent).is_err() {
             break;
         }
@@ -255,41 +218,26 @@ fn walk_into(directory: &Path, found: &mut Vec<Found>, top: bool) -> Result<()> 
         if metadata.is_dir() {
             walk_into(&entry.path(), found, false)?;
         } else {
-            found.push(Found {
-                path: entry.path(),
-                is_directory: false,
-                age: age(&metadata),
-            });
+            found.push(Found { path: entry.path(), is_directory: false, age: age(&metadata) });
         }
     }
     if empty && !top {
         let Ok(metadata) = fs::metadata(directory) else {
             return Ok(());
         };
-        found.push(Found {
-            path: directory.to_path_buf(),
-            is_directory: true,
-            age: age(&metadata),
-        });
+        found.push(Found { path: directory.to_path_buf(), is_directory: true, age: age(&metadata) });
     }
     Ok(())
 }
 
 fn age(metadata: &fs::Metadata) -> f64 {
-    let elapsed = metadata
-        .modified()
-        .ok()
-        .and_then(|time| time.elapsed().ok());
+    let elapsed = metadata.modified().ok().and_then(|time| time.elapsed().ok());
     elapsed.map_or(0.0, |age| age.as_secs_f64())
 }
 
 /// Removes a file or an empty directory that `walk` found.
 pub(crate) fn remove_found(found: &Found) -> Result<()> {
-    let result = if found.is_directory {
-        fs::remove_dir(&found.path)
-    } else {
-        fs::remove_file(&found.path)
-    };
+    let result = if found.is_directory { fs::remove_dir(&found.path) } else { fs::remove_file(&found.path) };
     match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&found.path)(error)),
         _ => Ok(()),
@@ -307,10 +255,7 @@ pub(crate) struct Identity {
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).ok()?;
-    Some(Identity {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-    })
+    Some(Identity { device: metadata.dev(), inode: metadata.ino() })
 }
 
 /// Whether this process may create and change files in the directory.
@@ -320,12 +265,7 @@ pub(crate) fn is_writable(directory: &Path) -> bool {
 
 /// Creates an empty file that only the user may read, unless there is one.
 pub(crate) fn create_private(path: &Path) -> Result<()> {
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io(path)(error)),
         // This descriptor of a new `cache.db` closes before SQLite opens the file: no lock can be lost.
         _ => Ok(()),
@@ -334,7 +274,5 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
 
 /// How many directories lie in `directory` whose names are the shard numbers `000`, `001`, ….
 pub(crate) fn count_shards(directory: &Path) -> usize {
-    (0..)
-        .take_while(|shard| directory.join(format!("{shard:03}")).is_dir())
-        .count()
+    (0..).take_while(|shard| directory.join(format!("{shard:03}")).is_dir()).count()
 }

@@ -109,11 +109,7 @@ impl Handle {
     /// All handles that are alive. The caller is inside the gate, or has closed it.
     pub fn all() -> Vec<Arc<Self>> {
         let registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-        registry
-            .iter()
-            .flat_map(HashMap::values)
-            .filter_map(Weak::upgrade)
-            .collect()
+        registry.iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -174,9 +170,7 @@ impl Handle {
 
     /// Returns a connection to the pool, unless it met damage.
     fn give_back(&self, connection: Connection, error: Option<&Error>) {
-        let damaged = error
-            .and_then(Error::as_sqlite)
-            .is_some_and(error::is_damage);
+        let damaged = error.and_then(Error::as_sqlite).is_some_and(error::is_damage);
         if damaged || !connection.is_autocommit() {
             self.pool.forget();
             connection.close_quickly();
@@ -187,20 +181,10 @@ impl Handle {
 
     /// Opens a connection to a store that exists, and reads the settings if nobody has.
     fn open(self: &Arc<Self>, epoch: u64) -> Result<Option<Connection>> {
-        let settings = self
-            .settings
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut opened = Err(Error::Invalid(String::new()));
         if !self.is_read_only() {
-            opened = Connection::open(
-                &self.database,
-                Access::Write,
-                self.network,
-                &settings,
-                epoch,
-            );
+            opened = Connection::open(&self.database, Access::Write, self.network, &settings, epoch);
             let denied = matches!(opened.as_ref().err().and_then(Error::as_sqlite), Some(error) if error::is_denied(error));
             if denied || (matches!(opened, Ok(Some(_))) && !files::is_writable(&self.directory)) {
                 self.read_only.store(true, Ordering::Relaxed);
@@ -252,20 +236,16 @@ impl Handle {
     /// Waits for the writer lock. Not inside the gate: the owner may be another process.
     pub(crate) fn acquire(&self, deadline: &mut Deadline) -> Result<crate::lock::Guard> {
         if self.is_read_only() {
-            return Err(Error::ReadOnly {
-                directory: self.directory.clone(),
-            });
+            return Err(Error::ReadOnly { directory: self.directory.clone() });
         }
         {
             let _pass = gate::enter();
             self.renew()?;
         }
-        self.lock
-            .acquire(&self.database, deadline)
-            .map_err(|error| match error {
-                Error::Timeout { .. } => self.timeout(deadline),
-                other => other,
-            })
+        self.lock.acquire(&self.database, deadline).map_err(|error| match error {
+            Error::Timeout { .. } => self.timeout(deadline),
+            other => other,
+        })
     }
 
     fn write_locked<T>(
@@ -316,13 +296,8 @@ impl Handle {
             self.pool.forget();
             self.reopen(connection);
         };
-        let begun = connection
-            .prepare_cached("BEGIN IMMEDIATE")
-            .and_then(|mut begin| begin.execute([]));
-        match begun
-            .map_err(Error::from)
-            .and_then(|_| self.prepare(&connection))
-        {
+        let begun = connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
+        match begun.map_err(Error::from).and_then(|_| self.prepare(&connection)) {
             Ok(()) => Ok(connection),
             Err(error) => {
                 self.give_back(connection, Some(&error));
@@ -333,20 +308,10 @@ impl Handle {
 
     fn create(self: &Arc<Self>) -> Result<Connection> {
         files::create_directory(&self.directory)?;
-        let settings = self
-            .settings
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let opened = self.pool.take(|epoch| {
-            Connection::open(
-                &self.database,
-                Access::Create,
-                self.network,
-                &settings,
-                epoch,
-            )
-        })?;
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = self
+            .pool
+            .take(|epoch| Connection::open(&self.database, Access::Create, self.network, &settings, epoch))?;
         Ok(opened.expect("a store that is asked to be created is there"))
     }
 
@@ -356,15 +321,12 @@ impl Handle {
             schema::ensure(connection, &self.settings())?;
             connection.has_schema.set(true);
             let trash: bool =
-                connection.query_row("SELECT EXISTS (SELECT 1 FROM DoliumTrash)", [], |row| {
-                    row.get(0)
-                })?;
+                connection.query_row("SELECT EXISTS (SELECT 1 FROM DoliumTrash)", [], |row| row.get(0))?;
             self.has_trash.fetch_or(trash, Ordering::Relaxed);
             schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
             self.loaded.store(true, Ordering::Release);
         }
-        let unsaved =
-            std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
+        let unsaved = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
         if !unsaved.is_empty() {
             let settings = self.settings();
             for name in &unsaved {
@@ -393,16 +355,9 @@ impl Handle {
     }
 
     /// Commits. In a rollback journal, readers may stand in the way of that; the transaction stays open.
-    pub(crate) fn commit(
-        &self,
-        connection: &rusqlite::Connection,
-        deadline: &mut Deadline,
-    ) -> Result<()> {
+    pub(crate) fn commit(&self, connection: &rusqlite::Connection, deadline: &mut Deadline) -> Result<()> {
         loop {
-            match connection
-                .prepare_cached("COMMIT")
-                .and_then(|mut commit| commit.execute([]))
-            {
+            match connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
                 Ok(_) => return Ok(()),
                 Err(error) if error::is_busy(&error) && !connection.is_autocommit() => {
                     if !deadline.sleep() {
@@ -422,11 +377,7 @@ impl Handle {
     }
 
     pub(crate) fn timeout(&self, deadline: &Deadline) -> Error {
-        Error::Timeout {
-            directory: self.directory.clone(),
-            waited: deadline.waited(),
-            done: 0,
-        }
+        Error::Timeout { directory: self.directory.clone(), waited: deadline.waited(), done: 0 }
     }
 
     /// Whether the calling thread is inside a transaction of its own.
@@ -435,23 +386,13 @@ impl Handle {
         owner != 0 && owner == current_thread()
     }
 
-    fn in_transaction<T>(
-        self: &Arc<Self>,
-        f: impl FnOnce(&mut OpenTransaction) -> Result<T>,
-    ) -> Result<T> {
+    fn in_transaction<T>(self: &Arc<Self>, f: impl FnOnce(&mut OpenTransaction) -> Result<T>) -> Result<T> {
         let _pass = gate::enter();
         self.renew()?;
-        let mut slot = self
-            .transaction
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let open = slot.as_mut().ok_or_else(|| Error::RolledBack {
-            directory: self.directory.clone(),
-        })?;
+        let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = slot.as_mut().ok_or_else(|| Error::RolledBack { directory: self.directory.clone() })?;
         if open.connection().is_autocommit() {
-            return Err(Error::RolledBack {
-                directory: self.directory.clone(),
-            });
+            return Err(Error::RolledBack { directory: self.directory.clone() });
         }
         f(open).map_err(|error| error.located(&self.database))
     }
@@ -462,10 +403,7 @@ impl Handle {
     pub(crate) fn renew(&self) -> Result<()> {
         let generation = crate::fork::generation();
         if self.generation.load(Ordering::Acquire) != generation {
-            let mut slot = self
-                .transaction
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(open) = slot.take() {
                 open.abandon();
                 self.forked.store(true, Ordering::Release);
@@ -478,9 +416,7 @@ impl Handle {
             self.generation.store(generation, Ordering::Release);
         }
         if self.forked.load(Ordering::Acquire) {
-            return Err(Error::Forked {
-                directory: self.directory.clone(),
-            });
+            return Err(Error::Forked { directory: self.directory.clone() });
         }
         Ok(())
     }
@@ -505,28 +441,20 @@ impl Handle {
 
     /// The database was removed or replaced by somebody: its connections speak to a file without a name.
     fn reopen(&self, connection: Connection) {
-        self.warnings.add(Warning::Replaced {
-            path: self.database.clone(),
-        });
+        self.warnings.add(Warning::Replaced { path: self.database.clone() });
         connection.close_quickly();
-        self.pool
-            .drain()
-            .into_iter()
-            .for_each(Connection::close_quickly);
+        self.pool.drain().into_iter().for_each(Connection::close_quickly);
         self.loaded.store(false, Ordering::Release);
         self.room.store(0, Ordering::Relaxed);
     }
 
     fn set_aside_if_damaged(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let guard = self
-            .acquire(&mut Deadline::new(patience))
-            .map_err(|error| match error {
-                Error::ReadOnly { .. } => Error::Damaged {
-                    path: self.database.clone(),
-                    detail: "and it is read-only here".into(),
-                },
-                other => other,
-            })?;
+        let guard = self.acquire(&mut Deadline::new(patience)).map_err(|error| match error {
+            Error::ReadOnly { .. } => {
+                Error::Damaged { path: self.database.clone(), detail: "and it is read-only here".into() }
+            }
+            other => other,
+        })?;
         let result = self.set_aside_locked();
         drop(guard);
         result
@@ -542,19 +470,13 @@ impl Handle {
                 detail: "found inside a transaction".into(),
             });
         }
-        self.pool
-            .drain()
-            .into_iter()
-            .for_each(Connection::close_quickly);
+        self.pool.drain().into_iter().for_each(Connection::close_quickly);
         if self.is_sound() {
             return Ok(());
         }
         let aside = crate::aside::rename_store(&self.database)?;
         self.room.store(0, Ordering::Relaxed);
-        self.warnings.add(Warning::SetAside {
-            path: self.database.clone(),
-            aside,
-        });
+        self.warnings.add(Warning::SetAside { path: self.database.clone(), aside });
         Ok(())
     }
 
@@ -564,8 +486,7 @@ impl Handle {
         let checked = opened.and_then(|connection| match connection {
             None => Ok(true),
             Some(connection) => {
-                let verdict: String =
-                    connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+                let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
                 let read = schema::load_settings(&connection);
                 connection.close_quickly();
                 Ok(verdict == "ok" && read.err().as_ref().is_none_or(error::is_empty_store))
@@ -581,18 +502,12 @@ impl Handle {
 
     /// The settings as this process knows them.
     pub fn settings(&self) -> Arc<Settings> {
-        self.settings
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes stored settings those of this process, except for what was set here and is not stored yet.
     pub(crate) fn adopt_settings(&self, mut stored: Settings) {
-        let mut settings = self
-            .settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         for name in self.unsaved().iter() {
             if let Some(value) = settings.get(name) {
                 stored.set(name, value.clone());
@@ -605,10 +520,7 @@ impl Handle {
 
     /// Changes a setting for this process. `save`: the next write stores it.
     pub(crate) fn change_setting(&self, name: &str, value: crate::scalar::Scalar, save: bool) {
-        let mut settings = self
-            .settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut settings).set(name, value);
         if save {
             self.unsaved().push(name.to_owned());

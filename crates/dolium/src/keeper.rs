@@ -19,11 +19,7 @@ struct Keeper {
     dirty: Vec<Weak<Handle>>,
 }
 
-static KEEPER: Mutex<Keeper> = Mutex::new(Keeper {
-    thread: None,
-    stopping: false,
-    dirty: Vec::new(),
-});
+static KEEPER: Mutex<Keeper> = Mutex::new(Keeper { thread: None, stopping: false, dirty: Vec::new() });
 static CHANGED: Condvar = Condvar::new();
 
 /// A cache wants to be looked after. One atomic if it is known already.
@@ -46,9 +42,7 @@ pub(crate) fn stop() {
         keeper.thread.take()
     };
     // The last handle may be dropped by the thread itself; a panic in it has been printed.
-    let _ = thread
-        .filter(|thread| thread.thread().id() != thread::current().id())
-        .map(JoinHandle::join);
+    let _ = thread.filter(|thread| thread.thread().id() != thread::current().id()).map(JoinHandle::join);
 }
 
 /// Allows the thread again. `child`: in a forked child, what was dirty is the parent's business.
@@ -66,10 +60,7 @@ impl Keeper {
     fn start(&mut self) {
         if self.thread.is_none() && !self.stopping {
             // Without a thread (a process at its limit) callers still work; `close` does the rest.
-            self.thread = thread::Builder::new()
-                .name("dolium-keeper".into())
-                .spawn(run)
-                .ok();
+            self.thread = thread::Builder::new().name("dolium-keeper".into()).spawn(run).ok();
         }
         CHANGED.notify_one();
     }
@@ -77,11 +68,8 @@ impl Keeper {
 
 fn run() {
     while let Some(handles) = next() {
-        let still_dirty: Vec<_> = handles
-            .iter()
-            .filter(|handle| handle.upgrade().is_some_and(maintain))
-            .cloned()
-            .collect();
+        let still_dirty: Vec<_> =
+            handles.iter().filter(|handle| handle.upgrade().is_some_and(maintain)).cloned().collect();
         lock().dirty.extend(still_dirty);
     }
 }

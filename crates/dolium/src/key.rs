@@ -106,10 +106,7 @@ impl Key<'_> {
             Self::Int(value) => (1, Cow::Owned(value.to_le_bytes().to_vec())),
             Self::Float(value) if value.fract() == 0.0 && value.abs() < 9.0e15 => {
                 // Equal keys must verify each other's values: 1.0 signs as 1.
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "integral and within 53 bits"
-                )]
+                #[expect(clippy::cast_possible_truncation, reason = "integral and within 53 bits")]
                 let integer = *value as i64;
                 (1, Cow::Owned(integer.to_le_bytes().to_vec()))
             }
@@ -170,11 +167,7 @@ impl From<u32> for Key<'_> {
 
 impl From<f64> for Key<'_> {
     fn from(value: f64) -> Self {
-        if value.is_nan() {
-            Self::Pickle(Cow::Owned(pickle::encode(&value)))
-        } else {
-            Self::Float(value)
-        }
+        if value.is_nan() { Self::Pickle(Cow::Owned(pickle::encode(&value))) } else { Self::Float(value) }
     }
 }
 

@@ -16,10 +16,7 @@ pub(crate) use dolium_hot::Guard;
 
 /// Whether the directory lies on a file system that is not fit for memory shared by processes.
 pub(crate) fn is_network(directory: &Path) -> bool {
-    !matches!(
-        dolium_hot::filesystem(directory),
-        Ok((FileSystem::Local, _))
-    )
+    !matches!(dolium_hot::filesystem(directory), Ok((FileSystem::Local, _)))
 }
 
 pub(crate) struct WriterLock {
@@ -29,10 +26,7 @@ pub(crate) struct WriterLock {
 
 impl WriterLock {
     pub fn new(directory: &Path) -> Self {
-        Self {
-            directory: directory.to_path_buf(),
-            attached: Mutex::new(None),
-        }
+        Self { directory: directory.to_path_buf(), attached: Mutex::new(None) }
     }
 
     /// Waits for the lock until the deadline. Not inside the gate.
@@ -89,15 +83,10 @@ impl WriterLock {
     fn explain(&self, error: AttachError) -> Error {
         match error {
             AttachError::Io { path, source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => Error::ReadOnly {
-                    directory: self.directory.clone(),
-                },
+                io::ErrorKind::PermissionDenied => Error::ReadOnly { directory: self.directory.clone() },
                 _ => Error::io(path)(source),
             },
-            other => Error::Lock {
-                directory: self.directory.clone(),
-                detail: other.to_string(),
-            },
+            other => Error::Lock { directory: self.directory.clone(), detail: other.to_string() },
         }
     }
 
@@ -117,10 +106,7 @@ impl WriterLock {
     pub fn look_after(&self) {
         let _pass = gate::enter();
         let mut attached = self.lock();
-        if attached
-            .as_ref()
-            .is_some_and(|lock| !matches!(lock.check(), Health::Sound))
-        {
+        if attached.as_ref().is_some_and(|lock| !matches!(lock.check(), Health::Sound)) {
             *attached = None;
         }
     }

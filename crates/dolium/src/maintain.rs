@@ -32,9 +32,8 @@ impl Handle {
         }
         let log = files::length(&crate::aside::with_suffix(&self.database, "-wal"));
         if log > LONG_LOG {
-            let _ = self
-                .acquire(&mut crate::wait::Deadline::new(PATIENCE))
-                .and_then(|_guard| self.checkpoint());
+            let _ =
+                self.acquire(&mut crate::wait::Deadline::new(PATIENCE)).and_then(|_guard| self.checkpoint());
         } else if log > LOG {
             let _ = self.checkpoint();
         }
@@ -73,9 +72,8 @@ impl Handle {
     /// back a row without its file.
     pub(crate) fn empty_trash(self: &Arc<Self>, patience: Patience) -> Result<()> {
         let trash: Vec<(i64, String)> = self.read(patience, |connection| {
-            let mut select = connection.prepare_cached(
-                "SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT 1000",
-            )?;
+            let mut select = connection
+                .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT 1000")?;
             let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })?;
@@ -101,9 +99,6 @@ fn checkpoint(connection: &Connection) -> Result<bool> {
 }
 
 fn forget_trash(write: &mut Write<'_>, last: i64) -> Result<()> {
-    write
-        .connection()
-        .prepare_cached("DELETE FROM DoliumTrash WHERE rowid <= ?1")?
-        .execute([last])?;
+    write.connection().prepare_cached("DELETE FROM DoliumTrash WHERE rowid <= ?1")?.execute([last])?;
     Ok(())
 }

@@ -43,13 +43,7 @@ impl Pending {
 
     /// Counts a hit or a miss. Returns as `record_read` does.
     pub fn count(&self, hit: bool) -> bool {
-        self.record(|reads| {
-            if hit {
-                reads.hits += 1
-            } else {
-                reads.misses += 1
-            }
-        })
+        self.record(|reads| if hit { reads.hits += 1 } else { reads.misses += 1 })
     }
 
     fn record(&self, change: impl FnOnce(&mut Reads)) -> bool {

@@ -170,10 +170,7 @@ impl Writer {
     pub fn with_buffer(protocol: Protocol, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         buffer.extend_from_slice(&[0; HEADER_LEN]);
-        Self {
-            buf: buffer,
-            protocol,
-        }
+        Self { buf: buffer, protocol }
     }
 
     /// `None`.
@@ -183,8 +180,7 @@ impl Writer {
 
     /// `True` or `False`.
     pub fn bool(&mut self, value: bool) {
-        self.buf
-            .push(if value { op::NEWTRUE } else { op::NEWFALSE });
+        self.buf.push(if value { op::NEWTRUE } else { op::NEWFALSE });
     }
 
     /// An `int` of 64 bits.
@@ -212,11 +208,7 @@ impl Writer {
     pub fn big_int(&mut self, value: &[u8]) {
         let value = minimal(value);
         if value.len() <= 8 {
-            let fill = if value.last().is_some_and(|b| b & 0x80 != 0) {
-                0xff
-            } else {
-                0
-            };
+            let fill = if value.last().is_some_and(|b| b & 0x80 != 0) { 0xff } else { 0 };
             let mut word = [fill; 8];
             word[..value.len()].copy_from_slice(value);
             self.int(i64::from_le_bytes(word));
@@ -249,10 +241,7 @@ impl Writer {
     /// A `str` given as UTF-8 in which lone surrogates are encoded as three bytes each, which is
     /// Python's `str.encode('utf-8', 'surrogatepass')` (and WTF-8). Not checked.
     pub fn text_bytes(&mut self, value: &[u8]) {
-        self.sized(
-            [op::SHORT_BINUNICODE, op::BINUNICODE, op::BINUNICODE8],
-            value,
-        );
+        self.sized([op::SHORT_BINUNICODE, op::BINUNICODE, op::BINUNICODE8], value);
     }
 
     /// A `bytes`.
@@ -296,13 +285,8 @@ impl Writer {
     pub fn end_frozenset(&mut self, set: OpenSet) {
         if let [first, _, ..] = set.starts[..] {
             let ends = set.starts[1..].iter().copied().chain([self.buf.len()]);
-            let mut elements: Vec<&[u8]> = set
-                .starts
-                .iter()
-                .copied()
-                .zip(ends)
-                .map(|(a, b)| &self.buf[a..b])
-                .collect();
+            let mut elements: Vec<&[u8]> =
+                set.starts.iter().copied().zip(ends).map(|(a, b)| &self.buf[a..b]).collect();
             if !elements.is_sorted() {
                 elements.sort_unstable();
                 let sorted = elements.concat();
@@ -328,8 +312,7 @@ impl Writer {
     /// A `uuid.UUID` whose `is_safe` is `SafeUUID.unknown`, by its `int`.
     pub fn uuid(&mut self, value: u128) {
         self.global("uuid", "UUID");
-        self.buf
-            .extend_from_slice(&[op::EMPTY_TUPLE, op::NEWOBJ, op::EMPTY_DICT]);
+        self.buf.extend_from_slice(&[op::EMPTY_TUPLE, op::NEWOBJ, op::EMPTY_DICT]);
         self.text("int");
         let mut signed = [0; 17];
         signed[..16].copy_from_slice(&value.to_le_bytes());
@@ -354,18 +337,7 @@ impl Writer {
     /// A `datetime.datetime` without `tzinfo`.
     pub fn datetime(&mut self, year: u16, month: u8, day: u8, time: TimeOfDay) {
         let [high, low] = year.to_be_bytes();
-        let mut packed = [
-            high,
-            low,
-            month | u8::from(time.fold) << 7,
-            day,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ];
+        let mut packed = [high, low, month | u8::from(time.fold) << 7, day, 0, 0, 0, 0, 0, 0];
         packed[4..].copy_from_slice(&packed_time(time));
         self.of_bytes("datetime", &packed);
     }
@@ -424,8 +396,7 @@ impl Writer {
             self.buf.extend_from_slice(&len.to_le_bytes());
         } else {
             self.buf.push(huge);
-            self.buf
-                .extend_from_slice(&(value.len() as u64).to_le_bytes());
+            self.buf.extend_from_slice(&(value.len() as u64).to_le_bytes());
         }
         self.buf.extend_from_slice(value);
     }

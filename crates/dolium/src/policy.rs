@@ -28,15 +28,7 @@ pub(crate) struct Plan {
 }
 
 const PLANS: [(Policy, Plan); 4] = [
-    (
-        Policy::None,
-        Plan {
-            name: "none",
-            index: None,
-            column: None,
-            records_reads: false,
-        },
-    ),
+    (Policy::None, Plan { name: "none", index: None, column: None, records_reads: false }),
     (
         Policy::LeastRecentlyStored,
         Plan {
@@ -81,9 +73,6 @@ impl Policy {
     /// The policy of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        PLANS
-            .iter()
-            .find(|(_, plan)| plan.name == name)
-            .map(|(policy, _)| *policy)
+        PLANS.iter().find(|(_, plan)| plan.name == name).map(|(policy, _)| *policy)
     }
 }

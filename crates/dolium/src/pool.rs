@@ -27,10 +27,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// Lends a connection, opening one with `open` if none is idle; waits if `CAPACITY` are lent out.
     /// The caller is inside the gate, as are all borrowers, so that the wait is short.
-    pub fn take(
-        &self,
-        open: impl FnOnce(u64) -> Result<Option<Connection>>,
-    ) -> Result<Option<Connection>> {
+    pub fn take(&self, open: impl FnOnce(u64) -> Result<Option<Connection>>) -> Result<Option<Connection>> {
         let mut state = self.lock();
         loop {
             if let Some(connection) = state.idle.pop() {
@@ -40,10 +37,7 @@ impl Pool {
             if state.lent < CAPACITY {
                 break;
             }
-            state = self
-                .returned
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.lent += 1;
         let epoch = state.epoch;

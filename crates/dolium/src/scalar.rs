@@ -30,10 +30,7 @@ impl Scalar {
     pub fn as_int(&self) -> Option<i64> {
         match self {
             Self::Int(value) => Some(*value),
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "saturates, which is what a limit wants"
-            )]
+            #[expect(clippy::cast_possible_truncation, reason = "saturates, which is what a limit wants")]
             Self::Real(value) => Some(*value as i64),
             _ => None,
         }
@@ -43,10 +40,7 @@ impl Scalar {
     #[must_use]
     pub fn as_real(&self) -> Option<f64> {
         match self {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "what SQLite's own conversion does"
-            )]
+            #[expect(clippy::cast_precision_loss, reason = "what SQLite's own conversion does")]
             Self::Int(value) => Some(*value as f64),
             Self::Real(value) => Some(*value),
             _ => None,
@@ -56,11 +50,7 @@ impl Scalar {
     /// The value as text, if it is text.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
-        if let Self::Text(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Self::Text(value) = self { Some(value) } else { None }
     }
 
     pub(crate) fn len(&self) -> usize {

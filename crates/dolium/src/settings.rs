@@ -69,9 +69,7 @@ impl Settings {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Scalar)> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value))
+        self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     pub fn set(&mut self, name: &str, value: Scalar) {
@@ -103,7 +101,5 @@ impl Settings {
 }
 
 fn natural(value: Option<&Scalar>, default: u64) -> u64 {
-    value
-        .and_then(Scalar::as_int)
-        .map_or(default, |value| u64::try_from(value).unwrap_or(0))
+    value.and_then(Scalar::as_int).map_or(default, |value| u64::try_from(value).unwrap_or(0))
 }

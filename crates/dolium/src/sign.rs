@@ -97,10 +97,7 @@ impl Trailer {
     pub fn parse(bytes: &[u8; TRAILER_LEN]) -> Option<Self> {
         let (magic, rest) = bytes.split_first_chunk()?;
         let (id, tag) = rest.split_first_chunk()?;
-        (*magic == MAGIC).then_some(Self {
-            id: *id,
-            tag: *tag.first_chunk()?,
-        })
+        (*magic == MAGIC).then_some(Self { id: *id, tag: *tag.first_chunk()? })
     }
 
     fn to_bytes(self) -> [u8; TRAILER_LEN] {
@@ -134,10 +131,7 @@ pub struct Mac {
 
 impl fmt::Debug for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mac")
-            .field("id", &self.id)
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+        f.debug_struct("Mac").field("id", &self.id).field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -153,11 +147,7 @@ impl Mac {
     #[must_use]
     pub fn finish(self, key_type: u8, key: &[u8], mode: i64) -> [u8; TRAILER_LEN] {
         let id = self.id;
-        Trailer {
-            id,
-            tag: self.tag(key_type, key, mode),
-        }
-        .to_bytes()
+        Trailer { id, tag: self.tag(key_type, key, mode) }.to_bytes()
     }
 
     /// Whether `trailer` is the one of the payload as the value of that entry. Takes the same time
@@ -202,11 +192,7 @@ impl SigningKey {
     }
 
     fn begin(&self) -> Mac {
-        Mac {
-            hasher: blake3::Hasher::new_keyed(&self.secret),
-            len: 0,
-            id: self.id,
-        }
+        Mac { hasher: blake3::Hasher::new_keyed(&self.secret), len: 0, id: self.id }
     }
 }
 
@@ -221,10 +207,7 @@ pub struct Signer {
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ids: Vec<_> = self.keys.iter().map(|key| key.id).collect();
-        f.debug_struct("Signer")
-            .field("ids", &ids)
-            .field("file", &self.file)
-            .finish()
+        f.debug_struct("Signer").field("ids", &ids).field("file", &self.file).finish()
     }
 }
 
@@ -257,9 +240,7 @@ impl Signing {
             return Ok(Self::With(Signer::new(configured_keys(text)?, None)));
         }
         let Some(state) = state else {
-            return Ok(Self::without(
-                "neither XDG_STATE_HOME nor HOME names a directory",
-            ));
+            return Ok(Self::without("neither XDG_STATE_HOME nor HOME names a directory"));
         };
         Ok(match key_file::KeyFile::new(state).open() {
             Ok(signer) => Self::With(signer),
@@ -273,9 +254,7 @@ impl Signing {
              plain data are refused when they are read, unless trust=\"all\"; a text of at least \
              {KEY_MIN_CHARS} characters in {KEY_VARIABLE} also serves as the key"
         );
-        Self::Without {
-            reason: reason.into(),
-        }
+        Self::Without { reason: reason.into() }
     }
 }
 
@@ -289,10 +268,7 @@ impl Signer {
             return Ok(signing.clone());
         }
         let configured = std::env::var_os(KEY_VARIABLE);
-        let signing = Signing::find(
-            configured.as_deref(),
-            key_file::state_directory().as_deref(),
-        )?;
+        let signing = Signing::find(configured.as_deref(), key_file::state_directory().as_deref())?;
         // Not `get_or_init`: a child forked by another thread in the middle of it would wait for
         // ever. Here such a child looks for the key at each call, which is slow and right.
         if !CLAIMED.swap(true, Ordering::Relaxed) {
@@ -309,10 +285,7 @@ impl Signer {
             }
         }
         debug_assert!(!distinct.is_empty(), "a signer has a key");
-        Self {
-            keys: distinct.into(),
-            file: file.map(Arc::from),
-        }
+        Self { keys: distinct.into(), file: file.map(Arc::from) }
     }
 
     /// The file that holds the key, if it came from one. It must not lie in a cache directory.
@@ -331,10 +304,7 @@ impl Signer {
     /// [`Mac::matches`]. `None` when the key is not ours, which makes the value foreign.
     #[must_use]
     pub fn begin_check(&self, trailer: &Trailer) -> Option<Mac> {
-        self.keys
-            .iter()
-            .find(|key| key.id == trailer.id)
-            .map(SigningKey::begin)
+        self.keys.iter().find(|key| key.id == trailer.id).map(SigningKey::begin)
     }
 
     /// The trailer of `payload` as the value of an entry.
@@ -355,11 +325,7 @@ impl Signer {
             return Verdict::Foreign;
         };
         mac.update(payload);
-        if mac.matches(&trailer, key_type, key, mode) {
-            Verdict::Ours
-        } else {
-            Verdict::Forged
-        }
+        if mac.matches(&trailer, key_type, key, mode) { Verdict::Ours } else { Verdict::Forged }
     }
 }
 
@@ -372,10 +338,7 @@ fn configured_keys(text: &OsStr) -> Result<Vec<SigningKey>, SignError> {
             if chars < KEY_MIN_CHARS {
                 return Err(SignError::TooShort { chars });
             }
-            Ok(SigningKey::new(blake3::derive_key(
-                CONFIGURED,
-                key.as_bytes(),
-            )))
+            Ok(SigningKey::new(blake3::derive_key(CONFIGURED, key.as_bytes())))
         })
         .collect()
 }

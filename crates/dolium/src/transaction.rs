@@ -72,12 +72,7 @@ impl OpenTransaction {
 
     /// In a forked child: nothing here may be touched, not even closed, since it is the parent's.
     pub fn abandon(self) {
-        let Self {
-            connection,
-            guard,
-            files,
-            ..
-        } = self;
+        let Self { connection, guard, files, .. } = self;
         std::mem::forget((connection, guard));
         files.into_iter().for_each(NewFile::keep);
     }
@@ -89,10 +84,7 @@ impl Handle {
         if self.is_mine() {
             let _pass = gate::enter();
             self.renew()?;
-            let mut slot = self
-                .transaction
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(open) = slot.as_mut() {
                 open.depth += 1;
                 return Ok(());
@@ -102,17 +94,8 @@ impl Handle {
         let guard = self.acquire(&mut deadline)?;
         let connection = self.begin_patiently(&mut deadline)?;
         let _pass = gate::enter();
-        let mut slot = self
-            .transaction
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(OpenTransaction {
-            connection,
-            guard,
-            depth: 1,
-            files: Vec::new(),
-            has_trash: false,
-        });
+        let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(OpenTransaction { connection, guard, depth: 1, files: Vec::new(), has_trash: false });
         self.owner.store(current_thread(), Ordering::Release);
         Ok(())
     }
@@ -145,18 +128,10 @@ impl Handle {
             return Ok(false);
         };
         let _pass = gate::enter();
-        let OpenTransaction {
-            connection,
-            guard,
-            files,
-            has_trash,
-            ..
-        } = open;
+        let OpenTransaction { connection, guard, files, has_trash, .. } = open;
         let lost = connection.is_autocommit();
         let done = if lost {
-            Err(Error::RolledBack {
-                directory: self.directory.clone(),
-            })
+            Err(Error::RolledBack { directory: self.directory.clone() })
         } else {
             // Readers in a rollback journal may hold it up for as long as they like to.
             self.commit(&connection, &mut Deadline::new(Patience::Forever))
@@ -176,9 +151,7 @@ impl Handle {
     pub(crate) fn rollback_transaction(self: &Arc<Self>) -> Result<()> {
         if let Some(open) = self.leave_transaction(true)? {
             let _pass = gate::enter();
-            let OpenTransaction {
-                connection, guard, ..
-            } = open;
+            let OpenTransaction { connection, guard, .. } = open;
             if !connection.is_autocommit() {
                 let _ = connection.execute_batch("ROLLBACK");
             }
@@ -196,10 +169,7 @@ impl Handle {
             return Ok(None);
         }
         let mine = self.is_mine();
-        let mut slot = self
-            .transaction
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
         match slot.as_mut() {
             Some(open) if mine && open.depth > 1 => {
                 open.depth -= 1;
@@ -210,9 +180,7 @@ impl Handle {
                 Ok(slot.take())
             }
             _ if quietly => Ok(None),
-            _ => Err(Error::Invalid(
-                "commit without a transaction of this thread".into(),
-            )),
+            _ => Err(Error::Invalid("commit without a transaction of this thread".into())),
         }
     }
 }
@@ -240,11 +208,7 @@ pub struct Transaction<'c> {
 impl<'c> Transaction<'c> {
     pub(crate) fn begin(handle: &'c Arc<Handle>, patience: Patience) -> Result<Self> {
         handle.begin_transaction(patience)?;
-        Ok(Self {
-            handle,
-            open: true,
-            not_send: PhantomData,
-        })
+        Ok(Self { handle, open: true, not_send: PhantomData })
     }
 
     /// Makes the changes visible to everybody, if this is the outermost transaction of the thread.

@@ -134,12 +134,7 @@ pub struct Entry<T = Value> {
 
 impl<T> Entry<T> {
     pub(crate) fn of(row: Row, value: T) -> Self {
-        Self {
-            value,
-            expire_time: row.expire_time,
-            tag: row.tag,
-            store_time: row.store_time,
-        }
+        Self { value, expire_time: row.expire_time, tag: row.tag, store_time: row.store_time }
     }
 }
 

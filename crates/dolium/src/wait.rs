@@ -46,17 +46,12 @@ impl Deadline {
             Patience::Timeout(timeout) => Instant::now().checked_add(timeout),
             Patience::Forever => None,
         };
-        Self {
-            patience,
-            end,
-            pause: Duration::from_micros(100),
-        }
+        Self { patience, end, pause: Duration::from_micros(100) }
     }
 
     /// What is left. `None`: for ever.
     pub fn left(&self) -> Option<Duration> {
-        self.end
-            .map(|end| end.saturating_duration_since(Instant::now()))
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
     /// How long the caller was ready to wait.
@@ -69,11 +64,7 @@ impl Deadline {
 
     /// Sleeps before another try, after asking the hook. `Ok(false)`: the time is over. Not inside the gate.
     pub fn pause(&mut self) -> Result<bool> {
-        if may_continue() {
-            Ok(self.sleep())
-        } else {
-            Err(Error::Interrupted)
-        }
+        if may_continue() { Ok(self.sleep()) } else { Err(Error::Interrupted) }
     }
 
     /// Sleeps before another try. `false`: the time is over.

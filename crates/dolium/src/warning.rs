@@ -69,30 +69,19 @@ impl fmt::Display for Warning {
                 "{}: the file was removed or replaced while the cache was in use; entries in the old one are gone",
                 path.display(),
             ),
-            Self::Evicting {
-                directory,
-                size_limit,
-            } => write!(
+            Self::Evicting { directory, size_limit } => write!(
                 f,
                 "{}: the cache has reached its size_limit of {size_limit} bytes and evicts entries; \
                     raise size_limit, or set it to None, to keep them",
                 directory.display(),
             ),
-            Self::TooLarge {
-                directory,
-                size,
-                size_limit,
-            } => write!(
+            Self::TooLarge { directory, size, size_limit } => write!(
                 f,
                 "{}: a value of {size} bytes is not stored, since size_limit is {size_limit} bytes; \
                     raise size_limit, or set it to None",
                 directory.display(),
             ),
-            Self::Shards {
-                directory,
-                stored,
-                asked,
-            } => write!(
+            Self::Shards { directory, stored, asked } => write!(
                 f,
                 "{}: the cache has {stored} shards; the {asked} asked for are ignored",
                 directory.display(),

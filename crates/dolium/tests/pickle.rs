@@ -62,10 +62,7 @@ fn integers_take_the_shortest_opcode() {
     for (value, opcodes) in vectors {
         assert_eq!(encode(&value), one_frame(opcodes), "{value}");
     }
-    assert_eq!(
-        encode(&(1_u64 << 63)),
-        one_frame(b"\x8a\x09\0\0\0\0\0\0\0\x80\0.")
-    );
+    assert_eq!(encode(&(1_u64 << 63)), one_frame(b"\x8a\x09\0\0\0\0\0\0\0\x80\0."));
     assert_eq!(written(|w| w.big_int(&[])), encode(&0));
 }
 
@@ -100,26 +97,17 @@ fn containers() {
 #[test]
 fn the_same_value_twice_is_written_twice() {
     let text = String::from("ab");
-    assert_eq!(
-        encode(&(&text, &text)),
-        one_frame(b"\x8c\x02ab\x8c\x02ab\x86.")
-    );
+    assert_eq!(encode(&(&text, &text)), one_frame(b"\x8c\x02ab\x8c\x02ab\x86."));
 }
 
 #[test]
 fn text_keeps_lone_surrogates() {
-    assert_eq!(
-        written(|w| w.text_bytes(b"\xed\xa0\x80")),
-        one_frame(b"\x8c\x03\xed\xa0\x80.")
-    );
+    assert_eq!(written(|w| w.text_bytes(b"\xed\xa0\x80")), one_frame(b"\x8c\x03\xed\xa0\x80."));
 }
 
 #[test]
 fn classes_of_the_standard_library() {
-    assert_eq!(
-        written(|w| w.uuid(5)),
-        one_frame(b"\x8c\x04uuid\x8c\x04UUID\x93)\x81}\x8c\x03intK\x05sb.")
-    );
+    assert_eq!(written(|w| w.uuid(5)), one_frame(b"\x8c\x04uuid\x8c\x04UUID\x93)\x81}\x8c\x03intK\x05sb."));
     assert_eq!(
         written(|w| w.uuid((1 << 127) + 3)),
         one_frame(
@@ -131,50 +119,24 @@ fn classes_of_the_standard_library() {
         written(|w| w.date(2020, 1, 2)),
         one_frame(b"\x8c\x08datetime\x8c\x04date\x93C\x04\x07\xe4\x01\x02\x85R.")
     );
-    let time = TimeOfDay {
-        hour: 1,
-        minute: 2,
-        second: 3,
-        microsecond: 4,
-        fold: false,
-    };
+    let time = TimeOfDay { hour: 1, minute: 2, second: 3, microsecond: 4, fold: false };
     assert_eq!(
         written(|w| w.time(time)),
         one_frame(b"\x8c\x08datetime\x8c\x04time\x93C\x06\x01\x02\x03\0\0\x04\x85R.")
     );
     assert_eq!(
-        written(|w| w.time(TimeOfDay {
-            microsecond: 0,
-            fold: true,
-            ..time
-        })),
+        written(|w| w.time(TimeOfDay { microsecond: 0, fold: true, ..time })),
         one_frame(b"\x8c\x08datetime\x8c\x04time\x93C\x06\x81\x02\x03\0\0\0\x85R.")
     );
     assert_eq!(
-        written(|w| w.datetime(
-            2020,
-            1,
-            2,
-            TimeOfDay {
-                microsecond: 999_999,
-                ..time
-            }
-        )),
+        written(|w| w.datetime(2020, 1, 2, TimeOfDay { microsecond: 999_999, ..time })),
         one_frame(
             b"\x8c\x08datetime\x8c\x08datetime\x93\
               C\n\x07\xe4\x01\x02\x01\x02\x03\x0f\x42\x3f\x85R."
         )
     );
     assert_eq!(
-        written(|w| w.datetime(
-            2020,
-            1,
-            2,
-            TimeOfDay {
-                fold: true,
-                ..TimeOfDay::default()
-            }
-        )),
+        written(|w| w.datetime(2020, 1, 2, TimeOfDay { fold: true, ..TimeOfDay::default() })),
         one_frame(b"\x8c\x08datetime\x8c\x08datetime\x93C\n\x07\xe4\x81\x02\0\0\0\0\0\0\x85R.")
     );
     assert_eq!(
@@ -223,14 +185,7 @@ fn frozensets_are_sorted_by_encoding() {
         w.end_frozenset(inner);
     };
     let sorted = one_frame(b"((K\x01K\x02\x91M\x2c\x01\x8c\x01x\x91.");
-    for order in [
-        [a, b, c],
-        [a, c, b],
-        [b, a, c],
-        [b, c, a],
-        [c, a, b],
-        [c, b, a],
-    ] {
+    for order in [[a, b, c], [a, c, b], [b, a, c], [b, c, a], [c, a, b], [c, b, a]] {
         assert_eq!(set(&order), sorted);
     }
 }

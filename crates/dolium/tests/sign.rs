@@ -12,11 +12,7 @@ use dolium::sign::{KEY_VARIABLE, Signer, Signing, TRAILER_LEN, Trailer, Verdict,
 use proptest::prelude::*;
 
 fn configured(text: &str) -> Signer {
-    Signing::find(Some(OsStr::new(text)), None)
-        .unwrap()
-        .signer()
-        .unwrap()
-        .clone()
+    Signing::find(Some(OsStr::new(text)), None).unwrap().signer().unwrap().clone()
 }
 
 fn kept(state: &Path) -> Signer {
@@ -86,20 +82,10 @@ fn keys_rotate() {
 
 #[test]
 fn configured_keys_are_long_enough() {
-    for text in [
-        "",
-        "short",
-        "long enough to be a key,",
-        "long enough to be a key,short",
-        "ééééééééééééééé",
-    ] {
-        let error = Signing::find(Some(OsStr::new(text)), None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains(KEY_VARIABLE) && error.contains("16"),
-            "{error}"
-        );
+    for text in ["", "short", "long enough to be a key,", "long enough to be a key,short", "ééééééééééééééé"]
+    {
+        let error = Signing::find(Some(OsStr::new(text)), None).unwrap_err().to_string();
+        assert!(error.contains(KEY_VARIABLE) && error.contains("16"), "{error}");
     }
     configured("éééééééééééééééé");
 }
@@ -118,10 +104,7 @@ fn a_key_is_made_once_and_only_for_its_user() {
     let state = state.path().join("new/state");
     let signers: Vec<Signer> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| kept(&state))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let entry = stored(&signers[0], b"payload", b"key");
     for signer in &signers {
@@ -131,10 +114,7 @@ fn a_key_is_made_once_and_only_for_its_user() {
     let directory = state.join("dolium");
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&directory.join("signing.key")), 0o600);
-    let names: Vec<_> = fs::read_dir(&directory)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["signing.key"], "no temporary file stays");
     assert_eq!(signers[0].file(), Some(&*directory.join("signing.key")));
 }
@@ -143,10 +123,7 @@ fn a_key_is_made_once_and_only_for_its_user() {
 fn two_directories_have_two_keys() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let entry = stored(&kept(a.path()), b"payload", b"key");
-    assert_eq!(
-        kept(b.path()).verify(&entry, 3, b"key", 4),
-        Verdict::Foreign
-    );
+    assert_eq!(kept(b.path()).verify(&entry, 3, b"key", 4), Verdict::Foreign);
 }
 
 #[test]
@@ -155,15 +132,11 @@ fn key_files_that_others_can_read_or_replace_are_refused() {
     kept(state.path());
     let directory = state.path().join("dolium");
     let file = directory.join("signing.key");
-    let chmod =
-        |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let chmod = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
 
     chmod(&file, 0o640);
     let reason = refused(state.path());
-    assert!(
-        reason.contains("signing.key") && reason.contains("chmod 600"),
-        "{reason}"
-    );
+    assert!(reason.contains("signing.key") && reason.contains("chmod 600"), "{reason}");
     chmod(&file, 0o600);
     chmod(&directory, 0o770);
     assert!(refused(state.path()).contains("chmod 700"));
@@ -181,10 +154,7 @@ fn a_key_file_of_another_user_is_refused() {
         assert!(refused(state.path()).contains("12345"));
         std::os::unix::fs::chown(state.path(), Some(12_345), None).unwrap();
         fs::remove_dir_all(state.path().join("dolium")).unwrap();
-        assert!(
-            refused(state.path()).contains("12345"),
-            "root leaves no key in a user's home"
-        );
+        assert!(refused(state.path()).contains("12345"), "root leaves no key in a user's home");
         assert!(!state.path().join("dolium").exists());
     }
 }
@@ -208,18 +178,11 @@ fn a_key_file_may_hold_former_keys() {
     let old = kept(state.path());
     let entry = stored(&old, b"payload", b"key");
     let file = state.path().join("dolium/signing.key");
-    let text = format!(
-        "{} # new\n{}",
-        "1f".repeat(32),
-        fs::read_to_string(&file).unwrap()
-    );
+    let text = format!("{} # new\n{}", "1f".repeat(32), fs::read_to_string(&file).unwrap());
     fs::write(&file, text).unwrap();
     let new = kept(state.path());
     assert_eq!(new.verify(&entry, 3, b"key", 4), Verdict::Ours);
-    assert_eq!(
-        old.verify(&stored(&new, b"payload", b"key"), 3, b"key", 4),
-        Verdict::Foreign
-    );
+    assert_eq!(old.verify(&stored(&new, b"payload", b"key"), 3, b"key", 4), Verdict::Foreign);
 }
 
 #[test]
@@ -228,9 +191,7 @@ fn where_no_key_can_be_kept_there_is_a_reason() {
     fs::write(state.path().join("dolium"), b"not a directory").unwrap();
     assert!(refused(state.path()).contains(KEY_VARIABLE));
     assert!(refused(Path::new("/proc/no/such")).contains("/proc/no/such"));
-    let Signing::Without { reason } = Signing::find(None, None).unwrap() else {
-        panic!()
-    };
+    let Signing::Without { reason } = Signing::find(None, None).unwrap() else { panic!() };
     assert!(reason.contains("HOME"));
 }
 
@@ -257,21 +218,10 @@ fn processes_agree_on_the_key() {
     let trailers: Vec<String> = children
         .into_iter()
         .map(|child| String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap())
-        .map(|out| {
-            out.split("trailer=")
-                .nth(1)
-                .unwrap()
-                .split(';')
-                .next()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|out| out.split("trailer=").nth(1).unwrap().split(';').next().unwrap().to_owned())
         .collect();
     assert_eq!(trailers.len(), 8);
-    assert!(
-        trailers.iter().all(|trailer| *trailer == trailers[0]),
-        "{trailers:?}"
-    );
+    assert!(trailers.iter().all(|trailer| *trailer == trailers[0]), "{trailers:?}");
 }
 
 proptest! {

@@ -55,11 +55,7 @@ impl Cache {
             let mut stored = Vec::with_capacity(prepared.len());
             for (position, key, value) in &mut prepared {
                 let head = write.head(key)?;
-                if !replace
-                    && head
-                        .as_ref()
-                        .is_some_and(|head| is_alive(head.expire_time, now))
-                {
+                if !replace && head.as_ref().is_some_and(|head| is_alive(head.expire_time, now)) {
                     continue;
                 }
                 let columns = value.finish(key)?;

@@ -70,14 +70,8 @@ impl Cache {
             match self.handle.write(self.patience, &mut step) {
                 Ok(removed) if removed < STEP as usize => return Ok(total + removed),
                 Ok(removed) => total += removed,
-                Err(Error::Timeout {
-                    directory, waited, ..
-                }) => {
-                    return Err(Error::Timeout {
-                        directory,
-                        waited,
-                        done: total,
-                    });
+                Err(Error::Timeout { directory, waited, .. }) => {
+                    return Err(Error::Timeout { directory, waited, done: total });
                 }
                 Err(error) => return Err(error),
             }
@@ -102,9 +96,7 @@ impl Cache {
             self.handle.room.store(i64::MAX / 2, Ordering::Relaxed);
             return Ok(());
         }
-        let evicted = self
-            .evict_by_policy(self.own_limit())
-            .and_then(|_| self.relieve_largest());
+        let evicted = self.evict_by_policy(self.own_limit()).and_then(|_| self.relieve_largest());
         match evicted {
             // The write that brought us here is done. Whoever holds the lock now will see to the rest.
             Err(Error::Timeout { .. }) => Ok(()),
@@ -126,19 +118,13 @@ impl Cache {
     /// What this directory may hold: the limit, or as a shard what the others leave of theirs.
     fn own_limit(&self) -> Option<u64> {
         let limit = self.handle.settings().size_limit?;
-        Some(
-            self.group
-                .as_ref()
-                .map_or(limit, |group| group.allowance(&self.handle, limit)),
-        )
+        Some(self.group.as_ref().map_or(limit, |group| group.allowance(&self.handle, limit)))
     }
 
     /// The limit of the whole cache.
     pub(crate) fn total_limit(&self, settings: &Settings) -> Option<u64> {
         let shards = self.group.as_ref().map_or(1, |group| group.shards());
-        settings
-            .size_limit
-            .map(|limit| limit.saturating_mul(shards))
+        settings.size_limit.map(|limit| limit.saturating_mul(shards))
     }
 
     fn evict_by_policy(&self, limit: Option<u64>) -> Result<usize> {
@@ -152,25 +138,19 @@ impl Cache {
             if used <= limit {
                 // Others write too: look again after a part of what is left.
                 let room = i64::try_from((limit - used) / 4).unwrap_or(i64::MAX);
-                self.handle
-                    .room
-                    .store(room.min(64 << 20), Ordering::Relaxed);
+                self.handle.room.store(room.min(64 << 20), Ordering::Relaxed);
                 return Ok(total);
             }
             if settings.policy.plan().records_reads {
                 self.write_pending_quietly();
             }
-            let removed = self.handle.write(self.patience, |write| {
-                write.remove_by_policy(column, used - limit)
-            })?;
+            let removed =
+                self.handle.write(self.patience, |write| write.remove_by_policy(column, used - limit))?;
             if removed == 0 {
                 return Ok(total);
             }
             total += removed;
-            self.handle
-                .evictions
-                .evicted
-                .fetch_add(removed as u64, Ordering::Relaxed);
+            self.handle.evictions.evicted.fetch_add(removed as u64, Ordering::Relaxed);
             self.handle.warnings.add(Warning::Evicting {
                 directory: self.handle.directory.clone(),
                 size_limit: self.total_limit(&settings).unwrap_or(limit),

@@ -51,15 +51,9 @@ impl Cache {
 
     /// The keys of entries with a tag, and text keys with a prefix, in the given order. Both conditions
     /// walk all keys unless there is a tag index, or the order is sorted and there is a prefix.
-    pub fn keys_where(
-        &self,
-        order: Order,
-        tag: Option<Scalar>,
-        prefix: Option<&str>,
-    ) -> Result<Keys> {
+    pub fn keys_where(&self, order: Order, tag: Option<Scalar>, prefix: Option<&str>) -> Result<Keys> {
         let end = self.handle.read(self.patience, |connection| {
-            let mut select =
-                connection.prepare_cached("SELECT coalesce(max(rowid), 0) FROM Cache")?;
+            let mut select = connection.prepare_cached("SELECT coalesce(max(rowid), 0) FROM Cache")?;
             Ok(select.query_row([], |row| row.get(0))?)
         })?;
         Ok(Keys {
@@ -78,9 +72,7 @@ impl Cache {
 impl Keys {
     fn fill(&mut self) -> Result<()> {
         let cache = self.cache.clone();
-        let batch: Vec<_> = cache
-            .handle
-            .read(cache.patience, |connection| self.select(connection))?;
+        let batch: Vec<_> = cache.handle.read(cache.patience, |connection| self.select(connection))?;
         self.done = batch.len() < BATCH;
         if let Some(last) = batch.last() {
             self.after = Some(last.clone());
@@ -108,9 +100,7 @@ impl Keys {
                 arguments.push(key);
                 arguments.push(raw);
                 let (k, r) = (arguments.len() - 1, arguments.len());
-                conditions.push(format!(
-                    "(key {beyond} ?{k} OR key = ?{k} AND raw {beyond} ?{r})"
-                ));
+                conditions.push(format!("(key {beyond} ?{k} OR key = ?{k} AND raw {beyond} ?{r})"));
             }
         }
         if let Some(tag) = &self.tag {
@@ -119,29 +109,22 @@ impl Keys {
         }
         if let Some(prefix) = &self.prefix {
             arguments.push(prefix);
-            conditions.push(format!(
-                "raw = 1 AND typeof(key) = 'text' AND key >= ?{}",
-                arguments.len()
-            ));
+            conditions.push(format!("raw = 1 AND typeof(key) = 'text' AND key >= ?{}", arguments.len()));
             if let Some(upper) = &upper {
                 arguments.push(upper);
                 conditions.push(format!("key < ?{}", arguments.len()));
             }
         }
         let direction = if descending { "DESC" } else { "ASC" };
-        let order = if by_rowid {
-            format!("rowid {direction}")
-        } else {
-            format!("key {direction}, raw {direction}")
-        };
+        let order =
+            if by_rowid { format!("rowid {direction}") } else { format!("key {direction}, raw {direction}") };
         let sql = format!(
             "SELECT rowid, key, raw FROM Cache WHERE {} ORDER BY {order} LIMIT {BATCH}",
             conditions.join(" AND ")
         );
         let mut select = connection.prepare_cached(&sql)?;
-        let rows = select.query_map(arguments.as_slice(), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?;
+        let rows =
+            select.query_map(arguments.as_slice(), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }

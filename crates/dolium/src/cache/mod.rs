@@ -75,10 +75,7 @@ impl Cache {
     /// The same cache with another patience.
     #[must_use]
     pub fn with_patience(&self, patience: Patience) -> Self {
-        Self {
-            patience,
-            ..self.clone()
-        }
+        Self { patience, ..self.clone() }
     }
 
     /// The directory.

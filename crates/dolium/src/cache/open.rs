@@ -99,19 +99,12 @@ impl Builder {
 
     /// The value that was passed for a setting.
     pub(crate) fn passed(&self, name: &str) -> Option<&Scalar> {
-        self.settings
-            .iter()
-            .rev()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value)
+        self.settings.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// The same options for another directory.
     pub(crate) fn at(&self, directory: PathBuf) -> Self {
-        Self {
-            directory,
-            ..self.clone()
-        }
+        Self { directory, ..self.clone() }
     }
 
     /// Opens the cache. The database is touched only if settings were passed, and written only if they
@@ -119,10 +112,7 @@ impl Builder {
     pub fn open(self) -> Result<Cache> {
         if !self.directory.is_dir() {
             if self.read_only {
-                return Err(Error::Io {
-                    path: self.directory,
-                    source: std::io::ErrorKind::NotFound.into(),
-                });
+                return Err(Error::Io { path: self.directory, source: std::io::ErrorKind::NotFound.into() });
             }
             files::create_directory(&self.directory)?;
         }
@@ -152,10 +142,8 @@ fn validate(name: &str, value: &Scalar) -> Result<()> {
 impl Cache {
     /// Makes passed settings those of this process, and stores the ones that differ.
     fn apply(&self, passed: Vec<(String, Scalar)>) -> Result<()> {
-        let passed: Vec<_> = passed
-            .into_iter()
-            .filter(|(name, _)| !METADATA.contains(&name.as_str()))
-            .collect();
+        let passed: Vec<_> =
+            passed.into_iter().filter(|(name, _)| !METADATA.contains(&name.as_str())).collect();
         if passed.is_empty() {
             return Ok(());
         }
@@ -179,9 +167,8 @@ impl Cache {
 
     /// Reads the stored settings, if there is a store.
     pub(crate) fn load_settings(&self) -> Result<()> {
-        let stored = self.handle.read(self.patience, |connection| {
-            Ok(Some(schema::load_settings(connection)?))
-        })?;
+        let stored =
+            self.handle.read(self.patience, |connection| Ok(Some(schema::load_settings(connection)?)))?;
         if let Some(stored) = stored {
             self.handle.adopt_settings(stored);
         }

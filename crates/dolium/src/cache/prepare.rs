@@ -16,16 +16,9 @@ use crate::warning::Warning;
 /// A value on its way into a row. A file that no transaction adopts is removed again.
 pub(crate) enum Prepared {
     /// Columns as they will be stored, whatever the key.
-    Ready {
-        columns: Columns,
-        file: Option<NewFile>,
-    },
+    Ready { columns: Columns, file: Option<NewFile> },
     /// A pickle, whose signature waits for the key.
-    Signed {
-        body: Vec<u8>,
-        file: Option<NewFile>,
-        mac: Box<Mac>,
-    },
+    Signed { body: Vec<u8>, file: Option<NewFile>, mac: Box<Mac> },
 }
 
 impl Prepared {
@@ -48,10 +41,7 @@ impl Prepared {
             }
             Payload::Packed(value) => Self::filed(handle, mode::PACKED, value),
             Payload::Pickle(value) => Self::pickled(handle, Cow::Borrowed(value), min_file_size),
-            Payload::Columns(columns) => Ok(Self::Ready {
-                columns,
-                file: None,
-            }),
+            Payload::Columns(columns) => Ok(Self::Ready { columns, file: None }),
             Payload::Reader(reader) => {
                 let mut file = NewFile::create(&handle.directory)?;
                 file.copy_from(reader)?;
@@ -61,15 +51,7 @@ impl Prepared {
     }
 
     fn ready(mode: i64, value: Scalar) -> Self {
-        Self::Ready {
-            columns: Columns {
-                size: 0,
-                mode,
-                filename: None,
-                value,
-            },
-            file: None,
-        }
+        Self::Ready { columns: Columns { size: 0, mode, filename: None, value }, file: None }
     }
 
     fn filed(handle: &Handle, mode: i64, bytes: &[u8]) -> Result<Self> {
@@ -80,10 +62,7 @@ impl Prepared {
 
     fn sealed(mode: i64, mut file: NewFile) -> Result<Self> {
         file.seal()?;
-        Ok(Self::Ready {
-            columns: file_columns(mode, &file),
-            file: Some(file),
-        })
+        Ok(Self::Ready { columns: file_columns(mode, &file), file: Some(file) })
     }
 
     fn pickled(handle: &Handle, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
@@ -109,9 +88,9 @@ impl Prepared {
     /// Bytes that the value will take.
     pub fn size(&self) -> u64 {
         match self {
-            Self::Ready { columns, .. } => u64::try_from(columns.size)
-                .unwrap_or(0)
-                .max(columns.value.len() as u64),
+            Self::Ready { columns, .. } => {
+                u64::try_from(columns.size).unwrap_or(0).max(columns.value.len() as u64)
+            }
             Self::Signed { body, file, .. } => {
                 file.as_ref().map_or(body.len() as u64, NewFile::size) + sign::TRAILER_LEN as u64
             }
@@ -127,12 +106,7 @@ impl Prepared {
                 None => {
                     body.extend_from_slice(&trailer);
                     let value = Scalar::Blob(std::mem::take(body));
-                    Columns {
-                        size: 0,
-                        mode: mode::PICKLE,
-                        filename: None,
-                        value,
-                    }
+                    Columns { size: 0, mode: mode::PICKLE, filename: None, value }
                 }
                 Some(file) => {
                     file.write(&trailer)?;
@@ -140,10 +114,7 @@ impl Prepared {
                     file_columns(mode::PICKLE, file)
                 }
             };
-            *self = Self::Ready {
-                columns,
-                file: file.take(),
-            };
+            *self = Self::Ready { columns, file: file.take() };
         }
         match self {
             Self::Ready { columns, .. } => Ok(columns),
@@ -173,9 +144,7 @@ pub(crate) fn signer(handle: &Handle) -> Result<Option<Signer>> {
     match Signer::load().map_err(|error| Error::Invalid(error.to_string()))? {
         Signing::With(signer) => Ok(Some(signer)),
         Signing::Without { reason } => {
-            handle.warnings.add(Warning::NoSigningKey {
-                reason: reason.to_string(),
-            });
+            handle.warnings.add(Warning::NoSigningKey { reason: reason.to_string() });
             Ok(None)
         }
     }

@@ -34,10 +34,9 @@ const LAST: i64 = 999_999_999_999_999;
 fn bounds(prefix: Option<&str>) -> (Scalar, Scalar) {
     match prefix {
         None => (Scalar::Int(0), Scalar::Int(LAST)),
-        Some(prefix) => (
-            Scalar::Text(format!("{prefix}-{:015}", 0)),
-            Scalar::Text(format!("{prefix}-{LAST}")),
-        ),
+        Some(prefix) => {
+            (Scalar::Text(format!("{prefix}-{:015}", 0)), Scalar::Text(format!("{prefix}-{LAST}")))
+        }
     }
 }
 
@@ -83,9 +82,7 @@ impl Cache {
         let (low, high) = bounds(prefix);
         let key = self.handle.write(self.patience, |write| {
             let mut select = write.connection().prepare_cached(end_of_queue(side))?;
-            let end: Option<Scalar> = select
-                .query_row((&low, &high), |row| row.get(0))
-                .optional()?;
+            let end: Option<Scalar> = select.query_row((&low, &high), |row| row.get(0)).optional()?;
             let number = match end.as_ref().and_then(number_of) {
                 None => MIDDLE,
                 Some(number) if side == Side::Back => number + 1,
@@ -100,13 +97,7 @@ impl Cache {
                 None => Key::Int(number),
                 Some(prefix) => Key::Text(Cow::Owned(format!("{prefix}-{number:015}"))),
             };
-            write.insert(
-                &key,
-                prepared.finish(&key)?,
-                put.expire.at(now),
-                &put.tag,
-                now,
-            )?;
+            write.insert(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, now)?;
             write.adopt(prepared.take_file());
             self.remove_expired(write, now)?;
             Ok(key)
@@ -117,25 +108,19 @@ impl Cache {
 
     /// Takes an item off one end of a queue. Expired and damaged ones are removed and passed over.
     pub fn pull(&self, prefix: Option<&str>, side: Side) -> Result<Option<(Key<'static>, Entry)>> {
-        let found = self.take_row(Place::Queue(prefix, side), true, |key, row| {
-            self.value_of(key, row)
-        })?;
+        let found = self.take_row(Place::Queue(prefix, side), true, |key, row| self.value_of(key, row))?;
         Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
     }
 
     /// Looks at one end of a queue. Expired and damaged items are removed and passed over.
     pub fn peek(&self, prefix: Option<&str>, side: Side) -> Result<Option<(Key<'static>, Entry)>> {
-        let found = self.take_row(Place::Queue(prefix, side), false, |key, row| {
-            self.value_of(key, row)
-        })?;
+        let found = self.take_row(Place::Queue(prefix, side), false, |key, row| self.value_of(key, row))?;
         Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
     }
 
     /// Looks at the entry that was inserted last, or first. Expired and damaged ones are removed.
     pub fn peek_item(&self, last: bool) -> Result<Option<(Key<'static>, Entry)>> {
-        let found = self.take_row(Place::Order { last }, false, |key, row| {
-            self.value_of(key, row)
-        })?;
+        let found = self.take_row(Place::Order { last }, false, |key, row| self.value_of(key, row))?;
         Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
     }
 
@@ -169,9 +154,7 @@ impl Cache {
         let now = self.clock.now();
         if !remove {
             // Looking writes only if there is something to remove.
-            let seen = self
-                .handle
-                .read(self.patience, |connection| at(connection, place))?;
+            let seen = self.handle.read(self.patience, |connection| at(connection, place))?;
             let Some((key, row)) = seen else {
                 return Ok(None);
             };
@@ -181,9 +164,7 @@ impl Cache {
                 return Ok(Some((key, row, value)));
             }
         }
-        self.handle.write(self.patience, |write| {
-            take(write, place, remove, now, &mut fetch)
-        })
+        self.handle.write(self.patience, |write| take(write, place, remove, now, &mut fetch))
     }
 
     /// The value of a row that a transaction holds: `None` if its file is gone or damaged.
@@ -203,11 +184,7 @@ fn take<T>(
         let Some((key, row)) = at(write.connection(), place)? else {
             return Ok(None);
         };
-        let value = if is_alive(row.expire_time, now) {
-            fetch(&key, &row)?
-        } else {
-            None
-        };
+        let value = if is_alive(row.expire_time, now) { fetch(&key, &row)? } else { None };
         if remove || value.is_none() {
             write.remove(&Head::of(&row))?;
         }
@@ -220,19 +197,17 @@ fn take<T>(
 fn at(connection: &rusqlite::Connection, place: Place<'_>) -> Result<Option<(Key<'static>, Row)>> {
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, statements::row(row, 2)?));
     let found: Option<(Scalar, bool, Row)> = match place {
-        Place::Queue(prefix, side) => connection
-            .prepare_cached(end_of_queue(side))?
-            .query_row(bounds(prefix), read)
-            .optional()?,
-        Place::Order { last } => connection
-            .prepare_cached(if last { FINAL } else { FIRST })?
-            .query_row([], read)
-            .optional()?,
+        Place::Queue(prefix, side) => {
+            connection.prepare_cached(end_of_queue(side))?.query_row(bounds(prefix), read).optional()?
+        }
+        Place::Order { last } => {
+            connection.prepare_cached(if last { FINAL } else { FIRST })?.query_row([], read).optional()?
+        }
     };
     found
         .map(|(key, raw, row)| {
-            let key = Key::from_columns(key, raw)
-                .ok_or_else(|| Error::Invalid("a row without a key".into()))?;
+            let key =
+                Key::from_columns(key, raw).ok_or_else(|| Error::Invalid("a row without a key".into()))?;
             Ok((key, row))
         })
         .transpose()

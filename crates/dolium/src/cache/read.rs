@@ -74,11 +74,7 @@ pub(super) enum Fetched<T> {
 
 impl<T> Fetched<T> {
     pub fn there(self) -> Option<T> {
-        if let Self::There(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Self::There(value) = self { Some(value) } else { None }
     }
 }
 
@@ -99,9 +95,7 @@ impl Cache {
     /// has one, may be gone: then ask again, and if the row is the same, the entry is damaged.
     pub fn row<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Row>> {
         let key = key.into();
-        Ok(self
-            .find(&key, |_| Ok(Fetched::There(())))?
-            .map(|(row, ())| row))
+        Ok(self.find(&key, |_| Ok(Fetched::There(())))?.map(|(row, ())| row))
     }
 
     /// The value of a key as a stream of bytes: text and pickles as they are stored.
@@ -115,9 +109,7 @@ impl Cache {
     pub fn contains<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool> {
         let key = key.into();
         let now = self.clock.now();
-        self.handle.read(self.patience, |connection| {
-            Ok(statements::contains(connection, &key, now)?)
-        })
+        self.handle.read(self.patience, |connection| Ok(statements::contains(connection, &key, now)?))
     }
 
     /// What is known of an entry beside its value.
@@ -152,17 +144,12 @@ impl Cache {
 
     /// Finds a row and its value. A value file that is gone means that the row was overwritten after it
     /// was read, so it is read again: a miss only if it still names the missing file.
-    fn find<T>(
-        &self,
-        key: &Key<'_>,
-        fetch: impl Fn(&Row) -> Result<Fetched<T>>,
-    ) -> Result<Option<(Row, T)>> {
+    fn find<T>(&self, key: &Key<'_>, fetch: impl Fn(&Row) -> Result<Fetched<T>>) -> Result<Option<(Row, T)>> {
         let now = self.clock.now();
         let mut missing: Option<String> = None;
         let found = loop {
-            let row = self.handle.read(self.patience, |connection| {
-                Ok(statements::find(connection, key, now)?)
-            })?;
+            let row =
+                self.handle.read(self.patience, |connection| Ok(statements::find(connection, key, now)?))?;
             let Some(row) = row else { break None };
             if missing.is_some() && row.columns.filename == missing {
                 break None;
@@ -195,25 +182,17 @@ impl Cache {
     /// Decodes the value of a row, reading its file.
     pub(super) fn fetch(&self, key: &Key<'_>, row: &Row) -> Result<Fetched<Value>> {
         let Some(filename) = &row.columns.filename else {
-            return Ok(Fetched::There(self.decode(
-                key,
-                row.columns.mode,
-                row.columns.value.clone(),
-            )?));
+            return Ok(Fetched::There(self.decode(key, row.columns.mode, row.columns.value.clone())?));
         };
         let Some(path) = files::resolve(&self.handle.directory, filename) else {
             return Ok(Fetched::Damaged);
         };
         match files::read(&path, row.columns.size) {
-            Ok(Some(bytes)) => Ok(
-                match self.decode(key, row.columns.mode, Scalar::Blob(bytes))? {
-                    Value::Bytes(bytes) if row.columns.mode == mode::TEXT => {
-                        String::from_utf8(bytes)
-                            .map_or(Fetched::Damaged, |text| Fetched::There(Value::Text(text)))
-                    }
-                    value => Fetched::There(value),
-                },
-            ),
+            Ok(Some(bytes)) => Ok(match self.decode(key, row.columns.mode, Scalar::Blob(bytes))? {
+                Value::Bytes(bytes) if row.columns.mode == mode::TEXT => String::from_utf8(bytes)
+                    .map_or(Fetched::Damaged, |text| Fetched::There(Value::Text(text))),
+                value => Fetched::There(value),
+            }),
             Ok(None) => Ok(Fetched::Damaged),
             Err(error) => missing_or(error, path),
         }
@@ -235,10 +214,7 @@ impl Cache {
     /// Whether we signed a pickle, for this key.
     pub(crate) fn verify(&self, key: &Key<'_>, mut bytes: Vec<u8>) -> Result<Value> {
         let Some(signer) = signer(&self.handle)? else {
-            return Ok(Value::Pickle {
-                bytes,
-                signed: false,
-            });
+            return Ok(Value::Pickle { bytes, signed: false });
         };
         let (kind, form) = key.signed_form();
         let signed = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
@@ -255,9 +231,7 @@ impl Cache {
                 Scalar::Blob(bytes) => bytes,
                 Scalar::Text(text) => text.into_bytes(),
                 _ => {
-                    return Err(Error::Type(
-                        "only bytes, text and files can be read as a stream".into(),
-                    ));
+                    return Err(Error::Type("only bytes, text and files can be read as a stream".into()));
                 }
             };
             return Ok(Fetched::There(Stream::Memory(Cursor::new(bytes))));
@@ -269,11 +243,7 @@ impl Cache {
             Ok(file) => {
                 let length = file.metadata().map_err(Error::io(&path))?.len();
                 let sound = i64::try_from(length) == Ok(columns.size);
-                Ok(if sound {
-                    Fetched::There(Stream::File { file, path })
-                } else {
-                    Fetched::Damaged
-                })
+                Ok(if sound { Fetched::There(Stream::File { file, path }) } else { Fetched::Damaged })
             }
             Err(error) => missing_or(error, path),
         }
@@ -282,9 +252,5 @@ impl Cache {
 
 /// A value file that is gone may have been replaced; one that cannot be read is an error to report.
 fn missing_or<T>(error: io::Error, path: PathBuf) -> Result<Fetched<T>> {
-    if error.kind() == io::ErrorKind::NotFound {
-        Ok(Fetched::Gone)
-    } else {
-        Err(Error::io(path)(error))
-    }
+    if error.kind() == io::ErrorKind::NotFound { Ok(Fetched::Gone) } else { Err(Error::io(path)(error)) }
 }

@@ -29,8 +29,7 @@ impl Cache {
         value: &T,
         put: &Put,
     ) -> Result<bool> {
-        let bytes =
-            rmp_serde::to_vec_named(value).map_err(|error| Error::Type(error.to_string()))?;
+        let bytes = rmp_serde::to_vec_named(value).map_err(|error| Error::Type(error.to_string()))?;
         self.set_with(key, Payload::Packed(&bytes), put)
     }
 
@@ -51,26 +50,19 @@ fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
         Value::Bytes(value) => rmp_serde::to_vec(&Bytes(&value)),
         Value::Pickle { .. } => return Err(Error::Type("the value is a Python pickle".into())),
         Value::Unknown { mode, .. } => {
-            return Err(Error::Type(format!(
-                "the value has mode {mode}, which this version does not know"
-            )));
+            return Err(Error::Type(format!("the value has mode {mode}, which this version does not know")));
         }
     };
     packed
         .map_err(|error| Error::Type(error.to_string()))
-        .and_then(|bytes| {
-            rmp_serde::from_slice(&bytes).map_err(|error| Error::Type(error.to_string()))
-        })
+        .and_then(|bytes| rmp_serde::from_slice(&bytes).map_err(|error| Error::Type(error.to_string())))
 }
 
 /// Bytes as serde's bytes instead of a sequence of numbers.
 struct Bytes<'a>(&'a [u8]);
 
 impl Serialize for Bytes<'_> {
-    fn serialize<S: serde::Serializer>(
-        &self,
-        serializer: S,
-    ) -> std::result::Result<S::Ok, S::Error> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.serialize_bytes(self.0)
     }
 }

@@ -43,9 +43,8 @@ pub struct Table {
 impl Cache {
     /// How many entries there are, expired ones included.
     pub fn len(&self) -> Result<usize> {
-        let count = self.handle.read(self.patience, |connection| {
-            Ok(statements::counter(connection, "count")?)
-        })?;
+        let count =
+            self.handle.read(self.patience, |connection| Ok(statements::counter(connection, "count")?))?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
@@ -65,10 +64,7 @@ impl Cache {
     /// Hits and misses since they were last reset, and what this process has evicted.
     pub fn stats(&self) -> Result<Stats> {
         let (hits, misses) = self.handle.read(self.patience, |connection| {
-            Ok((
-                statements::counter(connection, "hits")?,
-                statements::counter(connection, "misses")?,
-            ))
+            Ok((statements::counter(connection, "hits")?, statements::counter(connection, "misses")?))
         })?;
         let pending = self.handle.pending.counts();
         Ok(Stats {
@@ -101,19 +97,13 @@ impl Cache {
         if !self.handle.is_loaded() {
             self.load_settings()?;
         }
-        Ok(self
-            .handle
-            .settings()
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.clone()))
-            .collect())
+        Ok(self.handle.settings().iter().map(|(name, value)| (name.to_owned(), value.clone())).collect())
     }
 
     /// Reads a setting or counter again from the store: another process may have changed it.
     pub fn reload_setting(&self, name: &str) -> Result<Option<Scalar>> {
-        let stored = self.handle.read(self.patience, |connection| {
-            Ok(schema::load_setting(connection, name)?)
-        })?;
+        let stored =
+            self.handle.read(self.patience, |connection| Ok(schema::load_setting(connection, name)?))?;
         if METADATA.contains(&name) {
             let (hits, misses) = self.handle.pending.counts();
             let pending = match name {
@@ -121,9 +111,7 @@ impl Cache {
                 "misses" => misses,
                 _ => 0,
             };
-            return Ok(Some(Scalar::Int(
-                stored.and_then(|value| value.as_int()).unwrap_or(0) + pending,
-            )));
+            return Ok(Some(Scalar::Int(stored.and_then(|value| value.as_int()).unwrap_or(0) + pending)));
         }
         if let Some(value) = &stored {
             self.handle.change_setting(name, value.clone(), false);
@@ -135,9 +123,9 @@ impl Cache {
     /// hold from the next connection on; those of the file itself only for a new store.
     pub fn change_setting(&self, name: &str, value: Scalar, store: bool) -> Result<()> {
         if METADATA.contains(&name) {
-            return self.handle.write(self.patience, |write| {
-                schema::store_setting(write.connection(), name, &value)
-            });
+            return self
+                .handle
+                .write(self.patience, |write| schema::store_setting(write.connection(), name, &value));
         }
         let known = self.setting(name)?;
         self.handle.change_setting(name, value.clone(), false);
@@ -170,8 +158,7 @@ impl Cache {
             schema::set_tag_index(write.connection(), wanted)?;
             schema::store_setting(write.connection(), "tag_index", &Scalar::from(wanted))
         })?;
-        self.handle
-            .change_setting("tag_index", Scalar::from(wanted), false);
+        self.handle.change_setting("tag_index", Scalar::from(wanted), false);
         Ok(())
     }
 
@@ -182,15 +169,12 @@ impl Cache {
         }
         self.handle.write_pending(self.patience)?;
         let names: Vec<String> = self.handle.read(self.patience, |connection| {
-            let mut select = connection
-                .prepare_cached("SELECT filename FROM Cache WHERE filename IS NOT NULL")?;
+            let mut select =
+                connection.prepare_cached("SELECT filename FROM Cache WHERE filename IS NOT NULL")?;
             let names = select.query_map([], |row| row.get(0))?;
             Ok(names.collect::<rusqlite::Result<_>>()?)
         })?;
-        for path in names
-            .iter()
-            .filter_map(|name| files::resolve(&self.handle.directory, name))
-        {
+        for path in names.iter().filter_map(|name| files::resolve(&self.handle.directory, name)) {
             files::sync(&path)?;
         }
         // A checkpoint syncs the log before it writes the database, and the database after.
@@ -223,14 +207,13 @@ impl Cache {
 
     /// Runs a statement once for each set of arguments, in one transaction if it writes.
     pub fn sql_many(&self, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
-        let is_read = self.handle.read(self.patience, |connection| {
-            Ok(Some(connection.prepare(statement)?.readonly()))
-        });
+        let is_read =
+            self.handle.read(self.patience, |connection| Ok(Some(connection.prepare(statement)?.readonly())));
         // Where there is no store yet, the statement may be the one that fills it.
         match is_read {
-            Ok(Some(true)) => self.handle.read(self.patience, |connection| {
-                run(connection, statement, arguments)
-            }),
+            Ok(Some(true)) => {
+                self.handle.read(self.patience, |connection| run(connection, statement, arguments))
+            }
             Ok(_) => self.handle.write(self.patience, |write| {
                 let connection = write.connection();
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
@@ -253,18 +236,10 @@ impl Cache {
     }
 }
 
-fn run(
-    connection: &rusqlite::Connection,
-    statement: &str,
-    arguments: &[Vec<Scalar>],
-) -> Result<Table> {
+fn run(connection: &rusqlite::Connection, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
     let mut prepared = connection.prepare(statement)?;
     let mut table = Table {
-        columns: prepared
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
+        columns: prepared.column_names().into_iter().map(str::to_owned).collect(),
         ..Table::default()
     };
     let width = prepared.column_count();
@@ -272,11 +247,7 @@ fn run(
     for arguments in arguments {
         let mut rows = prepared.query(rusqlite::params_from_iter(arguments))?;
         while let Some(row) = rows.next()? {
-            table.rows.push(
-                (0..width)
-                    .map(|column| row.get(column))
-                    .collect::<rusqlite::Result<_>>()?,
-            );
+            table.rows.push((0..width).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?);
         }
     }
     table.changed = usize::try_from(connection.total_changes() - before).unwrap_or(0);

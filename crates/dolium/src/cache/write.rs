@@ -104,10 +104,7 @@ pub enum Number {
 
 impl Number {
     fn plus(self, other: Self) -> Result<Self> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "adding a float makes a float, as everywhere"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "adding a float makes a float, as everywhere")]
         let float = |number| match number {
             Self::Int(value) => value as f64,
             Self::Float(value) => value,
@@ -153,11 +150,7 @@ impl From<f64> for Number {
 
 impl Cache {
     /// Stores a value. Returns `false` if it was refused, being larger than the whole cache may be.
-    pub fn set<'k, 'v>(
-        &self,
-        key: impl Into<Key<'k>>,
-        value: impl Into<Payload<'v>>,
-    ) -> Result<bool> {
+    pub fn set<'k, 'v>(&self, key: impl Into<Key<'k>>, value: impl Into<Payload<'v>>) -> Result<bool> {
         self.set_with(key, value, &Put::default())
     }
 
@@ -168,16 +161,11 @@ impl Cache {
         value: impl Into<Payload<'v>>,
         put: &Put,
     ) -> Result<bool> {
-        self.store(
-            &key.into(),
-            value.into(),
-            put,
-            |write, key, prepared, put, now| {
-                let columns = prepared.finish(key)?;
-                write.put(key, columns, put.expire.at(now), &put.tag, now)?;
-                Ok(true)
-            },
-        )
+        self.store(&key.into(), value.into(), put, |write, key, prepared, put, now| {
+            let columns = prepared.finish(key)?;
+            write.put(key, columns, put.expire.at(now), &put.tag, now)?;
+            Ok(true)
+        })
     }
 
     /// Stores a value unless the key has one. Returns whether it was stored.
@@ -187,28 +175,18 @@ impl Cache {
         value: impl Into<Payload<'v>>,
         put: &Put,
     ) -> Result<bool> {
-        self.store(
-            &key.into(),
-            value.into(),
-            put,
-            |write, key, prepared, put, now| {
-                let head = write.head(key)?;
-                if head
-                    .as_ref()
-                    .is_some_and(|head| statements::is_alive(head.expire_time, now))
-                {
-                    return Ok(false);
-                }
-                let columns = prepared.finish(key)?;
-                match head {
-                    Some(head) => {
-                        write.update(&head, columns, put.expire.at(now), &put.tag, now)?
-                    }
-                    None => write.insert(key, columns, put.expire.at(now), &put.tag, now)?,
-                }
-                Ok(true)
-            },
-        )
+        self.store(&key.into(), value.into(), put, |write, key, prepared, put, now| {
+            let head = write.head(key)?;
+            if head.as_ref().is_some_and(|head| statements::is_alive(head.expire_time, now)) {
+                return Ok(false);
+            }
+            let columns = prepared.finish(key)?;
+            match head {
+                Some(head) => write.update(&head, columns, put.expire.at(now), &put.tag, now)?,
+                None => write.insert(key, columns, put.expire.at(now), &put.tag, now)?,
+            }
+            Ok(true)
+        })
     }
 
     fn store(
@@ -240,9 +218,7 @@ impl Cache {
     /// Whether a value is larger than the whole cache may be, and so would only drive out all others.
     pub(crate) fn refuses(&self, size: u64) -> bool {
         let settings = self.handle.settings();
-        let limit = self
-            .total_limit(&settings)
-            .filter(|_| settings.policy != Policy::None);
+        let limit = self.total_limit(&settings).filter(|_| settings.policy != Policy::None);
         let Some(size_limit) = limit.filter(|limit| size > *limit) else {
             return false;
         };
@@ -251,10 +227,7 @@ impl Cache {
             size,
             size_limit,
         });
-        self.handle
-            .evictions
-            .refused
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.handle.evictions.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         true
     }
 
@@ -293,13 +266,7 @@ impl Cache {
             }
             let sum = default.ok_or(Error::Missing)?.plus(delta)?;
             let mut prepared = Prepared::new(&self.handle, sum.payload())?;
-            write.put(
-                &key,
-                prepared.finish(&key)?,
-                put.expire.at(now),
-                &put.tag,
-                now,
-            )?;
+            write.put(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, now)?;
             self.remove_expired(write, now)?;
             Ok((sum, true))
         });

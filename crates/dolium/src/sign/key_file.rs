@@ -41,10 +41,7 @@ impl KeyFile {
             }
             self.create()?;
         }
-        Err(format!(
-            "{} vanishes as soon as it is made",
-            self.path.display()
-        ))
+        Err(format!("{} vanishes as soon as it is made", self.path.display()))
     }
 
     /// `None` when there is no file.
@@ -62,7 +59,9 @@ impl KeyFile {
             .read_to_string(&mut text)
             .map_err(|error| format!("{shown} cannot be read ({error})"))?;
         let keys = parse(&text).ok_or_else(|| {
-            format!("{shown} is damaged; delete it, and a new key is made (values signed so far count as foreign)")
+            format!(
+                "{shown} is damaged; delete it, and a new key is made (values signed so far count as foreign)"
+            )
         })?;
         Ok(Some(Signer::new(keys, Some(&self.path))))
     }
@@ -70,12 +69,8 @@ impl KeyFile {
     /// Makes the file unless another process is faster: a complete file gets its name in one step,
     /// and only if the name is free.
     fn create(&self) -> Result<(), String> {
-        let failed = |error: io::Error| {
-            format!(
-                "no key can be kept in {} ({error})",
-                self.directory.display()
-            )
-        };
+        let failed =
+            |error: io::Error| format!("no key can be kept in {} ({error})", self.directory.display());
         guard::check_before_creating(&self.directory)?;
         guard::make_directory(&self.directory).map_err(failed)?;
         guard::check_directory(&self.directory)?;
@@ -85,10 +80,7 @@ impl KeyFile {
         let suffix = getrandom::u64().map_err(no_random)?;
         let temporary = self.directory.join(format!(".{FILE_NAME}.{suffix:016x}"));
         let result = guard::create_new(&temporary).and_then(|mut file| {
-            writeln!(
-                file,
-                "# Signs the values of this user's dolium caches. Keep it secret."
-            )?;
+            writeln!(file, "# Signs the values of this user's dolium caches. Keep it secret.")?;
             writeln!(file, "{}", blake3::Hash::from(secret).to_hex())?;
             file.sync_all()?;
             guard::publish(&temporary, &self.path)
@@ -130,17 +122,12 @@ mod guard {
     pub fn open(path: &Path) -> io::Result<File> {
         // Should somebody put a FIFO there, opening it must not wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits();
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.cast_signed())
-            .open(path)
+        OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
     }
 
     pub fn check_file(file: &File, path: &Path) -> Result<(), String> {
         let shown = path.display();
-        let meta = file
-            .metadata()
-            .map_err(|error| format!("{shown} cannot be read ({error})"))?;
+        let meta = file.metadata().map_err(|error| format!("{shown} cannot be read ({error})"))?;
         if !meta.is_file() {
             return Err(format!("{shown} is not a file; delete it"));
         }
@@ -160,15 +147,12 @@ mod guard {
     /// Whoever may write the directory can take the key away.
     pub fn check_directory(directory: &Path) -> Result<(), String> {
         let shown = directory.display();
-        let meta =
-            fs::metadata(directory).map_err(|error| format!("{shown} cannot be read ({error})"))?;
+        let meta = fs::metadata(directory).map_err(|error| format!("{shown} cannot be read ({error})"))?;
         if meta.uid() != me() {
             return Err(not_mine(directory, meta.uid()));
         }
         if meta.mode() & 0o022 != 0 {
-            return Err(format!(
-                "others may write to {shown}; run `chmod 700` on it"
-            ));
+            return Err(format!("others may write to {shown}; run `chmod 700` on it"));
         }
         Ok(())
     }
@@ -176,9 +160,7 @@ mod guard {
     /// Refuses to make anything in the home of another user: under `sudo` with `HOME` kept, root
     /// would leave a key there that its owner cannot read.
     pub fn check_before_creating(directory: &Path) -> Result<(), String> {
-        let nearest = directory
-            .ancestors()
-            .find_map(|path| fs::metadata(path).ok().map(|m| (path, m.uid())));
+        let nearest = directory.ancestors().find_map(|path| fs::metadata(path).ok().map(|m| (path, m.uid())));
         match nearest {
             Some((path, owner)) if me() == 0 && owner != 0 => Err(not_mine(path, owner)),
             _ => Ok(()),
@@ -195,26 +177,17 @@ mod guard {
     }
 
     pub fn make_directory(directory: &Path) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)
     }
 
     pub fn create_new(path: &Path) -> io::Result<File> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         // An unusual umask takes bits away; file systems without owners do not keep any.
         file.set_permissions(Permissions::from_mode(0o600))?;
         if file.metadata()?.mode() & 0o777 == 0o600 {
             Ok(file)
         } else {
-            Err(io::Error::other(
-                "the file system does not keep permissions",
-            ))
+            Err(io::Error::other("the file system does not keep permissions"))
         }
     }
 

@@ -61,33 +61,24 @@ impl Connection {
             Access::Create => create(path, network, settings)?,
         };
         configure(&raw, settings)?;
-        Ok(Some(Self {
-            raw,
-            epoch,
-            has_schema: Cell::new(false),
-        }))
+        Ok(Some(Self { raw, epoch, has_schema: Cell::new(false) }))
     }
 
     /// Whether the database file was renamed, replaced or removed since it was opened.
     pub fn has_moved(&self) -> bool {
         let mut moved: c_int = 0;
-        let asked = self
-            .raw
-            .file_control(Some("main"), FileControl::HasMoved(&mut moved));
+        let asked = self.raw.file_control(Some("main"), FileControl::HasMoved(&mut moved));
         asked.is_ok() && moved != 0
     }
 
     /// Closing will neither checkpoint nor remove the write-ahead log, even if this is the last connection.
     pub fn close_quickly(self) {
-        let _ = self
-            .raw
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        let _ = self.raw.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 }
 
 fn open_raw(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection> {
-    rusqlite::Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(Error::from)
+    rusqlite::Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(Error::from)
 }
 
 /// A write-ahead log wants a writable directory even for reading. Where there is none and no log
@@ -124,10 +115,7 @@ fn create(path: &Path, network: bool, settings: &Settings) -> Result<rusqlite::C
     if tables == 0 {
         let vacuum = settings.int("sqlite_auto_vacuum").unwrap_or(1);
         raw.pragma_update(None, "auto_vacuum", vacuum)?;
-        let wanted = settings
-            .get("sqlite_journal_mode")
-            .and_then(|mode| mode.as_text())
-            .unwrap_or("wal");
+        let wanted = settings.get("sqlite_journal_mode").and_then(|mode| mode.as_text()).unwrap_or("wal");
         // Shared memory, which a write-ahead log needs, does not work across machines.
         let journal = if network { "delete" } else { wanted };
         raw.pragma_update_and_check(None, "journal_mode", journal, |_| Ok(()))?;

@@ -63,13 +63,8 @@ INSERT OR IGNORE INTO Dolium VALUES ('version', 1), ('foreign', 0);
 /// Adds what is missing, inside the caller's transaction: everything to a new store, our tables to one
 /// that diskcache made.
 pub(crate) fn ensure(connection: &Connection, settings: &Settings) -> Result<()> {
-    const IS_OURS: &str =
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'DoliumTrash'";
-    if connection
-        .query_row(IS_OURS, [], |_| Ok(()))
-        .optional()?
-        .is_some()
-    {
+    const IS_OURS: &str = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'DoliumTrash'";
+    if connection.query_row(IS_OURS, [], |_| Ok(())).optional()?.is_some() {
         return Ok(());
     }
     connection.execute_batch(DISKCACHE)?;
@@ -121,10 +116,7 @@ pub(crate) fn load_settings(connection: &Connection) -> rusqlite::Result<Setting
 }
 
 /// The stored value of one setting or counter.
-pub(crate) fn load_setting(
-    connection: &Connection,
-    name: &str,
-) -> rusqlite::Result<Option<Scalar>> {
+pub(crate) fn load_setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<Scalar>> {
     let mut select = connection.prepare_cached("SELECT value FROM Settings WHERE key = ?")?;
     select.query_row([name], |row| row.get(0)).optional()
 }
@@ -132,9 +124,7 @@ pub(crate) fn load_setting(
 /// Stores one setting or counter.
 pub(crate) fn store_setting(connection: &Connection, name: &str, value: &Scalar) -> Result<()> {
     const UPSERT: &str = "INSERT INTO Settings VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2 WHERE value IS NOT ?2";
-    connection
-        .prepare_cached(UPSERT)?
-        .execute(params![name, value])?;
+    connection.prepare_cached(UPSERT)?.execute(params![name, value])?;
     Ok(())
 }
 
@@ -142,19 +132,12 @@ pub(crate) fn store_setting(connection: &Connection, name: &str, value: &Scalar)
 pub(crate) fn store_shards(connection: &Connection, shards: u64) -> Result<()> {
     if shards > 0 {
         let shards = i64::try_from(shards).unwrap_or(i64::MAX);
-        connection.execute(
-            "INSERT OR IGNORE INTO Dolium VALUES ('shards', ?1)",
-            [shards],
-        )?;
+        connection.execute("INSERT OR IGNORE INTO Dolium VALUES ('shards', ?1)", [shards])?;
     }
     Ok(())
 }
 
 /// The stored number of shards.
 pub(crate) fn load_shards(connection: &Connection) -> rusqlite::Result<Option<i64>> {
-    connection
-        .query_row("SELECT value FROM Dolium WHERE key = 'shards'", [], |row| {
-            row.get(0)
-        })
-        .optional()
+    connection.query_row("SELECT value FROM Dolium WHERE key = 'shards'", [], |row| row.get(0)).optional()
 }

@@ -25,31 +25,19 @@ pub(crate) fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
 }
 
 /// The row of a key, unless it has expired.
-pub(crate) fn find(
-    connection: &Connection,
-    key: &Key<'_>,
-    now: Timestamp,
-) -> rusqlite::Result<Option<Row>> {
+pub(crate) fn find(connection: &Connection, key: &Key<'_>, now: Timestamp) -> rusqlite::Result<Option<Row>> {
     const SELECT: &str = "SELECT rowid, store_time, expire_time, tag, size, mode, filename, value
         FROM Cache WHERE key = ?1 AND raw = ?2";
     let mut select = connection.prepare_cached(SELECT)?;
-    let found = select
-        .query_row((key, key.raw()), |columns| row(columns, 0))
-        .optional()?;
+    let found = select.query_row((key, key.raw()), |columns| row(columns, 0)).optional()?;
     Ok(found.filter(|row| is_alive(row.expire_time, now)))
 }
 
 /// Whether a key is there and has not expired.
-pub(crate) fn contains(
-    connection: &Connection,
-    key: &Key<'_>,
-    now: Timestamp,
-) -> rusqlite::Result<bool> {
+pub(crate) fn contains(connection: &Connection, key: &Key<'_>, now: Timestamp) -> rusqlite::Result<bool> {
     const SELECT: &str = "SELECT expire_time FROM Cache WHERE key = ?1 AND raw = ?2";
     let mut select = connection.prepare_cached(SELECT)?;
-    let found = select
-        .query_row((key, key.raw()), |row| row.get::<_, Option<f64>>(0))
-        .optional()?;
+    let found = select.query_row((key, key.raw()), |row| row.get::<_, Option<f64>>(0)).optional()?;
     Ok(found.is_some_and(|expire_time| is_alive(expire_time, now)))
 }
 
@@ -66,14 +54,7 @@ pub(crate) fn counter(connection: &Connection, name: &str) -> rusqlite::Result<i
 
 /// Bytes of the database's pages, and those of them that hold nothing.
 pub(crate) fn page_bytes(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    let pragma = |sql| {
-        connection
-            .prepare_cached(sql)?
-            .query_row([], |row| row.get::<_, i64>(0))
-    };
+    let pragma = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
     let size = pragma("PRAGMA page_size")?;
-    Ok((
-        size * pragma("PRAGMA page_count")?,
-        size * pragma("PRAGMA freelist_count")?,
-    ))
+    Ok((size * pragma("PRAGMA page_count")?, size * pragma("PRAGMA freelist_count")?))
 }

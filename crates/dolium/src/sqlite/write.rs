@@ -44,13 +44,7 @@ pub(crate) struct Write<'c> {
 
 impl<'c> Write<'c> {
     pub fn new(connection: &'c Connection) -> Self {
-        Self {
-            connection,
-            count: 0,
-            size: 0,
-            has_trash: false,
-            files: Vec::new(),
-        }
+        Self { connection, count: 0, size: 0, has_trash: false, files: Vec::new() }
     }
 
     pub fn connection(&self) -> &'c Connection {
@@ -148,18 +142,15 @@ impl<'c> Write<'c> {
 
     /// Changes when a row expires.
     pub fn set_expiry(&mut self, rowid: i64, expire: Option<Timestamp>) -> Result<()> {
-        let mut update = self
-            .connection
-            .prepare_cached("UPDATE Cache SET expire_time = ?2 WHERE rowid = ?1")?;
+        let mut update =
+            self.connection.prepare_cached("UPDATE Cache SET expire_time = ?2 WHERE rowid = ?1")?;
         update.execute(params![rowid, expire])?;
         Ok(())
     }
 
     /// Corrects the length of a row's value file.
     pub fn set_size(&mut self, head: &Head, size: i64) -> Result<()> {
-        let mut update = self
-            .connection
-            .prepare_cached("UPDATE Cache SET size = ?2 WHERE rowid = ?1")?;
+        let mut update = self.connection.prepare_cached("UPDATE Cache SET size = ?2 WHERE rowid = ?1")?;
         update.execute(params![head.rowid, size])?;
         self.size += size - head.size;
         Ok(())
@@ -178,17 +169,13 @@ impl<'c> Write<'c> {
     pub fn set_number(&mut self, rowid: i64, value: &Scalar, now: Timestamp) -> Result<()> {
         const UPDATE: &str = "UPDATE Cache SET store_time = ?2, access_time = ?2,
             access_count = access_count + 1, value = ?3 WHERE rowid = ?1";
-        self.connection
-            .prepare_cached(UPDATE)?
-            .execute(params![rowid, now, value])?;
+        self.connection.prepare_cached(UPDATE)?.execute(params![rowid, now, value])?;
         Ok(())
     }
 
     /// Removes a row.
     pub fn remove(&mut self, head: &Head) -> Result<()> {
-        self.connection
-            .prepare_cached("DELETE FROM Cache WHERE rowid = ?1")?
-            .execute([head.rowid])?;
+        self.connection.prepare_cached("DELETE FROM Cache WHERE rowid = ?1")?.execute([head.rowid])?;
         self.count -= 1;
         self.size -= head.size;
         self.trash(head.filename.as_deref())
@@ -217,9 +204,7 @@ impl<'c> Write<'c> {
     pub fn record_reads(&mut self, rowid: i64, time: Timestamp, count: i64) -> Result<()> {
         const UPDATE: &str = "UPDATE Cache SET access_time = max(access_time, ?2),
             access_count = access_count + ?3 WHERE rowid = ?1";
-        self.connection
-            .prepare_cached(UPDATE)?
-            .execute(params![rowid, time, count])?;
+        self.connection.prepare_cached(UPDATE)?.execute(params![rowid, time, count])?;
         Ok(())
     }
 
@@ -227,9 +212,7 @@ impl<'c> Write<'c> {
     pub fn add_to_counter(&mut self, name: &str, delta: i64) -> Result<()> {
         if delta != 0 {
             const UPDATE: &str = "UPDATE Settings SET value = value + ?2 WHERE key = ?1";
-            self.connection
-                .prepare_cached(UPDATE)?
-                .execute(params![name, delta])?;
+            self.connection.prepare_cached(UPDATE)?.execute(params![name, delta])?;
         }
         Ok(())
     }
@@ -243,9 +226,7 @@ impl<'c> Write<'c> {
     pub fn trash(&mut self, filename: Option<&str>) -> Result<()> {
         if let Some(filename) = filename {
             const INSERT: &str = "INSERT INTO DoliumTrash (filename) VALUES (?1)";
-            self.connection
-                .prepare_cached(INSERT)?
-                .execute([filename])?;
+            self.connection.prepare_cached(INSERT)?.execute([filename])?;
             self.has_trash = true;
         }
         Ok(())
@@ -254,10 +235,7 @@ impl<'c> Write<'c> {
     /// Writes the counters. Returns the new files, which the caller keeps once it has committed, and
     /// whether the trash has grown.
     pub fn finish(mut self) -> Result<(Vec<NewFile>, bool)> {
-        let (count, size) = (
-            std::mem::take(&mut self.count),
-            std::mem::take(&mut self.size),
-        );
+        let (count, size) = (std::mem::take(&mut self.count), std::mem::take(&mut self.size));
         self.add_to_counter("count", count)?;
         self.add_to_counter("size", size)?;
         Ok((std::mem::take(&mut self.files), self.has_trash))
