@@ -1,0 +1,295 @@
+"""The names that a foreign pickle may use, and the function that each one stands for.
+
+Each function takes the arguments that :mod:`pickle` passes for the type, checks them, and makes
+the value. It takes no other form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+from . import arrays
+from .parts import Maker, Name, Pending, exactly, is_ints, is_texts, present_name, refuse
+
+
+def _encode(args: tuple[Any, ...]) -> bytes:
+    """``_codecs.encode``: how protocols 0 to 2 carry bytes."""
+    text, encoding = args
+    if not exactly(text, str) or encoding not in ("latin1", "latin-1"):
+        refuse("_codecs.encode with an encoding other than latin1")
+    return text.encode("latin-1")
+
+
+def _bytes(args: tuple[Any, ...]) -> bytes:
+    return _encode(args) if args else b""
+
+
+def _bytearray(args: tuple[Any, ...]) -> bytearray:
+    if len(args) == 1 and exactly(args[0], bytes):
+        return bytearray(args[0])
+    return bytearray(_bytes(args))
+
+
+def _complex(args: tuple[Any, ...]) -> complex:
+    real, imaginary = args
+    if not exactly(real, float) or not exactly(imaginary, float):
+        refuse("builtins.complex of something other than floats")
+    return complex(real, imaginary)
+
+
+def _decimal(args: tuple[Any, ...]) -> Decimal:
+    if len(args) != 1 or not is_texts(args):
+        refuse("decimal.Decimal of something other than text")
+    return Decimal(args[0])
+
+
+def _packed(args: tuple[Any, ...], length: int) -> tuple[bytes, Any]:
+    """The state of a date or time, and its time zone."""
+    state, *zone = args
+    if not exactly(state, bytes) or len(state) != length or len(zone) > 1:
+        refuse("a date or time in an unknown form")
+    tz: Any = zone[0] if zone else None
+    if tz is not None and not exactly(tz, timezone, _zone_class()):
+        refuse("a time zone that is not plain data")
+    return state, tz
+
+
+def _date(args: tuple[Any, ...]) -> date:
+    state, _ = _packed(args, 4)
+    return date(int.from_bytes(state[:2], "big"), state[2], state[3])
+
+
+def _time(args: tuple[Any, ...]) -> time:
+    state, zone = _packed(args, 6)
+    micro = int.from_bytes(state[3:], "big")
+    return time(state[0] & 0x7F, state[1], state[2], micro, zone, fold=state[0] >> 7)
+
+
+def _datetime(args: tuple[Any, ...]) -> datetime:
+    state, zone = _packed(args, 10)
+    year, micro = int.from_bytes(state[:2], "big"), int.from_bytes(state[7:], "big")
+    month, fold = state[2] & 0x7F, state[2] >> 7
+    day, hour, minute, second = state[3:7]
+    return datetime(year, month, day, hour, minute, second, micro, zone, fold=fold)
+
+
+def _timedelta(args: tuple[Any, ...]) -> timedelta:
+    if not is_ints(args):
+        refuse("datetime.timedelta of something other than integers")
+    return timedelta(*args)
+
+
+def _timezone(args: tuple[Any, ...]) -> timezone:
+    offset, *name = args
+    if not exactly(offset, timedelta) or len(name) > 1 or not is_texts(tuple(name)):
+        refuse("datetime.timezone in an unknown form")
+    return timezone(offset, *name)
+
+
+def _set(args: tuple[Any, ...]) -> set[Any]:
+    return set(_items(args))
+
+
+def _frozenset(args: tuple[Any, ...]) -> frozenset[Any]:
+    return frozenset(_items(args))
+
+
+def _items(args: tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
+    if not args:
+        return ()
+    if len(args) == 1 and exactly(args[0], list, tuple):
+        return args[0]
+    return refuse("a container of something other than a list")
+
+
+def _range(args: tuple[Any, ...]) -> range:
+    if not is_ints(args):
+        refuse("builtins.range of something other than integers")
+    return range(*args)
+
+
+def _slice(args: tuple[Any, ...]) -> slice:
+    return slice(*args)
+
+
+def _ordered(args: tuple[Any, ...]) -> OrderedDict[Any, Any]:
+    return OrderedDict(_items(args))
+
+
+def _counter(args: tuple[Any, ...]) -> Counter[Any]:
+    if len(args) != 1 or not exactly(args[0], dict):
+        refuse("collections.Counter of something other than a dict")
+    return Counter(args[0])
+
+
+def _deque(args: tuple[Any, ...]) -> deque[Any]:
+    limit: Any = args[1] if len(args) == 2 else None
+    if len(args) > 2 or (limit is not None and not exactly(limit, int)):
+        refuse("collections.deque in an unknown form")
+    return deque(_items(args[:1]), limit)
+
+
+def _defaultdict(args: tuple[Any, ...]) -> defaultdict[Any, Any]:
+    factory: Any = args[0] if args else None
+    if exactly(factory, Name):
+        factory = _FACTORIES.get(factory.where) or refuse(
+            "collections.defaultdict of " + str(factory)
+        )
+    elif factory is not None or len(args) > 1:
+        refuse("collections.defaultdict in an unknown form")
+    return defaultdict(factory)
+
+
+def _fraction(args: tuple[Any, ...]) -> Any:
+    from fractions import Fraction
+
+    # Text with an exponent can stand for a number of any size.
+    if len(args) == 1 and is_texts(args) and re.fullmatch(r"-?\d+(/\d+)?", args[0]):
+        return Fraction(args[0])
+    if len(args) == 2 and is_ints(args):
+        return Fraction(*args)
+    return refuse("fractions.Fraction in an unknown form")
+
+
+def _path(name: str) -> Callable[[tuple[Any, ...]], Any]:
+    def make(args: tuple[Any, ...]) -> Any:
+        import pathlib
+
+        if not is_texts(args):
+            refuse(f"pathlib.{name} of something other than text")
+        return getattr(pathlib, name)(*args)
+
+    return make
+
+
+def _zone_class() -> Any:
+    import zoneinfo
+
+    return zoneinfo.ZoneInfo
+
+
+def _zone(args: tuple[Any, ...]) -> Any:
+    # The key becomes the name of a file and of a package inside tzdata.
+    if not args or not is_texts(args[:1]) or not re.fullmatch(r"[A-Za-z0-9_+/-]{1,64}", args[0]):
+        refuse("a zoneinfo.ZoneInfo without a proper key")
+    return _zone_class()(args[0])
+
+
+def _getattr(args: tuple[Any, ...]) -> Any:
+    """``getattr(ZoneInfo, '_unpickle')`` is how a time zone is pickled. Nothing is looked up."""
+    owner, attribute = args
+    if (
+        exactly(owner, Name)
+        and owner.where == ("zoneinfo", "ZoneInfo")
+        and attribute == "_unpickle"
+    ):
+        return Name(owner.where, _zone)
+    return refuse("builtins.getattr")
+
+
+def _new_uuid(args: tuple[Any, ...]) -> Pending:
+    if args:
+        refuse("uuid.UUID in an unknown form")
+
+    def build(state: Any) -> Any:
+        import uuid
+
+        if not exactly(state, dict) or state.keys() - {"int", "is_safe"}:
+            refuse("uuid.UUID in an unknown form")
+        number: Any = state["int"]
+        safe: Any = state.get("is_safe", uuid.SafeUUID.unknown.value)
+        if not exactly(number, int) or not exactly(safe, int, type(None)):
+            refuse("uuid.UUID in an unknown form")
+        return uuid.UUID(int=number, is_safe=uuid.SafeUUID(safe))
+
+    return Pending(build)
+
+
+def _reconstructor(args: tuple[Any, ...]) -> Pending:
+    """``copyreg._reconstructor``: protocols 0 and 1 make a UUID with it."""
+    cls, base, state = args
+    if not exactly(cls, Name) or not exactly(base, Name) or state is not None:
+        refuse("copyreg._reconstructor")
+    if cls.where != ("uuid", "UUID") or base.where != ("builtins", "object"):
+        refuse(str(cls))
+    return _new_uuid(())
+
+
+# -- The tables -----------------------------------------------------------------------------------
+
+
+#: Makers of immutable values out of values of exact types: fit for the C unpickler.
+SIMPLE: dict[tuple[str, str], Maker] = {
+    ("_codecs", "encode"): _encode,
+    ("builtins", "bytearray"): _bytearray,
+    ("builtins", "bytes"): _bytes,
+    ("builtins", "complex"): _complex,
+    ("builtins", "frozenset"): _frozenset,
+    ("builtins", "set"): _set,
+    ("datetime", "date"): _date,
+    ("datetime", "datetime"): _datetime,
+    ("datetime", "time"): _time,
+    ("datetime", "timedelta"): _timedelta,
+    ("datetime", "timezone"): _timezone,
+    ("decimal", "Decimal"): _decimal,
+}
+
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+
+_MAKERS: dict[tuple[str, str], Maker] = {
+    **SIMPLE,
+    **{(module, name): _path(name) for module in ("pathlib", "pathlib._local") for name in _PATHS},
+    ("builtins", "getattr"): _getattr,
+    ("builtins", "range"): _range,
+    ("builtins", "slice"): _slice,
+    ("collections", "Counter"): _counter,
+    ("collections", "OrderedDict"): _ordered,
+    ("collections", "defaultdict"): _defaultdict,
+    ("collections", "deque"): _deque,
+    ("copyreg", "_reconstructor"): _reconstructor,
+    ("fractions", "Fraction"): _fraction,
+    ("numpy", "dtype"): arrays.dtype,
+    # numpy 1 and numpy 2.
+    **{
+        (f"numpy.{core}.{module}", name): make
+        for core in ("core", "_core")
+        for module, name, make in (
+            ("multiarray", "_reconstruct", arrays.reconstruct),
+            ("multiarray", "scalar", arrays.scalar),
+            ("numeric", "_frombuffer", arrays.frombuffer),
+        )
+    },
+    ("uuid", "UUID"): _new_uuid,
+    ("zoneinfo", "ZoneInfo"): _zone,
+}
+
+_FACTORIES: dict[tuple[str, str], type] = {
+    ("builtins", cls.__name__): cls
+    for cls in (bool, bytes, dict, float, frozenset, int, list, set, str, tuple)
+}
+
+_CONSTANTS = {("builtins", "Ellipsis"): ...}
+
+#: The makers whose arguments may be names. They check each one.
+TAKE_NAMES = frozenset({_defaultdict, _getattr, _reconstructor, arrays.reconstruct})
+
+#: Names that only occur as arguments.
+_ARGUMENTS = {*_FACTORIES, ("builtins", "object"), ("numpy", "ndarray")}
+
+
+def lookup(module: Any, name: Any) -> Any:
+    """A :class:`Name`, or the constant of that name."""
+    if not exactly(module, str) or not exactly(name, str):
+        refuse("a name that is not text")
+    where = present_name(module, name)
+    if where in _CONSTANTS:
+        return _CONSTANTS[where]
+    make = _MAKERS.get(where)
+    if make is None and where not in _ARGUMENTS:
+        refuse(f"{module}.{name}")
+    return Name(where, make)

@@ -1,0 +1,74 @@
+"""What the modules about foreign pickles share: the refusal, and what is no data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ..errors import UntrustedValueError
+
+Maker = Callable[[tuple[Any, ...]], Any]
+
+
+def refuse(what: str) -> NoReturn:
+    """Raise the error that says what the pickle asked for, and what its owner can do."""
+    raise UntrustedValueError(
+        f"refused to load {what} from a pickle that this user's dolium did not write, because "
+        'only plain data is safe there. Pass trust="all" if you trust everybody who can write to '
+        "the cache directory; else set the entry anew"
+    )
+
+
+def exactly(value: Any, *classes: type) -> bool:
+    """Whether the value is of one of these very classes; a subclass may do anything."""
+    return type(value) in classes
+
+
+def is_texts(args: tuple[Any, ...]) -> bool:
+    return all(type(arg) is str for arg in args)
+
+
+def is_ints(args: tuple[Any, ...]) -> bool:
+    return all(type(arg) is int for arg in args)
+
+
+class Name:
+    """A name on the interpreter's stack. It is no data, and cannot be put into data."""
+
+    __slots__ = ("make", "where")
+
+    def __init__(self, where: tuple[str, str], make: Maker | None) -> None:
+        self.where = where
+        self.make = make
+
+    def __str__(self) -> str:
+        return ".".join(self.where)
+
+
+class Pending:
+    """A value that is complete only after its BUILD. No data either until then."""
+
+    __slots__ = ("build", "places")
+
+    def __init__(self, build: Callable[[Any], Any]) -> None:
+        self.build = build
+        #: Where the memo holds it.
+        self.places: list[int] = []
+
+
+class Args(tuple[Any, ...]):
+    """A tuple that holds a name, or such a tuple: arguments of a call, but no data."""
+
+    __slots__ = ()
+
+
+INTERNAL = frozenset({Name, Pending, Args})
+
+_RENAMED_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+
+
+def present_name(module: str, name: str) -> tuple[str, str]:
+    """The name in Python 3. Protocols 0 to 2 use that of Python 2, even when Python 3 writes."""
+    if (module, name) == ("__builtin__", "xrange"):
+        return "builtins", "range"
+    return _RENAMED_MODULES.get(module, module), name
