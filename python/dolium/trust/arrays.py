@@ -101,10 +101,15 @@ def _shape(shape: Any) -> tuple[int, ...]:
     return shape
 
 
+def _writable(data: Any) -> Any:
+    """Bytes to make an array over that may be changed. A copy of the *array* would miss the padding."""
+    if exactly(data, str):
+        data = data.encode("latin-1")
+    return bytearray(data) if exactly(data, bytes) else data
+
+
 def _array(buffer: Any, dtype: Any, shape: Any, order: str) -> Any:
     dtype, shape = _checked_dtype(dtype), _shape(shape)
-    if exactly(buffer, str):
-        buffer = buffer.encode("latin-1")
     if not exactly(buffer, bytes, bytearray):
         refuse("a numpy array of Python objects")
     if dtype.itemsize * math.prod(shape) != len(buffer) or not (len(buffer) or 0 in shape):
@@ -123,8 +128,7 @@ def reconstruct(args: tuple[Any, ...]) -> Pending:
         if not exactly(state, tuple):
             refuse("a numpy array in an unknown form")
         _, shape, dtype, fortran, data = state
-        # A copy, since the array of numpy's own making is writable too.
-        return _array(data, dtype, shape, "F" if fortran else "C").copy(order="K")
+        return _array(_writable(data), dtype, shape, "F" if fortran else "C")
 
     return Pending(build)
 
@@ -138,4 +142,4 @@ def frombuffer(args: tuple[Any, ...]) -> Any:
 
 def scalar(args: tuple[Any, ...]) -> Any:
     dtype, data = args
-    return _array(data, dtype, (), "C").copy()[()]
+    return _array(_writable(data), dtype, (), "C")[()]

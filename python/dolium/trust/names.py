@@ -136,13 +136,13 @@ def _deque(args: tuple[Any, ...]) -> deque[Any]:
 
 def _defaultdict(args: tuple[Any, ...]) -> defaultdict[Any, Any]:
     factory: Any = args[0] if args else None
-    if exactly(factory, Name):
-        factory = _FACTORIES.get(factory.where) or refuse(
-            "collections.defaultdict of " + str(factory)
-        )
-    elif factory is not None or len(args) > 1:
+    if len(args) > 1:
         refuse("collections.defaultdict in an unknown form")
-    return defaultdict(factory)
+    if factory is None:
+        return defaultdict(None)
+    if not exactly(factory, Name) or factory.where not in _FACTORIES:
+        refuse(f"collections.defaultdict of {factory}")
+    return defaultdict(_FACTORIES[factory.where])
 
 
 def _fraction(args: tuple[Any, ...]) -> Any:
@@ -183,11 +183,7 @@ def _zone(args: tuple[Any, ...]) -> Any:
 def _getattr(args: tuple[Any, ...]) -> Any:
     """``getattr(ZoneInfo, '_unpickle')`` is how a time zone is pickled. Nothing is looked up."""
     owner, attribute = args
-    if (
-        exactly(owner, Name)
-        and owner.where == ("zoneinfo", "ZoneInfo")
-        and attribute == "_unpickle"
-    ):
+    if exactly(owner, Name) and owner.where == ("zoneinfo", "ZoneInfo") and attribute == "_unpickle":
         return Name(owner.where, _zone)
     return refuse("builtins.getattr")
 
