@@ -34,11 +34,7 @@ impl Access {
     pub fn like(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let found = std::fs::metadata(path)?;
-        Ok(Self {
-            uid: found.uid(),
-            gid: found.gid(),
-            mode: found.mode() & 0o777,
-        })
+        Ok(Self { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o777 })
     }
 
     /// Gives a new file these rights in spite of the umask. Only root may give files away, so a refused owner or group
@@ -63,11 +59,7 @@ impl Access {
     /// Only the calling user.
     #[must_use]
     pub fn private() -> Self {
-        Self {
-            uid: 0,
-            gid: 0,
-            mode: 0o600,
-        }
+        Self { uid: 0, gid: 0, mode: 0o600 }
     }
 
     /// What `path` has; without Unix rights, that of [`Access::private`].

@@ -10,7 +10,6 @@ use crate::access::Access;
 use crate::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::error::AttachError;
 use crate::filesystem::{FileSystem, filesystem};
-use crate::fork::{self, Gate};
 use crate::layout::{self, FILE_LEN, Header, PREFIX_LEN, Reading};
 use crate::map::Map;
 use crate::ofd::{self, FILE_REGIME_BYTE, Kind, OPEN_BYTE, SLOTS};
@@ -35,13 +34,9 @@ pub(crate) struct Paths {
 impl Paths {
     /// Absolute, so that a `chdir` changes nothing.
     pub(crate) fn of(directory: &Path) -> Result<Self, AttachError> {
-        let directory = std::path::absolute(directory)
-            .map_err(|error| AttachError::io("resolve", directory, error))?;
-        Ok(Self {
-            lock: directory.join("cache.lock"),
-            hot: directory.join("cache.hot"),
-            directory,
-        })
+        let directory =
+            std::path::absolute(directory).map_err(|error| AttachError::io("resolve", directory, error))?;
+        Ok(Self { lock: directory.join("cache.lock"), hot: directory.join("cache.hot"), directory })
     }
 }
 
@@ -64,26 +59,17 @@ pub(crate) enum Again {
 /// Runs `attempt` until it has a result or its reason to go on has lasted too long. Between attempts nothing is held.
 pub(crate) fn persist<T>(
     paths: &Paths,
-    mut attempt: impl FnMut(&Gate) -> Result<Result<T, Again>, AttachError>,
+    mut attempt: impl FnMut() -> Result<Result<T, Again>, AttachError>,
 ) -> Result<T, AttachError> {
     let start = Instant::now();
     let mut pause = Pause::new();
     loop {
-        let outcome = {
-            let gate = fork::gate();
-            attempt(&gate)?
-        };
+        let outcome = attempt()?;
         let (limit, error): (_, fn(&Paths) -> AttachError) = match outcome {
             Ok(done) => return Ok(done),
-            Err(Again::Busy) => (BUSY, |paths| AttachError::Busy {
-                path: paths.lock.clone(),
-            }),
-            Err(Again::InUse) => (NOTICE, |paths| AttachError::InUse {
-                path: paths.hot.clone(),
-            }),
-            Err(Again::Mixed) => (NOTICE, |paths| AttachError::Mixed {
-                path: paths.directory.clone(),
-            }),
+            Err(Again::Busy) => (BUSY, |paths| AttachError::Busy { path: paths.lock.clone() }),
+            Err(Again::InUse) => (NOTICE, |paths| AttachError::InUse { path: paths.hot.clone() }),
+            Err(Again::Mixed) => (NOTICE, |paths| AttachError::Mixed { path: paths.directory.clone() }),
         };
         if start.elapsed() >= limit {
             return Err(error(paths));
@@ -111,42 +97,38 @@ impl Pause {
 
 /// Attaches to the shared memory of a directory.
 pub(crate) fn join(paths: &Paths, access: Access) -> Result<Joined, AttachError> {
-    let (kind, name) = filesystem(&paths.directory)
-        .map_err(|error| AttachError::io("examine", &paths.directory, error))?;
+    let (kind, name) =
+        filesystem(&paths.directory).map_err(|error| AttachError::io("examine", &paths.directory, error))?;
     if kind != FileSystem::Local || cfg!(target_endian = "big") {
-        return Err(AttachError::NotLocal {
-            path: paths.directory.clone(),
-            name,
-        });
+        return Err(AttachError::NotLocal { path: paths.directory.clone(), name });
     }
     let must_not_copy = name == "btrfs";
-    persist(paths, |gate| {
-        let descriptor = Descriptor::open(&paths.lock, access, gate)?;
+    persist(paths, || {
+        let descriptor = Descriptor::open(&paths.lock, access)?;
         let valid = matches!(read(&paths.hot, descriptor.identity)?, Found::Valid(..));
         // A first look without the lock decides which kind to ask for; it is repeated under the lock.
         let kind = if valid { Kind::Shared } else { Kind::Exclusive };
         if !enter(&descriptor, &paths.lock, kind)? {
             return Ok(Err(Again::Busy));
         }
-        let (file, header) = match read(&paths.hot, descriptor.identity)? {
-            Found::Valid(file, header) => (file, header),
-            Found::Unusable if kind == Kind::Shared => return Ok(Err(Again::Busy)),
-            Found::Unusable => {
-                if held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
-                    return Ok(Err(Again::InUse));
-                }
-                make(&paths.hot, descriptor.identity, access, must_not_copy)?
+        let mut found = read(&paths.hot, descriptor.identity)?;
+        if matches!(found, Found::Unusable) && kind == Kind::Exclusive {
+            if held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
+                return Ok(Err(Again::InUse));
             }
+            make(&paths.hot, descriptor.identity, access, must_not_copy)?;
+            found = read(&paths.hot, descriptor.identity)?;
+        }
+        // It went bad between the two looks.
+        let Found::Valid(file, header) = found else {
+            return Ok(Err(Again::Busy));
         };
         let joined = settle(descriptor, paths, &file, header)?;
         // Taken first, then looked: of two that come at once by different ways at least one sees the other.
         if held_elsewhere(&joined.descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
             return Ok(Err(Again::Mixed));
         }
-        let _ = joined
-            .descriptor
-            .borrow()
-            .and_then(|fd| ofd::unlock(fd, OPEN_BYTE));
+        let _ = joined.descriptor.borrow().and_then(|fd| ofd::unlock(fd, OPEN_BYTE));
         Ok(Ok(joined))
     })
 }
@@ -186,13 +168,9 @@ fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Unusable),
         Err(error) => return Err(AttachError::io("open", path, error)),
     };
-    let found = file
-        .metadata()
-        .map_err(|error| AttachError::io("examine", path, error))?;
+    let found = file.metadata().map_err(|error| AttachError::io("examine", path, error))?;
     if !found.is_file() {
-        return Err(AttachError::NotAFile {
-            path: path.to_owned(),
-        });
+        return Err(AttachError::NotAFile { path: path.to_owned() });
     }
     let mut bytes = [0; PREFIX_LEN];
     match file.read_exact_at(&mut bytes, 0) {
@@ -203,32 +181,21 @@ fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
     match layout::decode(&bytes, found.len()) {
         Reading::Valid(header) if header.lock_inode == lock.inode => Ok(Found::Valid(file, header)),
         Reading::Valid(_) | Reading::Garbage => Ok(Found::Unusable),
-        Reading::Version(version) => Err(AttachError::Version {
-            path: path.to_owned(),
-            found: version,
-            known: layout::VERSION,
-        }),
+        Reading::Version(version) => {
+            Err(AttachError::Version { path: path.to_owned(), found: version, known: layout::VERSION })
+        }
     }
 }
 
 /// A fresh file in place of whatever was there. Only with the exclusive open lock and no slot held.
-fn make(
-    path: &Path,
-    lock: Identity,
-    access: Access,
-    must_not_copy: bool,
-) -> Result<(File, Header), AttachError> {
+fn make(path: &Path, lock: Identity, access: Access, must_not_copy: bool) -> Result<(), AttachError> {
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(AttachError::io("replace", path, error)),
     }
-    let header = Header {
-        file_len: FILE_LEN,
-        epoch: random() | 1,
-        lock_inode: lock.inode,
-    };
-    let file = create(path, access, |file| {
+    let header = Header { file_len: FILE_LEN, epoch: random() | 1, lock_inode: lock.inode };
+    create(path, access, |file| {
         if must_not_copy {
             // Only an empty file can leave copy-on-write, and without that reserved blocks are no promise.
             let flags = rustix::fs::ioctl_getflags(file)? | rustix::fs::IFlags::NOCOW;
@@ -238,34 +205,17 @@ fn make(
         rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, FILE_LEN)?;
         file.write_all_at(&header.encode(), 0)
     })
-    .map_err(|error| AttachError::io("create", path, error))?;
-    Ok((file, header))
+    .map_err(|error| AttachError::io("create", path, error))
 }
 
 /// Maps the file and takes a slot.
-fn settle(
-    descriptor: Descriptor,
-    paths: &Paths,
-    file: &File,
-    header: Header,
-) -> Result<Joined, AttachError> {
-    let found = file
-        .metadata()
-        .map_err(|error| AttachError::io("examine", &paths.hot, error))?;
+fn settle(descriptor: Descriptor, paths: &Paths, file: &File, header: Header) -> Result<Joined, AttachError> {
+    let found = file.metadata().map_err(|error| AttachError::io("examine", &paths.hot, error))?;
     let map = Map::new(file).map_err(|error| AttachError::io("map", &paths.hot, error))?;
     let slot = take_slot(&descriptor)
         .map_err(|error| AttachError::io("lock", &paths.lock, error))?
-        .ok_or_else(|| AttachError::Full {
-            path: paths.lock.clone(),
-            slots: SLOTS,
-        })?;
-    Ok(Joined {
-        descriptor,
-        slot,
-        map,
-        hot: Identity::of(&found),
-        epoch: header.epoch,
-    })
+        .ok_or_else(|| AttachError::Full { path: paths.lock.clone(), slots: SLOTS })?;
+    Ok(Joined { descriptor, slot, map, hot: Identity::of(&found), epoch: header.epoch })
 }
 
 /// Starts anywhere: a crowd that started at 0 would queue at each byte in turn.

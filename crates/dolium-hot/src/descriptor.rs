@@ -5,7 +5,7 @@
 
 use crate::access::Access;
 use crate::error::AttachError;
-use crate::fork::{self, Gate};
+use crate::fork;
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -24,10 +24,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn of(found: &std::fs::Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-        }
+        Self { device: found.dev(), inode: found.ino() }
     }
 
     /// The file that has this name now, if any.
@@ -49,36 +46,25 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    /// Opens the file, or creates it with its final rights. The gate keeps forks away until children know of it.
-    pub(crate) fn open(path: &Path, access: Access, gate: &Gate) -> Result<Self, AttachError> {
+    /// Opens the file, or creates it with its final rights.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Self, AttachError> {
+        // No fork until children would close it.
+        let gate = fork::gate();
         let file = loop {
             match open_existing(path) {
                 Ok(file) => break file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(AttachError::io("open", path, error)),
             }
-            match create(path, access, |_| Ok(())) {
-                Ok(file) => break file,
-                // Somebody was faster: open theirs.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(AttachError::io("create", path, error)),
-            }
+            create(path, access, |_| Ok(())).map_err(|error| AttachError::io("create", path, error))?;
         };
-        let found = file
-            .metadata()
-            .map_err(|error| AttachError::io("examine", path, error))?;
+        let found = file.metadata().map_err(|error| AttachError::io("examine", path, error))?;
         if !found.is_file() {
-            return Err(AttachError::NotAFile {
-                path: path.to_owned(),
-            });
+            return Err(AttachError::NotAFile { path: path.to_owned() });
         }
         let number = Arc::new(AtomicI32::new(file.into_raw_fd()));
         gate.watch(&number);
-        Ok(Self {
-            number,
-            identity: Identity::of(&found),
-            generation: fork::generation(),
-        })
+        Ok(Self { number, identity: Identity::of(&found), generation: fork::generation() })
     }
 
     pub(crate) fn borrow(&self) -> io::Result<BorrowedFd<'_>> {
@@ -100,9 +86,11 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // In a child that was made without fork handlers the gate may be locked for ever.
-        if fork::generation() == self.generation {
-            fork::gate().forget(&self.number);
+        // No fork between leaving the list and being closed. In a child that was made without fork handlers the gate may
+        // be locked for ever.
+        let gate = (fork::generation() == self.generation).then(fork::gate);
+        if let Some(gate) = &gate {
+            gate.forget(&self.number);
         }
         let number: RawFd = self.number.swap(-1, Relaxed);
         if number < 0 {
@@ -123,10 +111,7 @@ pub(crate) fn closed() -> io::Error {
 
 fn same_file(fd: BorrowedFd<'_>, identity: Identity) -> bool {
     rustix::fs::fstat(fd).is_ok_and(|found| {
-        #[expect(
-            clippy::useless_conversion,
-            reason = "the widths differ between platforms"
-        )]
+        #[expect(clippy::useless_conversion, reason = "the widths differ between platforms")]
         let (device, inode) = (u64::try_from(found.st_dev), u64::try_from(found.st_ino));
         device == Ok(identity.device) && inode == Ok(identity.inode)
     })
@@ -143,16 +128,14 @@ pub(crate) fn open_existing(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// A new file that has its content and its final rights when it gets its name, so that a process of another user never
-/// sees it too early and a kill leaves nothing behind. `AlreadyExists` if somebody was faster.
-pub(crate) fn create(
-    path: &Path,
-    access: Access,
-    write: impl Fn(&File) -> io::Result<()>,
-) -> io::Result<File> {
-    match create_nameless(path, access, &write) {
-        Some(result) => result,
-        None => create_plainly(path, access, &write),
+/// Makes a file that has its content and its final rights when it gets its name, so that a process of another user never
+/// sees it too early and a kill leaves nothing behind. Whoever is faster wins; a file that is there stays as it is.
+pub(crate) fn create(path: &Path, access: Access, write: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    let result =
+        create_nameless(path, access, &write).unwrap_or_else(|| create_plainly(path, access, &write));
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
     }
 }
 
@@ -162,7 +145,7 @@ fn create_nameless(
     path: &Path,
     access: Access,
     write: &impl Fn(&File) -> io::Result<()>,
-) -> Option<io::Result<File>> {
+) -> Option<io::Result<()>> {
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
     use std::os::fd::AsRawFd;
     let directory = path.parent()?;
@@ -173,26 +156,18 @@ fn create_nameless(
     }
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW) {
-        Ok(()) => Some(Ok(file)),
+        Ok(()) => Some(Ok(())),
         Err(rustix::io::Errno::EXIST) => Some(Err(rustix::io::Errno::EXIST.into())),
         Err(_) => None,
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn create_nameless(
-    _: &Path,
-    _: Access,
-    _: &impl Fn(&File) -> io::Result<()>,
-) -> Option<io::Result<File>> {
+fn create_nameless(_: &Path, _: Access, _: &impl Fn(&File) -> io::Result<()>) -> Option<io::Result<()>> {
     None
 }
 
-fn create_plainly(
-    path: &Path,
-    access: Access,
-    write: &impl Fn(&File) -> io::Result<()>,
-) -> io::Result<File> {
+fn create_plainly(path: &Path, access: Access, write: &impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = File::options()
         .read(true)
@@ -202,6 +177,5 @@ fn create_plainly(
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
     access.give(&file)?;
-    write(&file)?;
-    Ok(file)
+    write(&file)
 }

@@ -73,16 +73,8 @@ pub enum AttachError {
 }
 
 impl AttachError {
-    pub(crate) fn io(
-        doing: &'static str,
-        path: &std::path::Path,
-        source: impl Into<io::Error>,
-    ) -> Self {
-        Self::Io {
-            doing,
-            path: path.to_owned(),
-            source: source.into(),
-        }
+    pub(crate) fn io(doing: &'static str, path: &std::path::Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { doing, path: path.to_owned(), source: source.into() }
     }
 }
 

@@ -52,11 +52,7 @@ impl FileLock {
         let acquired = wait(&member.local, member.generation, patience, tick, |slice| {
             member.attempt(slice, &mut pause)
         })?;
-        Ok(Guard::new(
-            Held::File(Arc::clone(member)),
-            member.generation,
-            acquired,
-        ))
+        Ok(Guard::new(Held::File(Arc::clone(member)), member.generation, acquired))
     }
 
     /// Whether it was attached by an ancestor of this process.
@@ -120,8 +116,8 @@ mod platform {
     impl LockFile {
         pub(super) fn open(directory: &Path, access: Access) -> Result<Self, AttachError> {
             let paths = Paths::of(directory)?;
-            let descriptor = persist(&paths, |gate| {
-                let descriptor = Descriptor::open(&paths.lock, access, gate)?;
+            let descriptor = persist(&paths, || {
+                let descriptor = Descriptor::open(&paths.lock, access)?;
                 if !enter(&descriptor, &paths.lock, Kind::Shared)? {
                     return Ok(Err(Again::Busy));
                 }
@@ -135,17 +131,14 @@ mod platform {
                 if !lock(FILE_REGIME_BYTE)? || held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
                     return Ok(Err(Again::Mixed));
                 }
-                let _ = descriptor
-                    .borrow()
-                    .and_then(|fd| ofd::unlock(fd, OPEN_BYTE));
+                let _ = descriptor.borrow().and_then(|fd| ofd::unlock(fd, OPEN_BYTE));
                 Ok(Ok(descriptor))
             })?;
             Ok(Self { descriptor, paths })
         }
 
         pub(super) fn try_lock(&self) -> io::Result<bool> {
-            let granted =
-                ofd::try_lock(self.descriptor.borrow()?, FILE_LOCK_BYTE, Kind::Exclusive)?;
+            let granted = ofd::try_lock(self.descriptor.borrow()?, FILE_LOCK_BYTE, Kind::Exclusive)?;
             if granted && !self.descriptor.is_ours() {
                 return Err(closed());
             }
@@ -155,10 +148,7 @@ mod platform {
         pub(super) fn unlock(&self) {
             // Not if the number means another file by now, whose lock this would release.
             if self.descriptor.is_ours() {
-                let _ = self
-                    .descriptor
-                    .borrow()
-                    .and_then(|fd| ofd::unlock(fd, FILE_LOCK_BYTE));
+                let _ = self.descriptor.borrow().and_then(|fd| ofd::unlock(fd, FILE_LOCK_BYTE));
             }
         }
 
@@ -193,10 +183,7 @@ mod platform {
             options.read(true).write(true).create(true).truncate(false);
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            options
-                .open(&path)
-                .map(Self)
-                .map_err(|error| AttachError::io("open", &path, error))
+            options.open(&path).map(Self).map_err(|error| AttachError::io("open", &path, error))
         }
 
         pub(super) fn try_lock(&self) -> io::Result<bool> {

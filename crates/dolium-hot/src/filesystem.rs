@@ -41,13 +41,10 @@ pub fn filesystem(path: &Path) -> io::Result<(FileSystem, String)> {
 
 #[cfg(any(target_os = "linux", test))]
 fn name(magic: u32) -> (FileSystem, String) {
-    TYPES
-        .iter()
-        .find(|(number, ..)| *number == magic)
-        .map_or_else(
-            || (FileSystem::Unknown, format!("type {magic:#x}")),
-            |(_, kind, name)| (*kind, String::from(*name)),
-        )
+    TYPES.iter().find(|(number, ..)| *number == magic).map_or_else(
+        || (FileSystem::Unknown, format!("type {magic:#x}")),
+        |(_, kind, name)| (*kind, String::from(*name)),
+    )
 }
 
 // From linux/magic.h and the file systems' own sources.
@@ -112,10 +109,7 @@ mod tests {
 
     #[test]
     fn an_unlisted_type_is_unknown_and_named_by_its_number() {
-        assert_eq!(
-            name(0x1234),
-            (FileSystem::Unknown, String::from("type 0x1234"))
-        );
+        assert_eq!(name(0x1234), (FileSystem::Unknown, String::from("type 0x1234")));
         assert_eq!(name(0x6969).0, FileSystem::Network);
     }
 }

@@ -59,12 +59,7 @@ fn wiped_page() -> Option<*mut AtomicU64> {
     let len = rustix::param::page_size();
     // SAFETY: a new private mapping at an address of the kernel's choice replaces nothing.
     let page = unsafe {
-        mmap_anonymous(
-            std::ptr::null_mut(),
-            len,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE,
-        )
+        mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
     }
     .ok()?;
     // SAFETY: the range is the whole mapping above, which nothing else refers to. When the advice is refused the
@@ -93,13 +88,7 @@ static HOOKS: OnceLock<Hooks> = OnceLock::new();
 /// new. A hook must not panic: the process would abort.
 pub fn on_fork(prepare: fn(), parent: fn(), child: fn()) -> bool {
     register();
-    HOOKS
-        .set(Hooks {
-            prepare,
-            parent,
-            child,
-        })
-        .is_ok()
+    HOOKS.set(Hooks { prepare, parent, child }).is_ok()
 }
 
 /// Locked across every fork, so that a child finds the list below whole and no descriptor of ours is half made.
@@ -131,7 +120,13 @@ impl Gate {
     /// Children will close this descriptor.
     pub(crate) fn watch(&self, descriptor: &Arc<AtomicI32>) {
         // SAFETY: `self` proves that the gate is held, so nobody else refers to the vector.
-        unsafe { &mut *self.0.0.get() }.push(Arc::clone(descriptor));
+        let list = unsafe { &mut *self.0.0.get() };
+        let number = descriptor.load(Relaxed);
+        for known in list.iter().filter(|known| known.load(Relaxed) == number) {
+            // The kernel gave its number away, so somebody closed it behind our back. It must never close the new one.
+            known.store(-1, Relaxed);
+        }
+        list.push(Arc::clone(descriptor));
     }
 
     pub(crate) fn forget(&self, descriptor: &Arc<AtomicI32>) {

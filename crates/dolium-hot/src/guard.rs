@@ -28,11 +28,7 @@ pub(crate) enum Held {
 
 impl Guard {
     pub(crate) fn new(held: Held, generation: u64, acquired: Acquired) -> Self {
-        Self {
-            held,
-            generation,
-            acquired,
-        }
+        Self { held, generation, acquired }
     }
 
     /// Whether a dead owner left it.

@@ -60,18 +60,8 @@ impl Header {
 
 /// Reads a header. `actual_len` is what the file system says: a shorter file would be a `SIGBUS` when touched.
 pub(crate) fn decode(bytes: &[u8], actual_len: u64) -> Reading {
-    let word = |at: usize| {
-        bytes
-            .get(at..at + 8)
-            .and_then(|b| b.try_into().ok())
-            .map(u64::from_le_bytes)
-    };
-    let half = |at: usize| {
-        bytes
-            .get(at..at + 4)
-            .and_then(|b| b.try_into().ok())
-            .map(u32::from_le_bytes)
-    };
+    let word = |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+    let half = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     if bytes.get(..8) != Some(&MAGIC[..]) {
         return Reading::Garbage;
     }
@@ -84,11 +74,7 @@ pub(crate) fn decode(bytes: &[u8], actual_len: u64) -> Reading {
         (Some(HEADER_LEN), Some(file_len), Some(epoch), Some(lock_inode))
             if file_len == FILE_LEN && actual_len >= file_len && epoch != 0 =>
         {
-            Reading::Valid(Header {
-                file_len,
-                epoch,
-                lock_inode,
-            })
+            Reading::Valid(Header { file_len, epoch, lock_inode })
         }
         _ => Reading::Garbage,
     }
@@ -103,11 +89,7 @@ const _: () = {
 mod tests {
     use super::*;
 
-    const HEADER: Header = Header {
-        file_len: FILE_LEN,
-        epoch: 7,
-        lock_inode: 42,
-    };
+    const HEADER: Header = Header { file_len: FILE_LEN, epoch: 7, lock_inode: 42 };
 
     #[test]
     fn a_header_reads_back() {
@@ -116,7 +98,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_fixed() {
-        let expected = b"dolium\0\x16\x01\0\0\0\0\x10\0\0\0\x10\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x2a\0\0\0\0\0\0\0";
+        let expected =
+            b"dolium\0\x16\x01\0\0\0\0\x10\0\0\0\x10\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x2a\0\0\0\0\0\0\0";
         assert_eq!(&HEADER.encode(), expected);
     }
 
@@ -126,11 +109,7 @@ mod tests {
         assert_eq!(decode(&good, FILE_LEN - 1), Reading::Garbage);
         assert_eq!(decode(&[], 0), Reading::Garbage);
         for cut in 0..good.len() {
-            assert_eq!(
-                decode(&good[..cut], FILE_LEN),
-                Reading::Garbage,
-                "cut at {cut}"
-            );
+            assert_eq!(decode(&good[..cut], FILE_LEN), Reading::Garbage, "cut at {cut}");
         }
         for at in (0..8).chain(12..24) {
             let mut bad = good;

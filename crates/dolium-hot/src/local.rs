@@ -3,8 +3,8 @@
 //! Owns a timed mutex that is one word, so that a fork hook can lock it in one handler and unlock it in another, which
 //! `std::sync::Mutex` does not allow. Refuses to know who holds it: whoever unlocks must have locked.
 
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::{Duration, Instant};
 
 const FREE: u32 = 0;
@@ -13,17 +13,18 @@ const HELD: u32 = 1;
 const WANTED: u32 = 2;
 
 #[derive(Debug, Default)]
-pub(crate) struct LocalLock(AtomicU32);
+pub(crate) struct LocalLock {
+    word: AtomicU32,
+    courtesy: Courtesy,
+}
 
 impl LocalLock {
     pub(crate) const fn new() -> Self {
-        Self(AtomicU32::new(FREE))
+        Self { word: AtomicU32::new(FREE), courtesy: Courtesy::new() }
     }
 
     pub(crate) fn try_lock(&self) -> bool {
-        self.0
-            .compare_exchange(FREE, HELD, Acquire, Relaxed)
-            .is_ok()
+        self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).is_ok()
     }
 
     pub(crate) fn lock(&self) {
@@ -32,26 +33,56 @@ impl LocalLock {
 
     /// True once it is ours, false when `until` came first. One attempt is made even when `until` is past.
     pub(crate) fn lock_until(&self, until: Instant) -> bool {
+        self.courtesy.pay(|| self.word.load(Relaxed) == FREE);
         if self.try_lock() {
             return true;
         }
         // Whoever has slept takes the lock as WANTED: others may still sleep, and one wake too many costs less than
         // one too few.
-        while self.0.swap(WANTED, Acquire) != FREE {
-            let Some(left) = until
-                .checked_duration_since(Instant::now())
-                .filter(|left| !left.is_zero())
+        while self.word.swap(WANTED, Acquire) != FREE {
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
             else {
                 return false;
             };
-            sleep(&self.0, WANTED, left);
+            sleep(&self.word, WANTED, left);
         }
         true
     }
 
     pub(crate) fn unlock(&self) {
-        if self.0.swap(FREE, Release) == WANTED {
-            wake(&self.0);
+        if self.word.swap(FREE, Release) == WANTED && wake(&self.word) {
+            self.courtesy.owe();
+        }
+    }
+}
+
+/// Fairness for locks that are not handed over. Whoever releases a lock and takes it again at once would win against the
+/// one it has just woken for a tenth of a second on end, since waking takes longer. So a releaser that woke somebody
+/// owes it a moment.
+#[derive(Debug, Default)]
+pub(crate) struct Courtesy(AtomicBool);
+
+/// Longer than waking mostly takes, and short against everything that is done under these locks.
+const MOMENT: Duration = Duration::from_micros(100);
+
+impl Courtesy {
+    const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    pub(crate) fn owe(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Waits for the other to take the lock, if owed.
+    pub(crate) fn pay(&self, free: impl Fn() -> bool) {
+        // Read first: a swap would take the cache line from the others on every acquisition.
+        if !self.0.load(Relaxed) || !self.0.swap(false, Relaxed) {
+            return;
+        }
+        let start = Instant::now();
+        while free() && start.elapsed() < MOMENT {
+            std::thread::yield_now();
         }
     }
 }
@@ -66,18 +97,16 @@ fn sleep(word: &AtomicU32, seen: u32, at_most: Duration) {
     )
     // No futex here (a strict sandbox): poll.
     .map_err(|error| {
-        if !matches!(
-            error,
-            rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::TIMEDOUT
-        ) {
+        if !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::TIMEDOUT)
+        {
             std::thread::sleep(at_most.min(Duration::from_millis(1)));
         }
     });
 }
 
 #[cfg(target_os = "linux")]
-fn wake(word: &AtomicU32) {
-    let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::PRIVATE, 1);
+fn wake(word: &AtomicU32) -> bool {
+    rustix::thread::futex::wake(word, rustix::thread::futex::Flags::PRIVATE, 1).is_ok_and(|woken| woken > 0)
 }
 
 #[cfg(target_os = "linux")]
@@ -94,7 +123,9 @@ fn sleep(_: &AtomicU32, _: u32, at_most: Duration) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn wake(_: &AtomicU32) {}
+fn wake(_: &AtomicU32) -> bool {
+    false
+}
 
 #[cfg(test)]
 mod tests {

@@ -38,14 +38,7 @@ impl Map {
     pub(crate) fn new(file: &File) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
         let base = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                LEN,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                file,
-                0,
-            )
+            mmap(std::ptr::null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
         }?;
         NonNull::new(base.cast())
             .map(|base| Self { base })
@@ -76,19 +69,15 @@ impl SharedWord<'_> {
     /// Sleeps unless the word has changed already. Where futexes are forbidden it polls: the word's rules need nobody
     /// to be woken.
     pub(crate) fn sleep(self, seen: u32, at_most: Duration) {
-        match futex::wait(
-            self.0,
-            futex::Flags::empty(),
-            seen,
-            Some(&timespec(at_most)),
-        ) {
+        match futex::wait(self.0, futex::Flags::empty(), seen, Some(&timespec(at_most))) {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
             Err(_) => std::thread::sleep(at_most.min(Duration::from_millis(1))),
         }
     }
 
-    pub(crate) fn wake_one(self) {
-        let _ = futex::wake(self.0, futex::Flags::empty(), 1);
+    /// Whether somebody was asleep.
+    pub(crate) fn wake_one(self) -> bool {
+        futex::wake(self.0, futex::Flags::empty(), 1).is_ok_and(|woken| woken > 0)
     }
 }
 

@@ -31,9 +31,7 @@ pub(crate) fn try_lock(fd: BorrowedFd<'_>, byte: u32, kind: Kind) -> io::Result<
     };
     match control(fd, libc::F_OFD_SETLK, &mut range(lock_type, byte, 1)) {
         Ok(()) => Ok(true),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
-            Ok(false)
-        }
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{AttachError, LockError};
 use crate::fork;
 use crate::guard::{Guard, Held};
 use crate::health::{Health, check_lock_file};
-use crate::local::LocalLock;
+use crate::local::{Courtesy, LocalLock};
 use crate::map::{Map, SharedWord};
 use crate::ofd::{self, Kind, SLOTS};
 use crate::wait::{Acquired, Slice, wait};
@@ -44,6 +44,7 @@ pub(crate) struct Member {
     local: LocalLock,
     /// Neither do the byte locks, so only one thread of a process buries at a time, whichever word it is for.
     burial: LocalLock,
+    courtesy: Courtesy,
 }
 
 impl Shared {
@@ -54,13 +55,7 @@ impl Shared {
     pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
         let paths = Paths::of(directory)?;
         let generation = fork::generation();
-        let Joined {
-            descriptor,
-            slot,
-            map,
-            hot,
-            epoch,
-        } = attach::join(&paths, access)?;
+        let Joined { descriptor, slot, map, hot, epoch } = attach::join(&paths, access)?;
         let mut member = Member {
             paths,
             descriptor,
@@ -72,6 +67,7 @@ impl Shared {
             heir: false,
             local: LocalLock::new(),
             burial: LocalLock::new(),
+            courtesy: Courtesy::default(),
         };
         // The last owner of this slot may have died with the lock. The byte is ours now, and so is the right to free it.
         member.heir = member.free();
@@ -120,9 +116,7 @@ impl Shared {
             ill => return ill,
         }
         match std::fs::symlink_metadata(&member.paths.hot) {
-            Ok(found)
-                if Identity::of(&found) == member.hot && found.len() >= crate::layout::FILE_LEN =>
-            {
+            Ok(found) if Identity::of(&found) == member.hot && found.len() >= crate::layout::FILE_LEN => {
                 Health::Sound
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => Health::Sound,
@@ -153,14 +147,9 @@ impl Lock {
     ) -> Result<Guard, LockError> {
         let member = &self.0;
         let mut pace = Pace::default();
-        let acquired = wait(&member.local, member.generation, patience, tick, |slice| {
-            member.attempt(slice, &mut pace)
-        })?;
-        Ok(Guard::new(
-            Held::Word(Arc::clone(member)),
-            member.generation,
-            acquired,
-        ))
+        let acquired =
+            wait(&member.local, member.generation, patience, tick, |slice| member.attempt(slice, &mut pace))?;
+        Ok(Guard::new(Held::Word(Arc::clone(member)), member.generation, acquired))
     }
 }
 
@@ -197,6 +186,7 @@ impl Member {
     /// With the local lock held.
     fn attempt(&self, slice: Slice, pace: &mut Pace) -> io::Result<Option<Acquired>> {
         let word = self.word();
+        self.courtesy.pay(|| word::is_free(&word));
         loop {
             if word::try_take(&word, self.slot, pace.slept) {
                 return Ok(Some(Acquired::Free));
@@ -234,7 +224,9 @@ impl Member {
         match word::release(&self.word(), self.slot) {
             Released::Quietly => true,
             Released::Wake => {
-                self.word().wake_one();
+                if self.word().wake_one() {
+                    self.courtesy.owe();
+                }
                 true
             }
             Released::NotOurs => false,

@@ -46,14 +46,8 @@ pub(crate) fn wait(
             return Err(LockError::Forked);
         }
         let slice = match deadline {
-            Some(deadline) if deadline <= now + SLICE => Slice {
-                until: deadline,
-                last: true,
-            },
-            _ => Slice {
-                until: now + SLICE,
-                last: false,
-            },
+            Some(deadline) if deadline <= now + SLICE => Slice { until: deadline, last: true },
+            _ => Slice { until: now + SLICE, last: false },
         };
         if local.lock_until(slice.until) {
             match attempt(slice) {

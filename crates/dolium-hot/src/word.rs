@@ -64,12 +64,7 @@ pub(crate) fn announce(word: &impl Word) -> Option<u32> {
 /// Takes the word over if its owner is dead: true is an acquisition.
 ///
 /// The caller must be the only thread of its process that buries: the byte locks do not tell threads apart.
-pub(crate) fn bury(
-    word: &impl Word,
-    graves: &impl Graves,
-    me: u32,
-    slots: u32,
-) -> io::Result<bool> {
+pub(crate) fn bury(word: &impl Word, graves: &impl Graves, me: u32, slots: u32) -> io::Result<bool> {
     let seen = word.load();
     match owner(seen, slots) {
         Owner::Nobody => Ok(false),
@@ -128,4 +123,8 @@ pub(crate) fn release(word: &impl Word, me: u32) -> Released {
 /// Whether the word names `me`.
 pub(crate) fn names(word: &impl Word, me: u32) -> bool {
     word.load() & !WAITERS == me + 1
+}
+
+pub(crate) fn is_free(word: &impl Word) -> bool {
+    word.load() & !WAITERS == 0
 }

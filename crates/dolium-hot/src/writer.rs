@@ -30,9 +30,7 @@ impl WriterLock {
     #[cfg(target_os = "linux")]
     pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
         match Shared::attach(directory, access) {
-            Err(AttachError::NotLocal { .. }) => {
-                FileLock::attach(directory, access).map(Self::File)
-            }
+            Err(AttachError::NotLocal { .. }) => FileLock::attach(directory, access).map(Self::File),
             other => other.map(Self::Shared),
         }
     }
