@@ -31,11 +31,10 @@ import zoneinfo
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from dolium.errors import DoliumError, UntrustedValueError
 from dolium.trust import loads
+from hypothesis import given
+from hypothesis import strategies as st
 
 PROTOCOLS = range(6)
 every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -153,18 +152,19 @@ needs_numpy = pytest.mark.skipif(np is None, reason="numpy is not installed")
 
 def arrays() -> list[Any]:
     assert np is not None
-    values = [
-        np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array(5), np.zeros((0, 3)),
+    return [
+        np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array(5),
+        np.zeros((0, 3)),
         np.array([True, False]), np.array([1 + 2j]), np.array([1], ">i4"), np.array(["a", "bcd"]),
         np.array([b"a", b"\xff\xfe"]), np.array(["2020-01-01", "NaT"], "M8[D]"), np.array([5], "m8[25ms]"),
         np.array([5], "m8"), np.zeros(2, [("a", ">f4"), ("b", "U3"), ("c", "i2", (2, 2))]),
-        np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True)), np.zeros(1, [(("title", "name"), "i4")]),
+        np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True)), np.zeros(1, [(("title",
+        "name"), "i4")]),
         np.zeros(3, "V5"), np.float16([1.5]), np.longdouble([1.5]),
         np.float64(1.5), np.int8(-3), np.bool_(True), np.str_("text"), np.bytes_(b"x"), np.void(b"ab"),
         np.datetime64("2020-01-01T00:00", "ns"), np.timedelta64(3, "h"), np.complex64(1j),
         np.zeros(1, [("a", "i4"), ("b", "f8")])[0], np.dtype("<f4"), np.dtype([("a", "i4")]),
     ]  # fmt: skip
-    return values
 
 
 @needs_numpy
@@ -311,11 +311,13 @@ class Reduces:
 
 GADGETS = [
     eval, exec, compile, open, getattr, setattr, __import__, print, type, object, map, vars, globals, super,
-    os.system, os.popen, os.remove, subprocess.Popen, subprocess.run, operator.attrgetter, operator.itemgetter,
+    os.system, os.popen, os.remove, subprocess.Popen, subprocess.run, operator.attrgetter,
+    operator.itemgetter,
     operator.methodcaller, functools.partial, functools.reduce, types.FunctionType, types.CodeType,
     types.SimpleNamespace, pickle.loads, pickle.Unpickler, copyreg.__newobj__, io.FileIO, io.BytesIO,
     threading.Thread, collections.namedtuple, collections.UserDict, collections.ChainMap, pathlib.Path.unlink,
-    str.format, "".join, bytes.fromhex, dt.datetime.now, uuid.uuid4, uuid.getnode, decimal.Context, Color, Plain,
+    str.format, "".join, bytes.fromhex, dt.datetime.now, uuid.uuid4, uuid.getnode, decimal.Context,
+    Color, Plain,
     zoneinfo.reset_tzpath, logging.FileHandler, memoryview, property,
 ]  # fmt: skip
 
@@ -333,8 +335,21 @@ def test_no_other_callable_is_reached(gadget: Any, protocol: int) -> None:
 
 @every_protocol
 def test_classes_and_functions_are_no_data(protocol: int) -> None:
-    for value in (int, dict, dt.date, [dt.date, 1], (dt.date,), {1: bytes}, {dt.timedelta: 1}, uuid.UUID, len,
-                  collections.deque, [uuid.UUID], (1, (dt.timezone, 2)), frozenset({set}), type(None)):  # fmt: skip
+    for value in (
+        int,
+        dict,
+        dt.date,
+        [dt.date, 1],
+        (dt.date,),
+        {1: bytes},
+        {dt.timedelta: 1},
+        uuid.UUID,
+        len,
+        collections.deque,
+        [uuid.UUID],
+        (1, (dt.timezone, 2)),
+        frozenset({set}),
+    ):
         refused(pickle.dumps(value, protocol))
 
 
@@ -431,12 +446,25 @@ def test_arguments_are_checked(protocol: int) -> None:
 # What `pickle` would not write: opcodes by hand.
 
 DATE = b"\x8c\x08datetime\x8c\x04date\x93"
-CONTAINERS = {"list": b"]", "dict": b"}", "set": b"\x8f", "tuple": b")", "text": b"\x8c\x01x", "number": b"K\x01",
-              "bytearray": b"\x96\x01\0\0\0\0\0\0\0a", "date": DATE + b"C\x04\x07\xe4\x01\x01\x85R",
-              "class": DATE, "maker": b"cuuid\nUUID\n", "uuid": b"cuuid\nUUID\n)\x81}\x8c\x03intK\x01sb",
-              "ordered": b"ccollections\nOrderedDict\n)R", "deque": b"ccollections\ndeque\n)R",
-              "path": b"cpathlib\nPurePosixPath\n\x8c\x01a\x85R", "fraction": b"cfractions\nFraction\nK\x01K\x02\x86R",
-              "zone": b"czoneinfo\nZoneInfo\n\x8c\x03UTC\x85R", "decimal": b"cdecimal\nDecimal\n\x8c\x011\x85R"}  # fmt: skip
+CONTAINERS = {
+    "list": b"]",
+    "dict": b"}",
+    "set": b"\x8f",
+    "tuple": b")",
+    "text": b"\x8c\x01x",
+    "number": b"K\x01",
+    "bytearray": b"\x96\x01\0\0\0\0\0\0\0a",
+    "date": DATE + b"C\x04\x07\xe4\x01\x01\x85R",
+    "class": DATE,
+    "maker": b"cuuid\nUUID\n",
+    "uuid": b"cuuid\nUUID\n)\x81}\x8c\x03intK\x01sb",
+    "ordered": b"ccollections\nOrderedDict\n)R",
+    "deque": b"ccollections\ndeque\n)R",
+    "path": b"cpathlib\nPurePosixPath\n\x8c\x01a\x85R",
+    "fraction": b"cfractions\nFraction\nK\x01K\x02\x86R",
+    "zone": b"czoneinfo\nZoneInfo\n\x8c\x03UTC\x85R",
+    "decimal": b"cdecimal\nDecimal\n\x8c\x011\x85R",
+}
 
 
 @pytest.mark.parametrize("target", CONTAINERS, ids=str)
@@ -564,10 +592,39 @@ def test_random_programs_are_refused_or_data(parts: list[bytes]) -> None:
     check_noise(b"\x80\x05" + b"".join(parts) + b".")
 
 
-DATA = (type(None), bool, int, float, complex, str, bytes, bytearray, memoryview, list, tuple, dict, set, frozenset,
-        type(...), range, slice, dt.date, dt.time, dt.datetime, dt.timedelta, dt.timezone, decimal.Decimal, uuid.UUID,
-        fractions.Fraction, collections.deque, collections.OrderedDict, collections.Counter, zoneinfo.ZoneInfo,
-        pathlib.PurePosixPath, collections.defaultdict)  # fmt: skip
+DATA = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    memoryview,
+    list,
+    tuple,
+    dict,
+    set,
+    frozenset,
+    type(...),
+    range,
+    slice,
+    dt.date,
+    dt.time,
+    dt.datetime,
+    dt.timedelta,
+    dt.timezone,
+    decimal.Decimal,
+    uuid.UUID,
+    fractions.Fraction,
+    collections.deque,
+    collections.OrderedDict,
+    collections.Counter,
+    zoneinfo.ZoneInfo,
+    pathlib.PurePosixPath,
+    collections.defaultdict,
+)
 
 
 def check_noise(data: bytes) -> None:
