@@ -57,7 +57,9 @@ def loads(data: bytes | bytearray | memoryview) -> Any:
         if not _extension_cache:
             try:
                 return _load_fast(data)
-            except _NotSimple:
+            except (_NotSimple, MemoryError):
+                # The C unpickler makes room for as much as a damaged length claims; the interpreter
+                # looks first whether there is so much.
                 pass
         return Machine().run(bytes(data))
     except (UntrustedValueError, MemoryError):
