@@ -14,10 +14,10 @@ use crate::sqlite::Write;
 use crate::wait::Patience;
 
 /// The write-ahead log's length in bytes above which it is checkpointed.
-const LOG: u64 = 4 << 20;
+const LOG: u64 = 16 << 20;
 
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
-const LONG_LOG: u64 = 64 << 20;
+const LONG_LOG: u64 = 128 << 20;
 
 /// How long upkeep waits for writers.
 const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(50));

@@ -14,6 +14,8 @@ struct State {
     idle: Vec<Connection>,
     /// Connections that are lent out.
     lent: usize,
+    /// Threads that wait for one. Waking nobody would still cost a system call.
+    waiting: usize,
     /// Grows when all connections are to be closed: those lent out then are not taken back.
     epoch: u64,
 }
@@ -37,7 +39,9 @@ impl Pool {
             if state.lent < CAPACITY {
                 break;
             }
+            state.waiting += 1;
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         state.lent += 1;
         let epoch = state.epoch;
@@ -59,15 +63,23 @@ impl Pool {
         } else {
             Some(connection)
         };
-        drop(state);
-        self.returned.notify_one();
+        self.wake_one(state);
         drop(outdated);
     }
 
     /// A lent connection will not come back.
     pub fn forget(&self) {
-        self.lock().lent -= 1;
-        self.returned.notify_one();
+        let mut state = self.lock();
+        state.lent -= 1;
+        self.wake_one(state);
+    }
+
+    fn wake_one(&self, state: MutexGuard<'_, State>) {
+        let is_awaited = state.waiting > 0;
+        drop(state);
+        if is_awaited {
+            self.returned.notify_one();
+        }
     }
 
     /// Takes all idle connections out, to be closed; those lent out are closed when they come back.
@@ -81,6 +93,7 @@ impl Pool {
     pub fn reset(&self) {
         let mut state = self.lock();
         state.lent = 0;
+        state.waiting = 0;
         state.epoch += 1;
     }
 

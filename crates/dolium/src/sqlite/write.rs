@@ -109,18 +109,20 @@ impl<'c> Write<'c> {
         tag: &Scalar,
         now: Timestamp,
     ) -> Result<()> {
-        const UPDATE: &str = "UPDATE Cache SET store_time = ?2, expire_time = ?3, access_time = ?2,
-            access_count = 0, tag = ?4, size = ?5, mode = ?6, filename = ?7, value = ?8 WHERE rowid = ?1";
-        self.connection.prepare_cached(UPDATE)?.execute(params![
-            head.rowid,
-            now,
-            expire,
-            tag,
-            columns.size,
-            columns.mode,
-            columns.filename,
-            columns.value,
-        ])?;
+        // A column that is named is written to its index even if it stays the same: a page more to log.
+        const SAME_EXPIRY: &str = "UPDATE Cache SET store_time = ?2, access_time = ?2,
+            access_count = 0, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7 WHERE rowid = ?1";
+        const NEW_EXPIRY: &str = "UPDATE Cache SET store_time = ?2, access_time = ?2,
+            access_count = 0, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7,
+            expire_time = ?8 WHERE rowid = ?1";
+        let Columns { size, mode, filename, value } = columns;
+        if expire == head.expire_time {
+            let mut update = self.connection.prepare_cached(SAME_EXPIRY)?;
+            update.execute(params![head.rowid, now, tag, size, mode, filename, value])?;
+        } else {
+            let mut update = self.connection.prepare_cached(NEW_EXPIRY)?;
+            update.execute(params![head.rowid, now, tag, size, mode, filename, value, expire])?;
+        }
         self.size += columns.size - head.size;
         self.trash(head.filename.as_deref())
     }
