@@ -7,6 +7,9 @@
 //! others are 0. A slot belongs to the process that holds the lock on its byte, hence the one rule behind everything
 //! here: *a word that names slot s is changed in more than bit 31 only by whoever holds byte s.*
 
+#[cfg(test)]
+mod model;
+
 use std::io;
 
 /// Somebody may sleep.

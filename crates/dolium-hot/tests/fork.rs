@@ -3,7 +3,8 @@
 mod common;
 
 use common::{LONG, Other, attach, listen, role, say, take, until};
-use dolium_hot::{Acquired, Health, LockError, generation, on_fork};
+use dolium_hot::{Acquired, Health, LockError, Shared, generation, on_fork};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -90,33 +91,35 @@ fn child() {
             assert_eq!(wait(forked.expect("it ticked")), 0);
             drop(guard);
         }
-        "storm" => {
-            // Forks while other threads attach, lock, and detach.
-            let stop = std::sync::atomic::AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                for _ in 0..3 {
-                    scope.spawn(|| {
-                        while !stop.load(SeqCst) {
-                            drop(take(&attach(&directory)));
-                            drop(take(&shared));
-                        }
-                    });
-                }
-                for _ in 0..200 {
-                    let status = wait(fork(|| {
-                        let anew = attach(&directory);
-                        i32::from(anew.lock().acquire(Some(LONG), &mut || true).is_err())
-                    }));
-                    assert_eq!(status, 0);
-                }
-                stop.store(true, SeqCst);
-            });
-            say("survived");
-        }
+        "storm" => storm(&directory, &shared),
         "hooks" => hooks(),
         other => panic!("no role {other}"),
     }
     std::process::exit(0);
+}
+
+fn storm(directory: &Path, shared: &Shared) {
+    // Forks while other threads attach, lock, and detach.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(SeqCst) {
+                    drop(take(&attach(directory)));
+                    drop(take(shared));
+                }
+            });
+        }
+        for _ in 0..200 {
+            let status = wait(fork(|| {
+                let anew = attach(directory);
+                i32::from(anew.lock().acquire(Some(LONG), &mut || true).is_err())
+            }));
+            assert_eq!(status, 0);
+        }
+        stop.store(true, SeqCst);
+    });
+    say("survived");
 }
 
 static CALLS: AtomicU32 = AtomicU32::new(0);

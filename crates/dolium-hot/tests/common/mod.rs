@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Generous: a loaded machine must not fail a test, a hang must.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_mins(1);
 
 pub fn attach(directory: &Path) -> Shared {
     Shared::attach(directory, Access::private()).expect("attach")
