@@ -315,18 +315,17 @@ impl Handle {
         Ok(opened.expect("a store that is asked to be created is there"))
     }
 
-    /// What the first write of each connection, and of each process, has to bring about.
+    /// What the first write of each connection, and of each process, has to bring about. It counts only
+    /// once the transaction has committed: `settle`.
     fn prepare(&self, connection: &Connection) -> Result<()> {
         if !connection.has_schema.get() {
             schema::ensure(connection, &self.settings())?;
-            connection.has_schema.set(true);
+            schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
             let trash: bool =
                 connection.query_row("SELECT EXISTS (SELECT 1 FROM DoliumTrash)", [], |row| row.get(0))?;
             self.has_trash.fetch_or(trash, Ordering::Relaxed);
-            schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
-            self.loaded.store(true, Ordering::Release);
         }
-        let unsaved = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
+        let unsaved = self.unsaved().clone();
         if !unsaved.is_empty() {
             let settings = self.settings();
             for name in &unsaved {
@@ -336,7 +335,18 @@ impl Handle {
             }
             schema::ensure_policy_index(connection, &settings)?;
         }
+        connection.saved.set(unsaved.len());
         Ok(())
+    }
+
+    /// What `prepare` brought about is there to stay.
+    fn settle(&self, connection: &Connection) {
+        connection.has_schema.set(true);
+        self.loaded.store(true, Ordering::Release);
+        let saved = connection.saved.take();
+        if saved > 0 {
+            self.unsaved().drain(..saved);
+        }
     }
 
     fn run<T>(
@@ -355,10 +365,13 @@ impl Handle {
     }
 
     /// Commits. In a rollback journal, readers may stand in the way of that; the transaction stays open.
-    pub(crate) fn commit(&self, connection: &rusqlite::Connection, deadline: &mut Deadline) -> Result<()> {
+    pub(crate) fn commit(&self, connection: &Connection, deadline: &mut Deadline) -> Result<()> {
         loop {
             match connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.settle(connection);
+                    return Ok(());
+                }
                 Err(error) if error::is_busy(&error) && !connection.is_autocommit() => {
                     if !deadline.sleep() {
                         return Err(self.timeout(deadline));

@@ -309,6 +309,11 @@ impl Writer {
         self.buf.push(op::REDUCE);
     }
 
+    /// Makes an instance of the class below the tuple on top, by `__new__` with that tuple.
+    pub fn new_object(&mut self) {
+        self.buf.push(op::NEWOBJ);
+    }
+
     /// A `uuid.UUID` whose `is_safe` is `SafeUUID.unknown`, by its `int`.
     pub fn uuid(&mut self, value: u128) {
         self.global("uuid", "UUID");

@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     pub epoch: u64,
     /// Whether this connection has seen that all our tables are there.
     pub has_schema: Cell<bool>,
+    /// How many settings the transaction in progress has stored.
+    pub saved: Cell<usize>,
 }
 
 impl Deref for Connection {
@@ -61,7 +63,7 @@ impl Connection {
             Access::Create => create(path, network, settings)?,
         };
         configure(&raw, settings)?;
-        Ok(Some(Self { raw, epoch, has_schema: Cell::new(false) }))
+        Ok(Some(Self { raw, epoch, has_schema: Cell::new(false), saved: Cell::new(0) }))
     }
 
     /// Whether the database file was renamed, replaced or removed since it was opened.
