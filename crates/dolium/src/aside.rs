@@ -23,7 +23,7 @@ pub(crate) fn rename_store(database: &Path) -> Result<PathBuf> {
 fn unused_name(database: &Path) -> PathBuf {
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds name the file")]
     let seconds = Clock::System.now() as i64;
-    (seconds..)
+    (seconds..seconds + 1_000_000)
         .map(|time| with_suffix(database, &format!(".corrupt-{time}")))
         .find(|path| !files::exists(path))
         .expect("some second has no damaged store yet")

@@ -93,7 +93,7 @@ impl Cache {
         });
         match verdict {
             Ok(lines) => {
-                problems.extend(lines.into_iter().filter(|line| line != "ok").map(Problem::Integrity))
+                problems.extend(lines.into_iter().filter(|line| line != "ok").map(Problem::Integrity));
             }
             Err(Error::Damaged { detail, .. }) => problems.push(Problem::Integrity(detail)),
             Err(error) => return Err(error),

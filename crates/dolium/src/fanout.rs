@@ -78,21 +78,21 @@ pub struct Fanout {
 impl Fanout {
     /// Opens a sharded cache. One that exists keeps the number of shards it has.
     pub fn open(directory: impl AsRef<Path>, shards: usize) -> Result<Self> {
-        Self::open_with(Cache::builder(directory).timeout(PATIENCE), shards)
+        Self::open_with(&Cache::builder(directory).timeout(PATIENCE), shards)
     }
 
     /// Opens a sharded cache with settings of your own, the same for all shards. `size_limit` is that of
     /// all of them together.
-    pub fn open_with(builder: Builder, shards: usize) -> Result<Self> {
+    pub fn open_with(builder: &Builder, shards: usize) -> Result<Self> {
         if shards == 0 {
             return Err(Error::Invalid("a cache needs at least one shard".into()));
         }
         let directory = builder.directory().to_path_buf();
-        let stored = stored_shards(&builder)?;
+        let stored = stored_shards(builder)?;
         let count = stored.unwrap_or(shards);
         let path = |shard: usize| directory.join(format!("{shard:03}"));
         let group = Arc::new(Group::new((0..count).map(path)));
-        let caches = (0..count).map(|shard| open_shard(&builder, path(shard), count, &group));
+        let caches = (0..count).map(|shard| open_shard(builder, path(shard), count, &group));
         let caches: Vec<Cache> = caches.collect::<Result<_>>()?;
         caches[0].handle.shards.store(count as u64, Ordering::Relaxed);
         if count != shards {
@@ -175,14 +175,14 @@ impl Fanout {
 fn open_shard(builder: &Builder, path: PathBuf, count: usize, group: &Arc<Group>) -> Result<Cache> {
     let shard = builder.at(path);
     #[expect(clippy::cast_precision_loss, reason = "diskcache stores the quotient as a float too")]
-    let share = |limit: f64| Scalar::Real(limit / count as f64);
+    let split = |limit: f64| Scalar::Real(limit / count as f64);
     let passed = builder.passed("size_limit").map(|limit| limit.as_real().unwrap_or(f64::INFINITY));
     let is_new = !files::exists(&shard.directory().join(crate::handle::DATABASE));
     let mut shard = match passed {
-        Some(limit) => shard.setting("size_limit", share(limit)),
+        Some(limit) => shard.setting("size_limit", split(limit)),
         None if is_new && !builder.is_read_only() => {
             let default = Settings::defaults().get("size_limit").and_then(Scalar::as_real);
-            shard.setting("size_limit", share(default.unwrap_or(f64::INFINITY)))
+            shard.setting("size_limit", split(default.unwrap_or(f64::INFINITY)))
         }
         None => shard,
     };
@@ -229,8 +229,8 @@ impl Cache {
             largest = largest.max((volume, shard));
         }
         let limit = share.saturating_mul(group.shards());
-        let (volume, shard) = largest;
-        let directory = &group.members[shard].directory;
+        let (volume, position) = largest;
+        let directory = &group.members[position].directory;
         if total <= limit || *directory == self.handle.directory {
             return Ok(None);
         }

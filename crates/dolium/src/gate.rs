@@ -50,10 +50,15 @@ pub(crate) fn close() -> bool {
     }
     let guard = GATE.write().unwrap_or_else(PoisonError::into_inner);
     CLOSED.with(|closed| *closed.borrow_mut() = Some(guard));
+    // Dropping a handle between here and `open` enters the gate again.
+    DEPTH.with(|depth| depth.set(1));
     true
 }
 
 /// Lets everybody in again. Called after the fork, by the same thread, in parent and child.
 pub(crate) fn open() {
+    if CLOSED.with(|closed| closed.borrow().is_some()) {
+        DEPTH.with(|depth| depth.set(0));
+    }
     CLOSED.with(|closed| *closed.borrow_mut() = None);
 }

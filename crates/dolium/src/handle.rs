@@ -14,7 +14,7 @@ use crate::error::{self, Error, Result};
 use crate::files::{self, Identity};
 use crate::gate;
 use crate::keeper;
-use crate::lock::WriterLock;
+use crate::lock::{Guard, WriterLock};
 use crate::pending::Pending;
 use crate::pool::Pool;
 use crate::settings::Settings;
@@ -219,22 +219,43 @@ impl Handle {
             return self.in_transaction(|open| open.step(&mut f));
         }
         let mut deadline = Deadline::new(patience);
+        self.locked(&mut deadline, |deadline| self.try_write(deadline, &mut f)).map(|(result, _guard)| result)
+    }
+
+    /// Runs `f` under the writer lock and inside the gate, again as long as a foreign program is busy with
+    /// the database, and once more after a damaged store was set aside. Returns the lock too.
+    pub(crate) fn locked<T>(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        mut f: impl FnMut(&mut Deadline) -> Result<T>,
+    ) -> Result<(T, Guard)> {
         let mut mended = false;
         loop {
-            let guard = self.acquire(&mut deadline)?;
-            match self.write_locked(&mut deadline, &mut f) {
+            let guard = self.acquire(deadline)?;
+            let attempt = {
+                let _pass = gate::enter();
+                f(deadline)
+            };
+            match attempt.map_err(|error| error.located(&self.database)) {
+                Ok(result) => return Ok((result, guard)),
+                Err(Error::Sqlite { source, .. }) if error::is_busy(&source) => {
+                    // The interrupt hook may use this very cache.
+                    drop(guard);
+                    if !deadline.pause()? {
+                        return Err(self.timeout(deadline));
+                    }
+                }
                 Err(Error::Damaged { .. }) if !mended => {
                     mended = true;
                     self.set_aside_locked()?;
                 }
-                done => return done,
+                Err(error) => return Err(error),
             }
-            drop(guard);
         }
     }
 
     /// Waits for the writer lock. Not inside the gate: the owner may be another process.
-    pub(crate) fn acquire(&self, deadline: &mut Deadline) -> Result<crate::lock::Guard> {
+    pub(crate) fn acquire(&self, deadline: &mut Deadline) -> Result<Guard> {
         if self.is_read_only() {
             return Err(Error::ReadOnly { directory: self.directory.clone() });
         }
@@ -248,30 +269,11 @@ impl Handle {
         })
     }
 
-    fn write_locked<T>(
-        self: &Arc<Self>,
-        deadline: &mut Deadline,
-        f: &mut impl FnMut(&mut Write<'_>) -> Result<T>,
-    ) -> Result<T> {
-        loop {
-            let attempt = self.try_write(deadline, f);
-            match attempt.map_err(|error| error.located(&self.database)) {
-                Err(Error::Sqlite { source, .. }) if error::is_busy(&source) => {
-                    if !deadline.pause()? {
-                        return Err(self.timeout(deadline));
-                    }
-                }
-                done => return done,
-            }
-        }
-    }
-
     fn try_write<T>(
         self: &Arc<Self>,
         deadline: &mut Deadline,
         f: &mut impl FnMut(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
-        let _pass = gate::enter();
         let connection = self.begin()?;
         let result = self.run(&connection, deadline, f);
         if result.is_err() && !connection.is_autocommit() {

@@ -67,9 +67,13 @@ impl Keeper {
 }
 
 fn run() {
+    crate::wait::never_ask_hook();
     while let Some(handles) = next() {
-        let still_dirty: Vec<_> =
-            handles.iter().filter(|handle| handle.upgrade().is_some_and(maintain)).cloned().collect();
+        let still_dirty: Vec<_> = handles
+            .iter()
+            .filter(|handle| handle.upgrade().is_some_and(|handle| maintain(&handle)))
+            .cloned()
+            .collect();
         lock().dirty.extend(still_dirty);
     }
 }
@@ -86,7 +90,7 @@ fn next() -> Option<Vec<Weak<Handle>>> {
 }
 
 /// Looks after one cache. Returns whether it has to be done again.
-fn maintain(handle: Arc<Handle>) -> bool {
+fn maintain(handle: &Arc<Handle>) -> bool {
     // Before the work: what comes during it wakes the keeper again.
     handle.awake.store(false, Ordering::Relaxed);
     let again = handle.maintain();

@@ -54,7 +54,8 @@ mod wait;
 mod warning;
 
 pub use cache::{
-    Builder, Cache, Expiry, Info, Keys, Number, Order, Put, Side, Stats, Stream, Table, shutdown,
+    Body, Builder, Cache, Expiry, Info, Keys, Number, Order, Original, Put, Side, Stats, Stream, Table,
+    shutdown,
 };
 pub use check::Problem;
 pub use clock::{Clock, Timestamp, system_time, timestamp};

@@ -267,6 +267,7 @@ impl Signer {
         if let Some(signing) = LOADED.get() {
             return Ok(signing.clone());
         }
+        #[expect(clippy::disallowed_methods, reason = "the owner of the variable")]
         let configured = std::env::var_os(KEY_VARIABLE);
         let signing = Signing::find(configured.as_deref(), key_file::state_directory().as_deref())?;
         // Not `get_or_init`: a child forked by another thread in the middle of it would wait for

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use crate::error::{self, Error, Result};
+use crate::error::{Error, Result};
 use crate::files::NewFile;
 use crate::gate;
 use crate::handle::Handle;
@@ -31,7 +31,8 @@ pub(crate) fn current_thread() -> u64 {
 
 pub(crate) struct OpenTransaction {
     connection: Connection,
-    guard: Guard,
+    /// The writer lock; none for the moment in which it is taken.
+    guard: Option<Guard>,
     /// How many `begin`s are open.
     depth: u32,
     files: Vec<NewFile>,
@@ -91,35 +92,24 @@ impl Handle {
             }
         }
         let mut deadline = Deadline::new(patience);
-        let guard = self.acquire(&mut deadline)?;
-        let connection = self.begin_patiently(&mut deadline)?;
-        let _pass = gate::enter();
-        let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(OpenTransaction { connection, guard, depth: 1, files: Vec::new(), has_trash: false });
-        self.owner.store(current_thread(), Ordering::Release);
-        Ok(())
-    }
-
-    fn begin_patiently(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Connection> {
-        let mut mended = false;
-        loop {
-            let begun = {
-                let _pass = gate::enter();
-                self.begin()
+        // Into the slot inside the gate: a fork must find an open transaction there.
+        let ((), guard) = self.locked(&mut deadline, |_| {
+            let open = OpenTransaction {
+                connection: self.begin()?,
+                guard: None,
+                depth: 1,
+                files: Vec::new(),
+                has_trash: false,
             };
-            match begun.map_err(|error| error.located(&self.database)) {
-                Err(Error::Sqlite { source, .. }) if error::is_busy(&source) => {
-                    if !deadline.pause()? {
-                        return Err(self.timeout(deadline));
-                    }
-                }
-                Err(Error::Damaged { .. }) if !mended => {
-                    mended = true;
-                    self.set_aside_locked()?;
-                }
-                done => return done,
-            }
+            *self.transaction.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+            self.owner.store(current_thread(), Ordering::Release);
+            Ok(())
+        })?;
+        let _pass = gate::enter();
+        if let Some(open) = self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            open.guard = Some(guard);
         }
+        Ok(())
     }
 
     /// Closes a level of the thread's transaction; the outermost commits. Returns whether it was that.
@@ -149,8 +139,8 @@ impl Handle {
 
     /// Undoes the thread's whole transaction, if this is its outermost level.
     pub(crate) fn rollback_transaction(self: &Arc<Self>) -> Result<()> {
+        let _pass = gate::enter();
         if let Some(open) = self.leave_transaction(true)? {
-            let _pass = gate::enter();
             let OpenTransaction { connection, guard, .. } = open;
             if !connection.is_autocommit() {
                 let _ = connection.execute_batch("ROLLBACK");
@@ -162,9 +152,8 @@ impl Handle {
     }
 
     /// Takes the transaction out if its outermost level is left. In a forked child there is none, and
-    /// leaving does nothing.
+    /// leaving does nothing. The caller is inside the gate and stays there until the transaction has ended.
     fn leave_transaction(&self, quietly: bool) -> Result<Option<OpenTransaction>> {
-        let _pass = gate::enter();
         if self.renew().is_err() {
             return Ok(None);
         }

@@ -1,6 +1,7 @@
 //! Owns waiting: how long a caller is ready to wait, pauses between tries, and the hook that lets a
 //! host language deliver signals meanwhile.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,18 @@ pub fn set_interrupt_hook(hook: fn() -> bool) {
     let _ = HOOK.set(hook);
 }
 
+thread_local! {
+    static UNHOOKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The calling thread is the engine's own: it never asks the hook, which may wait for a thread (Python's
+/// interpreter lock held across a fork) that waits for this one.
+pub(crate) fn never_ask_hook() {
+    UNHOOKED.set(true);
+}
+
 pub(crate) fn may_continue() -> bool {
-    HOOK.get().is_none_or(|hook| hook())
+    UNHOOKED.get() || HOOK.get().is_none_or(|hook| hook())
 }
 
 /// Longest pause between two tries.

@@ -1,6 +1,8 @@
 //! The engine against a plain map with a manual clock: whatever the order of operations, both agree, and
 //! `check` finds nothing wrong in the end.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -183,6 +185,7 @@ fn run(operations: Vec<Operation>) {
     assert_eq!(cache.check(false).unwrap(), []);
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each operation")]
 fn apply(cache: &Cache, model: &mut Model, operation: &Operation, clock: &Clock) {
     match operation.clone() {
         Operation::Set(key, value, expire, tag) => {
@@ -240,10 +243,7 @@ fn apply(cache: &Cache, model: &mut Model, operation: &Operation, clock: &Clock)
             let end = model.end_of_queue(front);
             let key = end.map_or(MIDDLE, |key| if front { key - 1 } else { key + 1 });
             let side = if front { Side::Front } else { Side::Back };
-            assert_eq!(
-                cache.push(payload(&value), None, side, &Put::new()).unwrap(),
-                dolium::Key::Int(key)
-            );
+            assert_eq!(cache.push(payload(&value), None, side, &Put::new()).unwrap(), dolium::Key::Int(key));
             model.set(key, value, None, None);
         }
         Operation::Pull(front) => {
@@ -257,10 +257,11 @@ fn apply(cache: &Cache, model: &mut Model, operation: &Operation, clock: &Clock)
             assert_eq!(pulled, item.map(|(key, value)| (dolium::Key::Int(key), value)));
         }
         Operation::SetMany(items) => {
-            let count =
-                cache.set_many(items.iter().map(|(key, value)| (*key, payload(value))), &Put::new());
+            let count = cache.set_many(items.iter().map(|(key, value)| (*key, payload(value))), &Put::new());
             assert_eq!(count.unwrap(), items.len());
-            items.into_iter().for_each(|(key, value)| model.put(key, value, None, None));
+            for (key, value) in items {
+                model.put(key, value, None, None);
+            }
             model.cull();
         }
         Operation::DeleteMany(keys) => {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![cfg(unix)]
+#![expect(clippy::disallowed_methods, reason = "a test prepares files and variables itself")]
 
 use std::ffi::OsStr;
 use std::fs;

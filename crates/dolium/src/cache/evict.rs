@@ -51,7 +51,10 @@ impl Cache {
 
     /// Removes all entries. Returns how many.
     pub fn clear(&self) -> Result<usize> {
-        match self.handle.write(self.patience, |write| write.remove_all()) {
+        // A closure: the method's name alone is not general enough in the lifetime of `Write`.
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "see above")]
+        let removed = self.handle.write(self.patience, |write| write.remove_all());
+        match removed {
             // Clearing is what users reach for when a store is damaged.
             Err(Error::Damaged { .. }) if !self.in_transaction() => {
                 let mut deadline = crate::wait::Deadline::new(self.patience);
@@ -144,8 +147,12 @@ impl Cache {
             if settings.policy.plan().records_reads {
                 self.write_pending_quietly();
             }
+            let now = self.clock.now();
             let removed =
-                self.handle.write(self.patience, |write| write.remove_by_policy(column, used - limit))?;
+                self.handle.write(self.patience, |write| match write.remove_expired(now, STEP)? {
+                    0 => write.remove_by_policy(column, used - limit),
+                    expired => Ok(expired),
+                })?;
             if removed == 0 {
                 return Ok(total);
             }

@@ -8,6 +8,7 @@ mod open;
 mod prepare;
 mod queue;
 mod read;
+mod restore;
 #[cfg(feature = "serde")]
 mod typed;
 mod upkeep;
@@ -18,6 +19,7 @@ pub use iterate::{Keys, Order};
 pub use open::Builder;
 pub use queue::Side;
 pub use read::{Info, Stream};
+pub use restore::{Body, Original};
 pub use upkeep::{Stats, Table, shutdown};
 pub use write::{Expiry, Number, Put};
 
@@ -67,7 +69,6 @@ impl Cache {
     }
 
     /// Opens a cache with settings of your own.
-    #[must_use]
     pub fn builder(directory: impl AsRef<Path>) -> Builder {
         Builder::new(directory.as_ref())
     }

@@ -13,6 +13,8 @@ use crate::sign::{self, Mac, Signer, Signing};
 use crate::value::{Columns, Payload, mode};
 use crate::warning::Warning;
 
+use super::restore::Body;
+
 /// A value on its way into a row. A file that no transaction adopts is removed again.
 pub(crate) enum Prepared {
     /// Columns as they will be stored, whatever the key.
@@ -46,6 +48,21 @@ impl Prepared {
                 let mut file = NewFile::create(&handle.directory)?;
                 file.copy_from(reader)?;
                 Self::sealed(mode::BINARY, file)
+            }
+        }
+    }
+
+    /// A value as another store had it.
+    pub fn stored(handle: &Handle, mode: i64, body: Body<'_>) -> Result<Self> {
+        match body {
+            Body::Column(value) => Ok(Self::ready(mode, value)),
+            Body::File(reader) => {
+                let mut file = NewFile::create(&handle.directory)?;
+                file.copy_from(reader)?;
+                Self::sealed(mode, file)
+            }
+            Body::Vouched(pickle) => {
+                Self::pickled(handle, Cow::Borrowed(pickle), handle.settings().min_file_size)
             }
         }
     }

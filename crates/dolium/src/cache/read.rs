@@ -114,14 +114,19 @@ impl Cache {
 
     /// What is known of an entry beside its value.
     pub fn info<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
+        let now = self.clock.now();
+        Ok(self.stored_info(key)?.filter(|info| statements::is_alive(info.expire_time, now)))
+    }
+
+    /// The same, also for an entry that has expired and is still stored.
+    pub fn stored_info<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
         const SELECT: &str =
             "SELECT store_time, expire_time, access_time, access_count, tag, size, mode, filename,
             length(CAST(key AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)
             FROM Cache WHERE key = ?1 AND raw = ?2";
         let key = key.into();
-        let now = self.clock.now();
         self.write_pending_quietly();
-        let found = self.handle.read(self.patience, |connection| {
+        self.handle.read(self.patience, |connection| {
             let mut select = connection.prepare_cached(SELECT)?;
             let found = select.query_row((&key, key.raw()), |row| {
                 let filename: Option<String> = row.get(7)?;
@@ -138,8 +143,7 @@ impl Cache {
                 })
             });
             Ok(found.optional()?)
-        })?;
-        Ok(found.filter(|info: &Info| statements::is_alive(info.expire_time, now)))
+        })
     }
 
     /// Finds a row and its value. A value file that is gone means that the row was overwritten after it
@@ -217,11 +221,11 @@ impl Cache {
             return Ok(Value::Pickle { bytes, signed: false });
         };
         let (kind, form) = key.signed_form();
-        let signed = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
-        if signed {
+        let ours = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
+        if ours {
             bytes.truncate(bytes.len() - crate::sign::TRAILER_LEN);
         }
-        Ok(Value::Pickle { bytes, signed })
+        Ok(Value::Pickle { bytes, signed: ours })
     }
 
     fn fetch_stream(&self, row: &Row) -> Result<Fetched<Stream>> {

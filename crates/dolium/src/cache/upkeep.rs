@@ -121,22 +121,22 @@ impl Cache {
 
     /// Changes a setting for this process, and with `store` for all. Connection settings (`sqlite_…`)
     /// hold from the next connection on; those of the file itself only for a new store.
-    pub fn change_setting(&self, name: &str, value: Scalar, store: bool) -> Result<()> {
+    pub fn change_setting(&self, name: &str, value: &Scalar, store: bool) -> Result<()> {
         if METADATA.contains(&name) {
             return self
                 .handle
-                .write(self.patience, |write| schema::store_setting(write.connection(), name, &value));
+                .write(self.patience, |write| schema::store_setting(write.connection(), name, value));
         }
         let known = self.setting(name)?;
         self.handle.change_setting(name, value.clone(), false);
         if store {
             let settings = self.handle.settings();
             self.handle.write(self.patience, |write| {
-                schema::store_setting(write.connection(), name, &value)?;
+                schema::store_setting(write.connection(), name, value)?;
                 schema::ensure_policy_index(write.connection(), &settings)
             })?;
         }
-        if name.starts_with("sqlite_") && known.as_ref() != Some(&value) && !self.in_transaction() {
+        if name.starts_with("sqlite_") && known.as_ref() != Some(value) && !self.in_transaction() {
             let _pass = gate::enter();
             self.handle.close_connections(true);
         }
@@ -238,10 +238,8 @@ impl Cache {
 
 fn run(connection: &rusqlite::Connection, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
     let mut prepared = connection.prepare(statement)?;
-    let mut table = Table {
-        columns: prepared.column_names().into_iter().map(str::to_owned).collect(),
-        ..Table::default()
-    };
+    let mut table =
+        Table { columns: prepared.column_names().map(str::to_owned).collect(), ..Table::default() };
     let width = prepared.column_count();
     let before = connection.total_changes();
     for arguments in arguments {

@@ -1,6 +1,8 @@
 //! The file that keeps the signing key: reading it, making it once among many processes, and
 //! refusing it when others could have read or replaced it.
 
+#![expect(clippy::disallowed_methods, reason = "the owner of the key file, which lies outside every cache")]
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Owns opening connections and what is set on each. The only caller of `rusqlite::Connection::open*`.
 
+#![expect(clippy::disallowed_methods, reason = "the owner of connections")]
+
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::ops::Deref;
@@ -8,6 +10,7 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{FileControl, OpenFlags};
 
+use crate::aside::with_suffix;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::settings::Settings;
@@ -93,20 +96,26 @@ fn open_for_reading(path: &Path) -> Result<rusqlite::Connection> {
         Err(error) if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen) => {
             return Err(error.into());
         }
+        // With a log the file is not the whole truth.
+        Err(error) if files::length(&with_suffix(path, "-wal")) > 0 => return Err(error.into()),
         Err(_) => {}
     }
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'/' | b'.' | b'-' | b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {
-                uri.push(char::from(*byte))
+                uri.push(char::from(*byte));
             }
-            _ => uri.push_str(&format!("%{byte:02X}")),
+            _ => uri.extend(['%', hex(byte >> 4), hex(byte & 15)]),
         }
     }
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     open_raw(Path::new(&uri), flags)
+}
+
+fn hex(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).unwrap_or('0')
 }
 
 /// Opens for writing and, in an empty database, chooses what cannot be changed once it has tables.

@@ -1,0 +1,132 @@
+//! Owns putting an entry back as it lay in another store: its times, reads and stored bytes stay what they
+//! were. Refuses to judge pickles: one keeps the signature it has, unless the caller vouches for it.
+
+use std::io::Read;
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::key::Key;
+use crate::scalar::Scalar;
+use crate::sqlite::statements::is_alive;
+
+use super::Cache;
+use super::prepare::Prepared;
+
+/// An entry as it lay in another store.
+#[derive(Debug)]
+pub struct Original<'a> {
+    /// When it was written.
+    pub store_time: Timestamp,
+    /// When it expires.
+    pub expire_time: Option<Timestamp>,
+    /// When it was read last.
+    pub access_time: Timestamp,
+    /// How often it was read.
+    pub access_count: i64,
+    /// Its tag.
+    pub tag: Scalar,
+    /// How its value is stored, see [`mode`](crate::mode).
+    pub mode: i64,
+    /// Its value as it is stored.
+    pub body: Body<'a>,
+}
+
+/// The stored bytes of a value.
+#[non_exhaustive]
+pub enum Body<'a> {
+    /// What lies in the row.
+    Column(Scalar),
+    /// What lies in a value file, read to the end.
+    File(&'a mut dyn Read),
+    /// A pickle without a signature that the caller vouches for: it is signed here.
+    Vouched(&'a [u8]),
+}
+
+impl std::fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Column(_) => "Column",
+            Self::File(_) => "File",
+            Self::Vouched(_) => "Vouched",
+        })
+    }
+}
+
+impl Cache {
+    /// Stores an entry as it was elsewhere. With `replace`, instead of one that the key has; else the one
+    /// that is there stays, unless it has expired. Returns whether the entry was stored: not if it is larger
+    /// than the whole cache may be.
+    pub fn restore<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        original: Original<'_>,
+        replace: bool,
+    ) -> Result<bool> {
+        let key = key.into();
+        let Original { store_time, expire_time, access_time, access_count, tag, mode, body } = original;
+        let mut prepared = Prepared::stored(&self.handle, mode, body)?;
+        if self.refuses(prepared.size()) {
+            return Ok(false);
+        }
+        let now = self.clock.now();
+        let stored = self.handle.write(self.patience, |write| {
+            let head = write.head(&key)?;
+            if !replace && head.as_ref().is_some_and(|head| is_alive(head.expire_time, now)) {
+                return Ok(false);
+            }
+            let columns = prepared.finish(&key)?;
+            write.put(&key, columns, expire_time, &tag, store_time)?;
+            if let Some(head) = write.head(&key)? {
+                write.record_reads(head.rowid, access_time, access_count)?;
+            }
+            write.adopt(prepared.take_file());
+            Ok(true)
+        })?;
+        if stored {
+            self.wrote(key.len() as u64 + prepared.size())?;
+        }
+        Ok(stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{Value, mode};
+
+    fn original(mode: i64, body: Body<'_>) -> Original<'_> {
+        Original {
+            store_time: 1000.0,
+            expire_time: None,
+            access_time: 2000.0,
+            access_count: 7,
+            tag: Scalar::from("t"),
+            mode,
+            body,
+        }
+    }
+
+    #[test]
+    fn times_reads_and_tag_come_back() -> Result<()> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::open(dir.path())?;
+        assert!(cache.restore("k", original(mode::RAW, Body::Column(1.into())), true)?);
+        let info = cache.info("k")?.expect("it was just stored");
+        assert_eq!((info.store_time, info.access_time, info.access_count), (1000.0, 2000.0, 7));
+        assert_eq!(info.tag, Scalar::from("t"));
+        assert!(!cache.restore("k", original(mode::RAW, Body::Column(2.into())), false)?);
+        assert_eq!(cache.get("k")?, Some(Value::Int(1)));
+        Ok(())
+    }
+
+    #[test]
+    fn files_keep_their_mode() -> Result<()> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::open(dir.path())?;
+        cache.restore("k", original(mode::TEXT, Body::File(&mut "ä".as_bytes())), true)?;
+        assert_eq!(cache.get("k")?, Some(Value::Text("ä".into())));
+        assert!(cache.info("k")?.is_some_and(|info| info.path.is_some()));
+        assert_eq!(cache.check(false)?, []);
+        Ok(())
+    }
+}
