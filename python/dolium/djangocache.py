@@ -298,9 +298,7 @@ class DjangoCache(BaseCache):
             Results(
                 load=lambda key: self.get(key, MISS, version, retry=True),
                 save=(
-                    (lambda key, value: self.set(key, value, timeout, version, tag=tag))
-                    if stores
-                    else None
+                    (lambda key, value: self.set(key, value, timeout, version, tag=tag)) if stores else None
                 ),
                 drop=lambda key: self.delete(key, version),
                 owner=self._cache,

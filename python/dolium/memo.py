@@ -195,9 +195,7 @@ def key_maker(
     return cache_key
 
 
-def _resolve_names(
-    func: Callable[..., Any], ignore: Iterable[Any]
-) -> tuple[Iterable[Any], int | None]:
+def _resolve_names(func: Callable[..., Any], ignore: Iterable[Any]) -> tuple[Iterable[Any], int | None]:
     """Add the positions of ignored names; the second result cuts off an ignored ``*args``."""
     if isinstance(ignore, str):
         ignore = (ignore,)
@@ -361,14 +359,19 @@ def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[...,
     return wrapper
 
 
+def hook(cache: object, name: str) -> Callable[..., Any] | None:
+    """A private method of dolium's own caches; None for other classes, which may answer to any name."""
+    return getattr(cache, name) if hasattr(type(cache), name) else None
+
+
 async def off_loop(owner: object, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a call that may wait for other writers without holding up the event loop.
 
     It runs right here when this thread is inside a transaction of `owner`, which the worker thread
     would wait for in vain, and under event loops other than asyncio's.
     """
-    probe: Callable[[], bool] | None = getattr(owner, "_in_transaction", None)
-    if _running_loop() is None or (probe is not None and probe()):
+    in_transaction = hook(owner, "_in_transaction")
+    if _running_loop() is None or (in_transaction is not None and in_transaction()):
         return call(*args, **kwargs)
     return await asyncio.to_thread(call, *args, **kwargs)
 
@@ -408,9 +411,9 @@ class Flights:
     """
 
     def __init__(self) -> None:
-        self._loops: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, dict[bytes, asyncio.Future[Any]]
-        ] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bytes, asyncio.Future[Any]]] = (
+            WeakKeyDictionary()
+        )
 
     async def join(
         self,

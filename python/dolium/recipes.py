@@ -25,7 +25,7 @@ from contextlib import AbstractContextManager
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from . import waiting
-from .memo import args_to_key, full_name
+from .memo import args_to_key, full_name, hook
 from .stampede import memoize_stampede
 
 __all__ = [
@@ -60,7 +60,7 @@ def _keep(
     cache: SharedCache, key: Any, value: Any, expire: float | None, tag: Any, add: bool = False
 ) -> bool:
     """Set (or add) a row that eviction spares for as long as there is anything else to evict."""
-    keep = getattr(cache, "_keep", None)
+    keep = hook(cache, "_keep")
     if keep is not None:
         return bool(keep(key, value, expire=expire, tag=tag, add=add))
     put = cache.add if add else cache.set

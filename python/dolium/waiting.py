@@ -1,13 +1,15 @@
 """How threads wait for a lock that lives in a cache.
 
-Owns the order and the pace of waiting; what is waited for is a function that tries once and says
-whether it succeeded. A cache cannot wake its readers, so waiting means asking again: at first
-within half a millisecond, then at longer and randomly varied intervals up to ten milliseconds, so
-that a waiter costs next to nothing.
+Owns the order and the pace of waiting; what is waited for is a function that tries once and says whether
+it succeeded. A cache cannot wake its readers, so waiting means asking again: at first within half a
+millisecond, then at longer, randomly varied intervals of 5 ms or so, which costs next to nothing.
+A signal (Ctrl-C) interrupts the wait.
 
-Fairness: the threads of one process stand in line, and only the first of them asks; a release in
-the same process calls it at once. Between processes nobody is given an advantage for coming late:
-all who have waited longer than a moment ask equally often. A signal (Ctrl-C) interrupts the wait.
+Fairness inside a process: its threads stand in line, only the first of them asks, and a release in the same
+process calls it at once. Fairness between processes: all who have waited longer than a moment ask
+equally often. But who asks every 5 ms hardly ever finds a lock free that its holder gives back only to
+take it again at once. So a process that has kept a lock in its hands for a tenth of a second leaves it
+free for as long as it takes the others to ask (`GAP`), and does so less often if nobody wanted it.
 """
 
 from __future__ import annotations
@@ -15,28 +17,49 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakValueDictionary
 
 from .memo import fingerprint
 
 Address = tuple[str, bytes | int]
 """Names one lock in this process: the directory of its cache and the bytes of its key."""
 
-SHORTEST, LONGEST = 0.0005, 0.010
+SHORTEST, LONGEST = 0.0005, 0.005
+"""Seconds between two questions, give or take half."""
+GAP = 0.008
+"""Longer than the longest time between two questions."""
+SHORT_TURN, LONG_TURN = 0.1, 0.8
+"""Seconds for which a process may hold a lock over and over, when others want it and when not."""
+CROWD = 512
 
 
 class Line:
-    """The threads of this process that wait for one lock, first come, first served."""
+    """The threads of this process that want one lock, first come, first served."""
 
     def __init__(self) -> None:
-        self._guard = threading.RLock()  # a signal handler may release a lock
+        self._guard = threading.RLock()  # reentrant, as a signal handler may release a lock
         self._tickets: deque[threading.Event] = deque()
+        self._turn = SHORT_TURN
+        self._since = self._released = float("-inf")
 
     def __len__(self) -> int:
         return len(self._tickets)
+
+    def attempt(self, attempt: Callable[[], bool]) -> bool:
+        """Try once, having let other processes go first if it is their turn."""
+        now = time.monotonic()
+        if now - self._released > GAP:
+            self._since = now
+        elif now - self._since > self._turn:
+            time.sleep(GAP)
+            self._since = time.monotonic()
+            taken = attempt()
+            self._turn = min(self._turn * 2, LONG_TURN) if taken else SHORT_TURN
+            return taken
+        return attempt()
 
     def wait(self, attempt: Callable[[], bool]) -> None:
         """Stand in line until `attempt` succeeds; it is called by the first in line only."""
@@ -48,7 +71,7 @@ class Line:
             while True:
                 if self._tickets[0] is not ticket:
                     ticket.wait()
-                elif attempt():
+                elif self.attempt(attempt):
                     return
                 else:
                     ticket.wait(pause * random.uniform(0.5, 1.5))
@@ -59,14 +82,23 @@ class Line:
                 self._tickets.remove(ticket)
             self.call_first()
 
+    def release(self) -> None:
+        """Note that the lock was given back, and let the first in line try now."""
+        self._released = time.monotonic()
+        self.call_first()
+
     def call_first(self) -> None:
         """Let the first in line try now."""
         with self._guard:
             if self._tickets:
                 self._tickets[0].set()
 
+    def idle(self) -> bool:
+        """Whether nothing would be lost with this object."""
+        return not self._tickets and time.monotonic() - self._released > GAP
 
-_lines: WeakValueDictionary[Address, Line] = WeakValueDictionary()
+
+_lines: dict[Address, Line] = {}
 _lines_guard = threading.RLock()
 
 
@@ -77,10 +109,13 @@ def address(cache: Any, key: object) -> Address:
 
 
 def line_at(where: Address) -> Line:
-    """The line at `where`, which lives as long as somebody holds it."""
+    """The line at `where`."""
     with _lines_guard:
         line = _lines.get(where)
         if line is None:
+            if len(_lines) >= CROWD:
+                for old in [old for old, line in _lines.items() if line.idle()]:
+                    del _lines[old]
             line = _lines[where] = Line()
         return line
 
@@ -99,23 +134,22 @@ def acquire(
     :param holds: whether the caller has the lock already and so must not stand in line for it
     """
     line = line_at(where)
-    if (not line or (holds is not None and holds())) and attempt():
+    if line and holds is not None and holds() and attempt():
+        return
+    if not line and line.attempt(attempt):
         return
     line.wait(lambda: look() and attempt())
 
 
 def released(where: Address) -> None:
-    """Tell a waiting thread of this process that its lock may be free."""
-    with _lines_guard:
-        line = _lines.get(where)
-    if line is not None:
-        line.call_first()
+    """Tell this process that its hold on the lock has ended."""
+    line_at(where).release()
 
 
 def _forget_lines() -> None:
     """In a forked child: the threads that stood in these lines do not exist here."""
     global _lines, _lines_guard
-    _lines = WeakValueDictionary()
+    _lines = {}
     _lines_guard = threading.RLock()
 
 

@@ -6,10 +6,10 @@ what of a cache goes into a pickle.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ..core import Cache, Disk
+from ..memo import hook
 
 
 def strict(cache: Any) -> Any:
@@ -17,7 +17,7 @@ def strict(cache: Any) -> Any:
 
     Both share everything else: the entries, the disk class, the transaction of the calling thread.
     """
-    make: Callable[[], Any] | None = getattr(cache, "_strict", None)
+    make = hook(cache, "_strict")
     return cache if make is None else make()
 
 

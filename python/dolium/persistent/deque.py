@@ -55,16 +55,12 @@ class Deque(MutableSequence[T]):
     _store: Any
     _maxlen: float
 
-    def __init__(
-        self, iterable: Iterable[T] = (), directory: Any = None, maxlen: float | None = None
-    ):
+    def __init__(self, iterable: Iterable[T] = (), directory: Any = None, maxlen: float | None = None):
         self._attach(open_cache(directory), maxlen)
         self._fill(iterable, "back")
 
     @classmethod
-    def fromcache(
-        cls, cache: Any, iterable: Iterable[T] = (), maxlen: float | None = None
-    ) -> Deque[T]:
+    def fromcache(cls, cache: Any, iterable: Iterable[T] = (), maxlen: float | None = None) -> Deque[T]:
         """Make a deque of what is in `cache`, which should not evict.
 
         >>> import dolium
@@ -313,9 +309,7 @@ class Deque(MutableSequence[T]):
         """Drop values at `side` until the length is allowed, without loading them."""
         excess = len(self._store) - self._maxlen
         if excess > 0:
-            keys: list[Any] = list(
-                islice(self._store.iterkeys(reverse=side == "back"), int(excess))
-            )
+            keys: list[Any] = list(islice(self._store.iterkeys(reverse=side == "back"), int(excess)))
             self._store.delete_many(keys, retry=True)
 
     def pop(self) -> T:  # pyright: ignore[reportIncompatibleMethodOverride]  (as collections.deque)
@@ -359,8 +353,7 @@ class Deque(MutableSequence[T]):
             old = keys[where]
             if where.step not in (None, 1) and len(values) != len(old):
                 raise ValueError(
-                    f"attempt to assign sequence of size {len(values)}"
-                    f" to extended slice of size {len(old)}"
+                    f"attempt to assign sequence of size {len(values)} to extended slice of size {len(old)}"
                 )
             if len(keys) - len(old) + len(values) > max(self._maxlen, len(keys)):
                 raise IndexError("deque already at its maximum size")

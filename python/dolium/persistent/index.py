@@ -190,9 +190,7 @@ class Index(MutableMapping[K, V]):
 
     # Queues
 
-    def push(
-        self, value: V, prefix: str | None = None, side: Literal["front", "back"] = "back"
-    ) -> Any:
+    def push(self, value: V, prefix: str | None = None, side: Literal["front", "back"] = "back") -> Any:
         """Add `value` under a new key at the end `side` of the queue `prefix`; the key is returned.
 
         Without a prefix the keys are integers around 500 trillion, else strings of prefix, dash
@@ -293,9 +291,7 @@ class Index(MutableMapping[K, V]):
 
     # Rest
 
-    def memoize(
-        self, name: str | None = None, typed: bool = False, ignore: Iterable[Any] = ()
-    ) -> Memoizer:
+    def memoize(self, name: str | None = None, typed: bool = False, ignore: Iterable[Any] = ()) -> Memoizer:
         """Make a decorator that keeps the results of a function in this index.
 
         :param name: what keys begin with (default: module and qualified name of the function)
