@@ -29,12 +29,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_settings")
 
 import django
 import django.core.cache
+import dolium
 from django.core import signals
 from django.core.cache import CacheHandler
 from django.core.cache.backends.base import InvalidCacheBackendError
 from django.test import Client, override_settings
-
-import dolium
 from dolium import DjangoCache, FanoutCache
 
 django.setup()
@@ -599,7 +598,8 @@ def test_settings_written_for_diskcache_find_it(tmp_path: Path):
 import dolium
 dolium.install_as_diskcache()
 from django.core.cache import CacheHandler
-backend = CacheHandler({{'default': {{'BACKEND': 'diskcache.DjangoCache', 'LOCATION': {str(tmp_path)!r}}}}})['default']
+settings = {{'BACKEND': 'diskcache.DjangoCache', 'LOCATION': {str(tmp_path)!r}}}
+backend = CacheHandler({{'default': settings}})['default']
 backend.set('key', 1)
 print(type(backend) is dolium.DjangoCache, backend.get('key'))
 """

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
+import dolium
 import pytest
+from dolium.core import args_to_key, full_name
 from hypothesis import given
 from hypothesis import strategies as st
-
-import dolium
-from dolium.core import args_to_key, full_name
 
 
 @pytest.fixture(params=["Cache", "FanoutCache", "Index"])

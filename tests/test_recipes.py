@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import dolium
+import pytest
 from dolium import Averager, BoundedSemaphore, Lock, RLock, barrier, memoize_stampede, stampede, throttle
 
 LOCKS = [Lock, RLock, BoundedSemaphore]
@@ -259,19 +258,17 @@ def test_locks_can_be_pickled(plain: Any):
 
 @pytest.mark.parametrize("kind", LOCKS)
 def test_waiting_costs_next_to_nothing(plain: Any, kind: Any):
-    lock = kind(plain, "lock")
-    lock.acquire()
-    waiting = [in_thread(kind(plain, "lock").acquire) for _ in range(8)]
-    before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.15
+    def turn() -> None:
+        with kind(plain, "lock"):
+            pass
+
+    with kind(plain, "lock"):
+        waiting = [in_thread(turn) for _ in range(8)]
+        before = time.process_time()
+        time.sleep(0.5)
+        assert time.process_time() - before < 0.15
     for thread in waiting:
-        lock.release() if kind is not RLock else None
-        if kind is RLock:
-            break
-        until(lambda: any(not thread.is_alive() for thread in waiting))
-        waiting = [thread for thread in waiting if thread.is_alive()]
-    plain.clear()
+        thread.join()
 
 
 def test_threads_are_served_in_the_order_they_came(plain: Any):

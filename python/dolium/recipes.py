@@ -246,7 +246,8 @@ class RLock(_Guard):
             else:
                 row = (owner, 0)
                 self._cache.set(self._key, row, expire=self._expire, tag=self._tag, retry=True)
-        waiting.released(self._where())
+        if count == 1:
+            waiting.released(self._where())
 
 
 class BoundedSemaphore(_Guard):

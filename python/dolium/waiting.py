@@ -98,26 +98,33 @@ class Line:
         return not self._tickets and time.monotonic() - self._released > GAP
 
 
-_lines: dict[Address, Line] = {}
-_lines_guard = threading.RLock()
+class _Lines:
+    """The lines of this process, by address; those that are idle are forgotten when there are many."""
+
+    def __init__(self) -> None:
+        self._guard = threading.RLock()
+        self._lines: dict[Address, Line] = {}
+
+    def at(self, where: Address) -> Line:
+        with self._guard:
+            line = self._lines.get(where)
+            if line is None:
+                if len(self._lines) >= CROWD:
+                    self._lines = {old: line for old, line in self._lines.items() if not line.idle()}
+                line = self._lines[where] = Line()
+            return line
+
+
+_lines = _Lines()
+if hasattr(os, "register_at_fork"):
+    # The threads that stood in these lines do not exist in a forked child.
+    os.register_at_fork(after_in_child=_lines.__init__)
 
 
 def address(cache: Any, key: object) -> Address:
     """Name the lock under `key` of `cache`, the same for every object on that directory."""
     mark = fingerprint(key)
     return str(getattr(cache, "directory", id(cache))), id(key) if mark is None else mark
-
-
-def line_at(where: Address) -> Line:
-    """The line at `where`."""
-    with _lines_guard:
-        line = _lines.get(where)
-        if line is None:
-            if len(_lines) >= CROWD:
-                for old in [old for old, line in _lines.items() if line.idle()]:
-                    del _lines[old]
-            line = _lines[where] = Line()
-        return line
 
 
 def acquire(
@@ -133,7 +140,7 @@ def acquire(
     :param look: asks, without writing, whether trying is worthwhile
     :param holds: whether the caller has the lock already and so must not stand in line for it
     """
-    line = line_at(where)
+    line = _lines.at(where)
     if line and holds is not None and holds() and attempt():
         return
     if not line and line.attempt(attempt):
@@ -143,15 +150,4 @@ def acquire(
 
 def released(where: Address) -> None:
     """Tell this process that its hold on the lock has ended."""
-    line_at(where).release()
-
-
-def _forget_lines() -> None:
-    """In a forked child: the threads that stood in these lines do not exist here."""
-    global _lines, _lines_guard
-    _lines = {}
-    _lines_guard = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lines)
+    _lines.at(where).release()

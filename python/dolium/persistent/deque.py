@@ -242,6 +242,8 @@ class Deque(MutableSequence[T]):
     def __eq__(self, that: object) -> bool:
         return self._compare(that, operator.eq)
 
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
     def __lt__(self, that: Sequence[T]) -> bool:
         return self._compare(that, operator.lt)
 

@@ -289,6 +289,8 @@ class Index(MutableMapping[K, V]):
             return all(mine == their for mine, their in pairs)
         return all(value == theirs.get(key, ENOVAL) for key, value in self.items())
 
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
     # Rest
 
     def memoize(self, name: str | None = None, typed: bool = False, ignore: Iterable[Any] = ()) -> Memoizer:
