@@ -32,6 +32,9 @@ pub enum Error {
     /// `incr` or `decr` without a default met a key that is not there.
     #[error("the key is not in the cache and no default was given")]
     Missing,
+    /// `pop_if` or `pull_if` met a value that the caller does not accept; nothing was changed.
+    #[error("the value was not accepted, and is still there")]
+    Refused,
     /// `incr` or `decr` met a value that is not a 64-bit integer or a float.
     #[error("the stored value is not a number that the engine can add to")]
     NotANumber,

@@ -109,7 +109,7 @@ impl Warnings {
 
     /// Takes them out. One load if there are none.
     pub fn take(&self) -> Vec<Warning> {
-        if !self.any.swap(false, Ordering::AcqRel) {
+        if !self.any.load(Ordering::Acquire) || !self.any.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
         std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).1)

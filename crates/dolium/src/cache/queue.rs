@@ -11,7 +11,7 @@ use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::sqlite::statements::{self, is_alive};
 use crate::sqlite::{Head, Write};
-use crate::value::{Entry, Payload, Row};
+use crate::value::{Entry, Payload, Row, Value};
 
 use super::prepare::Prepared;
 use super::{Cache, Put};
@@ -108,7 +108,21 @@ impl Cache {
 
     /// Takes an item off one end of a queue. Expired and damaged ones are removed and passed over.
     pub fn pull(&self, prefix: Option<&str>, side: Side) -> Result<Option<(Key<'static>, Entry)>> {
-        let found = self.take_row(Place::Queue(prefix, side), true, |key, row| self.value_of(key, row))?;
+        self.pull_if(prefix, side, |_| true)
+    }
+
+    /// `pull`, if `accept` agrees to the value; else the item stays, with [`Error::Refused`].
+    pub fn pull_if(
+        &self,
+        prefix: Option<&str>,
+        side: Side,
+        accept: impl Fn(&Value) -> bool,
+    ) -> Result<Option<(Key<'static>, Entry)>> {
+        let fetch = |key: &Key<'_>, row: &Row| match self.value_of(key, row)? {
+            Some(value) if !accept(&value) => Err(Error::Refused),
+            value => Ok(value),
+        };
+        let found = self.take_row(Place::Queue(prefix, side), true, fetch)?;
         Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
     }
 
@@ -168,7 +182,7 @@ impl Cache {
     }
 
     /// The value of a row that a transaction holds: `None` if its file is gone or damaged.
-    pub(crate) fn value_of(&self, key: &Key<'_>, row: &Row) -> Result<Option<crate::value::Value>> {
+    pub(crate) fn value_of(&self, key: &Key<'_>, row: &Row) -> Result<Option<Value>> {
         Ok(self.fetch(key, row)?.there())
     }
 }

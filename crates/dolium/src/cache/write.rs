@@ -292,6 +292,15 @@ impl Cache {
 
     /// Removes an entry and returns it. `None` if there is none, or if it is damaged.
     pub fn pop<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
+        self.pop_if(key, |_| true)
+    }
+
+    /// `pop`, if `accept` agrees to the value; else the entry stays, with [`Error::Refused`].
+    pub fn pop_if<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        accept: impl Fn(&Value) -> bool,
+    ) -> Result<Option<Entry>> {
         let key = key.into();
         let now = self.clock.now();
         let popped = self.handle.write(self.patience, |write| {
@@ -300,7 +309,10 @@ impl Cache {
             };
             write.remove(&Head::of(&row))?;
             // Before the commit: afterwards any keeper may unlink the file.
-            Ok(self.value_of(&key, &row)?.map(|value| (row, value)))
+            match self.value_of(&key, &row)? {
+                Some(value) if !accept(&value) => Err(Error::Refused),
+                value => Ok(value.map(|value| (row, value))),
+            }
         })?;
         Ok(popped.map(|(row, value)| Entry::of(row, value)))
     }
