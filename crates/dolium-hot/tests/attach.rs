@@ -76,6 +76,30 @@ fn two_hundred_processes_may_come_at_once() {
     assert_eq!(names(directory.path()), ["cache.hot", "cache.lock", "go"]);
 }
 
+#[test]
+fn all_who_create_at_once_get_the_same_file() {
+    // Threads meet more precisely than processes, and to the byte locks every attachment is a stranger.
+    let barrier = std::sync::Barrier::new(4);
+    for round in 0..300 {
+        let directory = tempfile::tempdir().expect("directory");
+        if round % 2 == 1 {
+            std::fs::write(directory.path().join("cache.hot"), "garbage").expect("write");
+        }
+        let here: Vec<Shared> = std::thread::scope(|scope| {
+            let come = || {
+                barrier.wait();
+                attach(directory.path())
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(come)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        for shared in &here {
+            assert_eq!(shared.epoch(), here[0].epoch(), "round {round}");
+            assert_eq!(shared.check(), Health::Sound, "round {round}");
+        }
+    }
+}
+
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(directory)
         .expect("list")

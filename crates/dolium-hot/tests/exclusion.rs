@@ -168,9 +168,11 @@ fn a_stopped_owner_is_a_timeout_and_goes_on_afterwards() {
     owner.expect("held");
     owner.signal(libc::SIGSTOP);
     let shared = attach(directory.path());
-    let waited = Instant::now();
-    let refused = shared.lock().acquire(Some(Duration::from_millis(100)), &mut || true);
-    println!("gave up on a stopped owner after {:?} of 100 ms", waited.elapsed());
+    let (waited, worked) = (Instant::now(), processor_time());
+    let refused = shared.lock().acquire(Some(Duration::from_millis(400)), &mut || true);
+    let (waited, worked) = (waited.elapsed(), processor_time() - worked);
+    println!("gave up on a stopped owner after {waited:?} of 400 ms, {worked:?} of them awake");
+    assert!(worked < waited / 4, "the waiter does not sleep");
     assert!(matches!(refused, Err(LockError::Timeout)), "{refused:?}");
     owner.signal(libc::SIGCONT);
     let refused = shared.lock().acquire(Some(Duration::ZERO), &mut || true);
@@ -181,6 +183,18 @@ fn a_stopped_owner_is_a_timeout_and_goes_on_afterwards() {
     assert_eq!(guard.acquired(), Acquired::Free);
     owner.tell();
     owner.succeed();
+}
+
+/// What this thread has used of a processor.
+fn processor_time() -> Duration {
+    // SAFETY: plain integers, for which zero is valid.
+    let mut used: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure lives through the call.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut used) }, 0);
+    Duration::new(
+        used.tv_sec.try_into().expect("not negative"),
+        used.tv_nsec.try_into().expect("below a second"),
+    )
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-const SLOTS: u32 = 2;
+const SLOTS: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Op {
@@ -288,17 +288,20 @@ const KILLS: Plan = Plan { rounds: 2, turns: 1, kills: 1, strict: false, bury: r
 fn nobody_joins_a_living_owner_and_no_lock_is_lost_with_its_owner() {
     let two = search(&[0, 1], Plan { rounds: 3, turns: 2, kills: 2, ..KILLS });
     // The third has the slot of the first and can come only after its death: the heir.
-    let three = search(&[0, 1, 0], Plan { rounds: 2, kills: 2, ..KILLS });
-    println!("{two} states of two processes, {three} of two and an heir");
-    assert!(two > 1000 && three > 1000);
+    let heir = search(&[0, 1, 0], Plan { rounds: 2, kills: 2, ..KILLS });
+    // Two that bury the same one.
+    let rivals = search(&[0, 1, 2], Plan { rounds: 1, ..KILLS });
+    println!("{two} states of two processes, {heir} with an heir, {rivals} with rivals");
+    assert!(two > 1000 && heir > 1000 && rivals > 1000);
 }
 
 #[test]
 fn no_sleeper_is_forgotten_while_nobody_is_killed() {
     let strict = Plan { rounds: 4, turns: 2, kills: 0, strict: true, ..KILLS };
     let two = search(&[0, 1], strict);
-    println!("{two} states");
-    assert!(two > 100);
+    let three = search(&[0, 1, 2], Plan { rounds: 3, turns: 1, ..strict });
+    println!("{two} states of two processes, {three} of three");
+    assert!(two > 1000 && three > 1000);
 }
 
 /// Gives the byte back before the word is replaced: the slot may have a living owner again by then.
