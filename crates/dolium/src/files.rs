@@ -196,40 +196,33 @@ pub(crate) struct Found {
     pub age: f64,
 }
 
-/// Everything below `directory`: files, and directories that hold nothing. Depth first.
+/// Everything below `directory`: files, and directories that hold none, the innermost first.
 pub(crate) fn walk(directory: &Path) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    walk_into(directory, &mut found, true)?;
+    walk_into(directory, &mut found)?;
     Ok(found)
 }
 
-fn walk_into(directory: &Path, found: &mut Vec<Found>, top: bool) -> Result<()> {
+/// Returns whether there is a file at any depth.
+fn walk_into(directory: &Path, found: &mut Vec<Found>) -> Result<bool> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         // Somebody else removed it meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(Error::io(directory)(error)),
     };
-    let mut empty = true;
+    let mut has_files = false;
     for entry in entries {
         let entry = entry.map_err(Error::io(directory))?;
-        empty = false;
-        let Ok(metadata) = entry.metadata() else {
-            continue;
-        };
-        if metadata.is_dir() {
-            walk_into(&entry.path(), found, false)?;
-        } else {
-            found.push(Found { path: entry.path(), is_directory: false, age: age(&metadata) });
+        let Ok(metadata) = entry.metadata() else { continue };
+        let is_directory = metadata.is_dir();
+        let holds_files = !is_directory || walk_into(&entry.path(), found)?;
+        has_files |= holds_files;
+        if !is_directory || !holds_files {
+            found.push(Found { path: entry.path(), is_directory, age: age(&metadata) });
         }
     }
-    if empty && !top {
-        let Ok(metadata) = fs::metadata(directory) else {
-            return Ok(());
-        };
-        found.push(Found { path: directory.to_path_buf(), is_directory: true, age: age(&metadata) });
-    }
-    Ok(())
+    Ok(has_files)
 }
 
 fn age(metadata: &fs::Metadata) -> f64 {

@@ -1,0 +1,144 @@
+//! A damaged entry is a miss; a damaged store is set aside and started afresh.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
+#![expect(clippy::disallowed_methods, reason = "a test damages files itself")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dolium::{Cache, Error, Problem, Value, Warning};
+
+fn filled(directory: &Path) -> Cache {
+    let cache = Cache::open(directory).unwrap();
+    for key in 0..200 {
+        cache.set(key, &vec![7; 1000]).unwrap();
+    }
+    cache.set("file", &vec![7; 100_000]).unwrap();
+    cache.close().unwrap();
+    cache
+}
+
+fn value_file(cache: &Cache) -> PathBuf {
+    cache.info("file").unwrap().unwrap().path.unwrap()
+}
+
+/// Names in the directory that show that a store was set aside.
+fn set_aside(directory: &Path) -> usize {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("cache.db.corrupt-")).count()
+}
+
+#[test]
+fn a_store_of_noise_is_set_aside_by_a_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = filled(directory.path());
+    fs::write(directory.path().join("cache.db"), vec![0x5a; 100_000]).unwrap();
+    assert_eq!(cache.get(1).unwrap(), None);
+    assert!(matches!(cache.take_warnings()[..], [Warning::SetAside { .. }, ..]));
+    assert_eq!(set_aside(directory.path()), 1);
+    assert!(cache.set(1, 2).unwrap());
+    assert_eq!(cache.get(1).unwrap(), Some(Value::Int(2)));
+}
+
+#[test]
+fn a_store_of_noise_is_set_aside_by_a_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = filled(directory.path());
+    fs::write(directory.path().join("cache.db"), vec![0x5a; 100_000]).unwrap();
+    assert!(cache.set(1, 2).unwrap());
+    assert_eq!(cache.get(1).unwrap(), Some(Value::Int(2)));
+    assert_eq!(set_aside(directory.path()), 1);
+}
+
+/// Wherever a store is cut off: reads and writes go on, and no value is wrong.
+#[test]
+fn a_truncated_store_gives_no_wrong_value() {
+    for length in [0, 1, 99, 100, 4096, 8192, 50_000, 200_000] {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = filled(directory.path());
+        let path = directory.path().join("cache.db");
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+        for key in 0..200 {
+            let value = cache.get(key).unwrap();
+            assert!(value.is_none() || value == Some(Value::Bytes(vec![7; 1000])), "cut at {length}");
+        }
+        assert!(cache.set("after", 1).unwrap(), "cut at {length}");
+        assert_eq!(cache.get("after").unwrap(), Some(Value::Int(1)), "cut at {length}");
+        assert_eq!(cache.check(true).map(drop).ok(), Some(()), "cut at {length}");
+    }
+}
+
+#[test]
+fn clear_works_on_a_damaged_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = filled(directory.path());
+    fs::write(directory.path().join("cache.db"), vec![0x5a; 100_000]).unwrap();
+    cache.clear().unwrap();
+    assert_eq!(cache.len().unwrap(), 0);
+    assert!(cache.set(1, 2).unwrap());
+}
+
+#[test]
+fn a_read_only_cache_reports_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path());
+    fs::write(directory.path().join("cache.db"), vec![0x5a; 100_000]).unwrap();
+    let cache = Cache::builder(directory.path()).read_only(true).open().unwrap();
+    assert!(matches!(cache.get(1), Err(Error::Damaged { .. })));
+    assert_eq!(set_aside(directory.path()), 0);
+}
+
+#[test]
+fn a_missing_or_shortened_value_file_is_a_miss_that_check_mends() {
+    for shorten in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = filled(directory.path());
+        let path = value_file(&cache);
+        if shorten {
+            fs::write(&path, b"short").unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(cache.get("file").unwrap(), None);
+        let problems = cache.check(true).unwrap();
+        assert!(
+            matches!(problems[..], [Problem::WrongSize { found: 5, .. } | Problem::Missing(_), ..]),
+            "{problems:?}"
+        );
+        assert_eq!(cache.check(false).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_row_cannot_name_a_file_outside_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, b"secret").unwrap();
+    let cache = Cache::open(directory.path().join("cache")).unwrap();
+    cache.set("key", &vec![7; 100_000]).unwrap();
+    for name in ["../secret", secret.to_str().unwrap()] {
+        let arguments = [name.into(), dolium::Scalar::Int(6)];
+        cache.sql("UPDATE Cache SET filename = ?, size = ?", &arguments).unwrap();
+        assert_eq!(cache.get("key").unwrap(), None, "{name}");
+    }
+    cache.delete("key").unwrap();
+    cache.close().unwrap();
+    assert!(secret.exists());
+}
+
+#[test]
+fn a_store_that_vanishes_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = filled(directory.path());
+    assert!(cache.get(1).unwrap().is_some());
+    for name in ["cache.db", "cache.db-wal", "cache.db-shm"] {
+        let _ = fs::remove_file(directory.path().join(name));
+    }
+    assert!(cache.set("after", 1).unwrap());
+    assert_eq!(cache.get("after").unwrap(), Some(Value::Int(1)));
+    assert_eq!(cache.get(1).unwrap(), None);
+    assert!(matches!(cache.take_warnings()[..], [Warning::Replaced { .. }]));
+    fs::remove_dir_all(directory.path()).unwrap();
+    assert!(cache.set("again", 1).unwrap());
+    assert_eq!(cache.get("again").unwrap(), Some(Value::Int(1)));
+}

@@ -1,0 +1,141 @@
+//! Eviction is honest: only as much as needed, nothing for a value that cannot fit, and never in silence.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
+
+use std::time::Duration;
+
+use dolium::{Cache, Clock, Fanout, Order, Policy, Put, Warning};
+
+const KIB: usize = 1 << 10;
+
+fn open(limit: usize, policy: Policy) -> (tempfile::TempDir, Cache, Clock) {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(1000.0);
+    let cache = Cache::builder(directory.path())
+        .clock(clock.clone())
+        .size_limit(Some(limit as u64))
+        .policy(policy)
+        .open()
+        .unwrap();
+    (directory, cache, clock)
+}
+
+/// Stores `count` values of 50 kB, a second apart.
+fn fill(cache: &Cache, clock: &Clock, count: i64) {
+    for key in 1..=count {
+        clock.advance(Duration::from_secs(1));
+        assert!(cache.set(key, &vec![7; 50_000]).unwrap());
+    }
+}
+
+fn keys(cache: &Cache) -> Vec<i64> {
+    let keys = cache.keys(Order::Sorted).unwrap().map(Result::unwrap);
+    keys.map(|key| if let dolium::Key::Int(key) = key { key } else { panic!("{key:?}") }).collect()
+}
+
+#[test]
+fn no_more_is_evicted_than_needed() {
+    let (_directory, cache, clock) = open(2 << 20, Policy::LeastRecentlyStored);
+    fill(&cache, &clock, 60);
+    let volume = usize::try_from(cache.volume().unwrap()).unwrap();
+    assert!(volume <= 2 << 20, "{volume}");
+    assert!(volume > (2 << 20) - 60_000, "{volume} leaves room for another entry");
+    let left = keys(&cache);
+    assert_eq!(left, (61 - i64::try_from(left.len()).unwrap()..=60).collect::<Vec<_>>(), "oldest first");
+    assert_eq!(cache.stats().unwrap().evicted as usize, 60 - left.len());
+    assert_eq!(cache.check(false).unwrap(), []);
+}
+
+#[test]
+fn a_value_that_cannot_fit_drives_nothing_out() {
+    let (_directory, cache, clock) = open(1 << 20, Policy::LeastRecentlyStored);
+    fill(&cache, &clock, 3);
+    assert!(!cache.set(1, &vec![7; 1500 * KIB]).unwrap());
+    assert_eq!(keys(&cache), [1, 2, 3]);
+    assert_eq!(cache.get(1).unwrap(), Some(dolium::Value::Bytes(vec![7; 50_000])), "the old value stays");
+    assert!(matches!(cache.take_warnings()[..], [Warning::TooLarge { .. }]));
+}
+
+#[test]
+fn the_first_eviction_warns_and_only_the_first() {
+    let (_directory, cache, clock) = open(1 << 20, Policy::LeastRecentlyStored);
+    fill(&cache, &clock, 10);
+    assert_eq!(cache.take_warnings(), []);
+    fill(&cache, &clock, 60);
+    assert!(matches!(cache.take_warnings()[..], [Warning::Evicting { size_limit: 1_048_576, .. }]));
+    fill(&cache, &clock, 60);
+    assert_eq!(cache.take_warnings(), []);
+}
+
+#[test]
+fn expired_entries_go_before_live_ones() {
+    let (_directory, cache, clock) = open(1 << 20, Policy::LeastRecentlyStored);
+    cache.set("live", &vec![7; 400_000]).unwrap();
+    for key in 0..12 {
+        let put = Put::new().expire_in(Duration::from_secs(5));
+        cache.set_with(key, &vec![7; 40_000], &put).unwrap();
+    }
+    clock.advance(Duration::from_secs(10));
+    cache.set("new", &vec![7; 400_000]).unwrap();
+    assert!(cache.contains("live").unwrap());
+    assert_eq!(cache.len().unwrap(), 2 + 12 - 10, "a write removes cull_limit expired entries");
+}
+
+#[test]
+fn least_recently_used_keeps_what_is_read() {
+    let (_directory, cache, clock) = open(1 << 20, Policy::LeastRecentlyUsed);
+    fill(&cache, &clock, 15);
+    clock.advance(Duration::from_secs(1));
+    assert!(cache.get(1).unwrap().is_some());
+    fill_from(&cache, &clock, 100, 10);
+    assert!(cache.contains(1).unwrap());
+    assert!(!cache.contains(2).unwrap());
+}
+
+#[test]
+fn least_frequently_used_keeps_what_is_read_often_and_what_is_new() {
+    let (_directory, cache, clock) = open(1 << 20, Policy::LeastFrequentlyUsed);
+    fill(&cache, &clock, 15);
+    for _ in 0..3 {
+        assert!(cache.get(7).unwrap().is_some());
+    }
+    fill_from(&cache, &clock, 100, 10);
+    assert!(cache.contains(7).unwrap());
+    assert!(cache.contains(109).unwrap(), "the entry just written");
+}
+
+fn fill_from(cache: &Cache, clock: &Clock, first: i64, count: i64) {
+    for key in first..first + count {
+        clock.advance(Duration::from_secs(1));
+        assert!(cache.set(key, &vec![7; 50_000]).unwrap());
+    }
+}
+
+#[test]
+fn without_a_limit_or_a_policy_nothing_is_evicted() {
+    let directory = tempfile::tempdir().unwrap();
+    let unbounded = Cache::builder(directory.path().join("a")).size_limit(None).open().unwrap();
+    let (_directory, kept, _) = open(1 << 20, Policy::None);
+    for cache in [unbounded, kept] {
+        for key in 0..40 {
+            assert!(cache.set(key, &vec![7; 50_000]).unwrap());
+        }
+        assert_eq!(cache.len().unwrap(), 40);
+    }
+}
+
+#[test]
+fn shards_share_one_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = Cache::builder(directory.path()).size_limit(Some(8 << 20));
+    let cache = Fanout::open_with(&builder, 8).unwrap();
+    // More than an eighth, less than the whole.
+    assert!(cache.shard("large").set("large", &vec![7; 1500 * KIB]).unwrap());
+    assert_eq!(cache.len().unwrap(), 1, "what fits the whole cache fits a shard");
+    for key in 0..400 {
+        assert!(cache.shard(key).set(key, &vec![7; 50_000]).unwrap());
+    }
+    let volume = cache.volume().unwrap();
+    assert!(volume <= 8 << 20, "{volume}");
+    assert!(volume > 7 << 20, "{volume} is far below the limit");
+}

@@ -1,0 +1,252 @@
+//! Threads, several caches on one directory, transactions, closing: what sharing one handle must not break.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use dolium::{Cache, Error, Key, Number, Order, Payload, Put, Value};
+
+fn open(directory: &tempfile::TempDir) -> Cache {
+    Cache::open(directory.path()).unwrap()
+}
+
+#[test]
+fn every_increment_of_every_thread_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let cache = open(&directory);
+                for _ in 0..250 {
+                    cache.incr("counter", 1, Some(Number::Int(0)), &Put::new()).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(open(&directory).get("counter").unwrap(), Some(Value::Int(2000)));
+}
+
+#[test]
+fn one_of_many_adds_wins() {
+    let directory = tempfile::tempdir().unwrap();
+    let barrier = Barrier::new(8);
+    let winners: usize = thread::scope(|scope| {
+        let adds: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let cache = open(&directory);
+                    (0..50).filter(|key| cache.add(*key, 1, &Put::new()).unwrap()).count()
+                })
+            })
+            .collect();
+        adds.into_iter().map(|add| add.join().unwrap()).sum()
+    });
+    assert_eq!(winners, 50);
+}
+
+#[test]
+fn an_overwritten_large_value_is_never_missing_nor_mixed() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    let value = |byte: u8| vec![byte; 300_000];
+    cache.set("large", &value(0)).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let Some(Value::Bytes(bytes)) = cache.get("large").unwrap() else {
+                            panic!("a spurious miss");
+                        };
+                        assert!(bytes.len() == 300_000 && bytes.iter().all(|byte| *byte == bytes[0]));
+                    }
+                })
+            })
+            .collect();
+        for byte in 0..200 {
+            cache.set("large", &value(byte)).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    cache.flush().unwrap();
+    assert_eq!(cache.check(false).unwrap(), []);
+}
+
+#[test]
+fn a_transaction_is_seen_whole_by_other_threads() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    cache.set_many([("a", 0), ("b", 0)], &Put::new()).unwrap();
+    let transaction = cache.transact().unwrap();
+    cache.set("a", 1).unwrap();
+    cache.set("b", 1).unwrap();
+    let other = open(&directory);
+    let impatient = other.with_patience(dolium::Patience::Timeout(Duration::from_millis(20)));
+    thread::scope(|scope| {
+        let seen = scope.spawn(|| {
+            assert!(matches!(impatient.set("c", 1), Err(Error::Timeout { .. })));
+            (other.get("a").unwrap(), other.get("b").unwrap())
+        });
+        assert_eq!(seen.join().unwrap(), (Some(Value::Int(0)), Some(Value::Int(0))));
+    });
+    // The same thread, through another cache on the directory, is inside.
+    assert_eq!(other.get("a").unwrap(), Some(Value::Int(1)));
+    transaction.commit().unwrap();
+    assert_eq!(cache.get("b").unwrap(), Some(Value::Int(1)));
+}
+
+#[test]
+fn a_failed_operation_in_a_transaction_leaves_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    cache.set("text", "x").unwrap();
+    let transaction = cache.transact().unwrap();
+    cache.set("before", 1).unwrap();
+    assert!(matches!(cache.incr("text", 1, None, &Put::new()), Err(Error::NotANumber)));
+    cache.set("after", &vec![1; 100_000]).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(cache.len().unwrap(), 3);
+    assert_eq!(cache.check(false).unwrap(), []);
+}
+
+#[test]
+fn value_files_of_an_undone_transaction_are_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    cache.set("old", &vec![1; 100_000]).unwrap();
+    let transaction = cache.transact().unwrap();
+    cache.set("old", &vec![2; 100_000]).unwrap();
+    cache.set("new", &vec![2; 100_000]).unwrap();
+    drop(transaction);
+    assert_eq!(cache.get("old").unwrap(), Some(Value::Bytes(vec![1; 100_000])));
+    cache.close().unwrap();
+    let files = walk(directory.path()).into_iter().filter(|path| path.ends_with(".val")).count();
+    assert_eq!(files, 1);
+}
+
+fn walk(directory: &std::path::Path) -> Vec<String> {
+    let entries = directory.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let nested = entries
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path.to_string_lossy().into_owned()] });
+    nested.collect()
+}
+
+#[test]
+fn closing_in_one_thread_does_not_disturb_readers() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    cache.set("key", 1).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(cache.get("key").unwrap(), Some(Value::Int(1)));
+                }
+            });
+        }
+        for _ in 0..100 {
+            cache.close().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn descriptors_do_not_grow_with_threads() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    cache.set("key", 1).unwrap();
+    let count = || "/proc/self/fd".parse::<std::path::PathBuf>().unwrap().read_dir().unwrap().count();
+    let barrier = Barrier::new(32);
+    thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                barrier.wait();
+                for _ in 0..50 {
+                    open(&directory).get("key").unwrap();
+                }
+            });
+        }
+    });
+    let after = count();
+    cache.close().unwrap();
+    // Other tests of this process come and go, so only what this cache lets go of is certain.
+    assert!(after - count() <= 16, "{after} descriptors with 32 threads");
+}
+
+#[test]
+fn opening_a_store_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::builder(directory.path()).setting("cull_limit", 20).open().unwrap();
+    cache.set("key", 1).unwrap();
+    cache.close().unwrap();
+    drop(cache);
+    let state = || {
+        let metadata = directory.path().join("cache.db").metadata().unwrap();
+        (metadata.modified().unwrap(), metadata.len())
+    };
+    let before = state();
+    let cache = Cache::builder(directory.path()).setting("cull_limit", 20).open().unwrap();
+    assert_eq!(cache.get("key").unwrap(), Some(Value::Int(1)));
+    assert_eq!(cache.len().unwrap(), 1);
+    cache.close().unwrap();
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn passed_settings_outlive_the_process_and_others_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let first =
+        Cache::builder(directory.path()).setting("cull_limit", 3).setting("mine", "x").open().unwrap();
+    first.set(1, 1).unwrap();
+    first.close().unwrap();
+    drop(first);
+    let second = Cache::builder(directory.path()).setting("statistics", 1).open().unwrap();
+    let setting = |name| second.setting(name).unwrap().unwrap();
+    assert_eq!((setting("cull_limit"), setting("statistics")), (3.into(), 1.into()));
+    assert_eq!(setting("mine"), "x".into());
+}
+
+#[test]
+fn keys_come_in_every_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    let keys: Vec<Key<'static>> =
+        vec![5.into(), 1.into(), "b".to_owned().into(), 2.5.into(), "a".to_owned().into()];
+    for key in &keys {
+        cache.set_with(key, Payload::Int(1), &Put::new().tag("t")).unwrap();
+    }
+    let walk = |order| cache.keys(order).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    let reversed = |keys: &[Key<'static>]| keys.iter().rev().cloned().collect::<Vec<_>>();
+    let sorted: Vec<Key<'static>> =
+        vec![1.into(), 2.5.into(), 5.into(), "a".to_owned().into(), "b".to_owned().into()];
+    assert_eq!(walk(Order::Insertion), keys);
+    assert_eq!(walk(Order::InsertionReversed), reversed(&keys));
+    assert_eq!(walk(Order::Sorted), sorted);
+    assert_eq!(walk(Order::SortedReversed), reversed(&sorted));
+    let of = |tag: Option<&str>, prefix| {
+        cache.keys_where(Order::Sorted, tag.map(Into::into), prefix).unwrap().count()
+    };
+    assert_eq!((of(Some("t"), None), of(Some("u"), None), of(None, Some("a"))), (5, 0, 1));
+}
+
+#[test]
+fn more_keys_than_a_batch_are_met_once_each() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    cache.set_many((0..1000).map(|key| (key, key)), &Put::new()).unwrap();
+    for order in [Order::Insertion, Order::InsertionReversed, Order::Sorted, Order::SortedReversed] {
+        let mut keys: Vec<_> = cache.keys(order).unwrap().map(|key| key.unwrap().to_string()).collect();
+        assert_eq!(keys.len(), 1000);
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 1000, "{order:?}");
+    }
+}
