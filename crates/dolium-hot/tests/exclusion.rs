@@ -170,7 +170,7 @@ fn a_stopped_owner_is_a_timeout_and_goes_on_afterwards() {
     let shared = attach(directory.path());
     let (waited, worked) = (Instant::now(), processor_time());
     let refused = shared.lock().acquire(Some(Duration::from_millis(400)), &mut || true);
-    let (waited, worked) = (waited.elapsed(), processor_time() - worked);
+    let (waited, worked) = (waited.elapsed(), processor_time().saturating_sub(worked));
     println!("gave up on a stopped owner after {waited:?} of 400 ms, {worked:?} of them awake");
     assert!(worked < waited / 4, "the waiter does not sleep");
     assert!(matches!(refused, Err(LockError::Timeout)), "{refused:?}");
