@@ -1,0 +1,87 @@
+"""The faces that the contract runs on, and what each of them is able to hold."""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dolium
+
+
+class CompressingDisk(dolium.Disk):
+    """A user's `Disk`, of the shape most often seen: everything is turned into other bytes."""
+
+    def __init__(self, directory: str, level: int = 1, **kwargs: Any) -> None:
+        self.level = level
+        super().__init__(directory, **kwargs)
+
+    def store(self, value, read, key=dolium.UNKNOWN):
+        if not read:
+            value = zlib.compress(pickle.dumps(value), self.level)
+        return super().store(value, read, key=key)
+
+    def fetch(self, mode, filename, value, read):
+        data = super().fetch(mode, filename, value, read)
+        return data if read else pickle.loads(zlib.decompress(data))
+
+
+class PassingDisk(dolium.Disk):
+    """A user's `Disk` that only listens: every method is called and hands on what it got."""
+
+    def put(self, key):
+        return super().put(key)
+
+    def get(self, key, raw):
+        return super().get(key, raw)
+
+    def store(self, value, read, key=dolium.UNKNOWN):
+        return super().store(value, read, key=key)
+
+    def fetch(self, mode, filename, value, read):
+        return super().fetch(mode, filename, value, read)
+
+    def filename(self, key=dolium.UNKNOWN, value=dolium.UNKNOWN):
+        return super().filename(key, value)
+
+    def remove(self, file_path):
+        return super().remove(file_path)
+
+
+@dataclass(frozen=True)
+class Face:
+    name: str
+    kind: Callable[..., Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    able: frozenset[str] = frozenset()
+
+    def open(self, directory: Path | str, **settings: Any) -> Any:
+        return self.kind(directory, **{**self.settings, **settings})
+
+
+# any: values and keys of every type; counts: values that incr can add to; one: one directory, with
+# queues, peekitem, iterkeys and an order over all keys; native: columns as dolium writes them itself.
+SHARDED = frozenset({"any", "counts", "native", "sharded"})
+ONE = frozenset({"any", "counts", "native", "one"})
+
+FACES = [
+    Face("Cache", dolium.Cache, able=ONE),
+    Face("Cache, all in files", dolium.Cache, {"disk_min_file_size": 0}, ONE),
+    Face("Cache, least-recently-used", dolium.Cache, {"eviction_policy": "least-recently-used"}, ONE),
+    Face("Cache, least-frequently-used", dolium.Cache, {"eviction_policy": "least-frequently-used"}, ONE),
+    Face("Cache, nothing evicted", dolium.Cache, {"eviction_policy": "none", "cull_limit": 0}, ONE),
+    Face("Cache, counting hits", dolium.Cache, {"statistics": True}, ONE),
+    Face("Cache, tag index", dolium.Cache, {"tag_index": True}, ONE),
+    Face("Cache, rollback journal", dolium.Cache, {"sqlite_journal_mode": "delete"}, ONE),
+    Face("Cache, pickle protocol 2", dolium.Cache, {"disk_pickle_protocol": 2}, ONE),
+    Face("Cache, JSONDisk", dolium.Cache, {"disk": dolium.JSONDisk}, frozenset({"one"})),
+    Face("Cache, user's Disk", dolium.Cache, {"disk": CompressingDisk}, frozenset({"any", "one"})),
+    Face("Cache, passing Disk", dolium.Cache, {"disk": PassingDisk}, ONE - {"native"}),
+    Face("FanoutCache, 1 shard", dolium.FanoutCache, {"shards": 1, "timeout": 60}, SHARDED),
+    Face("FanoutCache, 8 shards", dolium.FanoutCache, {"timeout": 60}, SHARDED),
+    Face("FanoutCache, 3 shards, JSONDisk", dolium.FanoutCache,
+         {"shards": 3, "timeout": 60, "disk": dolium.JSONDisk}, frozenset({"sharded"})),
+]  # fmt: skip

@@ -1,0 +1,81 @@
+"""Every way in which dolium answers otherwise than diskcache 5.6.3: the one table of them.
+
+Each has an entry of the same title in `docs/differences.md`, which `test_random_operations.py` checks.
+A difference that is not in this table is a bug.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .oracle import Raised
+
+BIG = 2**63
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call, and what each side answered: a value, or a `Raised`."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    theirs: Any
+    ours: Any
+
+
+@dataclass(frozen=True)
+class Difference:
+    title: str
+    """As in docs/differences.md."""
+    applies: Callable[[Call], bool]
+
+
+def is_raised(answer: Any, name: str) -> bool:
+    return isinstance(answer, Raised) and name in answer.names
+
+
+def nan_is_kept(call: Call) -> bool:
+    """diskcache gives None for NaN, wherever it occurs in an answer; the values given were NaN."""
+
+    def equal(theirs: Any, ours: Any) -> bool:
+        if isinstance(ours, float) and math.isnan(ours):
+            return theirs is None
+        if isinstance(ours, tuple) and isinstance(theirs, tuple) and len(ours) == len(theirs):
+            return all(map(equal, theirs, ours))
+        return type(theirs) is type(ours) and theirs == ours
+
+    return equal(call.theirs, call.ours)
+
+
+def newlines_are_kept(call: Call) -> bool:
+    """diskcache turns \\r\\n and \\r into \\n in text that it keeps in a file."""
+
+    def equal(theirs: Any, ours: Any) -> bool:
+        if isinstance(ours, str) and isinstance(theirs, str):
+            return theirs in (ours, ours.replace("\r\n", "\n").replace("\r", "\n"))
+        if isinstance(ours, tuple) and isinstance(theirs, tuple) and len(ours) == len(theirs):
+            return all(map(equal, theirs, ours))
+        return type(theirs) is type(ours) and theirs == ours
+
+    return equal(call.theirs, call.ours)
+
+
+def counts_past_64_bits(call: Call) -> bool:
+    """diskcache raises OverflowError where dolium goes on counting."""
+    return call.name in ("incr", "decr") and is_raised(call.theirs, "OverflowError")
+
+
+DIFFERENCES = [
+    Difference("NaN stays NaN", nan_is_kept),
+    Difference("Text keeps its line ends", newlines_are_kept),
+    Difference("Counters go past 64 bits", counts_past_64_bits),
+]
+
+
+def known(call: Call) -> str | None:
+    """The title of the difference that this call shows."""
+    return next((difference.title for difference in DIFFERENCES if difference.applies(call)), None)

@@ -1,0 +1,1 @@
+"""Many processes and threads at one directory, forks, kills and signals."""
