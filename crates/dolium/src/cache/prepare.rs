@@ -13,6 +13,8 @@ use crate::sign::{self, Mac, Signer, Signing};
 use crate::value::{Columns, Payload, mode};
 use crate::warning::Warning;
 
+use super::Cache;
+
 use super::restore::Body;
 
 /// A value on its way into a row. A file that no transaction adopts is removed again.
@@ -164,5 +166,19 @@ pub(crate) fn signer(handle: &Handle) -> Result<Option<Signer>> {
             handle.warnings.add(Warning::NoSigningKey { reason: reason.to_string() });
             Ok(None)
         }
+    }
+}
+
+impl Cache {
+    /// A pickle with our signature for a key behind it, for callers that make rows themselves. Where no
+    /// signing key can be kept, the pickle as it is.
+    pub fn sign<'k>(&self, key: impl Into<Key<'k>>, mut pickle: Vec<u8>) -> Result<Vec<u8>> {
+        if let Some(signer) = signer(&self.handle)? {
+            let key = key.into();
+            let (kind, form) = key.signed_form();
+            let trailer = signer.sign(&pickle, kind, &form, mode::PICKLE);
+            pickle.extend_from_slice(&trailer);
+        }
+        Ok(pickle)
     }
 }

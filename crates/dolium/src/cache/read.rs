@@ -215,8 +215,8 @@ impl Cache {
         })
     }
 
-    /// Whether we signed a pickle, for this key.
-    pub(crate) fn verify(&self, key: &Key<'_>, mut bytes: Vec<u8>) -> Result<Value> {
+    /// A stored pickle as a value that says whether we signed it, for this key.
+    pub fn verify(&self, key: &Key<'_>, mut bytes: Vec<u8>) -> Result<Value> {
         let Some(signer) = signer(&self.handle)? else {
             return Ok(Value::Pickle { bytes, signed: false });
         };
