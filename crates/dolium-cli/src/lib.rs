@@ -1,1 +1,37 @@
-//! dolium
+//! The command line of dolium: looks into caches, changes them, moves them.
+//!
+//! A command is parsed (`args`), resolved to a store, keys and values (`place`, `key`, `plain`), and acted
+//! out (`commands`). Data goes to standard output, talk to standard error. There is one map of exit codes
+//! (`outcome`), and a pipe that nobody reads any more is a success.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod encoding;
+mod human;
+mod json;
+mod key;
+mod outcome;
+mod output;
+mod place;
+mod plain;
+mod progress;
+mod transfer;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+/// Runs a command line, its first element being the name of the program. Returns the exit code: 0 for done
+/// or found, 1 for not found or problems found, 2 for an error, of usage too.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
+    match args::Cli::try_parse_from(args) {
+        Ok(cli) => outcome::report(commands::act(cli)),
+        Err(error) => {
+            // Nobody is left to tell if this cannot be printed.
+            let _ = error.print();
+            if error.use_stderr() { outcome::ERROR } else { outcome::OK }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Owns telling people that work goes on: on standard error, only on a terminal, and only once the work
+//! has taken a second.
+
+use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Work of a known number of steps.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    since: Instant,
+    shown: bool,
+}
+
+impl Progress {
+    pub fn new(steps: usize, message: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::hidden());
+        bar.set_message(message);
+        Self { bar, since: Instant::now(), shown: false }
+    }
+
+    pub fn step(&mut self) {
+        self.bar.inc(1);
+        if !self.shown && self.since.elapsed() >= PATIENCE {
+            self.shown = true;
+            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} ({eta} left)") {
+                self.bar.set_style(style);
+            }
+            // Draws nothing where standard error is no terminal.
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Does work that cannot tell how far it is, beside something that turns.
+pub(crate) fn while_working<T>(message: &'static str, work: impl FnOnce() -> T) -> T {
+    if !std::io::stderr().is_terminal() {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        // Dropped when the work is over, however it ends.
+        let (alive, ended) = channel::<()>();
+        scope.spawn(move || {
+            if ended.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let spinner = ProgressBar::new_spinner().with_message(message);
+            while ended.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+                spinner.tick();
+            }
+            spinner.finish_and_clear();
+        });
+        let result = work();
+        drop(alive);
+        result
+    })
+}
