@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple, Protocol, cast
 
+from .constants import ENOVAL
 from .memo import (
     MISS,
     CacheKey,
@@ -74,8 +75,6 @@ class _Entries:
 
     def claim(self, key: CacheKey, took: float) -> bool:
         """Whether nobody else is recomputing `key`; if so, the caller must."""
-        from .core import ENOVAL  # core imports memo, and some caches import the recipes first
-
         return bool(self.cache.add((*key, ENOVAL), None, expire=took, retry=True))
 
     def save(self, key: CacheKey, result: Any, took: float) -> None:

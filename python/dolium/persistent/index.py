@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal, TypeVar, cast
 
-from ..core import ENOVAL
+from ..constants import ENOVAL
 from ..memo import MISS, Memoizer
 from .backing import open_cache, state_of, strict
 
