@@ -1,1 +1,48 @@
-//! dolium
+//! The Python face of dolium: the private module `dolium._dolium`.
+//!
+//! It decides nothing. [`store`] has one method per method of `dolium.Cache`: it converts the arguments,
+//! calls the engine through [`enter`], and converts the result. What only Python can do (pickling, the
+//! `Disk` classes of users, warnings) is asked of the package around it.
+
+mod custom;
+mod enter;
+mod error;
+mod info;
+mod iterator;
+mod key;
+mod lazy;
+mod packed;
+mod plain;
+mod process;
+mod reader;
+mod signature;
+mod sql;
+mod store;
+mod value;
+
+use pyo3::prelude::*;
+
+/// Native parts of dolium; use them through the package.
+#[pymodule(gil_used = false)]
+fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<store::Store>()?;
+    module.add_class::<info::Info>()?;
+    module.add_class::<iterator::KeyIterator>()?;
+    module.add_class::<sql::Cursor>()?;
+    module.add_class::<sql::Connection>()?;
+    module.add_function(wrap_pyfunction!(canonical, module)?)?;
+    signature::register(module)?;
+    process::register(module)
+}
+
+/// The canonical pickle of a key of plain data, or None if Python's pickle has to make it.
+#[pyfunction]
+#[pyo3(name = "_canonical", signature = (key, protocol, /))]
+fn canonical<'py>(
+    key: &Bound<'py, PyAny>,
+    protocol: i64,
+) -> PyResult<Option<Bound<'py, pyo3::types::PyBytes>>> {
+    let pickle = key::canonical(key, protocol)?;
+    Ok(pickle.map(|pickle| pyo3::types::PyBytes::new(key.py(), &pickle)))
+}

@@ -1,0 +1,81 @@
+//! The one door out of the interpreter: everything that may touch a disk or wait goes through [`enter`],
+//! which releases the GIL (or detaches the thread), translates errors and lets signals in.
+//!
+//! Invariant: no lock of Rust's is held while a thread waits to attach. Inside `enter` the engine is told
+//! to call [`interrupt`] only while it holds nothing, and nothing else here attaches.
+
+use std::cell::{Cell, RefCell};
+
+use pyo3::prelude::*;
+
+use crate::error;
+
+thread_local! {
+    /// Whether the thread came from Python, so that signals are its business.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+    /// What a signal handler raised while the engine waited.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` detached from the interpreter, and raises its error.
+pub(crate) fn enter<T: Send>(py: Python<'_>, f: impl FnOnce() -> dolium::Result<T> + Send) -> PyResult<T> {
+    run(py, f).map_err(|error| error::raise(py, error))
+}
+
+/// Runs `f` detached from the interpreter. For callers that look at the error before it is raised.
+pub(crate) fn run<T: Send>(
+    py: Python<'_>,
+    f: impl FnOnce() -> dolium::Result<T> + Send,
+) -> dolium::Result<T> {
+    py.detach(|| {
+        let _inside = Inside::new();
+        f()
+    })
+}
+
+/// Runs something that cannot fail detached from the interpreter.
+pub(crate) fn leave<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+    py.detach(f)
+}
+
+struct Inside;
+
+impl Inside {
+    fn new() -> Self {
+        INSIDE.set(INSIDE.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(INSIDE.get() - 1);
+    }
+}
+
+/// The engine's interrupt hook: runs Python's signal handlers. `false` ends the wait; what the handler
+/// raised (`KeyboardInterrupt`, mostly) is kept for [`raised`].
+pub(crate) fn interrupt() -> bool {
+    if INSIDE.get() == 0 {
+        return true;
+    }
+    // None: the interpreter is shutting down, and whoever waits may go on waiting.
+    let checked = Python::try_attach(|py| py.check_signals());
+    match checked {
+        Some(Err(error)) => {
+            RAISED.set(Some(error));
+            false
+        }
+        _ => true,
+    }
+}
+
+/// The exception that ended a wait.
+pub(crate) fn raised() -> Option<PyErr> {
+    RAISED.take()
+}
+
+/// Keeps an exception of Python code that the engine called (a reader, say) until the operation is back.
+pub(crate) fn keep(error: PyErr) {
+    RAISED.set(Some(error));
+}

@@ -1,0 +1,226 @@
+//! Owns the conversion of Python objects to keys. Plain data becomes the engine's key without running
+//! any Python code; everything else goes through `dolium.disk.canonical`, which pickles it.
+
+use std::borrow::Cow;
+
+use dolium::Key;
+use dolium::pickle::{Protocol, TimeOfDay, Writer};
+use pyo3::prelude::*;
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyDate, PyDateAccess, PyDateTime, PyDelta, PyDeltaAccess, PyFloat, PyFrozenSet,
+    PyInt, PyString, PyTime, PyTimeAccess, PyTuple, PyType, PyTzInfoAccess,
+};
+
+use crate::lazy::Lazy;
+
+static CANONICAL: Lazy = Lazy::new("dolium.disk", "canonical");
+static CONSTANT: Lazy = Lazy::new("dolium.constants", "Constant");
+static ENUM: Lazy = Lazy::new("enum", "Enum");
+static UUID: Lazy = Lazy::new("uuid", "UUID");
+static SAFETY: Lazy = Lazy::new("uuid", "SafeUUID");
+
+/// Tuples in tuples that are written natively; deeper ones are left to Python, which guards its stack.
+const DEPTH: u32 = 100;
+
+/// The key that a Python object is. Borrows text and bytes from it.
+pub(crate) fn of<'a>(
+    object: &'a Bound<'_, PyAny>,
+    protocol: impl FnOnce() -> PyResult<i64>,
+) -> PyResult<Key<'a>> {
+    if let Ok(text) = object.cast_exact::<PyString>() {
+        // Lone surrogates cannot be text in a database.
+        if let Ok(text) = text.to_str() {
+            return Ok(Key::Text(Cow::Borrowed(text)));
+        }
+    } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+        return Ok(Key::Bytes(Cow::Borrowed(bytes.as_bytes())));
+    } else if object.is_exact_instance_of::<PyInt>() {
+        if let Ok(number) = object.extract() {
+            return Ok(Key::Int(number));
+        }
+    } else if let Ok(number) = object.cast_exact::<PyFloat>()
+        && !number.value().is_nan()
+    {
+        return Ok(Key::Float(number.value()));
+    }
+    let protocol = protocol()?;
+    if let Some(pickle) = canonical(object, protocol)? {
+        return Ok(Key::Pickle(Cow::Owned(pickle)));
+    }
+    let pickle = CANONICAL.get(object.py())?.call1((object, protocol))?;
+    Ok(Key::Pickle(Cow::Owned(pickle.cast::<PyBytes>()?.as_bytes().to_vec())))
+}
+
+/// The canonical pickle of plain data; `None` if Python has to make it.
+pub(crate) fn canonical(object: &Bound<'_, PyAny>, protocol: i64) -> PyResult<Option<Vec<u8>>> {
+    let Some(protocol) = Protocol::from_number(protocol) else {
+        return Ok(None);
+    };
+    let mut writer = Writer::new(protocol);
+    Ok(write(&mut writer, object, 0)?.then(|| writer.finish()))
+}
+
+/// Writes an object. `false`: it, or something in it, is not plain data.
+fn write(writer: &mut Writer, object: &Bound<'_, PyAny>, depth: u32) -> PyResult<bool> {
+    if let Ok(text) = object.cast_exact::<PyString>() {
+        match text.to_str() {
+            Ok(text) => writer.text(text),
+            Err(_) => writer.text_bytes(
+                text.call_method1("encode", ("utf-8", "surrogatepass"))?.cast::<PyBytes>()?.as_bytes(),
+            ),
+        }
+    } else if object.is_exact_instance_of::<PyInt>() {
+        write_int(writer, object)?;
+    } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
+        return write_tuple(writer, tuple, depth);
+    } else if object.is_none() {
+        writer.none();
+    } else if let Ok(value) = object.cast_exact::<PyBool>() {
+        writer.bool(value.is_true());
+    } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+        writer.bytes(bytes.as_bytes());
+    } else if let Ok(number) = object.cast_exact::<PyFloat>() {
+        writer.float(number.value());
+    } else if let Ok(number) = object.cast_exact::<PyComplex>() {
+        let number = number.as_any();
+        writer.complex(number.getattr("real")?.extract()?, number.getattr("imag")?.extract()?);
+    } else if let Ok(set) = object.cast_exact::<PyFrozenSet>() {
+        return write_frozenset(writer, set, depth);
+    } else {
+        return Ok(write_time(writer, object)? || write_instance(writer, object, depth)?);
+    }
+    Ok(true)
+}
+
+fn write_int(writer: &mut Writer, number: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Ok(number) = number.extract() {
+        writer.int(number);
+        return Ok(());
+    }
+    let bits: usize = number.call_method0("bit_length")?.extract()?;
+    let py = number.py();
+    let keywords = pyo3::types::PyDict::new(py);
+    keywords.set_item("signed", true)?;
+    let bytes = number.call_method("to_bytes", (bits / 8 + 1, "little"), Some(&keywords))?;
+    writer.big_int(bytes.cast::<PyBytes>()?.as_bytes());
+    Ok(())
+}
+
+fn write_tuple(writer: &mut Writer, tuple: &Bound<'_, PyTuple>, depth: u32) -> PyResult<bool> {
+    if depth == DEPTH {
+        return Ok(false);
+    }
+    writer.begin_tuple(tuple.len());
+    for item in tuple.iter_borrowed() {
+        if !write(writer, &item, depth + 1)? {
+            return Ok(false);
+        }
+    }
+    writer.end_tuple(tuple.len());
+    Ok(true)
+}
+
+fn write_frozenset(writer: &mut Writer, set: &Bound<'_, PyFrozenSet>, depth: u32) -> PyResult<bool> {
+    if depth == DEPTH {
+        return Ok(false);
+    }
+    let mut open = writer.begin_frozenset();
+    for item in set {
+        writer.element(&mut open);
+        if !write(writer, &item, depth + 1)? {
+            return Ok(false);
+        }
+    }
+    writer.end_frozenset(open);
+    Ok(true)
+}
+
+/// Dates and times. Those with a time zone are left to Python.
+fn write_time(writer: &mut Writer, object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let of = |time: &dyn PyTimeAccess| TimeOfDay {
+        hour: time.get_hour(),
+        minute: time.get_minute(),
+        second: time.get_second(),
+        microsecond: time.get_microsecond(),
+        fold: time.get_fold(),
+    };
+    if let Ok(value) = object.cast_exact::<PyDateTime>() {
+        if value.get_tzinfo().is_some() {
+            return Ok(false);
+        }
+        writer.datetime(u16::try_from(value.get_year())?, value.get_month(), value.get_day(), of(value));
+    } else if let Ok(value) = object.cast_exact::<PyDate>() {
+        writer.date(u16::try_from(value.get_year())?, value.get_month(), value.get_day());
+    } else if let Ok(value) = object.cast_exact::<PyTime>() {
+        if value.get_tzinfo().is_some() {
+            return Ok(false);
+        }
+        writer.time(of(value));
+    } else if let Ok(value) = object.cast_exact::<PyDelta>() {
+        writer.timedelta(value.get_days(), value.get_seconds(), value.get_microseconds());
+    } else {
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Members of enumerations, UUIDs, and diskcache's constants.
+fn write_instance(writer: &mut Writer, object: &Bound<'_, PyAny>, depth: u32) -> PyResult<bool> {
+    let py = object.py();
+    let class = object.get_type();
+    if class.is(CONSTANT.get(py)?) {
+        let name = object.get_item(0)?;
+        return write_constant(writer, &name);
+    }
+    if class.is(UUID.get(py)?) {
+        if !object.getattr("is_safe")?.is(&SAFETY.get(py)?.getattr("unknown")?) {
+            return Ok(false);
+        }
+        writer.uuid(object.getattr("int")?.extract()?);
+        return Ok(true);
+    }
+    write_member(writer, object, &class, depth)
+}
+
+/// A member of an enumeration, unless its class pickles in a way of its own.
+fn write_member(
+    writer: &mut Writer,
+    member: &Bound<'_, PyAny>,
+    class: &Bound<'_, PyType>,
+    depth: u32,
+) -> PyResult<bool> {
+    let base = ENUM.get(member.py())?;
+    if depth == DEPTH || !class.is_subclass(base)? {
+        return Ok(false);
+    }
+    if !class.getattr("__reduce_ex__")?.is(&base.getattr("__reduce_ex__")?) {
+        return Ok(false);
+    }
+    let (module, name) = (class.getattr("__module__")?, class.getattr("__qualname__")?);
+    let (Ok(module), Ok(name)) = (module.extract::<&str>(), name.extract::<&str>()) else {
+        return Ok(false);
+    };
+    writer.global(module, name);
+    writer.begin_tuple(1);
+    if !write(writer, &member.getattr("_value_")?, depth + 1)? {
+        return Ok(false);
+    }
+    writer.end_tuple(1);
+    writer.reduce();
+    Ok(true)
+}
+
+/// `ENOVAL` in a key, as diskcache pickles its constants: `memoize_stampede` makes such keys.
+fn write_constant(writer: &mut Writer, name: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Ok(name) = name.cast_exact::<PyString>() else {
+        return Ok(false);
+    };
+    writer.global("diskcache.core", "Constant");
+    writer.begin_tuple(1);
+    writer.begin_tuple(1);
+    writer.text(name.to_str()?);
+    writer.end_tuple(1);
+    writer.end_tuple(1);
+    writer.new_object();
+    Ok(true)
+}

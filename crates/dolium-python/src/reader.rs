@@ -1,0 +1,71 @@
+//! Owns files on both sides: a Python file that the engine reads from, and a value that Python reads.
+
+use std::io::{self, Read};
+
+use dolium::Stream;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+
+use crate::enter;
+use crate::lazy::Lazy;
+use crate::value::bytes;
+
+static OPEN: Lazy = Lazy::new("dolium.disk", "open_descriptor");
+static BYTES_IO: Lazy = Lazy::new("io", "BytesIO");
+
+/// Bytes asked for at once, as in diskcache.
+const CHUNK: usize = 1 << 22;
+
+/// A Python object with a method `read`, as a reader. Attaches to the interpreter for each chunk; the
+/// engine reads before it takes any lock.
+pub(crate) struct PyReader {
+    read: Py<PyAny>,
+    chunk: Vec<u8>,
+    position: usize,
+}
+
+impl PyReader {
+    pub fn new(file: &Bound<'_, PyAny>) -> Self {
+        Self { read: file.clone().unbind(), chunk: Vec::new(), position: 0 }
+    }
+
+    fn fill(&mut self) -> PyResult<()> {
+        self.position = 0;
+        let filled = Python::try_attach(|py| {
+            let chunk = self.read.bind(py).call_method1("read", (CHUNK,))?;
+            bytes(&chunk)?.ok_or_else(|| {
+                let message = "the file must be opened in binary mode: its read() did not return bytes";
+                PyTypeError::new_err(message)
+            })
+        });
+        self.chunk = filled.ok_or_else(|| PyRuntimeError::new_err("the interpreter is shutting down"))??;
+        Ok(())
+    }
+}
+
+impl Read for PyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position == self.chunk.len()
+            && let Err(error) = self.fill()
+        {
+            enter::keep(error);
+            return Err(io::Error::other("a Python exception"));
+        }
+        let count = (&self.chunk[self.position..]).read(buffer)?;
+        self.position += count;
+        Ok(count)
+    }
+}
+
+/// The Python file for a value. A value file keeps its path as `name`.
+pub(crate) fn open(py: Python<'_>, stream: Stream) -> PyResult<Bound<'_, PyAny>> {
+    match stream {
+        Stream::File { file, path } => {
+            use std::os::fd::IntoRawFd;
+            OPEN.get(py)?.call1((file.into_raw_fd(), path.to_string_lossy().into_owned()))
+        }
+        Stream::Memory(cursor) => {
+            BYTES_IO.get(py)?.call1((pyo3::types::PyBytes::new(py, cursor.get_ref()),))
+        }
+    }
+}

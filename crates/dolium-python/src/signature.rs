@@ -1,0 +1,95 @@
+//! Owns signing for the Python class `Disk`: while native code calls `store` or `fetch` of one, the cache
+//! and the key that it works on are known to the thread, since the signature covers the key.
+
+use std::cell::RefCell;
+
+use dolium::{Cache, Key, Scalar, Value};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::enter;
+use crate::store::Trust;
+use crate::value::scalar;
+
+thread_local! {
+    static CURRENT: RefCell<Vec<(Cache, Key<'static>, Trust)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The cache and key that the thread works on, until it is dropped.
+pub(crate) struct Current(());
+
+impl Current {
+    pub fn enter(cache: &Cache, key: &Key<'_>, trust: Trust) -> Self {
+        let key = key.borrowed().into_owned();
+        CURRENT.with_borrow_mut(|stack| stack.push((cache.clone(), key, trust)));
+        Self(())
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        // Taken out before it is dropped: dropping the last cache of a directory closes it.
+        let last = CURRENT.with_borrow_mut(Vec::pop);
+        drop(last);
+    }
+}
+
+fn current() -> Option<(Cache, Key<'static>, Trust)> {
+    CURRENT.with_borrow(|stack| stack.last().cloned())
+}
+
+/// A pickle with the signature of this user behind it, for the entry that is being stored.
+#[pyfunction]
+#[pyo3(signature = (pickle, /))]
+fn _sign<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let Some((cache, key, _)) = current() else {
+        return Ok(PyBytes::new(py, pickle));
+    };
+    let signed = enter::enter(py, || cache.sign(&key, pickle.to_vec()))?;
+    Ok(PyBytes::new(py, &signed))
+}
+
+/// A stored pickle, and whether the cache that it is read from may load it without restrictions.
+#[pyfunction]
+#[pyo3(signature = (stored, /))]
+fn _verify<'py>(py: Python<'py>, stored: &[u8]) -> PyResult<(Bound<'py, PyBytes>, bool)> {
+    let Some((cache, key, trust)) = current() else {
+        return Ok((PyBytes::new(py, stored), false));
+    };
+    let value = enter::enter(py, || cache.verify(&key, stored.to_vec()))?;
+    Ok(match value {
+        Value::Pickle { bytes, signed } => {
+            let sure = trust == Trust::All || signed && trust == Trust::Signed;
+            (PyBytes::new(py, &bytes), sure)
+        }
+        _ => (PyBytes::new(py, stored), false),
+    })
+}
+
+/// Whether the cache that the thread works on loads every pickle.
+#[pyfunction]
+fn _trusts_all() -> bool {
+    current().is_some_and(|(_, _, trust)| trust == Trust::All)
+}
+
+/// diskcache's hash of the column `key` of a key.
+#[pyfunction]
+#[pyo3(signature = (column, /))]
+fn _hash(column: &Bound<'_, PyAny>) -> PyResult<u32> {
+    let key = match scalar(column)? {
+        Scalar::Int(number) => Key::Int(number),
+        Scalar::Real(number) => Key::Float(number),
+        Scalar::Text(text) => Key::Text(text.into()),
+        Scalar::Blob(bytes) => Key::Bytes(bytes.into()),
+        Scalar::Null => return Err(PyTypeError::new_err("None is no key")),
+    };
+    Ok(key.shard_hash())
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(_sign, module)?)?;
+    module.add_function(wrap_pyfunction!(_verify, module)?)?;
+    module.add_function(wrap_pyfunction!(_trusts_all, module)?)?;
+    module.add_function(wrap_pyfunction!(_hash, module)?)
+}

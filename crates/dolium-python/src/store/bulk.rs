@@ -1,0 +1,216 @@
+//! Owns operations on many keys: one crossing and, per shard, one transaction each.
+
+use dolium::{Key, Put};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMapping};
+
+use super::write::How;
+use super::{Flag, Inner, Shard, Store, put};
+use crate::value::{Loan, Outgoing};
+
+/// What goes to one shard: positions in the caller's list.
+type Groups<'a, T> = Vec<(&'a Shard, Vec<T>)>;
+
+impl Inner {
+    fn group<'a, T>(&'a self, items: impl IntoIterator<Item = (&'a Shard, T)>) -> Groups<'a, T> {
+        let mut groups: Groups<'a, T> =
+            self.shared.shards.iter().map(|shard| (shard, Vec::new())).collect();
+        for (shard, item) in items {
+            if let Some((_, group)) = groups.iter_mut().find(|(known, _)| std::ptr::eq(*known, shard)) {
+                group.push(item);
+            }
+        }
+        groups.retain(|(_, group)| !group.is_empty());
+        groups
+    }
+
+    fn is_custom(&self) -> bool {
+        self.shared.shards[0].custom.is_some()
+    }
+
+    fn put_many(&self, mapping: &Bound<'_, PyAny>, put: &Put, how: How, retry: bool) -> PyResult<usize> {
+        let py = mapping.py();
+        let items = pairs(mapping)?;
+        if self.is_custom() {
+            return self.put_each(py, &items, put, how, retry);
+        }
+        let outgoing: Vec<Outgoing<'_>> = items
+            .iter()
+            .map(|(_, value)| Outgoing::of(value, || self.protocol(py)))
+            .collect::<PyResult<_>>()?;
+        let mut routed = Vec::with_capacity(items.len());
+        for ((key, _), value) in items.iter().zip(&outgoing) {
+            let (shard, key) = self.key(key)?;
+            routed.push((shard, (key, value.lend()?)));
+        }
+        let mut total = 0;
+        for (shard, group) in self.group(routed) {
+            let stored = shard.enter(py, retry, |cache| {
+                let items = group.into_iter().map(|(key, loan): (Key<'_>, Loan<'_>)| (key, loan.payload()));
+                match how {
+                    How::Replace => cache.set_many(items, put),
+                    How::Add => cache.add_many(items, put).map(|added| added.len()),
+                }
+            });
+            total += self.soften(py, retry, stored, || 0)?;
+        }
+        Ok(total)
+    }
+
+    /// The same through a `Disk` of the user's.
+    fn put_each(
+        &self,
+        py: Python<'_>,
+        items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)],
+        put: &Put,
+        how: How,
+        retry: bool,
+    ) -> PyResult<usize> {
+        let shards = &self.shared.shards;
+        let all = || {
+            items.iter().try_fold(0, |total, (key, value)| {
+                Ok(total + usize::from(self.store(key, value, put, false, how, true)?))
+            })
+        };
+        match shards.as_slice() {
+            [shard] => shard.transact(py, retry, all),
+            _ => all(),
+        }
+    }
+}
+
+fn pairs<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    if let Ok(dict) = mapping.cast_exact::<PyDict>() {
+        return Ok(dict.iter().collect());
+    }
+    if let Ok(mapping) = mapping.cast::<PyMapping>() {
+        return mapping.items()?.iter().map(|pair| pair.extract()).collect();
+    }
+    mapping.try_iter()?.map(|pair| pair?.extract()).collect()
+}
+
+#[pymethods]
+impl Store {
+    /// Return a dict of those of `keys` that are there, with their values.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set_many({"a": 1, "b": 2})
+    /// 2
+    /// >>> cache.get_many(["a", "b", "c"])
+    /// {'a': 1, 'b': 2}
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (keys, *, retry=Flag(false)), text_signature = "($self, keys, *, retry=False)")]
+    fn get_many<'py>(&self, keys: &Bound<'py, PyAny>, retry: Flag) -> PyResult<Bound<'py, PyDict>> {
+        let py = keys.py();
+        let inner = self.inner()?;
+        let keys: Vec<Bound<'py, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        let found = PyDict::new(py);
+        if inner.is_custom() {
+            for key in &keys {
+                if let Some(value) = inner.find(key, false, retry.0)? {
+                    found.set_item(key, value.value)?;
+                }
+            }
+            return Ok(found);
+        }
+        let mut routed = Vec::with_capacity(keys.len());
+        for (position, key) in keys.iter().enumerate() {
+            let (shard, key) = inner.key(key)?;
+            routed.push((shard, (position, key)));
+        }
+        let mut values: Vec<Option<dolium::Value>> = Vec::new();
+        values.resize_with(keys.len(), || None);
+        for (shard, group) in inner.group(routed) {
+            let (positions, stored): (Vec<usize>, Vec<Key<'_>>) = group.into_iter().unzip();
+            let result = shard.enter(py, retry.0, |cache| cache.get_many(&stored));
+            for (position, value) in positions.into_iter().zip(inner.soften(py, retry.0, result, Vec::new)?) {
+                values[position] = value;
+            }
+        }
+        for (key, value) in keys.iter().zip(values) {
+            if let Some(value) = value
+                && let Some(value) = inner.unless_refused(py, inner.load(py, value))?
+            {
+                found.set_item(key, value)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Store the items of a mapping, or of an iterable of pairs, all or none; return how many were stored.
+    ///
+    /// `expire` is in seconds, `tag` as with `set`. In a `FanoutCache` each shard is all or none.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set_many({"a": 1, "b": 2}, expire=60, tag="letters")
+    /// 2
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (mapping, expire=None, tag=None, retry=Flag(false)),
+           text_signature = "($self, mapping, expire=None, tag=None, retry=False)")]
+    fn set_many(
+        &self,
+        mapping: &Bound<'_, PyAny>,
+        expire: Option<f64>,
+        tag: Option<Bound<'_, PyAny>>,
+        retry: Flag,
+    ) -> PyResult<usize> {
+        self.inner()?.put_many(mapping, &put(expire, tag.as_ref())?, How::Replace, retry.0)
+    }
+
+    /// Store those items of a mapping whose keys are not there; return how many were stored.
+    ///
+    /// Arguments and errors are those of `set_many`.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache["a"] = 0
+    /// >>> cache.add_many({"a": 1, "b": 2}), cache["a"]
+    /// (1, 0)
+    #[pyo3(signature = (mapping, expire=None, tag=None, retry=Flag(false)),
+           text_signature = "($self, mapping, expire=None, tag=None, retry=False)")]
+    fn add_many(
+        &self,
+        mapping: &Bound<'_, PyAny>,
+        expire: Option<f64>,
+        tag: Option<Bound<'_, PyAny>>,
+        retry: Flag,
+    ) -> PyResult<usize> {
+        self.inner()?.put_many(mapping, &put(expire, tag.as_ref())?, How::Add, retry.0)
+    }
+
+    /// Remove `keys`, all or none; return how many were there.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set_many({"a": 1, "b": 2})
+    /// 2
+    /// >>> cache.delete_many(["a", "c"])
+    /// 1
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (keys, retry=Flag(false)), text_signature = "($self, keys, retry=False)")]
+    fn delete_many(&self, keys: &Bound<'_, PyAny>, retry: Flag) -> PyResult<usize> {
+        let py = keys.py();
+        let inner = self.inner()?;
+        let keys: Vec<Bound<'_, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        if inner.shared.shards[0].custom.as_ref().is_some_and(|custom| custom.removes) {
+            return keys.iter().try_fold(0, |total, key| {
+                Ok(total + usize::from(inner.remove(key, retry.0)?))
+            });
+        }
+        let routed: Vec<_> = keys.iter().map(|key| inner.key(key)).collect::<PyResult<_>>()?;
+        let mut total = 0;
+        for (shard, group) in inner.group(routed) {
+            let removed = shard.enter(py, retry.0, |cache| cache.delete_many(&group));
+            total += inner.soften(py, retry.0, removed, || 0)?;
+        }
+        Ok(total)
+    }
+}

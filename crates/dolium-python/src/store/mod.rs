@@ -1,0 +1,251 @@
+//! Owns [`Store`], the base class of `Cache` and `FanoutCache`: one directory, or several shards. Its
+//! methods are spread over this folder by what they do.
+
+mod bulk;
+mod open;
+mod queue;
+mod read;
+mod transaction;
+mod upkeep;
+mod write;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use dolium::{Cache, Expiry, Key, Put, Scalar};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::custom::Custom;
+use crate::{enter, error, key, value};
+
+
+pub(crate) use queue::Item;
+pub(crate) use read::Found;
+pub(crate) use write::How;
+
+/// A directory of entries, or several as shards. The base class of `Cache` and `FanoutCache`.
+#[pyclass(frozen, subclass, dict, weakref, module = "dolium._dolium")]
+pub(crate) struct Store {
+    inner: OnceLock<Inner>,
+}
+
+/// What an open store is made of.
+#[derive(Clone)]
+pub(crate) struct Inner {
+    pub shared: Arc<Shared>,
+    /// Whether timeouts count as misses, as `FanoutCache` wants it.
+    pub lenient: bool,
+    /// Whether a refused value raises instead of counting as a miss.
+    pub strict: bool,
+}
+
+/// What a store and its strict twin have together.
+pub(crate) struct Shared {
+    pub shards: Vec<Shard>,
+    pub trust: Trust,
+    /// The setting `disk_pickle_protocol`, negative until it was read.
+    protocol: AtomicI64,
+    /// Values that were refused.
+    pub refused: AtomicU64,
+    /// A key that was refused has been warned of.
+    pub warned: AtomicU64,
+}
+
+/// One directory.
+pub(crate) struct Shard {
+    /// Waits for other writers as long as `timeout` says.
+    timely: Cache,
+    /// Waits for ever.
+    patient: Cache,
+    /// Converts keys and values, if it is not exactly `Disk`.
+    pub custom: Option<Custom>,
+}
+
+/// Which pickles may be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// All.
+    All,
+    /// Our own, and plain data.
+    Signed,
+    /// Plain data only.
+    Nothing,
+}
+
+impl Shard {
+    pub fn new(cache: &Cache, custom: Option<Custom>) -> Self {
+        let patient = cache.with_patience(dolium::Patience::Forever);
+        Self { timely: cache.clone(), patient, custom }
+    }
+
+    /// The cache, with the patience that the caller asked for.
+    pub fn cache(&self, retry: bool) -> &Cache {
+        if retry { &self.patient } else { &self.timely }
+    }
+
+    /// Runs an operation detached from the interpreter, then shows what the engine warns of.
+    pub fn enter<T: Send>(
+        &self,
+        py: Python<'_>,
+        retry: bool,
+        f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
+    ) -> PyResult<T> {
+        self.run(py, retry, f)?.map_err(|error| error::raise(py, error))
+    }
+
+    /// The same for callers that look at the engine's error.
+    pub fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        retry: bool,
+        f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
+    ) -> PyResult<dolium::Result<T>> {
+        let cache = self.cache(retry);
+        let mut warnings = Vec::new();
+        let result = enter::run(py, || {
+            let result = f(cache);
+            warnings = cache.take_warnings();
+            result
+        });
+        for warning in &warnings {
+            error::warn(py, warning)?;
+        }
+        Ok(result)
+    }
+}
+
+impl Inner {
+    /// The pickle protocol of keys and values, as it is set for the directory.
+    pub fn protocol(&self, py: Python<'_>) -> PyResult<i64> {
+        let known = self.shared.protocol.load(Ordering::Relaxed);
+        if known >= 0 {
+            return Ok(known);
+        }
+        let setting = self.shared.shards[0].enter(py, false, |cache| cache.setting("disk_pickle_protocol"))?;
+        let protocol = match setting {
+            // As Python has it, negative numbers mean the highest protocol.
+            Some(Scalar::Int(number)) if (0..=5).contains(&number) => number,
+            _ => 5,
+        };
+        self.shared.protocol.store(protocol, Ordering::Relaxed);
+        Ok(protocol)
+    }
+
+    /// Forgets the protocol: the setting was changed.
+    pub fn forget_protocol(&self) {
+        self.shared.protocol.store(-1, Ordering::Relaxed);
+    }
+
+    /// The key that an object is, and the shard it belongs to.
+    pub fn key<'a>(&'a self, object: &'a Bound<'_, PyAny>) -> PyResult<(&'a Shard, Key<'a>)> {
+        let shards = &self.shared.shards;
+        let first = &shards[0];
+        if let Some(custom) = &first.custom {
+            let (index, key) = custom.key_and_index(object, shards.len())?;
+            return Ok((&shards[index], key));
+        }
+        let key = key::of(object, || self.protocol(object.py()))?;
+        if shards.len() == 1 {
+            return Ok((first, key));
+        }
+        let index = key.shard_hash() as usize % shards.len();
+        Ok((&shards[index], key))
+    }
+
+    /// The only shard of a `Cache`; queues know no others.
+    pub fn only(&self) -> PyResult<&Shard> {
+        match &*self.shared.shards {
+            [shard] => Ok(shard),
+            _ => Err(pyo3::exceptions::PyTypeError::new_err(
+                "a FanoutCache has no queues and no order of its own; use its deque(), index() or cache()",
+            )),
+        }
+    }
+
+    /// The result of an operation, or `missed` if it timed out and nobody insisted.
+    pub fn soften<T>(
+        &self,
+        py: Python<'_>,
+        retry: bool,
+        result: PyResult<T>,
+        missed: impl FnOnce() -> T,
+    ) -> PyResult<T> {
+        match result {
+            Err(error) if self.lenient && !retry && error::is_timeout(py, &error) => Ok(missed()),
+            other => other,
+        }
+    }
+}
+
+#[pymethods]
+impl Store {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        // Subclasses have constructors of their own, which call `_open`.
+        Self { inner: OnceLock::new() }
+    }
+}
+
+impl Store {
+    pub fn inner(&self) -> PyResult<&Inner> {
+        self.inner.get().ok_or_else(|| {
+            PyRuntimeError::new_err("the cache is not open: its class did not call Cache.__init__")
+        })
+    }
+
+    fn set_inner(&self, inner: Inner) -> PyResult<()> {
+        self.inner.set(inner).map_err(|_| {
+            PyRuntimeError::new_err("the cache is open already; make a new object for another directory")
+        })
+    }
+}
+
+/// What is stored beside a value, from the arguments `expire` (seconds) and `tag`.
+pub(crate) fn put(expire: Option<f64>, tag: Option<&Bound<'_, PyAny>>) -> PyResult<Put> {
+    let mut put = Put::new();
+    if let Some(seconds) = expire {
+        put.expire = Expiry::After(seconds);
+    }
+    if let Some(tag) = tag {
+        put.tag = value::scalar(tag)?;
+    }
+    Ok(put)
+}
+
+/// An argument that counts as true or false, whatever it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Flag(pub bool);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Flag {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(object.is_truthy()?))
+    }
+}
+
+/// An argument that may be left out, which is not the same as None.
+pub(crate) enum Argument<'py> {
+    Missing,
+    Given(Bound<'py, PyAny>),
+}
+
+impl<'py> Argument<'py> {
+    pub fn given(self) -> Option<Bound<'py, PyAny>> {
+        match self {
+            Self::Missing => None,
+            Self::Given(object) => Some(object),
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Argument<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self::Given(object.to_owned()))
+    }
+}

@@ -1,0 +1,160 @@
+//! Owns opening: what the constructors of `Cache` and `FanoutCache` hand over becomes engine caches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use dolium::{Builder, Cache, Fanout, Patience, Scalar};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::{Inner, Shard, Shared, Store, Trust};
+use crate::custom::Custom;
+use crate::value::scalar;
+use crate::enter;
+
+fn trust(name: &str) -> PyResult<Trust> {
+    match name {
+        "all" => Ok(Trust::All),
+        "signed" => Ok(Trust::Signed),
+        "none" => Ok(Trust::Nothing),
+        other => Err(PyValueError::new_err(format!("trust must be \"signed\", \"all\" or \"none\", not {other:?}"))),
+    }
+}
+
+fn patience(seconds: f64) -> Patience {
+    // Not a number counts as no patience, infinity as all.
+    match Duration::try_from_secs_f64(seconds.max(0.0)) {
+        Ok(timeout) => Patience::Timeout(timeout),
+        Err(_) => Patience::Forever,
+    }
+}
+
+fn passed(settings: &Bound<'_, PyDict>) -> PyResult<Vec<(String, Scalar)>> {
+    settings
+        .iter()
+        .map(|(name, value)| {
+            let name: String = name.extract()?;
+            let value = setting(&name, &value)?;
+            Ok((name, value))
+        })
+        .collect()
+}
+
+/// The value of a setting. None stands for no limit; in the store that is infinity, as for diskcache.
+pub(super) fn setting(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Scalar> {
+    if name == "size_limit" && value.is_none() { Ok(Scalar::Real(f64::INFINITY)) } else { scalar(value) }
+}
+
+fn open(builder: Builder, shards: Option<usize>) -> dolium::Result<Vec<Cache>> {
+    match shards {
+        None => Ok(vec![builder.open()?]),
+        Some(shards) => Ok(Fanout::open_with(&builder, shards)?.shards().to_vec()),
+    }
+}
+
+#[pymethods]
+impl Store {
+    /// Opens the cache: the constructor of subclasses calls this once.
+    ///
+    /// `timeout` is in seconds. `disk` is None for exactly `Disk`, else a subclass. `shards` is None for a
+    /// single directory.
+    #[pyo3(signature = (directory, timeout, settings, *, read_only, trust, disk, shards))]
+    #[expect(clippy::too_many_arguments, reason = "the constructors' arguments, gathered")]
+    fn _open(
+        &self,
+        py: Python<'_>,
+        directory: &str,
+        timeout: f64,
+        settings: &Bound<'_, PyDict>,
+        read_only: bool,
+        trust: &str,
+        disk: Option<&Bound<'_, PyAny>>,
+        shards: Option<usize>,
+    ) -> PyResult<()> {
+        let trust = self::trust(trust)?;
+        let mut builder = Cache::builder(directory).read_only(read_only);
+        builder = match patience(timeout) {
+            Patience::Timeout(timeout) => builder.timeout(timeout),
+            Patience::Forever => builder.timeout(Duration::MAX),
+        };
+        for (name, value) in passed(settings)? {
+            builder = builder.setting(&name, value);
+        }
+        let caches = enter::enter(py, || open(builder, shards))?;
+        let mut opened = Vec::with_capacity(caches.len());
+        for cache in &caches {
+            let custom = match disk {
+                None => None,
+                Some(class) => {
+                    let settings = enter::enter(py, || cache.settings())?;
+                    Some(Custom::new(class, &cache.directory().to_string_lossy(), &settings)?)
+                }
+            };
+            opened.push(Shard::new(cache, custom));
+        }
+        let shared = Shared {
+            shards: opened,
+            trust,
+            protocol: AtomicI64::new(-1),
+            refused: AtomicU64::new(0),
+            warned: AtomicU64::new(0),
+        };
+        let inner = Inner { shared: Arc::new(shared), lenient: shards.is_some(), strict: false };
+        // Warnings of opening are shown now, not at the first use.
+        for shard in &inner.shared.shards {
+            shard.enter(py, false, |_| Ok(()))?;
+        }
+        self.set_inner(inner)
+    }
+
+    /// A store of the same class and directory on which refused values raise.
+    fn _strict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let inner = slf.get().inner()?;
+        if inner.strict {
+            return Ok(slf.clone().into_any());
+        }
+        let class = slf.get_type();
+        let twin = class.call_method1("__new__", (&class,))?;
+        twin.cast::<Self>()?.get().set_inner(Inner { strict: true, ..inner.clone() })?;
+        twin.getattr("__dict__")?.call_method1("update", (slf.getattr("__dict__")?,))?;
+        Ok(twin)
+    }
+
+    /// Makes `store` the cache of shard number `index` alone.
+    fn _open_shard(&self, index: usize, store: &Bound<'_, Self>) -> PyResult<()> {
+        let inner = self.inner()?;
+        let shards = &inner.shared.shards;
+        let shard = shards.get(index).ok_or_else(|| PyValueError::new_err("there is no such shard"))?;
+        let custom = shard.custom.as_ref().map(|custom| custom.share(store.py()));
+        let shared = Shared {
+            shards: vec![Shard::new(shard.cache(false), custom)],
+            trust: inner.shared.trust,
+            protocol: AtomicI64::new(-1),
+            refused: AtomicU64::new(0),
+            warned: AtomicU64::new(0),
+        };
+        store.get().set_inner(Inner { shared: Arc::new(shared), lenient: false, strict: inner.strict })
+    }
+
+    /// The user's `Disk` of a shard, or None if it is exactly `Disk`.
+    #[pyo3(signature = (index=0))]
+    fn _custom_disk(&self, py: Python<'_>, index: usize) -> PyResult<Option<Py<PyAny>>> {
+        let custom = self.inner()?.shared.shards.get(index).and_then(|shard| shard.custom.as_ref());
+        Ok(custom.map(|custom| custom.disk.clone_ref(py)))
+    }
+
+    /// The directories of the shards.
+    #[getter]
+    fn _directories(&self) -> PyResult<Vec<String>> {
+        let shards = &self.inner()?.shared.shards;
+        Ok(shards.iter().map(|shard| shard.cache(false).directory().to_string_lossy().into_owned()).collect())
+    }
+
+    /// Whether the cache only reads.
+    #[getter]
+    fn _read_only(&self) -> PyResult<bool> {
+        Ok(self.inner()?.shared.shards[0].cache(false).is_read_only())
+    }
+}

@@ -1,0 +1,255 @@
+//! Owns looking up: `get`, `read`, `in`, `[]`, `info`, and what happens to values that are not trusted.
+
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use dolium::{Entry, Scalar, Value, mode};
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::{Flag, Inner, Shard, Store, Trust};
+use crate::info::Info;
+use crate::lazy::Lazy;
+use crate::value::{Incoming, unscalar};
+use crate::{error, reader};
+
+static LOADS: Lazy = Lazy::new("pickle", "loads");
+static TRUSTED: Lazy = Lazy::new("dolium.trust", "loads");
+static BYTES_IO: Lazy = Lazy::new("io", "BytesIO");
+
+/// A value, and what was asked for beside it.
+pub(crate) struct Found<'py> {
+    pub value: Bound<'py, PyAny>,
+    pub expire_time: Option<f64>,
+    pub tag: Scalar,
+    pub store_time: f64,
+}
+
+impl<'py> Found<'py> {
+    /// The value alone, or a tuple with what was asked for.
+    pub fn answer(self, expire_time: Flag, tag: Flag) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.value.py();
+        beside(py, self.value, self.expire_time, &self.tag, expire_time, tag)
+    }
+}
+
+/// `value`, or a tuple of it with its expiry, its tag, or both.
+pub(crate) fn beside<'py>(
+    py: Python<'py>,
+    value: Bound<'py, PyAny>,
+    expires: Option<f64>,
+    tagged: &Scalar,
+    expire_time: Flag,
+    tag: Flag,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match (expire_time.0, tag.0) {
+        (false, false) => value,
+        (true, false) => (value, expires).into_pyobject(py)?.into_any(),
+        (false, true) => (value, unscalar(py, tagged)?).into_pyobject(py)?.into_any(),
+        (true, true) => (value, expires, unscalar(py, tagged)?).into_pyobject(py)?.into_any(),
+    })
+}
+
+/// `default` in the shape that a value would have.
+pub(crate) fn nothing<'py>(
+    py: Python<'py>,
+    default: Option<Bound<'py, PyAny>>,
+    expire_time: Flag,
+    tag: Flag,
+) -> PyResult<Bound<'py, PyAny>> {
+    let default = default.unwrap_or_else(|| py.None().into_bound(py));
+    beside(py, default, None, &Scalar::Null, expire_time, tag)
+}
+
+impl Inner {
+    /// Turns a value into an object. A refused pickle raises `UntrustedValueError`.
+    pub fn load<'py>(&self, py: Python<'py>, value: Value) -> PyResult<Bound<'py, PyAny>> {
+        match Incoming::of(py, value)? {
+            Incoming::Object(object) => Ok(object),
+            Incoming::Pickle { bytes, signed } => {
+                let loads = match self.shared.trust {
+                    Trust::All => &LOADS,
+                    Trust::Signed if signed => &LOADS,
+                    Trust::Signed | Trust::Nothing => &TRUSTED,
+                };
+                loads.get(py)?.call1((PyBytes::new(py, &bytes),))
+            }
+        }
+    }
+
+    /// Whether a value may be loaded without asking Python first.
+    pub fn is_sure(&self) -> impl Fn(&Value) -> bool + Send + use<> {
+        let trust = self.shared.trust;
+        move |value| match value {
+            Value::Pickle { signed, .. } => trust == Trust::All || *signed && trust == Trust::Signed,
+            _ => true,
+        }
+    }
+
+    /// A refused value counts as a miss, with one warning, unless the store is strict.
+    pub fn unless_refused<T>(&self, py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
+        match result {
+            Err(refusal) if !self.strict && error::is_untrusted(py, &refusal) => {
+                if self.shared.refused.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let directory = self.shared.shards[0].cache(false).directory().display().to_string();
+                    let why = refusal.value(py).to_string();
+                    error::warn_untrusted(
+                        py,
+                        &format!(
+                            "{directory}: a value is treated as missing: {why}; \
+                             open the cache with trust=\"all\" if you trust everybody who can write there"
+                        ),
+                    )?;
+                }
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// The value of a key; `None` if there is none, or if it was refused.
+    pub fn find<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        read: bool,
+        retry: bool,
+    ) -> PyResult<Option<Found<'py>>> {
+        let py = object.py();
+        let (shard, key) = self.key(object)?;
+        if let Some(custom) = &shard.custom {
+            let found = custom.find(self, shard, object, &key, read, retry);
+            return Ok(self.unless_refused(py, found)?.flatten());
+        }
+        if read && let Some(found) = find_file(py, shard, &key, retry)? {
+            return Ok(Some(found));
+        }
+        let Some(entry) = shard.enter(py, retry, |cache| cache.entry(&key))? else {
+            return Ok(None);
+        };
+        let Entry { value, expire_time, tag, store_time } = entry;
+        let in_memory = read && matches!(value, Value::Bytes(_));
+        let Some(mut value) = self.unless_refused(py, self.load(py, value))? else {
+            return Ok(None);
+        };
+        if in_memory {
+            value = BYTES_IO.get(py)?.call1((value,))?;
+        }
+        Ok(Some(Found { value, expire_time, tag, store_time }))
+    }
+}
+
+/// An open file, if the value of the key is bytes in a value file.
+fn find_file<'py>(
+    py: Python<'py>,
+    shard: &Shard,
+    key: &dolium::Key<'_>,
+    retry: bool,
+) -> PyResult<Option<Found<'py>>> {
+    let opened = shard.enter(py, retry, |cache| match cache.info(key)? {
+        Some(info) if info.mode == mode::BINARY && info.path.is_some() => cache.open_value(key),
+        _ => Ok(None),
+    })?;
+    let Some(Entry { value: stream, expire_time, tag, store_time }) = opened else {
+        return Ok(None);
+    };
+    Ok(Some(Found { value: reader::open(py, stream)?, expire_time, tag, store_time }))
+}
+
+#[pymethods]
+impl Store {
+    /// Return the value of `key`, or `default` if there is none or it has expired.
+    ///
+    /// `read=True` returns an open binary file for values that are bytes. `expire_time=True` and
+    /// `tag=True` return a tuple with the time of expiry (seconds since 1970, or None) and the tag.
+    /// `max_age` counts values that were stored longer than so many seconds ago as missing.
+    /// `retry=True` waits as long as it takes instead of raising `Timeout`.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set("a", 1, tag="x")
+    /// True
+    /// >>> cache.get("a"), cache.get("b", default=0), cache.get("a", tag=True)
+    /// (1, 0, (1, 'x'))
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (key, default=None, read=Flag(false), expire_time=Flag(false), tag=Flag(false), retry=Flag(false), *, max_age=None),
+           text_signature = "($self, key, default=None, read=False, expire_time=False, tag=False, retry=False, *, max_age=None)")]
+    #[expect(clippy::too_many_arguments, reason = "diskcache's signature")]
+    fn get<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+        read: Flag,
+        expire_time: Flag,
+        tag: Flag,
+        retry: Flag,
+        max_age: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let inner = self.inner()?;
+        let result = inner.find(key, read.0, retry.0);
+        let found = match result {
+            Err(error) if inner.lenient && error::is_contention(py, &error) => None,
+            other => other?,
+        };
+        let fresh = |found: &Found<'_>| {
+            max_age.is_none_or(|limit| dolium::timestamp(SystemTime::now()) - found.store_time <= limit)
+        };
+        match found.filter(fresh) {
+            Some(found) => found.answer(expire_time, tag),
+            None => nothing(py, default, expire_time, tag),
+        }
+    }
+
+    /// Return the value of `key` as an open binary file.
+    ///
+    /// >>> import dolium, io
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set("a", io.BytesIO(b"abc"), read=True)
+    /// True
+    /// >>> with cache.read("a") as file:
+    /// ...     file.read()
+    /// b'abc'
+    ///
+    /// Raises:
+    ///     KeyError: There is no such key.
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (key, retry=Flag(false)), text_signature = "($self, key, retry=False)")]
+    fn read<'py>(&self, key: &Bound<'py, PyAny>, retry: Flag) -> PyResult<Bound<'py, PyAny>> {
+        let inner = self.inner()?;
+        let found = inner.find(key, true, retry.0 || inner.lenient)?;
+        found.map(|found| found.value).ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
+    }
+
+    /// Return what is stored beside the value of `key`, or None if there is no such key.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache["a"] = b"12345"
+    /// >>> cache.info("a").size
+    /// 6
+    #[pyo3(signature = (key, *, retry=Flag(false)), text_signature = "($self, key, *, retry=False)")]
+    fn info(&self, key: &Bound<'_, PyAny>, retry: Flag) -> PyResult<Option<Info>> {
+        let (shard, stored) = self.inner()?.key(key)?;
+        let info = shard.enter(key.py(), retry.0, |cache| cache.info(&stored))?;
+        info.map(|info| Info::of(key.py(), info)).transpose()
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let found = self.inner()?.find(key, false, true)?;
+        found.map(|found| found.value).ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
+    }
+
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let (shard, stored) = self.inner()?.key(key)?;
+        shard.enter(key.py(), true, |cache| cache.contains(&stored))
+    }
+
+    /// How many values were refused because nobody vouches for them.
+    #[getter]
+    fn _refused(&self) -> PyResult<u64> {
+        Ok(self.inner()?.shared.refused.load(Ordering::Relaxed))
+    }
+}

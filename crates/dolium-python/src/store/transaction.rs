@@ -1,0 +1,82 @@
+//! Owns transactions: those of `transact()`, and those in which this crate calls Python code.
+
+use pyo3::prelude::*;
+
+use super::{Flag, Shard, Store};
+use crate::process;
+
+impl Shard {
+    /// Runs `f` in a transaction. Unlike an operation of the engine, `f` may run Python code: between the
+    /// calls that make up a transaction, the engine holds nothing that a fork or the GIL waits for.
+    pub fn transact<T>(&self, py: Python<'_>, retry: bool, f: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+        self.begin(py, retry)?;
+        match f() {
+            Ok(result) => {
+                self.commit(py)?;
+                Ok(result)
+            }
+            Err(error) => {
+                self.rollback(py)?;
+                Err(error)
+            }
+        }
+    }
+
+    pub fn begin(&self, py: Python<'_>, retry: bool) -> PyResult<()> {
+        self.enter(py, retry, dolium::Cache::begin)?;
+        process::entered();
+        Ok(())
+    }
+
+    pub fn commit(&self, py: Python<'_>) -> PyResult<()> {
+        process::left();
+        self.enter(py, true, dolium::Cache::commit)
+    }
+
+    pub fn rollback(&self, py: Python<'_>) -> PyResult<()> {
+        process::left();
+        self.enter(py, true, dolium::Cache::rollback)
+    }
+}
+
+#[pymethods]
+impl Store {
+    /// Begins a transaction of this thread, or one more level of it.
+    #[pyo3(signature = (retry=Flag(false)), text_signature = "($self, retry=False)")]
+    fn _begin(&self, py: Python<'_>, retry: Flag) -> PyResult<()> {
+        let shards = &self.inner()?.shared.shards;
+        for (index, shard) in shards.iter().enumerate() {
+            if let Err(error) = shard.begin(py, retry.0) {
+                for shard in &shards[..index] {
+                    shard.rollback(py)?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a level of the transaction; the outermost commits.
+    fn _commit(&self, py: Python<'_>) -> PyResult<()> {
+        self.each(py, Shard::commit)
+    }
+
+    /// Undoes the transaction, if this is its outermost level.
+    fn _rollback(&self, py: Python<'_>) -> PyResult<()> {
+        self.each(py, Shard::rollback)
+    }
+
+    /// Whether this thread is inside a transaction of this cache.
+    fn _in_transaction(&self) -> PyResult<bool> {
+        Ok(self.inner()?.shared.shards[0].cache(false).in_transaction())
+    }
+}
+
+impl Store {
+    /// Ends all shards, whatever happens to some of them; raises what went wrong first.
+    fn each(&self, py: Python<'_>, end: impl Fn(&Shard, Python<'_>) -> PyResult<()>) -> PyResult<()> {
+        let shards = self.inner()?.shared.shards.iter().rev();
+        let ended: Vec<PyResult<()>> = shards.map(|shard| end(shard, py)).collect();
+        ended.into_iter().collect()
+    }
+}

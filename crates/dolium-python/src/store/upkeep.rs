@@ -1,0 +1,367 @@
+//! Owns what concerns a cache as a whole: removing many entries, size, statistics, settings, keys,
+//! checking, closing.
+
+use dolium::{Cache, Error, Order, Problem, Scalar};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::open::setting;
+use super::{Argument, Flag, Inner, Shard, Store};
+use crate::error;
+use crate::iterator::KeyIterator;
+use crate::lazy::Lazy;
+use crate::value::{scalar, unscalar};
+
+static ENOVAL: Lazy = Lazy::new("dolium.constants", "ENOVAL");
+static MESSAGE: Lazy = Lazy::new("warnings", "WarningMessage");
+static UNKNOWN_FILE: Lazy = Lazy::new("dolium.errors", "UnknownFileWarning");
+static EMPTY_DIRECTORY: Lazy = Lazy::new("dolium.errors", "EmptyDirWarning");
+static USER_WARNING: Lazy = Lazy::new("builtins", "UserWarning");
+
+impl Inner {
+    /// Removes many entries from every shard. Several shards wait as long as it takes, as diskcache's do.
+    fn remove_many(
+        &self,
+        py: Python<'_>,
+        retry: bool,
+        remove: impl Fn(&Cache) -> dolium::Result<usize> + Send + Sync,
+    ) -> PyResult<usize> {
+        let retry = retry || self.lenient;
+        let mut total = 0;
+        for shard in &self.shared.shards {
+            let change = || {
+                shard.run(py, retry, &remove)?.map_err(|error| match error {
+                    Error::Timeout { done, .. } => error::timeout(py, done, error.to_string()),
+                    other => error::raise(py, other),
+                })
+            };
+            total += match &shard.custom {
+                Some(custom) if custom.removes => custom.removing(py, shard, retry, change)?,
+                _ => change()?,
+            };
+        }
+        Ok(total)
+    }
+
+    fn sum(&self, py: Python<'_>, f: impl Fn(&Cache) -> dolium::Result<u64> + Send + Sync) -> PyResult<u64> {
+        self.shared.shards.iter().try_fold(0, |sum, shard| Ok(sum + shard.enter(py, true, &f)?))
+    }
+
+    fn walk(&self, py: Python<'_>, order: Order, tag: Option<&Scalar>, prefix: Option<&str>) -> PyResult<KeyIterator> {
+        let mut shards = Vec::with_capacity(self.shared.shards.len());
+        for (index, shard) in self.shared.shards.iter().enumerate() {
+            let keys = shard.enter(py, true, |cache| cache.keys_where(order, tag.cloned(), prefix))?;
+            shards.push((index, keys));
+        }
+        let merge = match order {
+            Order::Insertion => None,
+            Order::InsertionReversed => {
+                shards.reverse();
+                None
+            }
+            Order::Sorted => Some(false),
+            Order::SortedReversed => Some(true),
+        };
+        Ok(KeyIterator::new(self, shards, merge))
+    }
+
+    /// Reads a setting again, or changes it. The result is that of the last shard.
+    fn reset<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        value: Option<&Scalar>,
+        update: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut result = py.None().into_bound(py);
+        for shard in &self.shared.shards {
+            let setting = match value {
+                None => shard.enter(py, true, |cache| cache.reload_setting(name))?,
+                Some(value) => {
+                    shard.enter(py, true, |cache| cache.change_setting(name, value, update))?;
+                    Some(value.clone())
+                }
+            };
+            let Some(setting) = setting else {
+                return Err(PyValueError::new_err(format!("the cache has no setting {name:?}")));
+            };
+            result = unscalar(py, &setting)?;
+            if let (Some(custom), Some(attribute)) = (&shard.custom, name.strip_prefix("disk_")) {
+                custom.disk.bind(py).setattr(attribute, &result)?;
+            }
+        }
+        if name == "disk_pickle_protocol" {
+            self.forget_protocol();
+        }
+        Ok(result)
+    }
+}
+
+/// What `check` found, as an entry of the list that `warnings.catch_warnings(record=True)` would give.
+fn message<'py>(py: Python<'py>, problem: &Problem) -> PyResult<Bound<'py, PyAny>> {
+    let class = match problem {
+        Problem::Unknown(_) => &UNKNOWN_FILE,
+        Problem::EmptyDirectory(_) => &EMPTY_DIRECTORY,
+        _ => &USER_WARNING,
+    };
+    let class = class.get(py)?;
+    let warning = class.call1((problem.to_string(),))?;
+    MESSAGE.get(py)?.call1((warning, class, "dolium", 0))
+}
+
+fn check(py: Python<'_>, shard: &Shard, fix: bool, retry: bool) -> PyResult<Vec<Problem>> {
+    shard.enter(py, retry, |cache| cache.check(fix))
+}
+
+#[pymethods]
+impl Store {
+    /// Remove the entries with `tag`; return how many there were.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> _ = cache.set("a", 1, tag="x"), cache.set("b", 2)
+    /// >>> cache.evict("x"), list(cache)
+    /// (1, ['b'])
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
+    #[pyo3(signature = (tag, retry=Flag(false)), text_signature = "($self, tag, retry=False)")]
+    fn evict(&self, tag: &Bound<'_, PyAny>, retry: Flag) -> PyResult<usize> {
+        let value = scalar(tag)?;
+        self.inner()?.remove_many(tag.py(), retry.0, |cache| cache.evict(&value))
+    }
+
+    /// Remove the entries that have expired by `now` (seconds since 1970, by default now); return how many.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set("a", 1, expire=-1)
+    /// True
+    /// >>> cache.expire(), len(cache)
+    /// (1, 0)
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
+    #[pyo3(signature = (now=None, retry=Flag(false)), text_signature = "($self, now=None, retry=False)")]
+    fn expire(&self, py: Python<'_>, now: Option<f64>, retry: Flag) -> PyResult<usize> {
+        // Zero means now, as in diskcache.
+        let now = now.filter(|now| *now != 0.0);
+        self.inner()?.remove_many(py, retry.0, |cache| cache.expire(now))
+    }
+
+    /// Remove what has expired, then other entries by policy until `size_limit` is kept; return how many.
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
+    #[pyo3(signature = (retry=Flag(false)), text_signature = "($self, retry=False)")]
+    fn cull(&self, py: Python<'_>, retry: Flag) -> PyResult<usize> {
+        self.inner()?.remove_many(py, retry.0, Cache::cull)
+    }
+
+    /// Remove all entries; return how many there were. Works on a damaged store too.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache["a"] = 1
+    /// >>> cache.clear(), len(cache)
+    /// (1, 0)
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (retry=Flag(false)), text_signature = "($self, retry=False)")]
+    fn clear(&self, py: Python<'_>, retry: Flag) -> PyResult<usize> {
+        self.inner()?.remove_many(py, retry.0, Cache::clear)
+    }
+
+    /// Compare database, counters and value files; return what is wrong as a list of warnings.
+    ///
+    /// `fix=True` puts it right: missing files remove their entries, unknown files are deleted.
+    ///
+    /// >>> import dolium
+    /// >>> dolium.Cache().check()
+    /// []
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (fix=Flag(false), retry=Flag(false)), text_signature = "($self, fix=False, retry=False)")]
+    fn check<'py>(&self, py: Python<'py>, fix: Flag, retry: Flag) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for shard in &self.inner()?.shared.shards {
+            for problem in check(py, shard, fix.0, retry.0)? {
+                list.append(message(py, &problem)?)?;
+            }
+        }
+        Ok(list)
+    }
+
+    /// Iterate over the keys as the database sorts them: numbers, texts, bytes, then all others.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set_many({2: "b", 1: "a"})
+    /// 2
+    /// >>> list(cache.iterkeys()), list(cache.iterkeys(reverse=True))
+    /// ([1, 2], [2, 1])
+    #[pyo3(signature = (reverse=Flag(false)), text_signature = "($self, reverse=False)")]
+    fn iterkeys(&self, py: Python<'_>, reverse: Flag) -> PyResult<KeyIterator> {
+        let order = if reverse.0 { Order::SortedReversed } else { Order::Sorted };
+        self.inner()?.walk(py, order, None, None)
+    }
+
+    /// Iterate over the keys in the order of insertion; only those with `tag`, or texts with `prefix`.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> _ = cache.set("user:1", "Ada", tag="people"), cache.set("page:1", "<p>")
+    /// >>> list(cache.keys(tag="people")), list(cache.keys(prefix="page:")), list(cache.keys(reverse=True))
+    /// (['user:1'], ['page:1'], ['page:1', 'user:1'])
+    #[pyo3(signature = (*, tag=None, prefix=None, reverse=Flag(false)),
+           text_signature = "($self, *, tag=None, prefix=None, reverse=False)")]
+    fn keys(
+        &self,
+        py: Python<'_>,
+        tag: Option<Bound<'_, PyAny>>,
+        prefix: Option<&str>,
+        reverse: Flag,
+    ) -> PyResult<KeyIterator> {
+        let order = if reverse.0 { Order::InsertionReversed } else { Order::Insertion };
+        let tag = tag.map(|tag| scalar(&tag)).transpose()?;
+        self.inner()?.walk(py, order, tag.as_ref(), prefix)
+    }
+
+    fn __iter__(&self, py: Python<'_>) -> PyResult<KeyIterator> {
+        self.inner()?.walk(py, Order::Insertion, None, None)
+    }
+
+    /// Iterate over the keys in the reverse order of insertion.
+    fn __reversed__(&self, py: Python<'_>) -> PyResult<KeyIterator> {
+        self.inner()?.walk(py, Order::InsertionReversed, None, None)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let count = self.inner()?.sum(py, |cache| Ok(cache.len()? as u64))?;
+        Ok(usize::try_from(count)?)
+    }
+
+    /// Return the bytes that the cache takes on disk: its database and its value files.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache["a"] = b"x" * 100_000
+    /// >>> cache.volume() > 100_000
+    /// True
+    fn volume(&self, py: Python<'_>) -> PyResult<u64> {
+        self.inner()?.sum(py, Cache::volume)
+    }
+
+    /// Return how often `get` found a value and how often it did not, while `statistics` was on.
+    ///
+    /// `enable` turns counting on or off from now on; `reset=True` sets both counters to 0 afterwards.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.stats(enable=True)
+    /// (0, 0)
+    /// >>> cache.get("a")
+    /// >>> cache.stats()
+    /// (0, 1)
+    #[pyo3(signature = (enable=Flag(true), reset=Flag(false)), text_signature = "($self, enable=True, reset=False)")]
+    fn stats(&self, py: Python<'_>, enable: Flag, reset: Flag) -> PyResult<(i64, i64)> {
+        let mut sum = (0, 0);
+        for shard in &self.inner()?.shared.shards {
+            let stats = shard.enter(py, true, |cache| {
+                let stats = cache.stats()?;
+                if reset.0 && (stats.hits, stats.misses) != (0, 0) {
+                    cache.reset_stats()?;
+                }
+                let wanted = Scalar::Int(enable.0.into());
+                if cache.setting("statistics")?.as_ref() != Some(&wanted) {
+                    cache.change_setting("statistics", &wanted, true)?;
+                }
+                Ok(stats)
+            })?;
+            sum = (sum.0 + stats.hits, sum.1 + stats.misses);
+        }
+        Ok(sum)
+    }
+
+    /// Make evicting and listing by tag fast.
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    fn create_tag_index(&self, py: Python<'_>) -> PyResult<()> {
+        let mut shards = self.inner()?.shared.shards.iter();
+        shards.try_for_each(|shard| shard.enter(py, false, Cache::create_tag_index))
+    }
+
+    /// Drop what `create_tag_index` made.
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    fn drop_tag_index(&self, py: Python<'_>) -> PyResult<()> {
+        let mut shards = self.inner()?.shared.shards.iter();
+        shards.try_for_each(|shard| shard.enter(py, false, Cache::drop_tag_index))
+    }
+
+    /// Make everything that was stored so far safe from power loss, and readable for diskcache.
+    ///
+    /// Raises:
+    ///     OSError: The disk did not take it.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let mut shards = self.inner()?.shared.shards.iter();
+        shards.try_for_each(|shard| shard.enter(py, true, Cache::flush))
+    }
+
+    /// Write what is pending and close the files. The next use opens them again.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        // Closing what was never opened is fine: `__del__` methods do it.
+        let Some(inner) = self.inner.get() else {
+            return Ok(());
+        };
+        inner.shared.shards.iter().try_for_each(|shard| shard.enter(py, true, Cache::close))
+    }
+
+    /// Read the setting `key` again from the store, or change it; return its value.
+    ///
+    /// `update=False` changes it for this process only.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.reset("cull_limit", 5), cache.reset("cull_limit")
+    /// (5, 5)
+    ///
+    /// Raises:
+    ///     ValueError: There is no such setting.
+    #[pyo3(signature = (key, value=Argument::Missing, update=Flag(true)), text_signature = "($self, key, value=ENOVAL, update=True)")]
+    fn reset<'py>(
+        &self,
+        py: Python<'py>,
+        key: &str,
+        value: Argument<'py>,
+        update: Flag,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let given = match value {
+            Argument::Given(value) if !value.is(ENOVAL.get(py)?) => Some(setting(key, &value)?),
+            _ => None,
+        };
+        self.inner()?.reset(py, key, given.as_ref(), update.0)
+    }
+
+    /// A setting as this process knows it. Raises KeyError if there is none of that name.
+    fn _setting<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let setting = self.inner()?.shared.shards[0].enter(py, true, |cache| cache.setting(name))?;
+        let setting = setting.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?;
+        unscalar(py, &setting)
+    }
+
+    /// All settings as this process knows them.
+    fn _settings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
+        let settings = self.inner()?.shared.shards[0].enter(py, true, Cache::settings)?;
+        let dict = pyo3::types::PyDict::new(py);
+        for (name, value) in settings {
+            dict.set_item(name, unscalar(py, &value)?)?;
+        }
+        Ok(dict)
+    }
+}

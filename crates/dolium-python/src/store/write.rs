@@ -1,0 +1,411 @@
+//! Owns changing one key: `set`, `add`, `touch`, `incr`, `decr`, `delete`, `pop`.
+
+use dolium::{Entry, Error, Number, Put};
+use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
+
+use super::read::nothing;
+use super::{Argument, Flag, Found, Inner, Store, put};
+use crate::reader::PyReader;
+use crate::value::Outgoing;
+use crate::{error, value};
+
+/// `set` or `add`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Replace,
+    Add,
+}
+
+impl Inner {
+    /// Stores a value. Returns whether it was stored.
+    pub fn store(
+        &self,
+        object: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        put: &Put,
+        read: bool,
+        how: How,
+        retry: bool,
+    ) -> PyResult<bool> {
+        let py = object.py();
+        let (shard, key) = self.key(object)?;
+        let result = if let Some(custom) = &shard.custom {
+            custom.store(self, shard, object, &key, value, put, read, how, retry)
+        } else if read && !is_plain(value) {
+            let mut reader = PyReader::new(value);
+            shard.enter(py, retry, |cache| {
+                let payload = dolium::Payload::Reader(&mut reader);
+                match how {
+                    How::Replace => cache.set_with(&key, payload, put),
+                    How::Add => cache.add(&key, payload, put),
+                }
+            })
+        } else {
+            let outgoing = Outgoing::of(value, || self.protocol(py))?;
+            let loan = outgoing.lend()?;
+            shard.enter(py, retry, |cache| match how {
+                How::Replace => cache.set_with(&key, loan.payload(), put),
+                How::Add => cache.add(&key, loan.payload(), put),
+            })
+        };
+        self.soften(py, retry, result, || false)
+    }
+
+    /// Removes a key. Returns whether it was there.
+    pub fn remove(&self, object: &Bound<'_, PyAny>, retry: bool) -> PyResult<bool> {
+        let py = object.py();
+        let (shard, key) = self.key(object)?;
+        let result = match &shard.custom {
+            Some(custom) if custom.removes => custom.remove(py, shard, &key, retry),
+            _ => shard.enter(py, retry, |cache| cache.delete(&key)),
+        };
+        self.soften(py, retry, result, || false)
+    }
+
+    fn take<'py>(&self, object: &Bound<'py, PyAny>, retry: bool) -> PyResult<Option<Found<'py>>> {
+        let py = object.py();
+        let (shard, key) = self.key(object)?;
+        if let Some(custom) = &shard.custom {
+            let found = custom.pop(self, shard, object, &key, retry);
+            return Ok(self.unless_refused(py, found)?.flatten());
+        }
+        let sure = self.is_sure();
+        match shard.run(py, retry, |cache| cache.pop_if(&key, sure))? {
+            Ok(None) => Ok(None),
+            Ok(Some(Entry { value, expire_time, tag, store_time })) => {
+                let value = self.load(py, value)?;
+                Ok(Some(Found { value, expire_time, tag, store_time }))
+            }
+            // Only Python can say whether the value may be loaded, and then it is still there if not.
+            Err(Error::Refused) => {
+                let found = shard.transact(py, retry, || {
+                    let Some(Entry { value, expire_time, tag, store_time }) =
+                        shard.enter(py, true, |cache| cache.entry(&key))?
+                    else {
+                        return Ok(None);
+                    };
+                    let value = self.load(py, value)?;
+                    shard.enter(py, true, |cache| cache.delete(&key))?;
+                    Ok(Some(Found { value, expire_time, tag, store_time }))
+                });
+                Ok(self.unless_refused(py, found)?.flatten())
+            }
+            Err(error) => Err(error::raise(py, error)),
+        }
+    }
+
+    /// Adds to a number. Numbers that the engine cannot add are added by Python, in a transaction.
+    fn add_number<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        delta: &Bound<'py, PyAny>,
+        default: Option<&Bound<'py, PyAny>>,
+        put: &Put,
+        retry: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = object.py();
+        let (shard, key) = self.key(object)?;
+        let initial = default.map(number);
+        if shard.custom.is_none()
+            && let (Some(delta), Some(initial)) = (number(delta), initial.map_or(Some(None), |n| n.map(Some)))
+        {
+            match shard.run(py, retry, |cache| cache.incr(&key, delta, initial, put))? {
+                Ok(Number::Int(sum)) => return Ok(sum.into_pyobject(py)?.into_any()),
+                Ok(Number::Float(sum)) => return Ok(PyFloat::new(py, sum).into_any()),
+                Err(Error::NotANumber | Error::Overflow) => {}
+                Err(Error::Missing) => return Err(PyKeyError::new_err(object.clone().unbind())),
+                Err(error) => return Err(error::raise(py, error)),
+            }
+        }
+        shard.transact(py, retry, || {
+            let found = match &shard.custom {
+                Some(custom) => custom.number(py, shard, &key)?,
+                None => self.number(py, shard, &key)?,
+            };
+            let Some(found) = found else {
+                let Some(default) = default else {
+                    return Err(PyKeyError::new_err(object.clone().unbind()));
+                };
+                let sum = default.add(delta)?;
+                self.store(object, &sum, put, false, How::Replace, true)?;
+                return Ok(sum);
+            };
+            let put = Put { expire: found.expire_time.map_or_else(Default::default, dolium::Expiry::At), tag: found.tag };
+            let sum = found.value.add(delta)?;
+            match &shard.custom {
+                Some(custom) => custom.store_number(py, shard, &key, &sum, &put)?,
+                None => drop(self.store(object, &sum, &put, false, How::Replace, true)?),
+            }
+            Ok(sum)
+        })
+    }
+
+    fn number<'py>(
+        &self,
+        py: Python<'py>,
+        shard: &super::Shard,
+        key: &dolium::Key<'_>,
+    ) -> PyResult<Option<Found<'py>>> {
+        let Some(Entry { value, expire_time, tag, store_time }) =
+            shard.enter(py, true, |cache| cache.entry(key))?
+        else {
+            return Ok(None);
+        };
+        let value = self.load(py, value)?;
+        if !value.is_exact_instance_of::<PyInt>() && !value.is_exact_instance_of::<PyFloat>() {
+            return Err(PyTypeError::new_err(format!(
+                "the stored value is no number: {}",
+                value.get_type().name()?
+            )));
+        }
+        Ok(Some(Found { value, expire_time, tag, store_time }))
+    }
+}
+
+/// Values that diskcache stores as they are, whatever `read` says.
+pub(crate) fn is_plain(value: &Bound<'_, PyAny>) -> bool {
+    value.is_exact_instance_of::<PyBytes>()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyFloat>()
+}
+
+/// A number that the engine can add.
+fn number(object: &Bound<'_, PyAny>) -> Option<Number> {
+    if object.is_exact_instance_of::<PyInt>() || object.is_exact_instance_of::<PyBool>() {
+        object.extract().ok().map(Number::Int)
+    } else {
+        object.cast_exact::<PyFloat>().ok().map(|number| Number::Float(number.value()))
+    }
+}
+
+#[pymethods]
+impl Store {
+    /// Store `value` under `key`; return True if it was stored.
+    ///
+    /// `expire` is in seconds, `tag` a text, number or bytes by which to evict. With `read=True` the value
+    /// is a file opened for reading in binary mode, and what it holds is kept in a file of its own.
+    /// `retry=True` waits as long as it takes instead of raising `Timeout`. A value larger than
+    /// `size_limit` is not stored: the result is False, and a warning says so once.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set("key", {"any": "value"}, expire=60, tag="examples")
+    /// True
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    ///     OSError: The disk is full, or the directory cannot be written; the old value is still there.
+    #[pyo3(signature = (key, value, expire=None, read=Flag(false), tag=None, retry=Flag(false)),
+           text_signature = "($self, key, value, expire=None, read=False, tag=None, retry=False)")]
+    fn set(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        expire: Option<f64>,
+        read: Flag,
+        tag: Option<Bound<'_, PyAny>>,
+        retry: Flag,
+    ) -> PyResult<bool> {
+        let put = put(expire, tag.as_ref())?;
+        self.inner()?.store(key, value, &put, read.0, How::Replace, retry.0)
+    }
+
+    /// Store `value` under `key` unless there is one; return True if it was stored.
+    ///
+    /// Of several processes that add one key at once, exactly one gets True. Arguments and errors are
+    /// those of `set`.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.add("key", 1), cache.add("key", 2), cache["key"]
+    /// (True, False, 1)
+    #[pyo3(signature = (key, value, expire=None, read=Flag(false), tag=None, retry=Flag(false)),
+           text_signature = "($self, key, value, expire=None, read=False, tag=None, retry=False)")]
+    fn add(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        expire: Option<f64>,
+        read: Flag,
+        tag: Option<Bound<'_, PyAny>>,
+        retry: Flag,
+    ) -> PyResult<bool> {
+        let put = put(expire, tag.as_ref())?;
+        self.inner()?.store(key, value, &put, read.0, How::Add, retry.0)
+    }
+
+    /// Let `key` expire in `expire` seconds from now, or never; return True if it is there.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache["key"] = 1
+    /// >>> cache.touch("key", expire=3600), cache.touch("other")
+    /// (True, False)
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (key, expire=None, retry=Flag(false)), text_signature = "($self, key, expire=None, retry=False)")]
+    fn touch(&self, key: &Bound<'_, PyAny>, expire: Option<f64>, retry: Flag) -> PyResult<bool> {
+        let inner = self.inner()?;
+        let (shard, stored) = inner.key(key)?;
+        let expire = put(expire, None)?.expire;
+        let result = shard.enter(key.py(), retry.0, |cache| cache.touch(&stored, expire));
+        inner.soften(key.py(), retry.0, result, || false)
+    }
+
+    /// Add `delta` to the number under `key`, atomically; return the sum.
+    ///
+    /// A missing key counts as `default`, or raises KeyError if that is None; it is then stored with
+    /// `expire` (seconds) and `tag`. Integers of any size add exactly.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.incr("visits"), cache.incr("visits", 10), cache.incr("ratio", 0.5)
+    /// (1, 11, 0.5)
+    ///
+    /// Raises:
+    ///     KeyError: There is no such key, and `default` is None.
+    ///     TypeError: The value is no number.
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (key, delta=None, default=Argument::Missing, retry=Flag(false), *, expire=None, tag=None),
+           text_signature = "($self, key, delta=1, default=0, retry=False, *, expire=None, tag=None)")]
+    fn incr<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        delta: Option<Bound<'py, PyAny>>,
+        default: Argument<'py>,
+        retry: Flag,
+        expire: Option<f64>,
+        tag: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let delta = delta.map_or_else(|| Ok::<_, PyErr>(1_i64.into_pyobject(py)?.into_any()), Ok)?;
+        let inner = self.inner()?;
+        let put = put(expire, tag.as_ref())?;
+        let result = inner.add_number(key, &delta, initial(py, default)?.as_ref(), &put, retry.0);
+        inner.soften(py, retry.0, result, || py.None().into_bound(py))
+    }
+
+    /// Subtract `delta` from the number under `key`, atomically; return the difference.
+    ///
+    /// Everything else is as with `incr`.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.decr("left", default=10)
+    /// 9
+    #[pyo3(signature = (key, delta=None, default=Argument::Missing, retry=Flag(false), *, expire=None, tag=None),
+           text_signature = "($self, key, delta=1, default=0, retry=False, *, expire=None, tag=None)")]
+    fn decr<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        delta: Option<Bound<'py, PyAny>>,
+        default: Argument<'py>,
+        retry: Flag,
+        expire: Option<f64>,
+        tag: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let delta = match delta {
+            Some(delta) => delta.neg()?,
+            None => (-1_i64).into_pyobject(py)?.into_any(),
+        };
+        self.incr(key, Some(delta), default, retry, expire, tag)
+    }
+
+    /// Remove `key`; return True if it was there.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache["key"] = 1
+    /// >>> cache.delete("key"), cache.delete("key")
+    /// (True, False)
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (key, retry=Flag(false)), text_signature = "($self, key, retry=False)")]
+    fn delete(&self, key: &Bound<'_, PyAny>, retry: Flag) -> PyResult<bool> {
+        self.inner()?.remove(key, retry.0)
+    }
+
+    /// Remove `key` and return its value, or `default` if it is not there.
+    ///
+    /// `expire_time=True` and `tag=True` return a tuple, as with `get`.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache["key"] = 1
+    /// >>> cache.pop("key"), cache.pop("key", default="gone")
+    /// (1, 'gone')
+    ///
+    /// Raises:
+    ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
+    #[pyo3(signature = (key, default=None, expire_time=Flag(false), tag=Flag(false), retry=Flag(false)),
+           text_signature = "($self, key, default=None, expire_time=False, tag=False, retry=False)")]
+    fn pop<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+        expire_time: Flag,
+        tag: Flag,
+        retry: Flag,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let inner = self.inner()?;
+        let result = inner.take(key, retry.0);
+        match inner.soften(key.py(), retry.0, result, || None)? {
+            Some(found) => found.answer(expire_time, tag),
+            None => nothing(key.py(), default, expire_time, tag),
+        }
+    }
+
+    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.inner()?.store(key, value, &Put::new(), false, How::Replace, true).map(drop)
+    }
+
+    fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.inner()?.remove(key, true)? { Ok(()) } else { Err(PyKeyError::new_err(key.clone().unbind())) }
+    }
+
+    /// Stores a value that every eviction takes last: the rows of locks and counters.
+    ///
+    /// The columns by which entries are evicted get values that none can exceed, which diskcache's
+    /// processes respect too.
+    #[pyo3(signature = (key, value, expire=None, tag=None, add=Flag(false)),
+           text_signature = "($self, key, value, expire=None, tag=None, add=False)")]
+    fn _keep(
+        &self,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        expire: Option<f64>,
+        tag: Option<Bound<'_, PyAny>>,
+        add: Flag,
+    ) -> PyResult<bool> {
+        const LAST: &str = "UPDATE Cache SET store_time = 253402300799.0, access_time = 253402300799.0,
+            access_count = 4611686018427387904 WHERE key = ?1 AND raw = ?2";
+        let py = key.py();
+        let inner = self.inner()?;
+        let put = put(expire, tag.as_ref())?;
+        let how = if add.0 { How::Add } else { How::Replace };
+        let (shard, stored) = inner.key(key)?;
+        shard.transact(py, true, || {
+            let done = inner.store(key, value, &put, false, how, true)?;
+            if done {
+                let column = value::key_column(&stored);
+                let raw = dolium::Scalar::from(stored.raw());
+                shard.enter(py, true, |cache| cache.sql(LAST, &[column, raw]).map(drop))?;
+            }
+            Ok(done)
+        })
+    }
+}
+
+/// The argument `default` of `incr`: 0 if it is missing; None means that a missing key is an error.
+fn initial<'py>(py: Python<'py>, default: Argument<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match default {
+        Argument::Missing => Ok(Some(0_i64.into_pyobject(py)?.into_any())),
+        Argument::Given(object) => Ok(Some(object).filter(|object| !object.is_none())),
+    }
+}

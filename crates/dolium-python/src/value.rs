@@ -1,0 +1,161 @@
+//! Owns the conversion of Python objects to values and back, except where a user's `Disk` does it.
+
+use dolium::{Payload, Scalar, Value};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, PyString};
+
+use crate::lazy::Lazy;
+use crate::packed;
+
+static DUMPS: Lazy = Lazy::new("pickle", "dumps");
+
+/// A Python object on its way into the store: what it borrows from stays alive beside it.
+pub(crate) enum Outgoing<'py> {
+    Int(i64),
+    Float(f64),
+    Text(Bound<'py, PyString>),
+    Bytes(Bound<'py, PyBytes>),
+    Pickle(Bound<'py, PyBytes>),
+}
+
+/// The same, borrowed, in a form that may leave the interpreter.
+#[derive(Clone)]
+pub(crate) enum Loan<'a> {
+    Int(i64),
+    Float(f64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+    Pickle(&'a [u8]),
+}
+
+impl<'py> Outgoing<'py> {
+    /// Converts a value as diskcache's `Disk` does: by exact type, all else pickled.
+    pub fn of(
+        value: &Bound<'py, PyAny>,
+        protocol: impl FnOnce() -> PyResult<i64>,
+    ) -> PyResult<Self> {
+        if let Ok(text) = value.cast_exact::<PyString>() {
+            if text.to_str().is_ok() {
+                return Ok(Self::Text(text.clone()));
+            }
+        } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            return Ok(Self::Bytes(bytes.clone()));
+        } else if value.is_exact_instance_of::<PyInt>() {
+            if let Ok(number) = value.extract() {
+                return Ok(Self::Int(number));
+            }
+        } else if let Ok(number) = value.cast_exact::<PyFloat>() {
+            return Ok(Self::Float(number.value()));
+        }
+        let pickled = DUMPS.get(value.py())?.call1((value, protocol()?))?;
+        Ok(Self::Pickle(pickled.cast_into::<PyBytes>()?))
+    }
+
+    pub fn lend(&self) -> PyResult<Loan<'_>> {
+        Ok(match self {
+            Self::Int(value) => Loan::Int(*value),
+            Self::Float(value) => Loan::Float(*value),
+            Self::Text(value) => Loan::Text(value.to_str()?),
+            Self::Bytes(value) => Loan::Bytes(value.as_bytes()),
+            Self::Pickle(value) => Loan::Pickle(value.as_bytes()),
+        })
+    }
+}
+
+impl<'a> Loan<'a> {
+    pub fn payload(self) -> Payload<'a> {
+        match self {
+            Self::Int(value) => Payload::Int(value),
+            Self::Float(value) => Payload::Float(value),
+            Self::Text(value) => Payload::Text(value),
+            Self::Bytes(value) => Payload::Bytes(value),
+            Self::Pickle(value) => Payload::Pickle(value),
+        }
+    }
+}
+
+/// A value that came back: a Python object, or a pickle that the caller decides on.
+pub(crate) enum Incoming<'py> {
+    Object(Bound<'py, PyAny>),
+    Pickle { bytes: Vec<u8>, signed: bool },
+}
+
+impl<'py> Incoming<'py> {
+    pub fn of(py: Python<'py>, value: Value) -> PyResult<Self> {
+        Ok(Self::Object(match value {
+            Value::Null => py.None().into_bound(py),
+            Value::Int(value) => value.into_pyobject(py)?.into_any(),
+            Value::Float(value) => PyFloat::new(py, value).into_any(),
+            Value::Text(value) => PyString::new(py, &value).into_any(),
+            Value::Bytes(value) => PyBytes::new(py, &value).into_any(),
+            Value::Pickle { bytes, signed } => return Ok(Self::Pickle { bytes, signed }),
+            Value::Packed(bytes) => packed::load(py, &bytes)?,
+            Value::Unknown { mode, .. } => {
+                return Err(PyTypeError::new_err(format!(
+                    "the value has mode {mode}, which this version of dolium does not know; upgrade it"
+                )));
+            }
+            _ => return Err(PyTypeError::new_err("the value is of a kind that this version does not know")),
+        }))
+    }
+}
+
+/// What SQLite can hold of a Python object: tags, settings, arguments of statements.
+pub(crate) fn scalar(object: &Bound<'_, PyAny>) -> PyResult<Scalar> {
+    if object.is_none() {
+        return Ok(Scalar::Null);
+    }
+    if let Ok(value) = object.cast::<PyString>() {
+        return Ok(Scalar::Text(value.to_str()?.to_owned()));
+    }
+    if let Ok(value) = object.cast::<PyBool>() {
+        return Ok(Scalar::Int(value.is_true().into()));
+    }
+    if object.is_instance_of::<PyInt>() {
+        return Ok(Scalar::Int(object.extract()?));
+    }
+    if let Ok(value) = object.cast::<PyFloat>() {
+        return Ok(Scalar::Real(value.value()));
+    }
+    match bytes(object)? {
+        Some(bytes) => Ok(Scalar::Blob(bytes)),
+        None => Err(PyTypeError::new_err(format!(
+            "expected None, int, float, str or bytes, not {}",
+            object.get_type().name()?
+        ))),
+    }
+}
+
+/// The contents of bytes-like objects, `sqlite3.Binary` (a memoryview) among them.
+pub(crate) fn bytes(object: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u8>>> {
+    if let Ok(value) = object.cast::<PyBytes>() {
+        return Ok(Some(value.as_bytes().to_vec()));
+    }
+    if object.is_instance_of::<PyMemoryView>() || object.is_instance_of::<PyByteArray>() {
+        let copy = object.py().get_type::<PyBytes>().call1((object,))?;
+        return Ok(Some(copy.cast::<PyBytes>()?.as_bytes().to_vec()));
+    }
+    Ok(None)
+}
+
+/// The Python object for what SQLite holds.
+pub(crate) fn unscalar<'py>(py: Python<'py>, scalar: &Scalar) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match scalar {
+        Scalar::Null => py.None().into_bound(py),
+        Scalar::Int(value) => value.into_pyobject(py)?.into_any(),
+        Scalar::Real(value) => PyFloat::new(py, *value).into_any(),
+        Scalar::Text(value) => PyString::new(py, value).into_any(),
+        Scalar::Blob(value) => PyBytes::new(py, value).into_any(),
+    })
+}
+
+/// The column `key` of a key's row.
+pub(crate) fn key_column(key: &dolium::Key<'_>) -> Scalar {
+    match key {
+        dolium::Key::Int(value) => Scalar::Int(*value),
+        dolium::Key::Float(value) => Scalar::Real(*value),
+        dolium::Key::Text(value) => Scalar::from(&**value),
+        dolium::Key::Bytes(value) | dolium::Key::Pickle(value) => Scalar::from(&**value),
+    }
+}

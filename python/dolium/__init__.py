@@ -1,0 +1,105 @@
+"""A persistent cache that every process on a machine shares, without a server.
+
+>>> import dolium
+>>> cache = dolium.Cache()  # a new temporary directory; pass a path to keep it
+>>> cache["key"] = {"any": "value"}
+>>> cache["key"]
+{'any': 'value'}
+
+It has the names, signatures and files of diskcache: ``import dolium as diskcache`` is a way to move,
+:func:`install_as_diskcache` another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._dolium import Info, __version__
+from .compat import install_as_diskcache
+from .constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, UNKNOWN
+from .core import Cache
+from .disk import Disk, JSONDisk
+from .errors import (
+    DamagedStoreError,
+    DamagedStoreWarning,
+    DatabaseError,
+    DoliumError,
+    DoliumWarning,
+    EmptyDirWarning,
+    EvictionWarning,
+    ForkedError,
+    InvalidArgumentError,
+    ReadOnlyError,
+    ReplacedStoreWarning,
+    ShardCountWarning,
+    SigningKeyWarning,
+    StorageError,
+    StorageFullError,
+    Timeout,
+    UnknownFileWarning,
+    UnstorableError,
+    UntrustedValueError,
+    UntrustedValueWarning,
+    ValueTooLargeWarning,
+)
+from .fanout import FanoutCache
+from .persistent import Deque, Index
+from .recipes import Averager, BoundedSemaphore, Lock, RLock, barrier, memoize_stampede, throttle
+
+if TYPE_CHECKING:
+    from .djangocache import DjangoCache as DjangoCache
+
+__all__ = [
+    "DEFAULT_SETTINGS",
+    "ENOVAL",
+    "EVICTION_POLICY",
+    "UNKNOWN",
+    "Averager",
+    "BoundedSemaphore",
+    "Cache",
+    "DamagedStoreError",
+    "DamagedStoreWarning",
+    "DatabaseError",
+    "Deque",
+    "Disk",
+    "DoliumError",
+    "DoliumWarning",
+    "EmptyDirWarning",
+    "EvictionWarning",
+    "FanoutCache",
+    "ForkedError",
+    "Index",
+    "Info",
+    "InvalidArgumentError",
+    "JSONDisk",
+    "Lock",
+    "RLock",
+    "ReadOnlyError",
+    "ReplacedStoreWarning",
+    "ShardCountWarning",
+    "SigningKeyWarning",
+    "StorageError",
+    "StorageFullError",
+    "Timeout",
+    "UnknownFileWarning",
+    "UnstorableError",
+    "UntrustedValueError",
+    "UntrustedValueWarning",
+    "ValueTooLargeWarning",
+    "__version__",
+    "barrier",
+    "install_as_diskcache",
+    "memoize_stampede",
+    "throttle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Django is needed for this one, and slow to import: only where it is asked for.
+    if name == "DjangoCache":
+        try:
+            from .djangocache import DjangoCache
+        except ImportError as error:
+            raise AttributeError(f"dolium.DjangoCache needs Django: {error}") from error
+        return DjangoCache
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,60 @@
+"""Being imported as ``diskcache``: for code that cannot, or should not yet, be changed.
+
+Owns :func:`install_as_diskcache`; nothing else in the package knows that other name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+_MODULES = ("core", "fanout", "persistent", "recipes")
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports ``diskcache.djangocache`` when it is asked for: it needs Django."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != "diskcache.djangocache":
+            return None
+        return importlib.util.spec_from_loader(fullname, self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return importlib.import_module("dolium.djangocache")
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It is executed already."""
+
+
+def install_as_diskcache() -> None:
+    """Let ``import diskcache``, and everything in it, mean dolium from now on in this process.
+
+    Call it before anything imports diskcache. Names like ``'diskcache.DjangoCache'`` in settings,
+    ``isinstance(cache, diskcache.Cache)`` and pickles that name classes of diskcache work then too.
+
+    >>> import dolium
+    >>> dolium.install_as_diskcache()
+    >>> import diskcache
+    >>> diskcache.Cache is dolium.Cache
+    True
+
+    Raises:
+        RuntimeError: The real diskcache is imported already.
+    """
+    dolium = sys.modules["dolium"]
+    present = sys.modules.get("diskcache")
+    if present is dolium:
+        return
+    if present is not None:
+        raise RuntimeError("diskcache is imported already; call dolium.install_as_diskcache() before that")
+    for name in _MODULES:
+        sys.modules[f"diskcache.{name}"] = importlib.import_module(f"dolium.{name}")
+    sys.modules["diskcache"] = dolium
+    sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,78 @@
+"""Names that the rest of the package, diskcache's users and the native module share.
+
+Owns the constants of the on-disk format and the sentinels; imports nothing of dolium.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, Final
+
+
+class Constant(tuple[Any, ...]):
+    """A constant that shows its name.
+
+    >>> Constant('NOTHING')
+    NOTHING
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, name: Any) -> Constant:
+        return tuple.__new__(cls, (name,))
+
+    def __repr__(self) -> str:
+        return str(self[0])
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Unpickle to the very same object, so that `is` holds, if it is one of this module's."""
+        name = self[0]
+        return name if globals().get(name) is self else (Constant, (name,))
+
+
+ENOVAL: Final = Constant("ENOVAL")
+"""Stands for "no value was given" where None is a value."""
+UNKNOWN: Final = Constant("UNKNOWN")
+"""The key or value that a :class:`~dolium.Disk` is not told."""
+
+DBNAME: Final = "cache.db"
+
+MODE_NONE: Final = 0
+MODE_RAW: Final = 1
+MODE_BINARY: Final = 2
+MODE_TEXT: Final = 3
+MODE_PICKLE: Final = 4
+
+DEFAULT_SETTINGS: Final[dict[str, Any]] = {
+    "statistics": 0,
+    "tag_index": 0,
+    "eviction_policy": "least-recently-stored",
+    "size_limit": 2**30,
+    "cull_limit": 10,
+    "sqlite_auto_vacuum": 1,
+    "sqlite_cache_size": 2**13,
+    "sqlite_journal_mode": "wal",
+    "sqlite_mmap_size": 2**26,
+    "sqlite_synchronous": 1,
+    "disk_min_file_size": 2**15,
+    "disk_pickle_protocol": pickle.HIGHEST_PROTOCOL,
+}
+"""The settings of a new cache. Sizes are in bytes, except `sqlite_cache_size`: pages."""
+
+METADATA: Final = {"count": 0, "size": 0, "hits": 0, "misses": 0}
+"""Counters that are kept where the settings are."""
+
+EVICTION_POLICY: Final[dict[str, dict[str, str | None]]] = {
+    policy: {
+        "init": column and f"CREATE INDEX IF NOT EXISTS Cache_{column} ON Cache ({column})",
+        "get": read,
+        "cull": column and "SELECT {fields} FROM Cache ORDER BY " + column + " LIMIT ?",
+    }
+    for policy, column, read in (
+        ("none", None, None),
+        ("least-recently-stored", "store_time", None),
+        ("least-recently-used", "access_time", "access_time = {now}"),
+        ("least-frequently-used", "access_count", "access_count = access_count + 1"),
+    )
+}
+"""The eviction policies by name. What they do is the engine's; this is diskcache's table of them."""

@@ -1,0 +1,270 @@
+"""How keys and values become columns of the database, for programs that want another way.
+
+Owns :class:`Disk` and :class:`JSONDisk`. A cache whose class is exactly :class:`Disk` converts
+natively and calls nothing here; a subclass is called for every key and value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import json
+import os
+import os.path as op
+import pickle
+import pickletools
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from . import _dolium
+from .constants import MODE_BINARY, MODE_PICKLE, MODE_RAW, MODE_TEXT, UNKNOWN
+from .trust import loads as load_data
+
+DiskKey: TypeAlias = "bytes | memoryview | str | int | float"
+Columns: TypeAlias = "tuple[int, int, str | None, Any]"
+
+_CHUNK = 2**22
+_MAX_INT = 2**63
+
+
+def canonical(key: Any, protocol: int) -> bytes:
+    """The pickle that stands for `key` in the database: equal keys have equal bytes.
+
+    >>> canonical(("a", 1), 5) == canonical(("a", 1), 5)
+    True
+    """
+    native = _dolium._canonical(key, protocol)  # pyright: ignore[reportPrivateUsage]
+    if native is not None:
+        return native
+    if protocol < 4:
+        return pickletools.optimize(pickle.dumps(key, protocol))
+    # Without a memo, parts that are the same object and parts that are equal look alike.
+    stream = io.BytesIO()
+    pickler = pickle.Pickler(stream, protocol)
+    pickler.fast = True
+    try:
+        pickler.dump(key)
+    except (ValueError, RecursionError):
+        # It contains itself.
+        return pickletools.optimize(pickle.dumps(key, protocol))
+    return pickletools.optimize(stream.getvalue())
+
+
+class Disk:
+    """Converts keys and values to the columns of a row, and back.
+
+    Subclass it and pass the class as `disk` to store things in another way: override any of `put`,
+    `get`, `store`, `fetch`, `filename`, `remove` and `hash`. Settings of the cache that begin with
+    ``disk_`` are arguments of the constructor.
+    """
+
+    min_file_size: int
+    """Values of at least so many bytes (texts: characters) are kept in files of their own."""
+    pickle_protocol: int
+    """The protocol of pickles."""
+
+    def __init__(self, directory: str, min_file_size: int = 0, pickle_protocol: int = 0) -> None:
+        self._directory = directory
+        self.min_file_size = min_file_size
+        self.pickle_protocol = pickle_protocol
+
+    def hash(self, key: Any) -> int:
+        """A 32-bit number of `key` that chooses its shard; the same in every process.
+
+        >>> Disk('').hash('abc')
+        38600999
+        """
+        return _dolium._hash(self.put(key)[0])  # pyright: ignore[reportPrivateUsage]
+
+    def put(self, key: Any) -> tuple[Any, bool]:
+        """The columns `key` and `raw` of a key: itself if it is text, bytes or a number, else a pickle.
+
+        >>> Disk('').put('abc')
+        ('abc', True)
+        """
+        kind = type(key)
+        if kind is bytes:
+            return sqlite3.Binary(key), True
+        if kind is str and _is_unicode(key):
+            return key, True
+        if kind is int and -_MAX_INT <= key < _MAX_INT:
+            return key, True
+        if kind is float and key == key:
+            return key, True
+        return sqlite3.Binary(canonical(key, self.pickle_protocol)), False
+
+    def get(self, key: Any, raw: bool) -> Any:
+        """The key that its columns stand for.
+
+        Raises:
+            UntrustedValueError: It is a pickle of more than plain data.
+        """
+        if raw:
+            return bytes(key) if isinstance(key, memoryview) else key
+        pickled = bytes(key)
+        return pickle.loads(pickled) if _dolium._trusts_all() else load_data(pickled)  # pyright: ignore[reportPrivateUsage]
+
+    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Columns:
+        """The columns `size`, `mode`, `filename` and `value` of a value; writes its file if it needs one.
+
+        With `read`, `value` is a file opened for reading in binary mode.
+        """
+        kind = type(value)
+        if kind is str and _is_unicode(value):
+            if len(value) < self.min_file_size:
+                return 0, MODE_RAW, None, value
+            return self._store_file(MODE_TEXT, key, value, [value.encode("utf-8")])
+        if kind is int and -_MAX_INT <= value < _MAX_INT:
+            return 0, MODE_RAW, None, value
+        if kind is float and value == value:
+            return 0, MODE_RAW, None, value
+        if kind is bytes:
+            if len(value) < self.min_file_size:
+                return 0, MODE_RAW, None, sqlite3.Binary(value)
+            return self._store_file(MODE_BINARY, key, value, [value])
+        if read:
+            return self._store_file(MODE_BINARY, key, value, iter(lambda: value.read(_CHUNK), b""))
+        pickled = pickle.dumps(value, protocol=self.pickle_protocol)
+        signed = _dolium._sign(pickled)  # pyright: ignore[reportPrivateUsage]
+        if len(pickled) < self.min_file_size:
+            return 0, MODE_PICKLE, None, sqlite3.Binary(signed)
+        return self._store_file(MODE_PICKLE, key, value, [signed])
+
+    def _store_file(self, mode: int, key: Any, value: Any, chunks: Iterable[bytes]) -> Columns:
+        filename, full_path = self.filename(key, value)
+        return self._write(full_path, chunks), mode, filename, None
+
+    def _write(self, full_path: str, chunks: Iterable[bytes]) -> int:
+        """Write a file that appears whole or not at all; return its size."""
+        temporary = full_path.removesuffix(".val") + ".tmp"
+        writer = self._create(temporary)
+        try:
+            with writer:
+                size = sum(writer.write(chunk) for chunk in chunks)
+            os.rename(temporary, full_path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
+        return size
+
+    @staticmethod
+    def _create(path: str) -> io.BufferedWriter:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags, 0o600)
+
+        directory = op.dirname(path)
+        for _ in range(10):
+            os.makedirs(directory, 0o700, exist_ok=True)
+            # Whoever empties the cache may remove the directory before the file is in it.
+            with contextlib.suppress(FileNotFoundError):
+                return open(path, "xb", opener=opener)
+        return open(path, "xb", opener=opener)
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        """The value that its columns stand for; with `read`, an open file if it has one of bytes.
+
+        Raises:
+            OSError: The file cannot be read.
+            UntrustedValueError: It is a pickle that dolium did not write, of more than plain data.
+        """
+        if mode == MODE_RAW:
+            return bytes(value) if isinstance(value, memoryview) else value
+        if mode == MODE_BINARY and read and filename is not None:
+            return open(op.join(self._directory, filename), "rb")
+        if filename is not None:
+            with open(op.join(self._directory, filename), "rb") as reader:
+                value = reader.read()
+        if mode == MODE_TEXT:
+            return value.decode("utf-8")
+        if mode == MODE_PICKLE:
+            pickled, trusted = _dolium._verify(bytes(value))  # pyright: ignore[reportPrivateUsage]
+            return pickle.loads(pickled) if trusted else load_data(pickled)
+        return value
+
+    def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:
+        """A new name for a value file, relative to the directory, and its full path.
+
+        The key and the value, where they are known, do not matter here.
+        """
+        name = secrets.token_hex(16)
+        filename = op.join(name[:2], name[2:4], name[4:] + ".val")
+        return filename, op.join(self._directory, filename)
+
+    def remove(self, file_path: str) -> None:
+        """Remove a value file, given relative to the directory; one that is gone is no error."""
+        full_path = op.join(self._directory, file_path)
+        with contextlib.suppress(OSError):
+            os.remove(full_path)
+        with contextlib.suppress(OSError):
+            os.removedirs(op.dirname(full_path))
+
+
+class JSONDisk(Disk):
+    """Stores keys and values as JSON, compressed with zlib: no pickle is ever written or read.
+
+    >>> import dolium
+    >>> cache = dolium.Cache(disk=dolium.JSONDisk, disk_compress_level=6)
+    >>> cache["key"] = {"list": [1, 2.5, None]}
+    >>> cache["key"]
+    {'list': [1, 2.5, None]}
+
+    `compress_level` is from 0 (none) over 1 (fast) to 9 (small).
+    """
+
+    def __init__(self, directory: str, compress_level: int = 1, **kwargs: Any) -> None:
+        self.compress_level = compress_level
+        super().__init__(directory, **kwargs)
+
+    def _encode(self, thing: Any) -> bytes:
+        return zlib.compress(json.dumps(thing).encode("utf-8"), self.compress_level)
+
+    @staticmethod
+    def _decode(data: bytes) -> Any:
+        return json.loads(zlib.decompress(data))
+
+    def put(self, key: Any) -> tuple[Any, bool]:
+        return super().put(self._encode(key))
+
+    def get(self, key: Any, raw: bool) -> Any:
+        return self._decode(super().get(key, raw))
+
+    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Columns:
+        return super().store(value if read else self._encode(value), read, key=key)
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        data = super().fetch(mode, filename, value, read)
+        return data if read else self._decode(data)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: it has no lone surrogates."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def takes_key(store: Callable[..., Any]) -> bool:
+    """Whether the `store` of a :class:`Disk` can be told the key; that of old subclasses cannot.
+
+    >>> takes_key(Disk.store), takes_key(lambda self, value, read: None)
+    (True, False)
+    """
+    try:
+        parameters = inspect.signature(store).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.name == "key" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def open_descriptor(descriptor: int, path: str) -> io.BufferedReader:
+    """A file that reads from a descriptor and is named `path`. Takes the descriptor over."""
+    return open(path, "rb", opener=lambda _path, _flags: descriptor)

@@ -1,0 +1,190 @@
+"""Owns :class:`FanoutCache`: the constructor, transactions over all shards, and named sub-caches.
+
+Every operation on keys is inherited from the native ``Store``, which chooses the shard.
+"""
+
+from __future__ import annotations
+
+import os.path as op
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .constants import ENOVAL
+from .core import BaseCache, Cache
+from .disk import Disk
+
+if TYPE_CHECKING:
+    from .persistent import Deque, Index
+
+
+class FanoutCache(BaseCache):
+    """A cache that spreads its keys over several directories, so that writers rarely meet.
+
+    Operations that would have to wait longer than `timeout` count as misses instead of raising
+    ``Timeout``, unless they are told ``retry=True``.
+
+    >>> import dolium
+    >>> cache = dolium.FanoutCache(shards=4)
+    >>> cache["key"] = "value"
+    >>> cache.get("key")
+    'value'
+
+    Args:
+        directory: Where the shards lie.
+        shards: The number of shards of a new cache. One that exists keeps the number it has.
+        timeout: How long an operation waits for other writers, in seconds.
+        settings: As for :class:`Cache`; `size_limit` is that of all shards together.
+
+    All other arguments and errors are those of :class:`Cache`.
+    """
+
+    def __init__(
+        self,
+        directory: Any = None,
+        shards: int = 8,
+        timeout: float = 0.010,
+        disk: type[Disk] = Disk,
+        *,
+        read_only: bool = False,
+        trust: str = "signed",
+        **settings: Any,
+    ) -> None:
+        self._start(directory, timeout, disk, settings, read_only=read_only, trust=trust, shards=shards)
+        self._caches: dict[str, Cache] = {}
+        self._deques: dict[str, Deque[Any]] = {}
+        self._indexes: dict[str, Index[Any, Any]] = {}
+
+    @property
+    def _shards(self) -> tuple[Cache, ...]:
+        """The shards, each as a :class:`Cache` of its own."""
+        known = self.__dict__.get("_shard_caches")
+        if known is None:
+            known = tuple(self._shard(index, path) for index, path in enumerate(self._directories))
+            self.__dict__["_shard_caches"] = known
+        return known
+
+    def _shard(self, index: int, path: str) -> Cache:
+        shard = Cache.__new__(Cache)
+        shard.__dict__.update(
+            _directory=path,
+            _timeout=self._timeout,
+            _disk_class=self._disk_class,
+            _read_only_asked=self._read_only_asked,
+            _trust=self._trust,
+        )
+        self._open_shard(index, shard)
+        return shard
+
+    @property
+    def _count(self) -> int:
+        return len(self._directories)
+
+    @property
+    def _hash(self) -> Callable[[Any], int]:
+        return self.disk.hash
+
+    @contextmanager
+    def transact(self, retry: bool = True) -> Iterator[None]:
+        """A transaction over all shards: see :meth:`Cache.transact`. It waits as long as it takes.
+
+        >>> import dolium
+        >>> cache = dolium.FanoutCache()
+        >>> with cache.transact():
+        ...     cache["a"] = cache["b"] = 1
+        """
+        assert retry, "retry must be True in FanoutCache"
+        with ExitStack() as stack:
+            for shard in self._shards:
+                stack.enter_context(shard.transact(retry=True))
+            yield
+
+    def expire(self, retry: bool = False) -> int:  # type: ignore[override]
+        """Remove the entries that have expired; return how many there were."""
+        return super().expire(None, retry)
+
+    def reset(self, key: str, value: Any = ENOVAL, update: bool = True) -> Any:
+        """Read the setting `key` again from the shards, or change it in all; return its value."""
+        return super().reset(key, value, update)
+
+    def _refuse(self) -> Any:
+        raise AttributeError(
+            "a FanoutCache has no queue and no order of its own; use its deque(), index() or cache()"
+        )
+
+    push = pull = peek = peekitem = property(_refuse)  # type: ignore[assignment]
+
+    def close(self) -> None:
+        """Close all shards; forget the named caches, deques and indexes."""
+        super().close()
+        for names in ("_caches", "_deques", "_indexes"):
+            self.__dict__.get(names, {}).clear()
+
+    def _subdirectory(self, kind: str, name: str) -> str:
+        return op.join(self._directory, kind, *name.split("/"))
+
+    def cache(self, name: str, timeout: float = 60, disk: type[Disk] | None = None, **settings: Any) -> Cache:
+        """The :class:`Cache` of that name in a directory of its own below this one.
+
+        It converts with `disk`, by default like this cache. `settings` are as for :class:`Cache`.
+
+        >>> import dolium
+        >>> fanout = dolium.FanoutCache()
+        >>> fanout.cache("pages")["/"] = "<html>"
+        >>> fanout.cache("pages")["/"]
+        '<html>'
+        """
+        cache = self._caches.get(name)
+        if cache is None:
+            directory = self._subdirectory("cache", name)
+            cache = self._sub_cache(directory, self._disk_class if disk is None else disk, timeout, settings)
+            self._caches[name] = cache
+        return cache
+
+    def deque(self, name: str, maxlen: int | None = None) -> Deque[Any]:
+        """The :class:`Deque` of that name in a directory of its own below this one.
+
+        >>> import dolium
+        >>> deque = dolium.FanoutCache().deque("jobs")
+        >>> deque.extend("abc")
+        >>> deque.popleft(), len(deque)
+        ('a', 2)
+        """
+        from .persistent import Deque
+
+        deque = self._deques.get(name)
+        if deque is None:
+            cache = self._container_cache("deque", name)
+            deque = self._deques[name] = Deque.fromcache(cache, maxlen=maxlen)
+        return deque
+
+    def index(self, name: str) -> Index[Any, Any]:
+        """The :class:`Index` of that name in a directory of its own below this one.
+
+        >>> import dolium
+        >>> index = dolium.FanoutCache().index("users")
+        >>> index["ada"] = 36
+        >>> index.popitem()
+        ('ada', 36)
+        """
+        from .persistent import Index
+
+        index = self._indexes.get(name)
+        if index is None:
+            index = self._indexes[name] = Index.fromcache(self._container_cache("index", name))
+        return index
+
+    def _container_cache(self, kind: str, name: str) -> Cache:
+        directory = self._subdirectory(kind, name)
+        return self._sub_cache(directory, self._disk_class, 60, {"eviction_policy": "none"})
+
+    def _sub_cache(
+        self, directory: str, disk: type[Disk], timeout: float, settings: dict[str, Any]
+    ) -> Cache:
+        return Cache(directory, timeout, disk, read_only=self._read_only_asked, trust=self._trust, **settings)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return (self._directory, self._count, self.timeout, type(self.disk))
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.__init__(*state)
