@@ -21,6 +21,9 @@ fn main() -> dolium::Result<()> {
     let value = [b'x'; 100];
     let keys: Vec<String> = (0..1000).map(|number| format!("key-{number}")).collect();
     let key = |number: u32| keys[number as usize % keys.len()].as_str();
+    for number in 0..1000 {
+        cache.set(key(number), &value)?;
+    }
     time("set, new and old", 60_000, |number| {
         cache.set(key(number), &value).expect("set");
     });

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 
+use rusqlite::Connection;
+
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::files::{self, Found};
@@ -65,11 +67,13 @@ const UNDER_WAY: f64 = 3600.0;
 
 impl Cache {
     /// Looks for inconsistencies and, with `fix`, removes them. Writers wait meanwhile; a cache with many
-    /// value files takes a while. With `fix`, a store that SQLite finds damaged is set aside.
+    /// value files takes a while. With `fix`, a store that SQLite finds damaged is set aside. A cache that was
+    /// opened read-only is checked without a lock, and nothing is changed.
     pub fn check(&self, fix: bool) -> Result<Vec<Problem>> {
         let mut problems = Vec::new();
         self.check_integrity(fix, &mut problems)?;
         if self.is_read_only() {
+            self.inspect(&mut problems)?;
             return Ok(problems);
         }
         self.write_pending_quietly();
@@ -115,49 +119,75 @@ impl Cache {
         fix: bool,
         problems: &mut Vec<Problem>,
     ) -> Result<HashSet<PathBuf>> {
-        let directory = &self.handle.directory;
         let mut names = HashSet::new();
-        let rows: Vec<(Head, String)> = {
-            let mut select = write
-                .connection()
-                .prepare("SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL")?;
-            let rows = select.query_map([], |row| {
-                let filename: String = row.get(3)?;
-                let head = Head {
-                    rowid: row.get(0)?,
-                    expire_time: row.get(1)?,
-                    size: row.get(2)?,
-                    filename: Some(filename.clone()),
-                };
-                Ok((head, filename))
-            })?;
-            rows.collect::<rusqlite::Result<_>>()?
-        };
-        for (head, filename) in rows {
-            let path = directory.join(&filename);
-            if !files::exists(&path) {
-                problems.push(Problem::Missing(path));
-                if fix {
-                    write.remove(&head)?;
+        for (head, filename) in rows_with_files(write.connection())? {
+            match self.compare(&head, &filename, &mut names) {
+                Some(problem @ Problem::Missing(_)) => {
+                    problems.push(problem);
+                    if fix {
+                        write.remove(&head)?;
+                    }
                 }
-                continue;
-            }
-            let found = files::length(&path);
-            // A user's `Disk` may keep a directory, whose length means nothing.
-            if i64::try_from(found) != Ok(head.size) && !path.is_dir() {
-                problems.push(Problem::WrongSize { path: path.clone(), stored: head.size, found });
-                if fix {
-                    write.set_size(&head, i64::try_from(found).unwrap_or(i64::MAX))?;
+                Some(problem) => {
+                    if let (true, Problem::WrongSize { found, .. }) = (fix, &problem) {
+                        write.set_size(&head, i64::try_from(*found).unwrap_or(i64::MAX))?;
+                    }
+                    problems.push(problem);
                 }
+                None => {}
             }
-            names.insert(path);
         }
-        let mut trash = write.connection().prepare("SELECT filename FROM DoliumTrash")?;
-        let trashed = trash.query_map([], |row| row.get::<_, String>(0))?;
-        for name in trashed {
-            names.insert(directory.join(name?));
-        }
+        self.add_trash(&mut names, trash(write.connection())?);
         Ok(names)
+    }
+
+    /// The check of those who may not write. It takes no lock, so what seems wrong is looked at again:
+    /// another process may have changed it meanwhile.
+    fn inspect(&self, problems: &mut Vec<Problem>) -> Result<()> {
+        const STILL: &str = "SELECT count(*) FROM Cache WHERE rowid = ?1 AND filename = ?2 AND size = ?3";
+        let mut names = HashSet::new();
+        for (head, filename) in self.handle.read(self.patience, rows_with_files)? {
+            let Some(problem) = self.compare(&head, &filename, &mut names) else {
+                continue;
+            };
+            let still: i64 = self.handle.read(self.patience, |connection| {
+                let mut select = connection.prepare_cached(STILL)?;
+                Ok(select.query_row((head.rowid, &filename, head.size), |row| row.get(0))?)
+            })?;
+            if still > 0 {
+                problems.push(problem);
+            }
+        }
+        self.add_trash(&mut names, self.handle.read(self.patience, trash)?);
+        self.check_files(&names, false, problems)?;
+        for (name, truth) in COUNTERS {
+            // One statement: both numbers are of one moment.
+            let both = format!("SELECT coalesce((SELECT value FROM Settings WHERE key = ?1), 0), ({truth})");
+            let numbers: Option<(i64, i64)> = self.handle.read(self.patience, |connection| {
+                Ok(Some(connection.query_row(&both, [name], |row| Ok((row.get(0)?, row.get(1)?)))?))
+            })?;
+            if let Some((stored, found)) = numbers.filter(|(stored, found)| stored != found) {
+                problems.push(Problem::Counter { name, stored, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares a row's value file with the row; a file that is there is added to the names.
+    fn compare(&self, head: &Head, filename: &str, names: &mut HashSet<PathBuf>) -> Option<Problem> {
+        let path = self.handle.directory.join(filename);
+        if !files::exists(&path) {
+            return Some(Problem::Missing(path));
+        }
+        let found = files::length(&path);
+        names.insert(path.clone());
+        // A user's `Disk` may keep a directory, whose length means nothing.
+        let differs = i64::try_from(found) != Ok(head.size) && !path.is_dir();
+        differs.then_some(Problem::WrongSize { path, stored: head.size, found })
+    }
+
+    fn add_trash(&self, names: &mut HashSet<PathBuf>, trash: Vec<String>) {
+        names.extend(trash.into_iter().map(|name| self.handle.directory.join(name)));
     }
 
     /// Compares the files with the rows. What the store itself consists of, and what somebody may be
@@ -195,11 +225,35 @@ fn is_store(found: &Found) -> bool {
     name.contains(crate::handle::DATABASE) || name == "cache.hot" || name == "cache.lock"
 }
 
+/// The counters of `Settings`, and what they should be.
+const COUNTERS: [(&str, &str); 2] =
+    [("count", "SELECT count(*) FROM Cache"), ("size", "SELECT coalesce(sum(size), 0) FROM Cache")];
+
+fn rows_with_files(connection: &Connection) -> Result<Vec<(Head, String)>> {
+    let mut select = connection
+        .prepare("SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL")?;
+    let rows = select.query_map([], |row| {
+        let filename: String = row.get(3)?;
+        let head = Head {
+            rowid: row.get(0)?,
+            expire_time: row.get(1)?,
+            size: row.get(2)?,
+            filename: Some(filename.clone()),
+        };
+        Ok((head, filename))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn trash(connection: &Connection) -> Result<Vec<String>> {
+    let mut select = connection.prepare("SELECT filename FROM DoliumTrash")?;
+    let names = select.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<rusqlite::Result<_>>()?)
+}
+
 fn check_counters(write: &mut Write<'_>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
     let connection = write.connection();
-    for (name, truth) in
-        [("count", "SELECT count(*) FROM Cache"), ("size", "SELECT coalesce(sum(size), 0) FROM Cache")]
-    {
+    for (name, truth) in COUNTERS {
         // What this very transaction has removed is not counted yet.
         let stored = counter(connection, name)? + write.delta(name);
         let found: i64 = connection.query_row(truth, [], |row| row.get(0))?;

@@ -74,7 +74,9 @@ impl Handle {
         })?;
         let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = registry.get_or_insert_with(HashMap::new);
-        if let Some(handle) = registry.get(&(identity, read_only)).and_then(Weak::upgrade) {
+        let known = registry.get(&(identity, read_only)).and_then(Weak::upgrade);
+        // A new directory may have got the inode of one that was removed while its cache lives on.
+        if let Some(handle) = known.filter(|handle| files::identity(&handle.directory) == Some(identity)) {
             return Ok(handle);
         }
         let network = crate::lock::is_network(directory);

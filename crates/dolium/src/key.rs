@@ -100,8 +100,9 @@ impl Key<'_> {
         }
     }
 
-    /// Type byte and bytes that a signature covers.
-    pub(crate) fn signed_form(&self) -> (u8, Cow<'_, [u8]>) {
+    /// Type byte and bytes that a signature covers, see [`crate::sign`]. Equal keys have the same.
+    #[must_use]
+    pub fn signed_form(&self) -> (u8, Cow<'_, [u8]>) {
         match self {
             Self::Int(value) => (1, Cow::Owned(value.to_le_bytes().to_vec())),
             Self::Float(value) if value.fract() == 0.0 && value.abs() < 9.0e15 => {

@@ -17,7 +17,7 @@ use crate::wait::Patience;
 const LOG: u64 = 16 << 20;
 
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
-const LONG_LOG: u64 = 128 << 20;
+const LONG_LOG: u64 = 32 << 20;
 
 /// How long upkeep waits for writers.
 const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(50));

@@ -250,3 +250,19 @@ fn more_keys_than_a_batch_are_met_once_each() {
         assert_eq!(keys.len(), 1000, "{order:?}");
     }
 }
+
+#[test]
+fn a_new_directory_shows_nothing_of_one_whose_inode_it_got() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut old = Vec::new();
+    for round in 0..50 {
+        let directory = parent.path().join(round.to_string());
+        let cache = Cache::open(&directory).unwrap();
+        assert_eq!(cache.len().unwrap(), 0, "round {round}");
+        cache.set(1, 1).unwrap();
+        cache.close().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "what a user does")]
+        std::fs::remove_dir_all(&directory).unwrap();
+        old.push(cache);
+    }
+}

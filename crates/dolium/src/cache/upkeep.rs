@@ -61,6 +61,13 @@ impl Cache {
         Ok(u64::try_from(volume).unwrap_or(0))
     }
 
+    /// How SQLite journals changes of this store, like `wal`. `None`: there is no store yet.
+    pub fn journal_mode(&self) -> Result<Option<String>> {
+        self.handle.read(self.patience, |connection| {
+            Ok(Some(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?))
+        })
+    }
+
     /// Hits and misses since they were last reset, and what this process has evicted.
     pub fn stats(&self) -> Result<Stats> {
         let (hits, misses) = self.handle.read(self.patience, |connection| {
