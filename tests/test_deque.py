@@ -9,10 +9,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import operator
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
+import textwrap
 import threading
+import time
 from collections import deque as Model
 from collections.abc import Callable, MutableSequence
 from pathlib import Path
@@ -474,13 +479,64 @@ def test_threads_lose_and_double_nothing(deque: Deque[int]):
     assert sorted(taken) == list(range(400))
 
 
+def python(program: str, deque: Deque[Any]) -> subprocess.Popen[str]:
+    """Start a process in which `deque` is this one."""
+    start = f"import dolium, time\ndeque = dolium.Deque(directory={deque.directory!r})\n"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, "-c", start + textwrap.dedent(program)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_lose_and_double_nothing(deque: Deque[int]):
+    produce = "for number in range(200): deque.append(number)"
+    consume = """
+        taken = []
+        while "stop" not in taken:
+            try:
+                taken.append(deque.popleft())
+            except IndexError:
+                time.sleep(0.001)
+        print(*taken[:-1])
+    """
+    producers = [python(produce, deque) for _ in range(2)]
+    consumers = [python(consume, deque) for _ in range(2)]
+    for producer in producers:
+        assert producer.wait(60) == 0
+    deque.extend(["stop", "stop"])
+    taken = " ".join(consumer.communicate(timeout=60)[0] for consumer in consumers).split()
+    assert sorted(map(int, taken)) == sorted([*range(200), *range(200)])
+    assert len(deque) == 0
+
+
+@pytest.mark.parametrize("change", ["rotate(1)", "rotate(-3)", "reverse()", "insert(3, deque.pop())"])
+def test_a_process_that_is_killed_while_it_reorders_loses_nothing(deque: Deque[Any], change: str):
+    values = [[number, LARGE[1][number:]] for number in range(6)]
+    deque.extend(values)
+    change = f"deque.{change}"
+    if "pop" in change:
+        change = f"with deque.transact(): {change}"
+    for delay in (0.01, 0.03, 0.05):
+        process = python(f"print('begun', flush=True)\nwhile True:\n    {change}", deque)
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        assert sorted(deque) == values
+        assert deque.cache.check() == []
+
+
 VALUES = st.one_of(
     st.integers(0, 5),
     st.none(),
     st.text(max_size=3),
     st.binary(max_size=3),
     st.tuples(st.integers(0, 3)),
-    st.sampled_from(LARGE[:2]),
+    st.integers(0, 1).map(LARGE.__getitem__),
 )
 INDEXES = st.integers(-12, 12)
 BOUNDS = st.none() | INDEXES

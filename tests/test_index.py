@@ -331,7 +331,8 @@ def test_a_refused_value_raises_and_stays(index: Index[Any, Any]):
         assert len(index) == 2
     assert "b" in index
     assert list(index) == ["a", "b"]
-    assert index.cache.get("b", "a miss") == "a miss"
+    with pytest.warns(dolium.UntrustedValueWarning):
+        assert index.cache.get("b", "a miss") == "a miss"
     index["b"] = 3
     assert dict(index) == {"a": 1, "b": 3}
 
@@ -354,7 +355,7 @@ def test_memoize_keeps_results_under_diskcaches_keys(index: Index[Any, Any]):
 KEYS = st.one_of(
     st.integers(0, 6), st.sampled_from("abc"), st.booleans(), st.none(), st.tuples(st.integers(0, 2))
 )
-VALUES = st.one_of(st.integers(), st.none(), st.text(max_size=3), st.sampled_from(LARGE[:2]))
+VALUES = st.one_of(st.integers(), st.none(), st.text(max_size=3), st.integers(0, 1).map(LARGE.__getitem__))
 
 
 def identity(key: Any) -> Any:

@@ -296,7 +296,8 @@ def test_a_result_that_was_refused_is_computed_again(plain: Any):
     function = plain.memoize("f")(Counted())
     function(1)
     plain._sql("UPDATE Cache SET mode = 4, value = ?", (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.",))
-    assert function(1) == 2
+    with pytest.warns(dolium.UntrustedValueWarning):
+        assert function(1) == 2
     assert function(1) == 2
 
 

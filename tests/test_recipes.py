@@ -397,6 +397,7 @@ def test_an_expired_owner_does_not_release_anothers_lock(cache: Any):
     assert next_.locked()
 
 
+@pytest.mark.filterwarnings("ignore::dolium.EvictionWarning")
 @pytest.mark.parametrize("policy", ["least-recently-stored", "least-recently-used", "least-frequently-used"])
 def test_eviction_spares_what_is_held(tmp_path: Path, policy: str):
     with dolium.Cache(str(tmp_path), size_limit=200_000, eviction_policy=policy) as cache:

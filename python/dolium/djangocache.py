@@ -17,6 +17,10 @@ In the settings::
     }
 """
 
+# Django has no types of its own; where stubs are installed, they know less than its backends do.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from .fanout import FanoutCache
-from .memo import MISS, Memoizer, Results, memoizer
+from .memo import MISS, CacheKey, Memoizer, Results, memoizer
 
 if TYPE_CHECKING:
     from .core import Cache
@@ -46,7 +50,7 @@ class DjangoCache(BaseCache):
 
     def __init__(self, directory: str, params: dict[str, Any]):
         super().__init__(params)
-        self._cache = FanoutCache(
+        self._cache: FanoutCache = FanoutCache(
             directory or params.get("DIRECTORY", directory),
             params.get("SHARDS", 8),
             params.get("DATABASE_TIMEOUT", 0.010),
@@ -132,7 +136,7 @@ class DjangoCache(BaseCache):
         read: bool = False,
         tag: Any = None,
         retry: bool = True,
-    ) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  (Django gives None)
+    ) -> bool:
         """Set `key`; true if it was set. The parameters are those of :meth:`add`."""
         key = self.make_key(key, version=version)
         return self._cache.set(key, value, self.get_backend_timeout(timeout), read, tag, retry)
@@ -293,17 +297,16 @@ class DjangoCache(BaseCache):
         :param ignore: positions and names of arguments that do not influence the result
         :raises TypeError: if used without parentheses
         """
+
+        def load(key: CacheKey) -> Any:
+            return self.get(key, MISS, version, retry=True)
+
+        def save(key: CacheKey, value: Any) -> bool:
+            return self.set(key, value, timeout, version, tag=tag)
+
+        def drop(key: CacheKey) -> bool:
+            return self.delete(key, version)
+
         stores = timeout is None or timeout is DEFAULT_TIMEOUT or timeout > 0
-        return memoizer(
-            Results(
-                load=lambda key: self.get(key, MISS, version, retry=True),
-                save=(
-                    (lambda key, value: self.set(key, value, timeout, version, tag=tag)) if stores else None
-                ),
-                drop=lambda key: self.delete(key, version),
-                owner=self._cache,
-            ),
-            name,
-            typed,
-            ignore,
-        )
+        results = Results(load, save if stores else None, drop, self._cache)
+        return memoizer(results, name, typed, ignore)

@@ -56,6 +56,14 @@ class SharedCache(Protocol):
     def __contains__(self, key: Any, /) -> bool: ...
 
 
+def _home(cache: SharedCache, key: Any) -> SharedCache:
+    """The shard of `cache` that holds `key`, or `cache`: a transaction of this one is enough."""
+    if hasattr(type(cache), "_shards"):
+        fanout: Any = cache
+        return fanout._shards[fanout._hash(key) % fanout._count]
+    return cache
+
+
 def _keep(
     cache: SharedCache, key: Any, value: Any, expire: float | None, tag: Any, add: bool = False
 ) -> bool:
@@ -93,9 +101,10 @@ class Averager:
 
     def add(self, value: float) -> None:
         """Count `value` in."""
-        with self._cache.transact(retry=True):
-            total, count = self._cache.get(self._key, default=(0.0, 0))
-            _keep(self._cache, self._key, (total + value, count + 1), self._expire, self._tag)
+        cache = _home(self._cache, self._key)
+        with cache.transact(retry=True):
+            total, count = cache.get(self._key, default=(0.0, 0))
+            _keep(cache, self._key, (total + value, count + 1), self._expire, self._tag)
 
     def get(self) -> float | None:
         """The average so far, or None when nothing has been added."""
@@ -170,7 +179,7 @@ class Lock(_Guard):
     def _try(self) -> bool:
         if self._expire is None:
             return _keep(self._cache, self._key, None, None, self._tag, add=True)
-        with self._cache.transact(retry=True):
+        with _home(self._cache, self._key).transact(retry=True):
             if not _keep(self._cache, self._key, None, self._expire, self._tag, add=True):
                 return False
             self._deadlines[_me()] = self._deadline()
@@ -182,7 +191,7 @@ class Lock(_Guard):
         if mine is None:
             self._cache.delete(self._key, retry=True)
         else:
-            with self._cache.transact(retry=True):
+            with _home(self._cache, self._key).transact(retry=True):
                 if self._deadline() == mine:
                     self._cache.delete(self._key, retry=True)
         waiting.released(self._where())
@@ -225,7 +234,7 @@ class RLock(_Guard):
         return (owner, count) if count > 0 else (None, 0)
 
     def _try(self) -> bool:
-        with self._cache.transact(retry=True):
+        with _home(self._cache, self._key).transact(retry=True):
             owner, count = self._holder()
             if owner not in (None, _me()):
                 return False
@@ -237,7 +246,7 @@ class RLock(_Guard):
 
         :raises AssertionError: if this thread does not hold the lock (any more)
         """
-        with self._cache.transact(retry=True):
+        with _home(self._cache, self._key).transact(retry=True):
             owner, count = self._holder()
             if owner != _me():
                 raise AssertionError("cannot release un-acquired lock")
@@ -284,7 +293,7 @@ class BoundedSemaphore(_Guard):
         return self._cache.get(self._key, default=self._value, retry=True)
 
     def _try(self) -> bool:
-        with self._cache.transact(retry=True):
+        with _home(self._cache, self._key).transact(retry=True):
             left = self._left()
             if left <= 0:
                 return False
@@ -296,7 +305,7 @@ class BoundedSemaphore(_Guard):
 
         :raises AssertionError: if all places are free
         """
-        with self._cache.transact(retry=True):
+        with _home(self._cache, self._key).transact(retry=True):
             left = self._left() + 1
             if left > self._value:
                 raise AssertionError("cannot release un-acquired semaphore")
@@ -345,14 +354,15 @@ def throttle(
 
         def delay() -> float:
             """Zero if this call was counted, else how long to wait before asking again."""
-            with cache.transact(retry=True):
+            home = _home(cache, key)
+            with home.transact(retry=True):
                 now = time_func()
-                opened, left = cache.get(key) or (now, count)
+                opened, left = home.get(key) or (now, count)
                 if not opened <= now < opened + seconds:  # over, or the clock was set back
                     opened, left = now, count
                 if left < 1:
                     return opened + seconds - now
-                _keep(cache, key, (opened, left - 1), expire, tag)
+                _keep(home, key, (opened, left - 1), expire, tag)
                 return 0.0
 
         @functools.wraps(func)

@@ -12,12 +12,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from ..memo import MISS
 from .backing import open_cache, state_of, strict
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # known to type checkers; nobody needs to install it
+
+    T = TypeVar("T", default=Any)
+else:
+    T = TypeVar("T")
 
 Side = Literal["front", "back"]
 _OPPOSITE: dict[Side, Side] = {"front": "back", "back": "front"}
@@ -54,6 +59,11 @@ class Deque(MutableSequence[T]):
     _cache: Any
     _store: Any
     _maxlen: float
+
+    @overload
+    def __init__(self, *, directory: Any = None, maxlen: float | None = None) -> None: ...
+    @overload
+    def __init__(self, iterable: Iterable[T], directory: Any = None, maxlen: float | None = None) -> None: ...
 
     def __init__(self, iterable: Iterable[T] = (), directory: Any = None, maxlen: float | None = None):
         self._attach(open_cache(directory), maxlen)

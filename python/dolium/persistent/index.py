@@ -23,14 +23,20 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from ..constants import ENOVAL
 from ..memo import MISS, Memoizer
 from .backing import open_cache, state_of, strict
 
-K = TypeVar("K")
-V = TypeVar("V")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # known to type checkers; nobody needs to install it
+
+    K = TypeVar("K", default=Any)
+    V = TypeVar("V", default=Any)
+else:
+    K = TypeVar("K")
+    V = TypeVar("V")
 
 _BATCH = 500
 
