@@ -35,8 +35,9 @@ ANY = [
 
 KEYS_JSON = ["", "a", "grün", "\0", "x" * 10_000, 0, -1, 2**63 - 1, -(2**63), 1.5, -1e300, None, "\r\n"]
 KEYS_ANY = [
-    b"", b"a", b"\0", True, False, 2**63, -(2**70), (), (1,), ("f", 1, None, "x", 2.5), 
-    (b"a", ("b", (None,))), frozenset(), frozenset({1, "a"}), Colour.RED, dt.date(2020, 1, 1), uuid.UUID(int=7),
+    b"", b"a", b"\0", True, False, 2**63, -(2**70), (), (1,), ("f", 1, None, "x", 2.5),
+    (b"a", ("b", (None,))), frozenset(),
+    frozenset({1, "a"}), Colour.RED, dt.date(2020, 1, 1), uuid.UUID(int=7),
     dt.datetime(2020, 1, 2, 3, 4), decimal.Decimal(1), math.inf,
 ]  # fmt: skip
 

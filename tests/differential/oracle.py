@@ -15,10 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-ROWS = "SELECT key, raw, expire_time, tag, size, mode, filename IS NOT NULL, access_count"
-    " FROM Cache ORDER BY rowid"
-
-
 class Raised(Exception):
     """A call raised: `args` are the names of the exception's classes, and its arguments."""
 
@@ -116,10 +112,6 @@ class Foreign:
 
     def attribute(self, name: str) -> Any:
         return self._oracle.request("attribute", self._number, name)
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        """The table `Cache`, without what is random or a time of day."""
-        return self.sql(ROWS)
 
     def sql(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         return self._oracle.request("sql", self._number, statement, arguments)

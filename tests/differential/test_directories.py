@@ -17,8 +17,8 @@ from .test_random_operations import same
 
 VALUES: list[Any] = [
     None, True, 0, -1, 2**63 - 1, -(2**63), 2**100, 0.0, 1.5, float("inf"), "", "text", "grün\0", b"",
-    b"\0\xff", (1, "two", None), [1, [2]], {"a": {1, 2}}, frozenset({1}), "x" * 40_000, "ü" * 40_000, b"\r\n" * 40_000,
-    list(range(20_000)), {"long": "y" * 40_000},
+    b"\0\xff", (1, "two", None), [1, [2]], {"a": {1, 2}}, frozenset({1}), "x" * 40_000,
+    "ü" * 40_000, b"\r\n" * 40_000,     list(range(20_000)), {"long": "y" * 40_000},
 ]  # fmt: skip
 KEYS: list[Any] = [
     "text", "", "grün\0", b"bytes", b"", 0, -1, 2**63 - 1, -(2**63), 1.5, float("inf"), None, True, 2**63, (),

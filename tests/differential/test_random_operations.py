@@ -270,9 +270,9 @@ def test_the_comparison_can_fail(oracle, tmp_path, monkeypatch):
 def test_every_difference_still_exists(oracle, tmp_path, title):
     """An entry that no call shows any more would hide the next bug."""
     shown = {
-        "NaN stays NaN": [("set", ("k", float("nan"))), ("get", ("k",))],
-        "Text keeps its line ends": [("set", ("k", "\r\n" * 50)), ("get", ("k",))],
-        "Counters go past 64 bits": [("set", ("k", 2**63 - 1)), ("incr", ("k",))],
+        "NaN comes back as NaN": [("set", ("k", float("nan"))), ("get", ("k",))],
+        "Text comes back byte for byte": [("set", ("k", "\r\n" * 50)), ("get", ("k",))],
+        "`incr` and `decr` work on integers of any size": [("set", ("k", 2**63 - 1)), ("incr", ("k",))],
     }
     both = Pair(oracle, "Cache", tmp_path, disk_min_file_size=50)
     for name, args in shown[title]:

@@ -5,13 +5,16 @@ A child that fails, or that is still there after its time, fails the test with w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,6 +51,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            start_new_session=True,  # so that what it forked can be ended with it
             env={**os.environ, **(env or {})},
             **popen,
         )
@@ -58,8 +62,7 @@ class Child:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        self._end()
         self.process.wait()
         assert self.process.stdin is not None
         self.process.stdin.close()
@@ -72,6 +75,11 @@ class Child:
                 self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
+    def _end(self) -> None:
+        """It and all its children, whatever they do."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     @property
     def errors(self) -> str:
         self._errors.seek(0)
@@ -81,12 +89,17 @@ class Child:
         try:
             line = self._lines.get(timeout=self.seconds)
         except queue.Empty:
-            self.process.kill()
+            self._end()
             raise AssertionError(f"no line within {self.seconds} s\n{self.errors}") from None
         assert line is not None, f"it ended with {self.process.wait()}\n{self.errors}"
         if expected is not None:
             assert line == expected, self.errors
         return line
+
+    def silent(self, seconds: float) -> bool:
+        """It writes nothing for so long."""
+        time.sleep(seconds)
+        return self._lines.empty()
 
     def tell(self, line: str = "") -> None:
         assert self.process.stdin is not None
@@ -106,7 +119,7 @@ class Child:
         try:
             return self.process.wait(self.seconds)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._end()
             raise AssertionError(f"still running after {self.seconds} s\n{self.errors}") from None
 
     def finish(self, code: int = 0) -> list[str]:

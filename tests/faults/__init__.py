@@ -1,0 +1,1 @@
+"""Disks that are full or read-only, files that are damaged, gone or hostile."""

@@ -1,0 +1,180 @@
+"""A full disk is an error that says so: the old value stays, nothing is torn, and room makes it good again."""
+
+from __future__ import annotations
+
+import dolium
+import pytest
+from processes.children import run
+
+from .mounts import needs_mounts, small_disk
+
+FILL = """
+def value(n):
+    return chr(65 + n % 26) * SIZE
+
+cache = dolium.KIND(sys.argv[1], eviction_policy="none", timeout=60)
+cache["first"] = value(0)
+written, failures = {"first": value(0)}, []
+for n in range(20_000):
+    key = n % 977
+    try:
+        cache[key] = value(n)
+    except (dolium.DoliumError, OSError) as error:
+        failures.append(error)
+        # What was there is there.
+        assert cache.get(key) == written.get(key), (n, key)
+        if len(failures) == 30:
+            break
+    else:
+        written[key] = value(n)
+assert len(failures) == 30, n
+for error in failures:
+    assert isinstance(error, dolium.DoliumError) and isinstance(error, OSError), type(error).__mro__
+    assert error.errno in (28, 122) or isinstance(error, dolium.StorageFullError), repr(error)
+    assert sys.argv[1] in str(error), str(error)
+assert {key: cache[key] for key in cache} == written
+cache.close()
+cache = dolium.KIND(sys.argv[1], timeout=60)
+assert {key: cache[key] for key in cache} == written
+
+# Making room is possible, and then all is well.
+for key in list(written)[:len(written) // 2]:
+    del cache[key]
+    del written[key]
+cache.flush()
+cache["again"] = written["again"] = value(3)
+assert {key: cache[key] for key in cache} == written
+cache.clear()
+cache["after"] = 1
+assert [str(problem.message) for problem in cache.check()] == []
+cache.close()
+say("sound")
+"""
+
+
+@needs_mounts
+@pytest.mark.parametrize("size", [2_000, 100_000], ids=["in rows", "in files"])
+@pytest.mark.parametrize("kind", [dolium.Cache, dolium.FanoutCache])
+def test_a_full_disk_is_an_error_and_changes_nothing(tmp_path, kind, size):
+    body = FILL.replace("KIND", kind.__name__).replace("SIZE", str(size))
+    assert run(body, tmp_path, prefix=small_disk(tmp_path, 6_000)) == ["sound"]
+
+
+@needs_mounts
+def test_a_disk_that_is_full_from_the_start(tmp_path):
+    """Even the first write of a new cache fails with a sentence, not with a signal."""
+    run(
+        """
+        os.mkdir(sys.argv[1] + "/cache")
+        with open(sys.argv[1] + "/ballast", "wb") as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+            except OSError:
+                pass
+        cache = dolium.Cache(sys.argv[1] + "/cache")
+        for n in range(3):
+            try:
+                cache["a"] = "x" * 10_000
+            except OSError as error:
+                assert isinstance(error, dolium.DoliumError), repr(error)
+                assert sys.argv[1] in str(error), error
+            else:
+                raise AssertionError("no error")
+        assert cache.get("a") is None
+        os.truncate(sys.argv[1] + "/ballast", 0)
+        cache["a"] = 1
+        assert cache["a"] == 1
+        """,
+        tmp_path,
+        prefix=small_disk(tmp_path, 512),
+    )
+
+
+@needs_mounts
+def test_transactions_on_a_full_disk_are_all_or_nothing(tmp_path):
+    run(
+        """
+        cache = dolium.Cache(sys.argv[1], eviction_policy="none")
+        cache.set_many({n: "old" for n in range(10)})
+        for size in (100_000, 20_000):
+            try:
+                with cache.transact():
+                    for n in range(1000):
+                        cache[n % 10] = "new"
+                        cache[("more", n)] = "x" * size
+            except OSError as error:
+                assert isinstance(error, dolium.DoliumError), repr(error)
+            else:
+                raise AssertionError("no error")
+            assert {key: cache[key] for key in cache} == {n: "old" for n in range(10)}
+            try:
+                cache.set_many({n: "x" * size for n in range(1000)})
+            except OSError:
+                pass
+            else:
+                raise AssertionError("no error")
+            assert {key: cache[key] for key in cache} == {n: "old" for n in range(10)}
+        cache["a"] = "x" * 40_000
+        assert cache["a"] == "x" * 40_000
+        """,
+        tmp_path,
+        prefix=small_disk(tmp_path, 4_000),
+    )
+
+
+def test_a_file_size_limit(tmp_path):
+    """RLIMIT_FSIZE: needs no mount. A value too large for it fails; small ones go on."""
+    run(
+        """
+        import resource
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        cache = dolium.Cache(sys.argv[1])
+        cache["a"] = "old"
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+        try:
+            cache["a"] = "x" * 3_000_000
+        except OSError as error:
+            assert isinstance(error, dolium.DoliumError), repr(error)
+        else:
+            raise AssertionError("no error")
+        assert cache["a"] == "old"
+        cache["b"] = "x" * 100_000
+        assert cache["b"] == "x" * 100_000
+        """,
+        tmp_path,
+    )
+    cache = dolium.Cache(tmp_path)
+    assert [str(problem.message) for problem in cache.check()] == []
+    cache.close()
+
+
+def test_without_descriptors(tmp_path):
+    """RLIMIT_NOFILE reached: an error, and afterwards all is well."""
+    run(
+        """
+        import resource
+        cache = dolium.Cache(sys.argv[1])
+        cache["a"] = "x" * 100_000
+        cache.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        held = []
+        try:
+            while True:
+                held.append(open("/dev/null"))
+        except OSError:
+            pass
+        for use in (lambda: cache["a"], lambda: cache.set("b", 1)):
+            try:
+                use()
+            except OSError as error:
+                assert isinstance(error, dolium.DoliumError), repr(error)
+            else:
+                raise AssertionError("no error")
+        del held
+        assert cache["a"] == "x" * 100_000
+        assert cache.set("b", 1) is True
+        """,
+        tmp_path,
+    )

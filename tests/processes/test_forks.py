@@ -1,0 +1,278 @@
+"""fork: while threads work, inside a transaction, again and again; the child is a process like any other."""
+
+from __future__ import annotations
+
+import sys
+
+import dolium
+import pytest
+
+from .children import run
+
+# What every body here uses: a child that must end well.
+FORK = """
+def forked(function):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return pid
+
+def joined(*pids):
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    assert codes == [0] * len(codes), codes
+"""
+
+
+def run_forking(body: str, *arguments: object, **options) -> list[str]:
+    import textwrap
+
+    return run(FORK + textwrap.dedent(body), *arguments, **options)
+
+
+def test_parent_and_child_go_on_with_the_same_object(tmp_path):
+    run_forking(
+        """
+        cache = dolium.Cache(sys.argv[1])
+        cache["before"] = "x" * 50_000
+        def child():
+            assert cache["before"] == "x" * 50_000
+            for _ in range(200):
+                cache.incr("n", retry=True)
+            cache["child"] = "y" * 50_000
+            cache.close()
+        pids = [forked(child) for _ in range(3)]
+        for _ in range(200):
+            cache.incr("n", retry=True)
+        joined(*pids)
+        assert cache["n"] == 800
+        assert cache["child"] == "y" * 50_000
+        assert cache.check() == []
+        """,
+        tmp_path,
+    )
+
+
+@pytest.mark.slow
+def test_fork_while_threads_work(tmp_path):
+    """A storm: nothing that a thread of the parent holds may hang a child, and nothing is lost."""
+    run_forking(
+        """
+        cache = dolium.Cache(sys.argv[1])
+        stop = threading.Event()
+        errors, counts = [], []
+        def work(number):
+            n = 0
+            try:
+                while not stop.is_set():
+                    n += 1
+                    cache.incr("parent", retry=True)
+                    cache.set(number, str(n % 10) * 60_000, retry=True)
+                    value = cache[number]
+                    assert value == value[:1] * 60_000
+            except BaseException as error:
+                errors.append(error)
+            counts.append(n)
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+        for thread in threads: thread.start()
+        def child():
+            cache.incr("child", retry=True)
+            with cache.transact(retry=True):
+                cache.incr("child", retry=True)
+            value = cache.get(0)
+            assert value is None or value == value[:1] * 60_000
+        for _ in range(40):
+            joined(forked(child))
+        stop.set()
+        for thread in threads: thread.join()
+        assert errors == [], errors
+        assert cache["child"] == 80
+        assert cache["parent"] == sum(counts)
+        assert cache.check() == []
+        """,
+        tmp_path,
+    )
+
+
+def test_fork_inside_a_transaction(tmp_path):
+    """The child has no part in it: its handle refuses, leaving the block does nothing, the parent commits."""
+    run_forking(
+        """
+        from dolium.errors import DoliumError
+        cache = dolium.Cache(sys.argv[1])
+        cache["a"] = "old"
+        pid = None
+        try:
+            with cache.transact():
+                cache["a"] = "new"
+                pid = os.fork()
+                if pid == 0:
+                    for use in (lambda: cache["a"], lambda: cache.set("a", "child"), lambda: cache.incr("n")):
+                        try:
+                            use()
+                        except DoliumError:
+                            pass
+                        else:
+                            os._exit(3)
+                else:
+                    joined(pid)
+                    cache["b"] = 1
+            if pid == 0:
+                os._exit(0)
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(5)
+        assert (cache["a"], cache["b"]) == ("new", 1)
+        """,
+        tmp_path,
+    )
+    assert dolium.Cache(tmp_path)["a"] == "new"
+
+
+def test_a_child_forked_inside_a_transaction_may_open_the_directory_anew(tmp_path):
+    run_forking(
+        """
+        cache = dolium.Cache(sys.argv[1])
+        cache["a"] = "old"
+        def child():
+            fresh = dolium.Cache(sys.argv[1], timeout=0.1)
+            assert fresh["a"] == "old"
+            try:
+                fresh.set("a", "child")
+            except dolium.Timeout:
+                pass
+            else:
+                raise AssertionError("the parent's transaction does not exclude its child")
+        with cache.transact():
+            cache["a"] = "new"
+            joined(forked(child))
+        assert cache["a"] == "new"
+        """,
+        tmp_path,
+    )
+
+
+def test_fork_while_another_thread_is_in_a_transaction(tmp_path):
+    run_forking(
+        """
+        cache = dolium.Cache(sys.argv[1])
+        inside, leave = threading.Event(), threading.Event()
+        def hold():
+            with cache.transact():
+                cache["a"] = 1
+                inside.set()
+                leave.wait(50)
+                cache["b"] = 2
+        thread = threading.Thread(target=hold)
+        thread.start()
+        inside.wait(50)
+        def child():
+            assert cache.get("a") is None
+            assert cache.set("child", 1, retry=True) is True
+        pid = forked(child)
+        leave.set()
+        thread.join()
+        joined(pid)
+        assert (cache["a"], cache["b"], cache["child"]) == (1, 2, 1)
+        """,
+        tmp_path,
+    )
+
+
+def test_grandchildren(tmp_path):
+    run_forking(
+        """
+        cache = dolium.Cache(sys.argv[1])
+        def descend(depth):
+            cache.incr("n", retry=True)
+            if depth:
+                joined(forked(lambda: descend(depth - 1)), forked(lambda: descend(depth - 1)))
+            cache.incr("n", retry=True)
+        descend(4)
+        assert cache["n"] == 2 * (2 ** 5 - 1), cache["n"]
+        """,
+        tmp_path,
+    )
+
+
+def test_a_child_that_ends_normally_harms_nothing(tmp_path):
+    """It runs its exit handlers and finalizers (sys.exit, not os._exit) on what it inherited."""
+    run_forking(
+        """
+        cache = dolium.Cache(sys.argv[1])
+        fanout = dolium.FanoutCache(sys.argv[1] + "-fan")
+        cache["a"] = fanout["a"] = 1
+        for n in range(5):
+            pid = os.fork()
+            if pid == 0:
+                if n % 2:
+                    cache["child"] = n
+                sys.exit(0)
+            joined(pid)
+            cache.set("a", n)
+            assert fanout.set("a", n, retry=True) is True
+        assert (cache["a"], fanout["a"]) == (4, 4)
+        assert cache.check() == []
+        """,
+        tmp_path,
+    )
+
+
+def test_an_iterator_survives_a_fork(tmp_path):
+    run_forking(
+        """
+        cache = dolium.Cache(sys.argv[1])
+        for n in range(500):
+            cache[n] = n
+        keys = iter(cache)
+        assert next(keys) == 0
+        def child():
+            assert list(keys) == list(range(1, 500))
+        joined(forked(child))
+        assert list(keys) == list(range(1, 500))
+        """,
+        tmp_path,
+    )
+
+
+def test_subprocess_and_exec_inherit_no_descriptor(tmp_path):
+    run(
+        """
+        import subprocess
+        cache = dolium.Cache(sys.argv[1])
+        cache["a"] = "x" * 50_000
+        cache["a"]
+        listing = "import os; print([os.readlink('/proc/self/fd/' + n) for n in os.listdir('/proc/self/fd')" \
+                  " if os.path.exists('/proc/self/fd/' + n)])"
+        found = subprocess.run([sys.executable, "-c", listing], close_fds=False, capture_output=True, text=True)
+        assert found.returncode == 0, found.stderr
+        assert sys.argv[1] not in found.stdout, found.stdout
+        """,
+        tmp_path,
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python warns of forks with threads from 3.12 on")
+def test_forking_warns_of_no_thread_of_ours(tmp_path):
+    run_forking(
+        """
+        cache = dolium.Cache(sys.argv[1])
+        for n in range(100):
+            cache[n] = "x" * 50_000
+        for _ in range(3):
+            joined(forked(lambda: cache.set("child", 1, retry=True)))
+            cache["a"] = 1
+        """,
+        tmp_path,
+        options=["-W", "error"],
+    )
