@@ -135,6 +135,7 @@ pub(crate) struct Info {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct Stats {
     #[command(flatten)]
     pub place: Place,
@@ -170,6 +171,7 @@ pub(crate) enum Sort {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct List {
     #[command(flatten)]
     pub place: Place,

@@ -145,7 +145,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::float_cmp, reason = "these are exact")]
     fn durations() {
         for (text, seconds) in
             [("90", 90.0), ("1.5", 1.5), ("5m", 300.0), ("1h30m", 5400.0), ("2d", 172_800.0), ("500ms", 0.5)]

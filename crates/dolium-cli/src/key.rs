@@ -25,7 +25,8 @@ impl TypedKey {
     /// The key: the option's, else the argument's as text.
     pub fn resolve(self, argument: Option<OsString>, store: &Store) -> Result<Key<'static>> {
         let hex = |text: String| {
-            from_hex(&text).ok_or_else(|| Failure::usage(format!("`{text}` is not made of pairs of hex digits")))
+            from_hex(&text)
+                .ok_or_else(|| Failure::usage(format!("`{text}` is not made of pairs of hex digits")))
         };
         if let Some(argument) = argument {
             let text = argument.into_string().map_err(|argument| {
@@ -110,6 +111,10 @@ pub(crate) fn quoted(argument: &str) -> String {
     if !argument.is_empty() && argument.chars().all(is_safe) {
         return argument.to_owned();
     }
+    // Inside double quotes a shell still looks for these, an interactive one for `!` too.
+    if argument.contains('\'') && !argument.contains(['"', '$', '`', '\\', '!']) {
+        return format!("\"{argument}\"");
+    }
     format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
@@ -123,7 +128,8 @@ mod tests {
         for (key, expected) in [
             (Key::from("user:1"), "user:1"),
             (Key::from("two words"), "'two words'"),
-            (Key::from("it's"), r"'it'\''s'"),
+            (Key::from("it's"), "\"it's\""),
+            (Key::from("it's $5"), r"'it'\''s $5'"),
             (Key::from("-x"), "--text=-x"),
             (Key::from(""), "--text="),
             (Key::from("a\nb"), r"'--literal='\''a\nb'\'''"),

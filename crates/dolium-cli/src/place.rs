@@ -78,7 +78,7 @@ impl Store {
         let builder = Cache::builder(directory).timeout(timeout).read_only(access == Access::Look);
         Ok(if shape == Shape::Sharded {
             // The number only counts where there are no shards yet.
-            Self::Sharded(Fanout::open_with(builder, 1)?)
+            Self::Sharded(Fanout::open_with(&builder, 1)?)
         } else {
             Self::Plain(builder.open()?)
         })

@@ -67,7 +67,11 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let (mut items, comma) = self.items(')', depth)?;
         // Parentheses around one value are only parentheses.
-        if items.len() == 1 && !comma { items.pop().map_or_else(|| self.wrong("a value"), Ok) } else { Ok(Data::Tuple(items)) }
+        if items.len() == 1 && !comma {
+            items.pop().map_or_else(|| self.wrong("a value"), Ok)
+        } else {
+            Ok(Data::Tuple(items))
+        }
     }
 
     /// Values up to `close`, and whether the last one has a comma behind it.
@@ -329,7 +333,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_place() {
-        for text in ["", "(1", "(1 2)", "foo", "1 2", "'a", "b'ä'", "{1: 2, 3}", "'\\ud800'", "--1", "0x", "."] {
+        for text in
+            ["", "(1", "(1 2)", "foo", "1 2", "'a", "b'ä'", "{1: 2, 3}", "'\\ud800'", "--1", "0x", "."]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"[".repeat(10_000)).is_err());

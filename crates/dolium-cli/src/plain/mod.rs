@@ -2,12 +2,14 @@
 //! `unpickle` reads pickles, `pickle` writes them, `literal` reads Python's notation, `notation` writes it.
 
 mod literal;
+mod msgpack;
 mod notation;
 mod pickle;
 mod trust;
 mod unpickle;
 
 pub(crate) use literal::parse;
+pub(crate) use msgpack::unpack;
 pub(crate) use notation::quoted;
 pub(crate) use pickle::{to_key, to_pickle};
 pub(crate) use unpickle::describe;

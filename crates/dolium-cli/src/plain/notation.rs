@@ -51,7 +51,7 @@ fn dict(f: &mut Formatter<'_>, items: &[(Data, Data)]) -> fmt::Result {
     f.write_char('}')
 }
 
-/// Shows calls that make dates as dates; any other with its arguments, and behind a bar what the result
+/// Shows calls that make dates and UUIDs as Python would; any other with its arguments, and behind a bar what the result
 /// would be given.
 fn call(f: &mut Formatter<'_>, callee: &Data, arguments: &[Data], then: &[Data]) -> fmt::Result {
     if let (Data::Name(name), [Data::Bytes(state)], []) = (callee, arguments, then) {
@@ -65,6 +65,11 @@ fn call(f: &mut Formatter<'_>, callee: &Data, arguments: &[Data], then: &[Data])
             }
             _ => {}
         }
+    }
+    if let (Data::Name(name), [], [Data::Dict(state)]) = (callee, arguments, then)
+        && let ("uuid.UUID", [(_, number)]) = (name.as_str(), state.as_slice())
+    {
+        return write!(f, "{name}(int={number})");
     }
     callee.fmt(f)?;
     list(f, "(", arguments, "")?;

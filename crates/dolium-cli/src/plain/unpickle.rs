@@ -40,6 +40,20 @@ struct Machine<'a> {
     foreign: Vec<String>,
 }
 
+/// What came of an opcode.
+enum Step {
+    Done,
+    Damaged,
+    /// It belongs to another group.
+    Unknown,
+}
+
+impl From<Option<()>> for Step {
+    fn from(done: Option<()>) -> Self {
+        if done.is_some() { Self::Done } else { Self::Damaged }
+    }
+}
+
 /// Says what a pickle would build. `None`: it is damaged, or uses what this reader does not know.
 /// What follows its end, like a signature, is ignored.
 pub(crate) fn describe(pickle: &[u8]) -> Option<Description> {
@@ -62,17 +76,18 @@ impl<'a> Machine<'a> {
     }
 
     fn step(&mut self, opcode: u8) -> Option<()> {
-        self.frame_or_memo(opcode)
-            .or_else(|| self.scalar(opcode))
-            .or_else(|| self.container(opcode))
-            .or_else(|| self.object(opcode))
-            .unwrap_or(None)
+        for group in [Self::frame_or_memo, Self::scalar, Self::container, Self::object] {
+            match group(self, opcode) {
+                Step::Unknown => {}
+                Step::Done => return Some(()),
+                Step::Damaged => return None,
+            }
+        }
+        None
     }
 
-    // Each of these returns `None` for an opcode that is not its own, `Some(None)` for a failure.
-
-    fn frame_or_memo(&mut self, opcode: u8) -> Option<Option<()>> {
-        Some(match opcode {
+    fn frame_or_memo(&mut self, opcode: u8) -> Step {
+        Step::from(match opcode {
             0x80 => self.take(1).map(drop),
             0x95 => self.take(8).map(drop),
             0x94 => self.memoize(self.memo.len()),
@@ -89,11 +104,11 @@ impl<'a> Machine<'a> {
             b'0' => self.stack.pop().map(drop),
             b'1' => self.since_mark().map(drop),
             b'2' => self.stack.last().copied().map(|top| self.stack.push(top)),
-            _ => return None,
+            _ => return Step::Unknown,
         })
     }
 
-    fn scalar(&mut self, opcode: u8) -> Option<Option<()>> {
+    fn scalar(&mut self, opcode: u8) -> Step {
         let data = match opcode {
             b'N' => Some(Data::None),
             0x88 => Some(Data::Bool(true)),
@@ -104,7 +119,9 @@ impl<'a> Machine<'a> {
             b'J' => self.take(4).map(signed),
             0x8a => self.sized(1).map(signed),
             0x8b => self.sized(4).map(signed),
-            b'G' => self.take(8).and_then(|bytes| Some(Data::Float(f64::from_be_bytes(bytes.try_into().ok()?)))),
+            b'G' => {
+                self.take(8).and_then(|bytes| Some(Data::Float(f64::from_be_bytes(bytes.try_into().ok()?))))
+            }
             0x8c => self.sized(1).and_then(text),
             b'X' => self.sized(4).and_then(text),
             0x8d => self.sized(8).and_then(text),
@@ -120,12 +137,12 @@ impl<'a> Machine<'a> {
             b'F' => self.line().and_then(|line| line.parse().ok()).map(Data::Float),
             b'V' => self.line().map(|line| Data::Text(line.to_owned())),
             b'S' => self.line().and_then(|line| super::parse(line).ok()),
-            _ => return None,
+            _ => return Step::Unknown,
         };
-        Some(data.map(|data| self.push(Node::Leaf(data))))
+        Step::from(data.map(|data| self.push(Node::Leaf(data))))
     }
 
-    fn container(&mut self, opcode: u8) -> Option<Option<()>> {
+    fn container(&mut self, opcode: u8) -> Step {
         let node = match opcode {
             b')' => Some(Node::Tuple(Vec::new())),
             0x85..=0x87 => self.pop_many(usize::from(opcode - 0x84)).map(Node::Tuple),
@@ -136,16 +153,16 @@ impl<'a> Machine<'a> {
             b'd' => self.since_mark().map(Node::Dict),
             0x8f => Some(Node::Set(Vec::new())),
             0x91 => self.since_mark().map(Node::FrozenSet),
-            b'a' => return Some(self.pop_many(1).and_then(|items| self.extend(items))),
-            b's' => return Some(self.pop_many(2).and_then(|items| self.extend(items))),
-            b'e' | b'u' | 0x90 => return Some(self.since_mark().and_then(|items| self.extend(items))),
-            _ => return None,
+            b'a' => return self.pop_many(1).and_then(|items| self.extend(items)).into(),
+            b's' => return self.pop_many(2).and_then(|items| self.extend(items)).into(),
+            b'e' | b'u' | 0x90 => return self.since_mark().and_then(|items| self.extend(items)).into(),
+            _ => return Step::Unknown,
         };
-        Some(node.map(|node| self.push(node)))
+        Step::from(node.map(|node| self.push(node)))
     }
 
-    fn object(&mut self, opcode: u8) -> Option<Option<()>> {
-        Some(match opcode {
+    fn object(&mut self, opcode: u8) -> Step {
+        Step::from(match opcode {
             b'c' => {
                 let (module, name) = (self.line(), self.line());
                 module.zip(name).map(|(module, name)| self.name(module, name))
@@ -178,7 +195,7 @@ impl<'a> Machine<'a> {
                 })
             }
             b'b' => self.pop_many(1).and_then(|state| self.extend(state)),
-            _ => return None,
+            _ => return Step::Unknown,
         })
     }
 
@@ -233,10 +250,10 @@ impl<'a> Machine<'a> {
     /// Notes a call, except for those by which old protocols write plain bytes and sets.
     fn call(&mut self, callee: Id, arguments: Vec<Id>) {
         let plain = match (&self.arena[callee], arguments.as_slice()) {
-            (Node::Leaf(Data::Name(name)), [items]) if name.ends_with(".set") && is_builtin(name) => {
+            (Node::Leaf(Data::Name(name)), [items]) if is_builtin(name, "set") => {
                 self.items_of(*items).map(Node::Set)
             }
-            (Node::Leaf(Data::Name(name)), [items]) if name.ends_with(".frozenset") && is_builtin(name) => {
+            (Node::Leaf(Data::Name(name)), [items]) if is_builtin(name, "frozenset") => {
                 self.items_of(*items).map(Node::FrozenSet)
             }
             (Node::Leaf(Data::Name(name)), [encoded, _]) if name == "_codecs.encode" => {
@@ -325,8 +342,9 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn is_builtin(name: &str) -> bool {
-    name.starts_with("builtins.") || name.starts_with("__builtin__.")
+fn is_builtin(full: &str, name: &str) -> bool {
+    full.split_once('.')
+        .is_some_and(|(module, own)| own == name && ["builtins", "__builtin__"].contains(&module))
 }
 
 fn integer(bytes: &[u8]) -> Data {

@@ -1,0 +1,70 @@
+//! Owns `check`. Without `--fix` nothing is changed, a damaged store not even set aside.
+
+use std::time::Duration;
+
+use dolium::{Cache, Problem};
+use serde_json::json;
+
+use crate::args::Check;
+use crate::outcome::{Outcome, Result, say};
+use crate::output::Output;
+use crate::place::{Access, Store};
+use crate::progress::while_working;
+
+pub(super) fn act(args: Check, timeout: Duration) -> Result<Outcome> {
+    let directory = args.place.resolve()?;
+    let access = if args.fix { Access::Change } else { Access::Look };
+    let store = Store::open(&directory, access, timeout)?;
+    let found = look(&store, args.fix)?;
+    let left = if args.fix && !found.is_empty() { look(&store, false)? } else { Vec::new() };
+    let left = if args.fix { left.len() } else { found.len() };
+    store.close()?;
+    let mut output = Output::new();
+    if args.json {
+        let problems: Vec<_> = found.iter().map(problem_json).collect();
+        output.json(&json!({ "problems": problems, "remaining": left }))?;
+    } else {
+        for problem in &found {
+            output.line(&problem.to_string())?;
+        }
+        say(&match (found.len(), args.fix) {
+            (0, _) => "no problems".to_owned(),
+            (count, false) => format!("{count} problems; `dolium check --fix` puts them right"),
+            (count, true) if left == 0 => format!("{count} problems, all put right"),
+            (count, true) => format!("{count} problems, {left} remain"),
+        });
+    }
+    output.finish()?;
+    Ok(Outcome::from(left == 0))
+}
+
+fn look(store: &Store, fix: bool) -> Result<Vec<Problem>> {
+    let check = |cache: &Cache| cache.check(fix);
+    while_working("checking", || {
+        let mut problems = Vec::new();
+        for shard in store.shards() {
+            problems.extend(check(shard)?);
+        }
+        Ok(problems)
+    })
+}
+
+fn problem_json(problem: &Problem) -> serde_json::Value {
+    let kind = match problem {
+        Problem::Integrity(_) => "integrity",
+        Problem::WrongSize { .. } => "wrong_size",
+        Problem::Missing(_) => "missing",
+        Problem::Unknown(_) => "unknown",
+        Problem::EmptyDirectory(_) => "empty_directory",
+        Problem::Counter { .. } => "counter",
+        _ => "other",
+    };
+    let path = match problem {
+        Problem::WrongSize { path, .. }
+        | Problem::Missing(path)
+        | Problem::Unknown(path)
+        | Problem::EmptyDirectory(path) => Some(path.display().to_string()),
+        _ => None,
+    };
+    json!({ "kind": kind, "message": problem.to_string(), "path": path })
+}

@@ -1,0 +1,67 @@
+//! Owns `stats`.
+
+use std::time::Duration;
+
+use dolium::{Cache, Scalar};
+use serde_json::json;
+
+use crate::args::Stats;
+use crate::human;
+use crate::outcome::{Outcome, Result};
+use crate::output::Output;
+use crate::place::{Access, Store};
+
+pub(super) fn act(args: Stats, timeout: Duration) -> Result<Outcome> {
+    let changes = args.reset || args.enable || args.disable;
+    let access = if changes { Access::Change } else { Access::Look };
+    let store = Store::open(&args.place.resolve()?, access, timeout)?;
+    let stats: Vec<_> = store.shards().iter().map(Cache::stats).collect::<dolium::Result<_>>()?;
+    let hits: i64 = stats.iter().map(|stats| stats.hits).sum();
+    let misses: i64 = stats.iter().map(|stats| stats.misses).sum();
+    for shard in store.shards() {
+        if args.enable || args.disable {
+            shard.change_setting("statistics", &Scalar::from(args.enable), true)?;
+        }
+        if args.reset {
+            shard.reset_stats()?;
+        }
+    }
+    let counts = store.setting("statistics")?.and_then(|value| value.as_int()) == Some(1);
+    let mut output = Output::new();
+    if args.json {
+        output.json(&json!({
+            "statistics": counts,
+            "hits": hits,
+            "misses": misses,
+            "ratio": share(hits, misses),
+        }))?;
+    } else {
+        output.field("hits", &count(hits))?;
+        output.field("misses", &count(misses))?;
+        if let Some(share) = share(hits, misses) {
+            output.field("ratio", &format!("{:.1} %", 100.0 * share))?;
+        }
+        if !counts {
+            output.field("counting", "off; `dolium stats --enable` turns it on")?;
+        }
+    }
+    output.finish()?;
+    store.close()?;
+    Ok(Outcome::Done)
+}
+
+fn count(number: i64) -> String {
+    human::count(usize::try_from(number).unwrap_or(0))
+}
+
+/// The part of all reads that found something.
+#[expect(clippy::cast_precision_loss, reason = "a ratio")]
+fn share(hits: i64, misses: i64) -> Option<f64> {
+    (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64)
+}
+
+/// `123 of 456 reads (27.0 %)`.
+pub(super) fn ratio(hits: i64, misses: i64) -> String {
+    let share = share(hits, misses).map(|share| format!(" ({:.1} %)", 100.0 * share));
+    format!("{} of {} reads{}", count(hits), count(hits + misses), share.unwrap_or_default())
+}

@@ -1,0 +1,67 @@
+//! Owns `expire`, `evict`, `cull` and `clear`: removing many entries.
+
+use std::time::Duration;
+
+use dolium::{Cache, Scalar};
+use serde_json::json;
+
+use crate::args::{Evict, Sweep, arrange};
+use crate::human;
+use crate::outcome::{Failure, Outcome, Result};
+use crate::output::Output;
+use crate::place::{Access, Store};
+use crate::progress::while_working;
+
+pub(super) fn expire(args: Sweep, timeout: Duration) -> Result<Outcome> {
+    sweep(args, timeout, "removing expired entries", |cache| cache.expire(None))
+}
+
+pub(super) fn cull(args: Sweep, timeout: Duration) -> Result<Outcome> {
+    sweep(args, timeout, "removing entries", Cache::cull)
+}
+
+pub(super) fn clear(args: Sweep, timeout: Duration) -> Result<Outcome> {
+    sweep(args, timeout, "removing all entries", Cache::clear)
+}
+
+pub(super) fn evict(args: Evict, timeout: Duration) -> Result<Outcome> {
+    let wanted: &[&str] = if args.int_tag.is_some() { &[] } else { &["TAG"] };
+    let (directory, mut rest) = arrange([args.dir, args.tag], wanted)?;
+    let tag = match (args.int_tag, rest.pop()) {
+        (Some(number), _) => Scalar::from(number),
+        (None, tag) => {
+            let tag = tag.unwrap_or_default().into_string();
+            Scalar::from(tag.map_err(|_| Failure::usage("the tag is not UTF-8"))?)
+        }
+    };
+    let store = Store::open(&directory, Access::Change, timeout)?;
+    finish(store, args.json, "removing entries", |cache| cache.evict(&tag))
+}
+
+fn sweep(
+    args: Sweep,
+    timeout: Duration,
+    message: &'static str,
+    remove: impl Fn(&Cache) -> dolium::Result<usize>,
+) -> Result<Outcome> {
+    let store = Store::open(&args.place.resolve()?, Access::Change, timeout)?;
+    finish(store, args.json, message, remove)
+}
+
+fn finish(
+    store: Store,
+    as_json: bool,
+    message: &'static str,
+    remove: impl Fn(&Cache) -> dolium::Result<usize>,
+) -> Result<Outcome> {
+    let removed = while_working(message, || store.sum(remove))?;
+    store.close()?;
+    let mut output = Output::new();
+    if as_json {
+        output.json(&json!({ "removed": removed }))?;
+    } else {
+        output.line(&format!("{} removed", human::entries(removed)))?;
+    }
+    output.finish()?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,95 @@
+//! Owns an entry on its way from one store to another, and its line in an export.
+
+use dolium::{Body, Info, Key, Original, Scalar};
+use serde_json::{Map, Value as Json, json};
+
+use crate::json;
+
+/// An entry without its value.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub key: Key<'static>,
+    pub mode: i64,
+    pub store_time: f64,
+    pub expire_time: Option<f64>,
+    pub access_time: f64,
+    pub access_count: i64,
+    pub tag: Scalar,
+}
+
+/// Where the value of a record is.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In the row.
+    Row(Scalar),
+    /// In a file of so many bytes.
+    File(u64),
+}
+
+impl Record {
+    pub fn new(key: Key<'static>, info: Info) -> Self {
+        Self {
+            key,
+            mode: info.mode,
+            store_time: info.store_time,
+            expire_time: info.expire_time,
+            access_time: info.access_time,
+            access_count: info.access_count,
+            tag: info.tag,
+        }
+    }
+
+    pub fn original<'a>(&self, body: Body<'a>) -> Original<'a> {
+        Original {
+            store_time: self.store_time,
+            expire_time: self.expire_time,
+            access_time: self.access_time,
+            access_count: self.access_count,
+            tag: self.tag.clone(),
+            mode: self.mode,
+            body,
+        }
+    }
+
+    pub fn to_json(&self, place: &Place) -> Json {
+        let value = match place {
+            Place::Row(value) => json::scalar(value),
+            Place::File(length) => json!({ "file": length }),
+        };
+        let mut line = Map::new();
+        line.insert("key".into(), json::key(&self.key));
+        line.insert("value".into(), value);
+        line.insert("mode".into(), self.mode.into());
+        line.insert("store_time".into(), self.store_time.into());
+        line.insert("access_time".into(), self.access_time.into());
+        line.insert("access_count".into(), self.access_count.into());
+        // An entry that expires in all eternity does not expire.
+        if let Some(time) = self.expire_time.filter(|time| time.is_finite()) {
+            line.insert("expire_time".into(), time.into());
+        }
+        if !self.tag.is_null() {
+            line.insert("tag".into(), json::scalar(&self.tag));
+        }
+        Json::Object(line)
+    }
+
+    /// `None`: this is no entry.
+    pub fn from_json(line: &Json) -> Option<(Self, Place)> {
+        let value = line.get("value")?;
+        let place = match value.get("file") {
+            Some(length) => Place::File(length.as_u64()?),
+            None => Place::Row(json::to_scalar(value)?),
+        };
+        let store_time = line.get("store_time")?.as_f64()?;
+        let record = Self {
+            key: json::to_key(line.get("key")?)?,
+            mode: line.get("mode")?.as_i64()?,
+            store_time,
+            expire_time: line.get("expire_time").and_then(Json::as_f64),
+            access_time: line.get("access_time").and_then(Json::as_f64).unwrap_or(store_time),
+            access_count: line.get("access_count").and_then(Json::as_i64).unwrap_or(0),
+            tag: line.get("tag").map_or(Some(Scalar::Null), json::to_scalar)?,
+        };
+        Some((record, place))
+    }
+}

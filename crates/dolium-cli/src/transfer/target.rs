@@ -1,0 +1,191 @@
+//! Owns the cache that is imported into: storing one entry after the other, judging pickles on the way,
+//! and containing errors: only those that would meet every entry end the import.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use dolium::pickle::Protocol;
+use dolium::{Body, Cache, Error, Fanout, Key, Scalar, mode, sign};
+
+use crate::outcome::{Failure, Result};
+use crate::place::{Access, Shape, Store, shape};
+use crate::plain;
+
+use super::record::Record;
+use super::report::Report;
+
+/// Settings that a new cache takes over. Those of the connection are left to its defaults.
+const TAKEN_OVER: [&str; 7] = [
+    "size_limit",
+    "eviction_policy",
+    "cull_limit",
+    "statistics",
+    "tag_index",
+    "disk_min_file_size",
+    "disk_pickle_protocol",
+];
+
+/// How entries are stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// Sign foreign pickles.
+    pub trust: bool,
+    /// Leave entries alone that are there.
+    pub keep: bool,
+}
+
+pub(super) struct Target {
+    pub store: Store,
+    options: Options,
+    signer: Option<sign::Signer>,
+    protocol: Option<Protocol>,
+}
+
+/// A value on its way.
+pub(super) enum Value<'a> {
+    Row(Scalar),
+    File(&'a mut dyn Read),
+}
+
+impl Target {
+    /// Opens the cache; a new one gets the shape and settings of the source.
+    pub fn open(
+        directory: &Path,
+        timeout: Duration,
+        options: Options,
+        shards: Option<usize>,
+        settings: Vec<(String, Scalar)>,
+    ) -> Result<Self> {
+        let is_new = shape(directory) == Shape::Missing || is_empty(directory);
+        let store = if is_new {
+            let mut builder = Cache::builder(directory).timeout(timeout);
+            for (name, value) in settings {
+                if TAKEN_OVER.contains(&name.as_str()) {
+                    builder = builder.setting(&name, value);
+                }
+            }
+            match shards {
+                Some(shards) => Store::Sharded(Fanout::open_with(&builder, shards)?),
+                None => Store::Plain(builder.open()?),
+            }
+        } else {
+            Store::open(directory, Access::Make, timeout)?
+        };
+        let signing = sign::Signer::load().map_err(|error| Failure::Other(error.to_string()))?;
+        if options.trust && signing.signer().is_none() {
+            return Err(Failure::Other("--trust needs a signing key, and none can be kept here".into()));
+        }
+        let protocol = store.protocol()?;
+        Ok(Self { store, options, signer: signing.signer().cloned(), protocol })
+    }
+
+    /// Stores an entry, or reports why not.
+    pub fn put(&self, mut record: Record, value: Value<'_>, report: &mut Report) -> Result<()> {
+        if record.expire_time.is_some_and(|time| time <= crate::human::now()) {
+            report.expired += 1;
+            return Ok(());
+        }
+        let canonical = self.canonical(&record.key);
+        let is_rewritten = canonical.is_some();
+        if let Some(canonical) = canonical {
+            record.key = canonical;
+        }
+        let mut judgement = Judgement::default();
+        let key = record.key.clone();
+        match self.store_judged(&record, value, &mut judgement) {
+            Ok(true) => {
+                report.imported += 1;
+                report.rewritten += usize::from(is_rewritten);
+                report.vouched += usize::from(judgement.vouched);
+                if !judgement.foreign.is_empty() {
+                    report.distrust(key, judgement.foreign);
+                }
+            }
+            Ok(false) if self.options.keep && self.store.shard(&key).contains(&key)? => report.kept += 1,
+            Ok(false) => report.refuse(Some(key), "larger than the whole cache may be"),
+            Err(Failure::Engine(error)) if concerns_one(&error) => {
+                report.refuse(Some(key), error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn store_judged(&self, record: &Record, value: Value<'_>, judgement: &mut Judgement) -> Result<bool> {
+        let shard = self.store.shard(&record.key);
+        let replace = !self.options.keep;
+        let restore = |body| Ok(shard.restore(&record.key, record.original(body), replace)?);
+        if record.mode != mode::PICKLE {
+            return match value {
+                Value::Row(value) => restore(Body::Column(value)),
+                Value::File(reader) => restore(Body::File(reader)),
+            };
+        }
+        match value {
+            Value::Row(Scalar::Blob(pickle)) => {
+                self.judge(&record.key, &pickle, judgement);
+                if judgement.vouched {
+                    return restore(Body::Vouched(sign::split(&pickle).0));
+                }
+                restore(Body::Column(Scalar::Blob(pickle)))
+            }
+            Value::Row(other) => restore(Body::Column(other)),
+            Value::File(reader) => {
+                let mut pickle = Vec::new();
+                reader.read_to_end(&mut pickle).map_err(Failure::Stream)?;
+                self.judge(&record.key, &pickle, judgement);
+                if judgement.vouched {
+                    return restore(Body::Vouched(sign::split(&pickle).0));
+                }
+                restore(Body::File(&mut pickle.as_slice()))
+            }
+        }
+    }
+
+    /// Says whether a reader will take the pickle, and whether it is to be signed.
+    fn judge(&self, key: &Key<'_>, pickle: &[u8], judgement: &mut Judgement) {
+        if self.signer.as_ref().is_some_and(|signer| is_ours(signer, key, pickle)) {
+            return;
+        }
+        if self.options.trust {
+            judgement.vouched = true;
+            return;
+        }
+        judgement.foreign = match plain::describe(pickle) {
+            Some(description) => description.foreign,
+            None => vec!["what this program cannot read".to_owned()],
+        };
+    }
+
+    /// The key as dolium writes it, if it is another: diskcache has several pickles for one key.
+    fn canonical(&self, key: &Key<'_>) -> Option<Key<'static>> {
+        let Key::Pickle(pickle) = key else {
+            return None;
+        };
+        let data = plain::describe(pickle)?.data;
+        let canonical = plain::to_key(&data, self.protocol?).ok()?;
+        (matches!(canonical, Key::Pickle(_)) && canonical != *key).then_some(canonical)
+    }
+}
+
+/// What is known of a pickle.
+#[derive(Default)]
+struct Judgement {
+    foreign: Vec<String>,
+    vouched: bool,
+}
+
+fn is_ours(signer: &sign::Signer, key: &Key<'_>, pickle: &[u8]) -> bool {
+    let (kind, form) = key.signed_form();
+    signer.verify(pickle, kind, &form, mode::PICKLE) == sign::Verdict::Ours
+}
+
+/// Whether an error is one entry's own. All others would meet the next entry too.
+fn concerns_one(error: &Error) -> bool {
+    matches!(error, Error::Invalid(_) | Error::Type(_))
+}
+
+fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
+}

@@ -1,0 +1,6 @@
+//! The program as its users run it: on real directories, by its arguments, output and exit codes.
+
+mod caches;
+mod entries;
+mod transfer;
+mod world;
