@@ -73,8 +73,11 @@ impl Cache {
         let mut problems = Vec::new();
         self.check_integrity(fix, &mut problems)?;
         if self.is_read_only() {
-            self.inspect(&mut problems)?;
-            return Ok(problems);
+            return match self.inspect(&mut problems) {
+                // That much is told already, and no more can be seen.
+                Err(Error::Damaged { .. }) if !problems.is_empty() => Ok(problems),
+                inspected => inspected.map(|()| problems),
+            };
         }
         self.write_pending_quietly();
         self.handle.write(self.patience, |write| {

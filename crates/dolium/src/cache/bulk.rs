@@ -40,6 +40,7 @@ impl Cache {
         put: &Put,
         replace: bool,
     ) -> Result<Vec<usize>> {
+        self.know_settings()?;
         let mut prepared = Vec::new();
         let mut bytes = 0;
         for (position, (key, payload)) in items.into_iter().enumerate() {

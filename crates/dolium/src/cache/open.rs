@@ -165,6 +165,12 @@ impl Cache {
         Ok(())
     }
 
+    /// Sees to it that the stored settings are known. What decides how a value is stored asks for it
+    /// first: the first operation of a process may be a write.
+    pub(crate) fn know_settings(&self) -> Result<()> {
+        if self.handle.is_loaded() { Ok(()) } else { self.load_settings() }
+    }
+
     /// Reads the stored settings, if there is a store.
     pub(crate) fn load_settings(&self) -> Result<()> {
         let stored =

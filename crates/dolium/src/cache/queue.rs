@@ -77,6 +77,7 @@ impl Cache {
         side: Side,
         put: &Put,
     ) -> Result<Key<'static>> {
+        self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value.into())?;
         let now = self.clock.now();
         let (low, high) = bounds(prefix);

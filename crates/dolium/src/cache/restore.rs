@@ -64,6 +64,7 @@ impl Cache {
     ) -> Result<bool> {
         let key = key.into();
         let Original { store_time, expire_time, access_time, access_count, tag, mode, body } = original;
+        self.know_settings()?;
         let mut prepared = Prepared::stored(&self.handle, mode, body)?;
         if self.refuses(prepared.size()) {
             return Ok(false);
@@ -116,6 +117,27 @@ mod tests {
         assert_eq!(info.tag, Scalar::from("t"));
         assert!(!cache.restore("k", original(mode::RAW, Body::Column(2.into())), false)?);
         assert_eq!(cache.get("k")?, Some(Value::Int(1)));
+        Ok(())
+    }
+
+    /// The first operation of a process may be a write.
+    #[test]
+    fn stored_settings_hold_for_the_first_write() -> Result<()> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Cache::builder(dir.path())
+            .size_limit(Some(50_000))
+            .setting("disk_min_file_size", 10)
+            .open()?
+            .set("a", 1)?;
+        let large = vec![0; 100_000];
+        assert!(!Cache::open(dir.path())?.set("k", &large)?);
+        assert!(!Cache::open(dir.path())?.restore(
+            "k",
+            original(mode::RAW, Body::Column(large.into())),
+            true
+        )?);
+        assert!(Cache::open(dir.path())?.set("k", "a little longer")?);
+        assert!(Cache::open(dir.path())?.info("k")?.is_some_and(|info| info.path.is_some()));
         Ok(())
     }
 

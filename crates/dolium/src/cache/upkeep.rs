@@ -93,17 +93,13 @@ impl Cache {
 
     /// A setting as this process knows it. Stored settings are read when the cache is first used.
     pub fn setting(&self, name: &str) -> Result<Option<Scalar>> {
-        if !self.handle.is_loaded() {
-            self.load_settings()?;
-        }
+        self.know_settings()?;
         Ok(self.handle.settings().get(name).cloned())
     }
 
     /// All settings as this process knows them.
     pub fn settings(&self) -> Result<Vec<(String, Scalar)>> {
-        if !self.handle.is_loaded() {
-            self.load_settings()?;
-        }
+        self.know_settings()?;
         Ok(self.handle.settings().iter().map(|(name, value)| (name.to_owned(), value.clone())).collect())
     }
 

@@ -196,6 +196,7 @@ impl Cache {
         put: &Put,
         change: impl Fn(&mut Write<'_>, &Key<'_>, &mut Prepared, &Put, Timestamp) -> Result<bool>,
     ) -> Result<bool> {
+        self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value)?;
         if self.refuses(prepared.size()) {
             return Ok(false);
