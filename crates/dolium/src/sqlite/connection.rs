@@ -88,7 +88,16 @@ fn open_raw(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection> {
 
 /// A write-ahead log wants a writable directory even for reading. Where there is none and no log
 /// either, the file is the whole truth and may be read as immutable.
+///
+/// Where the log could be made, SQLite would make it for a reader and leave it behind, empty. A connection
+/// that may write but is told not to takes it away again when it closes.
 fn open_for_reading(path: &Path) -> Result<rusqlite::Connection> {
+    let may_write = files::is_writable(path) && path.parent().is_some_and(files::is_writable);
+    if may_write && files::length(&with_suffix(path, "-wal")) == 0 {
+        let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        raw.pragma_update(None, "query_only", true)?;
+        return Ok(raw);
+    }
     let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     match raw.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
         Ok(()) => return Ok(raw),
