@@ -200,10 +200,10 @@ def conclude(cache: work.dolium.Cache, cost: float, first: list[Act], warm: Act,
     cold = sum(act.seconds for act in first)
     saved = warm.asked * 2 - sum(act.ran for act in first)
     print(
-        f"\nspeed-up    {cold / warm.seconds:,.0f} ×: {clock(cold)} with git, {clock(warm.seconds)} with the cache alone"
+        f"\nspeed-up    {cold / warm.seconds:,.0f} ×: {clock(cold)} with git, {clock(warm.seconds)} without"
     )
     print(
-        f"saved       {saved:,} runs of git in the second and third run; at {clock(cost)} each, {clock(saved * cost)}"
+        f"saved       {saved:,} runs of git in runs two and three: {clock(saved * cost)} at {clock(cost)} each"
     )
     rate = served.asked / served.seconds
     print(f"web site    {rate:,.0f} requests/s on {plural(work.THREADS, 'core')}")

@@ -1,0 +1,259 @@
+"""What is measured, row by row, in the process of one cache.
+
+    python bench/measure.py FACE DIRECTORY version|prepare|round|mix|open [quick]
+
+It prints one line of JSON: row -> figure. A time is in seconds for one operation: the median over batches, each long
+enough for the clock. It knows the caches only by their faces; rounds and tables are compare.py's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faces import FACES, TUPLE, Face, fresh
+
+VALUE = bytes(range(100))
+LARGE = random.Random(0).randbytes(300_000)
+
+
+@dataclass(frozen=True)
+class Scale:
+    stock: int  # entries of the cache that is read
+    many: int  # entries of a bulk write
+    seconds: float  # that a row may take
+    mix_seconds: float
+
+
+FULL = Scale(100_000, 10_000, 0.6, 4.0)
+QUICK = Scale(10_000, 10_000, 0.15, 1.5)
+PROCESSES = 8
+
+
+def timed(call: Callable[[Any], object], inputs: Iterable[Any], seconds: float) -> float:
+    """The median time of a call, over batches of about 2 ms, until the time or the inputs are used up."""
+    source: Iterator[Any] = iter(inputs)
+    now = time.perf_counter
+    started = now()
+    call(next(source))
+    size = max(1, min(2000, int(0.002 / max(now() - started, 1e-7))))
+    batches: list[float] = []
+    while now() - started < seconds or len(batches) < 3:
+        batch = list(itertools.islice(source, size))
+        if not batch:
+            break
+        before = now()
+        for item in batch:
+            call(item)
+        took = now() - before
+        batches.append(took / len(batch))
+        if took < 0.001:
+            size = min(size * 2, 2000)
+    return statistics.median(batches)
+
+
+def names(face: Face | type[Face], count: int, prefix: str = "key") -> list[Any]:
+    return [face.key(f"{prefix}-{number:06}") for number in range(count)]
+
+
+def shuffled(keys: list[Any]) -> Iterator[Any]:
+    """The keys in random order, for ever."""
+    return itertools.cycle(random.Random(1).sample(keys, len(keys)))
+
+
+def prepare(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
+    """The cache that is read and opened: `stock`."""
+    cache = fresh(face, directory / "stock")
+    keys = names(cache, scale.stock)
+    for at in range(0, len(keys), 10_000):
+        cache.set_many([(key, VALUE) for key in keys[at : at + 10_000]])
+    cache.close()
+    return {}
+
+
+def one_round(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    if face.opens:
+        before = time.perf_counter()
+        face.import_()
+        figures["import"] = time.perf_counter() - before
+        figures["open"] = opening(face, directory / "stock")
+        figures["open_get"] = opening(face, directory / "stock", face.key("key-000001"))
+    stock = face(directory / "stock")
+    if not face.shared:  # and so not what `prepare` filled
+        stock.set_many([(key, VALUE) for key in names(face, scale.stock)])
+    reading(stock, figures, scale)
+    stock.close()
+    work = fresh(face, directory / "work")
+    writing(work, figures, scale)
+    work.close()
+    if face.ordered:
+        lru = fresh(face, directory / "lru", lru=True)
+        keys = names(lru, 1000)
+        lru.set_many([(key, VALUE) for key in keys])
+        figures["get_lru"] = timed(lru.get, shuffled(keys), scale.seconds)
+        lru.close()
+    return figures
+
+
+def opening(face: type[Face], directory: Path, key: Any = None) -> float:
+    """Open and close a cache that exists, as a command line or a worker that starts does."""
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < 5 or (len(times) < 50 and time.perf_counter() - started < 0.5):
+        before = time.perf_counter()
+        cache = face(directory)
+        if key is not None and cache.get(key) is None:
+            raise AssertionError("the stock is not there")
+        cache.close()
+        times.append(time.perf_counter() - before)
+    return statistics.median(times)
+
+
+def reading(cache: Face, figures: dict[str, float], scale: Scale) -> None:
+    keys = names(cache, scale.stock)
+    if cache.get(keys[-1]) != VALUE:
+        raise AssertionError("the stock is not there")
+    figures["get"] = timed(cache.get, shuffled(keys), scale.seconds)
+    absent = names(cache, scale.stock, "absent")
+    figures["get_miss"] = timed(cache.get, shuffled(absent), scale.seconds)
+    if cache.get_many is not None:
+        chunks = [keys[at : at + 1000] for at in range(0, len(keys), 1000)]
+        figures["get_many"] = timed(cache.get_many, itertools.cycle(chunks), scale.seconds)
+    before = time.perf_counter()
+    found = sum(1 for _ in cache.walk())
+    figures["iterate"] = (time.perf_counter() - before) / found
+    if found < scale.stock:
+        raise AssertionError(f"{found} of {scale.stock} keys iterated over")
+
+
+def writing(cache: Face, figures: dict[str, float], scale: Scale) -> None:
+    keys = names(cache, scale.many)
+    before = time.perf_counter()
+    cache.set_many([(key, VALUE) for key in keys])
+    figures["set_many"] = time.perf_counter() - before
+    if cache.get(keys[0]) != VALUE or cache.get(keys[-1]) != VALUE:
+        raise AssertionError("set_many stored nothing")
+    figures["set"] = timed(lambda key: cache.set(key, VALUE), shuffled(keys), scale.seconds)
+    new = (cache.key(f"new-{number:09}") for number in itertools.count())
+    figures["set_new"] = timed(lambda key: cache.set(key, VALUE), new, scale.seconds)
+    figures["delete"] = timed(cache.delete, keys, scale.seconds)
+    large = names(cache, 20, "large")
+    figures["set_large"] = timed(lambda key: cache.set(key, LARGE), itertools.cycle(large), scale.seconds)
+    for key in large:
+        cache.set(key, LARGE)
+    if cache.get(large[0]) != LARGE:
+        raise AssertionError("a large value was not stored")
+    figures["get_large"] = timed(cache.get, shuffled(large), scale.seconds)
+    if cache.tuples:
+        cache.set(TUPLE, VALUE)
+        if cache.get(TUPLE) != VALUE:
+            raise AssertionError("the tuple key was not stored")
+        figures["get_tuple"] = timed(cache.get, itertools.repeat(TUPLE), scale.seconds)
+    if cache.incr is not None:
+        figures["incr"] = timed(cache.incr, itertools.repeat(cache.key("counter")), scale.seconds)
+    if cache.memoize is not None:
+        function = cache.memoize()(shout)
+        function("a", number=1)
+        figures["memoize"] = timed(
+            lambda text: function(text, number=1), itertools.repeat("a"), scale.seconds
+        )
+
+
+def shout(text: str, number: int) -> str:
+    return text.upper() * number
+
+
+def mix(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
+    """Processes on one cache: 90 % get, 9 % set, 1 % delete of 5,000 keys, values of 100 to 1,000 bytes."""
+    cache = fresh(face, directory / "mix")
+    cache.set_many([(key, VALUE) for key in names(cache, 5000)])
+    cache.close()
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(PROCESSES)
+    results: multiprocessing.Queue[tuple[int, float, int, list[float]]] = context.Queue()
+    children = [
+        context.Process(
+            target=mixer, args=(face.name, directory / "mix", seed, scale.mix_seconds, start, results)
+        )
+        for seed in range(PROCESSES)
+    ]
+    for child in children:
+        child.start()
+    answers = [results.get(timeout=120) for _ in children]
+    for child in children:
+        child.join()
+    sets = sorted(itertools.chain.from_iterable(latencies for *_, latencies in answers))
+    cuts = statistics.quantiles(sets, n=1000)
+    return {
+        "mix_rate": sum(done / seconds for done, seconds, *_ in answers),
+        "mix_errors": float(sum(errors for _, _, errors, _ in answers)),
+        "mix_set_p50": cuts[499],
+        "mix_set_p99": cuts[989],
+        "mix_set_p999": cuts[998],
+        "mix_set_max": sets[-1],
+    }
+
+
+def mixer(name: str, directory: Path, seed: int, seconds: float, start: Any, results: Any) -> None:
+    cache = FACES[name](directory)
+    chance = random.Random(seed)
+    keys = names(cache, 5000)
+    values = [chance.randbytes(chance.randint(100, 1000)) for _ in range(50)]
+    # Drawn beforehand: the dice cost as much as a get.
+    plan = [(chance.random(), chance.choice(keys), chance.choice(values)) for _ in range(20_000)]
+    latencies: list[float] = []
+    done = errors = 0
+    now = time.perf_counter
+    start.wait()
+    began = at = now()
+    for dice, key, value in itertools.cycle(plan):
+        try:
+            if dice < 0.90:
+                cache.get(key)
+            elif dice < 0.99:
+                before = now()
+                cache.set(key, value)
+                latencies.append(now() - before)
+            else:
+                cache.delete(key)
+        except Exception:
+            errors += 1
+        done += 1
+        if done % 16 == 0:
+            at = now()
+            if at - began >= seconds:
+                break
+    results.put((done, at - began, errors, latencies))
+    cache.close()
+
+
+def main(name: str, directory: str, what: str, quick: str = "") -> None:
+    face, scale = FACES[name], QUICK if quick else FULL
+    if what == "version":
+        print(json.dumps({"version": face.version()}))
+    elif what == "open":  # for strace: the marks say where opening begins and ends
+        cache = face(Path(directory, "warm-up"))
+        cache.close()
+        os.write(2, b"MARK open\n")
+        cache = face(Path(directory, "stock"))
+        os.write(2, b"MARK close\n")
+        cache.close()
+        os.write(2, b"MARK end\n")
+    else:
+        action = {"prepare": prepare, "round": one_round, "mix": mix}[what]
+        print(json.dumps(action(face, Path(directory), scale)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,160 @@
+"""The figures of a run as Markdown: the promises first, then every row, those that dolium loses included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from measure import FULL, QUICK
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    key: str
+    title: str
+    factor: float = 1.0  # from the figure to what is shown
+    rate: bool = False  # operations per second: more is better
+
+
+@dataclass(frozen=True)
+class Promise:
+    title: str
+    key: str
+    times: float
+    rival: str = "diskcache"
+    rate: bool = False
+    rival_key: str | None = None
+    rival_factor: float = 1.0
+
+
+MANY = FULL.many
+ROWS = (
+    Row("get", "get, hit, 100 bytes"),
+    Row("get_miss", "get, miss"),
+    Row("get_tuple", "get, a tuple as a memoized function makes it"),
+    Row("get_lru", "get, least recently used"),
+    Row("memoize", "call of a memoized function"),
+    Row("get_many", "get_many of 1,000"),
+    Row("get_large", "get, 300 kB"),
+    Row("set", "set, 100 bytes, over an old value"),
+    Row("set_new", "set, 100 bytes, a new key"),
+    Row("set_large", "set, 300 kB"),
+    Row("set_many", f"set {MANY:,} in the fastest way offered"),
+    Row("set_new", f"set {MANY:,} one by one", MANY),
+    Row("incr", "incr"),
+    Row("delete", "delete"),
+    Row("iterate", "iterate over 100,000 keys", 100_000),
+    Row("open", "open and close a cache of 100,000"),
+    Row("open_get", "the same with one get"),
+    Row("import", "import"),
+    Row("mix_rate", "8 processes, operations per second", rate=True),
+    Row("mix_set_p50", "8 processes, set, median"),
+    Row("mix_set_p99", "8 processes, set, 99 % under"),
+    Row("mix_set_p999", "8 processes, set, 99.9 % under"),
+)
+PROMISES = (
+    Promise("get of a 100-byte value, hit", "get", 3),
+    Promise("set of a 100-byte value", "set", 3),
+    Promise("get of a memoize-like tuple key", "get_tuple", 10),
+    Promise("get under least-recently-used", "get_lru", 10),
+    Promise(
+        f"set_many of {MANY:,}, against a loop of sets",
+        "set_many",
+        15,
+        rival_key="set_new",
+        rival_factor=MANY,
+    ),
+    Promise("opening an existing cache", "open", 10),
+    Promise("8 processes, 90 % get 9 % set 1 % delete, operations/s", "mix_rate", 4, rate=True),
+    Promise("8 processes, 99.9 % of sets under", "mix_set_p999", 10),
+    Promise("get, against pysciqlop-cache", "get", 1.2, rival="pysciqlop-cache"),
+    Promise("set, against pysciqlop-cache", "set", 1.2, rival="pysciqlop-cache"),
+)
+
+
+def markdown(run: dict[str, Any]) -> str:
+    machine, rounds = run["machine"], len(run["rounds"])
+    head = [
+        f"# dolium beside other caches, {run['date'][:10]}, commit {run['commit']}",
+        "",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
+        f"{machine['filesystem']}, Python {machine['python']}; load before the run {machine['load_before']:.1f}.",
+        f"Medians of {rounds} rounds, turn by turn, each cache in processes of its own; `make bench` made it"
+        f"{', with --quick: ' + format(QUICK.stock, ',') + ' entries instead of 100,000' if run['quick'] else ''}.",
+        "",
+    ]
+    return "\n".join([*head, *promises(run), "", *everything(run), "", *remarks(run), ""])
+
+
+def promises(run: dict[str, Any]) -> list[str]:
+    medians: dict[str, Figures] = run["medians"]
+    lines = ["| promise | dolium | rival | times better | at least | |", "|---|--:|--:|--:|--:|---|"]
+    for promise in PROMISES:
+        ours = medians.get("dolium", {}).get(promise.key)
+        theirs = medians.get(promise.rival, {}).get(promise.rival_key or promise.key)
+        if ours is None or theirs is None:
+            continue
+        theirs *= promise.rival_factor
+        ratio = ours / theirs if promise.rate else theirs / ours
+        shown = [f"{figure:,.0f}" if promise.rate else clock(figure) for figure in (ours, theirs)]
+        verdict = "kept" if ratio >= promise.times else "**missed**"
+        lines.append(
+            f"| {promise.title} | {shown[0]} | {shown[1]} | {ratio:.1f} | {promise.times:g} | {verdict} |"
+        )
+    opening = run["opening"]
+    if opening.get("dolium") and opening.get("diskcache"):
+        ours, theirs = opening["dolium"]["open"], opening["diskcache"]["open"]
+        verdict = "kept" if not ours else "**missed**"
+        lines.append(f"| system calls that write, on opening | {ours} | {theirs} | | 0 | {verdict} |")
+    return lines
+
+
+def everything(run: dict[str, Any]) -> list[str]:
+    medians: dict[str, Figures] = run["medians"]
+    names = list(medians)
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+    for row in ROWS:
+        found = {name: medians[name][row.key] * row.factor for name in names if row.key in medians[name]}
+        rivals = [figure for name, figure in found.items() if name != "dict"]
+        best = (max if row.rate else min)(rivals, default=None)
+        cells: list[str] = []
+        for name in names:
+            figure = found.get(name)
+            text = "–" if figure is None else f"{figure:,.0f}" if row.rate else clock(figure)
+            cells.append(f"**{text}**" if figure == best and figure is not None else text)
+        lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+    cells = [writes(run["opening"].get(name)) for name in names]
+    lines.append("| system calls that write, on open + on close | " + " | ".join(cells) + " |")
+    errors = [medians[name].get("mix_errors") for name in names]
+    if any(errors):
+        cells = ["–" if count is None else f"{count:,.0f}" for count in errors]
+        lines.append("| 8 processes, calls that raised | " + " | ".join(cells) + " |")
+    return lines
+
+
+def remarks(run: dict[str, Any]) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if version)
+    lines = [
+        f"Versions: {versions}.",
+        "",
+        "Bold: the best of the caches that processes share (dict is there for scale). A dash: not offered.",
+        "py-lmdb has a transaction for each call and neither expiry nor eviction; synced, it waits for the disk at",
+        "each write, which no other does. Redis keeps nothing on disk here. `one by one` is the time of one set,",
+        "multiplied. diskcache_rs overwrites in two steps, between which readers in other processes miss.",
+    ]
+    lines += [f"\n{name} could not be measured: {why}" for name, why in run["failed"].items()]
+    return lines
+
+
+def writes(counts: dict[str, int] | None) -> str:
+    return "–" if counts is None else f"{counts['open']} + {counts['close']}"
+
+
+def clock(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            number = seconds / size
+            return f"{number:.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"

@@ -1,0 +1,92 @@
+"""Every example that a reader could copy runs: in README, in the documents, in docstrings.
+
+In Markdown the blocks marked `python` of one file run in order and share their names, as a reader would type them; those
+with `>>>` also check what is printed. A block that cannot run here is marked `python no-run`, which the page does not show.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+from types import ModuleType
+
+import dolium
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+BLOCK = re.compile(r"^([ \t]*)```python[ \t]*\n(.*?)^\1```[ \t]*$", re.MULTILINE | re.DOTALL)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+# They need something that is optional: Django, and for its backend a settings module.
+OPTIONAL = {"dolium.djangocache": "django"}
+
+
+def examples(page: Path) -> list[tuple[int, str]]:
+    """The blocks of a page with the numbers of their first lines."""
+    text = page.read_text()
+    found: list[tuple[int, str]] = []
+    for block in BLOCK.finditer(text):
+        code = "\n".join(line.removeprefix(block[1]) for line in block[2].splitlines()) + "\n"
+        found.append((text.count("\n", 0, block.start(2)) + 1, code))
+    return found
+
+
+def modules() -> list[str]:
+    names = ["dolium"]
+    names += [found.name for found in pkgutil.walk_packages(dolium.__path__, "dolium.")]
+    return sorted(name for name in names if not name.endswith(("__main__", "._dolium")))
+
+
+def check(test: doctest.DocTest) -> None:
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append, clear_globs=False)
+    if report:
+        pytest.fail("".join(report), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples name directories as users do; these must not appear among the sources."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
+def test_page(page: Path) -> None:
+    module = ModuleType("__main__")
+    names = module.__dict__
+    for line, code in examples(page):
+        if ">>>" in code:
+            check(doctest.DocTestParser().get_doctest(code, names, page.name, str(page), line - 1))
+        else:
+            # Line numbers of the page, so that a failure points there.
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_docstrings(name: str) -> None:
+    if name in OPTIONAL:
+        pytest.importorskip(OPTIONAL[name])
+    module = importlib.import_module(name)
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
+        check(test)
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="README is not written yet")
+def test_the_readme_has_examples() -> None:
+    """So that the tests above cannot pass by finding nothing."""
+    assert examples(ROOT / "README.md")
+
+
+def test_docstrings_of_the_native_store_run() -> None:
+    from dolium import _dolium
+
+    for name, value in inspect.getmembers(_dolium):
+        if inspect.isclass(value) and value.__module__.startswith("dolium"):
+            finder = doctest.DocTestFinder(exclude_empty=True)
+            for test in finder.find(value, f"_dolium.{name}", module=False, globs={"dolium": dolium}):
+                check(test)
