@@ -1,7 +1,7 @@
 """Every example that a reader could copy runs: in README, in the documents, in docstrings.
 
-In Markdown the blocks marked `python` of one file run in order and share their names, as a reader would type them; those
-with `>>>` also check what is printed. A block that cannot run here is marked `python no-run`, which the page does not show.
+In Markdown the blocks marked `python` of one file run in order and share their names, as a reader would type them;
+those with `>>>` also check what is printed. A block that cannot run is marked `python no-run`, which is not shown.
 """
 
 from __future__ import annotations
