@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from . import _dolium
+from ._dolium import _cli  # pyright: ignore[reportPrivateUsage]
 
 
 def main() -> int:
     """Run the command line with the arguments of this process; return its exit code."""
-    return _dolium._cli(["dolium", *sys.argv[1:]])  # pyright: ignore[reportPrivateUsage]
+    # There is no Python code to interrupt: Ctrl-C ends the process as it ends the native command.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return _cli(["dolium", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

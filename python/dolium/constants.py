@@ -19,7 +19,7 @@ class Constant(tuple[Any, ...]):
     __slots__ = ()
 
     def __new__(cls, name: Any) -> Constant:
-        return tuple.__new__(cls, (name,))
+        return super().__new__(cls, (name,))
 
     def __repr__(self) -> str:
         return str(self[0])

@@ -9,7 +9,7 @@ import functools
 import html
 import os.path as op
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -153,7 +153,7 @@ class BaseCache(Store):
             object.__setattr__(self, name, value)
 
     @contextmanager
-    def transact(self, retry: bool = False) -> Iterator[None]:
+    def transact(self, retry: bool = False) -> Generator[None, None, None]:
         """A transaction: all that the block does happens at once, or, if it raises, not at all.
 
         Until the block ends no other thread or process can write, and others read what was before.
@@ -293,7 +293,9 @@ class Cache(BaseCache):
         self._start(directory, timeout, disk, settings, read_only=read_only, trust=trust, shards=None)
 
     @contextmanager
-    def _transact(self, retry: bool = False, filename: str | None = None) -> Iterator[tuple[Any, Any]]:
+    def _transact(
+        self, retry: bool = False, filename: str | None = None
+    ) -> Generator[tuple[Any, Any], None, None]:
         """diskcache's inner transaction: yields a way to run SQL, and one to remove files afterwards."""
         filenames: list[str | None] = []
         with self.transact(retry):

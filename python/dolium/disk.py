@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from . import _dolium
+from ._dolium import _canonical, hash_column, sign, trusts_all, verify  # pyright: ignore[reportPrivateUsage]
 from .constants import MODE_BINARY, MODE_PICKLE, MODE_RAW, MODE_TEXT, UNKNOWN
 from .trust import loads as load_data
 
@@ -37,7 +37,7 @@ def canonical(key: Any, protocol: int) -> bytes:
     >>> canonical(("a", 1), 5) == canonical(("a", 1), 5)
     True
     """
-    native = _dolium._canonical(key, protocol)  # pyright: ignore[reportPrivateUsage]
+    native = _canonical(key, protocol)
     if native is not None:
         return native
     if protocol < 4:
@@ -78,7 +78,7 @@ class Disk:
         >>> Disk('').hash('abc')
         38600999
         """
-        return _dolium._hash(self.put(key)[0])  # pyright: ignore[reportPrivateUsage]
+        return hash_column(self.put(key)[0])
 
     def put(self, key: Any) -> tuple[Any, bool]:
         """The columns `key` and `raw` of a key: itself if it is text, bytes or a number, else a pickle.
@@ -86,7 +86,7 @@ class Disk:
         >>> Disk('').put('abc')
         ('abc', True)
         """
-        kind = type(key)
+        kind: type[Any] = type(key)
         if kind is bytes:
             return sqlite3.Binary(key), True
         if kind is str and _is_unicode(key):
@@ -104,16 +104,16 @@ class Disk:
             UntrustedValueError: It is a pickle of more than plain data.
         """
         if raw:
-            return bytes(key) if isinstance(key, memoryview) else key
+            return bytes(key) if type(key) is memoryview else key
         pickled = bytes(key)
-        return pickle.loads(pickled) if _dolium._trusts_all() else load_data(pickled)  # pyright: ignore[reportPrivateUsage]
+        return pickle.loads(pickled) if trusts_all() else load_data(pickled)
 
     def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Columns:
         """The columns `size`, `mode`, `filename` and `value` of a value; writes its file if it needs one.
 
         With `read`, `value` is a file opened for reading in binary mode.
         """
-        kind = type(value)
+        kind: type[Any] = type(value)
         if kind is str and _is_unicode(value):
             if len(value) < self.min_file_size:
                 return 0, MODE_RAW, None, value
@@ -129,7 +129,7 @@ class Disk:
         if read:
             return self._store_file(MODE_BINARY, key, value, iter(lambda: value.read(_CHUNK), b""))
         pickled = pickle.dumps(value, protocol=self.pickle_protocol)
-        signed = _dolium._sign(pickled)  # pyright: ignore[reportPrivateUsage]
+        signed = sign(pickled)
         if len(pickled) < self.min_file_size:
             return 0, MODE_PICKLE, None, sqlite3.Binary(signed)
         return self._store_file(MODE_PICKLE, key, value, [signed])
@@ -173,7 +173,7 @@ class Disk:
             UntrustedValueError: It is a pickle that dolium did not write, of more than plain data.
         """
         if mode == MODE_RAW:
-            return bytes(value) if isinstance(value, memoryview) else value
+            return bytes(value) if type(value) is memoryview else value
         if mode == MODE_BINARY and read and filename is not None:
             return open(op.join(self._directory, filename), "rb")
         if filename is not None:
@@ -182,7 +182,7 @@ class Disk:
         if mode == MODE_TEXT:
             return value.decode("utf-8")
         if mode == MODE_PICKLE:
-            pickled, trusted = _dolium._verify(bytes(value))  # pyright: ignore[reportPrivateUsage]
+            pickled, trusted = verify(bytes(value))
             return pickle.loads(pickled) if trusted else load_data(pickled)
         return value
 

@@ -6,7 +6,7 @@ Every operation on keys is inherited from the native ``Store``, which chooses th
 from __future__ import annotations
 
 import os.path as op
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ class FanoutCache(BaseCache):
         return self.disk.hash
 
     @contextmanager
-    def transact(self, retry: bool = True) -> Iterator[None]:
+    def transact(self, retry: bool = True) -> Generator[None, None, None]:
         """A transaction over all shards: see :meth:`Cache.transact`. It waits as long as it takes.
 
         >>> import dolium
@@ -152,11 +152,9 @@ class FanoutCache(BaseCache):
         """
         from .persistent import Deque
 
-        deque = self._deques.get(name)
-        if deque is None:
-            cache = self._container_cache("deque", name)
-            deque = self._deques[name] = Deque.fromcache(cache, maxlen=maxlen)
-        return deque
+        if name not in self._deques:
+            self._deques[name] = Deque[Any].fromcache(self._container_cache("deque", name), maxlen=maxlen)
+        return self._deques[name]
 
     def index(self, name: str) -> Index[Any, Any]:
         """The :class:`Index` of that name in a directory of its own below this one.
@@ -169,18 +167,15 @@ class FanoutCache(BaseCache):
         """
         from .persistent import Index
 
-        index = self._indexes.get(name)
-        if index is None:
-            index = self._indexes[name] = Index.fromcache(self._container_cache("index", name))
-        return index
+        if name not in self._indexes:
+            self._indexes[name] = Index[Any, Any].fromcache(self._container_cache("index", name))
+        return self._indexes[name]
 
     def _container_cache(self, kind: str, name: str) -> Cache:
         directory = self._subdirectory(kind, name)
         return self._sub_cache(directory, self._disk_class, 60, {"eviction_policy": "none"})
 
-    def _sub_cache(
-        self, directory: str, disk: type[Disk], timeout: float, settings: dict[str, Any]
-    ) -> Cache:
+    def _sub_cache(self, directory: str, disk: type[Disk], timeout: float, settings: dict[str, Any]) -> Cache:
         return Cache(directory, timeout, disk, read_only=self._read_only_asked, trust=self._trust, **settings)
 
     def __getstate__(self) -> tuple[Any, ...]:

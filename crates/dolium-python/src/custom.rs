@@ -12,10 +12,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::lazy::Lazy;
+use crate::plain;
 use crate::signature::Current;
 use crate::store::{Found, How, Inner, Item, Shard, Trust};
 use crate::value::{key_column, scalar, unscalar};
-use crate::plain;
 
 static DISK: Lazy = Lazy::new("dolium.disk", "Disk");
 static TAKES_KEY: Lazy = Lazy::new("dolium.disk", "takes_key");
@@ -50,9 +50,7 @@ impl Custom {
         }
         let disk = class.call((directory,), Some(&keywords))?;
         let base = DISK.get(py)?;
-        let overrides = |name: &str| {
-            Ok::<_, PyErr>(!disk.get_type().getattr(name)?.is(&base.getattr(name)?))
-        };
+        let overrides = |name: &str| Ok::<_, PyErr>(!disk.get_type().getattr(name)?.is(&base.getattr(name)?));
         Ok(Self {
             removes: overrides("remove")?,
             hashes: overrides("hash")?,
@@ -126,7 +124,8 @@ impl Custom {
             None => disk.call_method1("store", (value, read))?,
         };
         let columns = columns.cast::<PyTuple>()?;
-        let (size, mode, filename, value): (i64, i64, Option<String>, Bound<'_, PyAny>) = columns.extract()?;
+        let (size, mode, filename, value): (i64, i64, Option<String>, Bound<'_, PyAny>) =
+            columns.extract()?;
         Ok(Columns { size, mode, filename, value: scalar(&value)? })
     }
 
@@ -339,41 +338,6 @@ impl Custom {
         Ok(item)
     }
 
-    /// The number in the row of a key, for `incr`.
-    pub fn number<'py>(
-        &self,
-        py: Python<'py>,
-        shard: &Shard,
-        key: &Key<'_>,
-    ) -> PyResult<Option<Found<'py>>> {
-        let Some(row) = shard.enter(py, true, |cache| cache.row(key))? else {
-            return Ok(None);
-        };
-        match row.columns.value {
-            Scalar::Int(_) | Scalar::Real(_) => {
-                let value = unscalar(py, &row.columns.value)?;
-                Ok(Some(found(&row, value)))
-            }
-            _ => Err(PyTypeError::new_err("the stored value is no number")),
-        }
-    }
-
-    /// Puts a number into the row of a key, whatever the `Disk` would make of it.
-    pub fn store_number(
-        &self,
-        py: Python<'_>,
-        shard: &Shard,
-        key: &Key<'_>,
-        sum: &Bound<'_, PyAny>,
-        put: &Put,
-    ) -> PyResult<()> {
-        let value = scalar(sum)?;
-        shard.enter(py, true, |cache| {
-            let columns = cache.row(key)?.map(|row| row.columns).unwrap_or_default();
-            cache.set_with(key, Payload::Columns(Columns { value, ..columns }), put).map(drop)
-        })
-    }
-
     /// Runs something that may remove many entries, then tells the `Disk` of their files.
     pub fn removing(
         &self,
@@ -406,4 +370,33 @@ impl Custom {
 
 fn found<'py>(row: &Row, value: Bound<'py, PyAny>) -> Found<'py> {
     Found { value, expire_time: row.expire_time, tag: row.tag.clone(), store_time: row.store_time }
+}
+
+/// The number in the row of a key, for `incr`.
+pub(crate) fn number<'py>(py: Python<'py>, shard: &Shard, key: &Key<'_>) -> PyResult<Option<Found<'py>>> {
+    let Some(row) = shard.enter(py, true, |cache| cache.row(key))? else {
+        return Ok(None);
+    };
+    match row.columns.value {
+        Scalar::Int(_) | Scalar::Real(_) => {
+            let value = unscalar(py, &row.columns.value)?;
+            Ok(Some(found(&row, value)))
+        }
+        _ => Err(PyTypeError::new_err("the stored value is no number")),
+    }
+}
+
+/// Puts a number into the row of a key, whatever the `Disk` would make of it.
+pub(crate) fn store_number(
+    py: Python<'_>,
+    shard: &Shard,
+    key: &Key<'_>,
+    sum: &Bound<'_, PyAny>,
+    put: &Put,
+) -> PyResult<()> {
+    let value = scalar(sum)?;
+    shard.enter(py, true, |cache| {
+        let columns = cache.row(key)?.map(|row| row.columns).unwrap_or_default();
+        cache.set_with(key, Payload::Columns(Columns { value, ..columns }), put).map(drop)
+    })
 }

@@ -60,14 +60,11 @@ pub(crate) fn interrupt() -> bool {
         return true;
     }
     // None: the interpreter is shutting down, and whoever waits may go on waiting.
-    let checked = Python::try_attach(|py| py.check_signals());
-    match checked {
-        Some(Err(error)) => {
-            RAISED.set(Some(error));
-            false
-        }
-        _ => true,
-    }
+    let checked = Python::try_attach(|py| {
+        let error = py.check_signals().err();
+        error.map(|error| RAISED.set(Some(error)))
+    });
+    !matches!(checked, Some(Some(())))
 }
 
 /// The exception that ended a wait.

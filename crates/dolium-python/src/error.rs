@@ -1,6 +1,7 @@
 //! Owns the mapping of the engine's errors and warnings to the classes of `dolium.errors`.
 
 use dolium::{Error, Warning};
+use pyo3::PyErrArguments;
 use pyo3::exceptions::{PyKeyError, PyKeyboardInterrupt, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -120,7 +121,7 @@ fn warn_with(py: Python<'_>, class: &Bound<'_, PyAny>, message: &str) -> PyResul
 }
 
 impl Lazy {
-    fn error(&'static self, py: Python<'_>, arguments: impl pyo3::PyErrArguments + Send + Sync + 'static) -> PyResult<PyErr> {
+    fn error(&'static self, py: Python<'_>, arguments: impl PyErrArguments + 'static) -> PyResult<PyErr> {
         Ok(PyErr::from_type(self.get(py)?.cast::<PyType>()?.clone(), arguments))
     }
 }

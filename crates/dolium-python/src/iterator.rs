@@ -1,8 +1,8 @@
 //! Owns [`KeyIterator`]: keys of one shard after another, or merged in sort order.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use dolium::{Key, Keys};
 use pyo3::exceptions::PyValueError;
@@ -100,7 +100,10 @@ fn order(a: Option<&Key<'_>>, b: Option<&Key<'_>>) -> std::cmp::Ordering {
         Key::Text(_) => 1,
         Key::Bytes(_) | Key::Pickle(_) => 2,
     };
-    #[expect(clippy::cast_precision_loss, reason = "only the order of keys in different shards depends on it")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "only the order of keys in different shards depends on it"
+    )]
     match (a, b) {
         (Key::Int(a), Key::Int(b)) => a.cmp(b),
         (Key::Float(a), Key::Float(b)) => a.total_cmp(b),

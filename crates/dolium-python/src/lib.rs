@@ -4,6 +4,12 @@
 //! calls the engine through [`enter`], and converts the result. What only Python can do (pickling, the
 //! `Disk` classes of users, warnings) is asked of the package around it.
 
+#![expect(
+    clippy::doc_markdown,
+    clippy::doc_link_with_quotes,
+    reason = "what documents a method of a Python class is its docstring"
+)]
+
 mod custom;
 mod enter;
 mod error;
@@ -32,6 +38,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sql::Cursor>()?;
     module.add_class::<sql::Connection>()?;
     module.add_function(wrap_pyfunction!(canonical, module)?)?;
+    module.add_function(wrap_pyfunction!(cli, module)?)?;
     signature::register(module)?;
     process::register(module)
 }
@@ -45,4 +52,11 @@ fn canonical<'py>(
 ) -> PyResult<Option<Bound<'py, pyo3::types::PyBytes>>> {
     let pickle = key::canonical(key, protocol)?;
     Ok(pickle.map(|pickle| pyo3::types::PyBytes::new(key.py(), &pickle)))
+}
+
+/// Run a command line, the name of the program included; return its exit code.
+#[pyfunction]
+#[pyo3(name = "_cli", signature = (arguments, /))]
+fn cli(py: Python<'_>, arguments: Vec<std::ffi::OsString>) -> i32 {
+    enter::leave(py, || dolium_cli::run(arguments))
 }

@@ -19,13 +19,13 @@ pub(crate) fn key<'py>(py: Python<'py>, key: &Key<'_>, trust: Trust) -> PyResult
         Key::Float(value) => PyFloat::new(py, *value).into_any(),
         Key::Text(value) => PyString::new(py, value).into_any(),
         Key::Bytes(value) => PyBytes::new(py, value).into_any(),
-        Key::Pickle(pickle) => match load(py, pickle)? {
-            Some(object) => object,
-            None => {
-                let loads = if trust == Trust::All { &LOADS } else { &TRUSTED };
-                loads.get(py)?.call1((PyBytes::new(py, pickle),))?
+        Key::Pickle(pickle) => {
+            if let Some(object) = load(py, pickle)? {
+                return Ok(object);
             }
-        },
+            let loads = if trust == Trust::All { &LOADS } else { &TRUSTED };
+            loads.get(py)?.call1((PyBytes::new(py, pickle),))?
+        }
     })
 }
 

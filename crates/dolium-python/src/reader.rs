@@ -64,8 +64,6 @@ pub(crate) fn open(py: Python<'_>, stream: Stream) -> PyResult<Bound<'_, PyAny>>
             use std::os::fd::IntoRawFd;
             OPEN.get(py)?.call1((file.into_raw_fd(), path.to_string_lossy().into_owned()))
         }
-        Stream::Memory(cursor) => {
-            BYTES_IO.get(py)?.call1((pyo3::types::PyBytes::new(py, cursor.get_ref()),))
-        }
+        Stream::Memory(cursor) => BYTES_IO.get(py)?.call1((pyo3::types::PyBytes::new(py, cursor.get_ref()),)),
     }
 }

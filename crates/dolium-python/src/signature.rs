@@ -42,7 +42,7 @@ fn current() -> Option<(Cache, Key<'static>, Trust)> {
 /// A pickle with the signature of this user behind it, for the entry that is being stored.
 #[pyfunction]
 #[pyo3(signature = (pickle, /))]
-fn _sign<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+fn sign<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let Some((cache, key, _)) = current() else {
         return Ok(PyBytes::new(py, pickle));
     };
@@ -53,7 +53,7 @@ fn _sign<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
 /// A stored pickle, and whether the cache that it is read from may load it without restrictions.
 #[pyfunction]
 #[pyo3(signature = (stored, /))]
-fn _verify<'py>(py: Python<'py>, stored: &[u8]) -> PyResult<(Bound<'py, PyBytes>, bool)> {
+fn verify<'py>(py: Python<'py>, stored: &[u8]) -> PyResult<(Bound<'py, PyBytes>, bool)> {
     let Some((cache, key, trust)) = current() else {
         return Ok((PyBytes::new(py, stored), false));
     };
@@ -69,14 +69,14 @@ fn _verify<'py>(py: Python<'py>, stored: &[u8]) -> PyResult<(Bound<'py, PyBytes>
 
 /// Whether the cache that the thread works on loads every pickle.
 #[pyfunction]
-fn _trusts_all() -> bool {
+fn trusts_all() -> bool {
     current().is_some_and(|(_, _, trust)| trust == Trust::All)
 }
 
 /// diskcache's hash of the column `key` of a key.
 #[pyfunction]
 #[pyo3(signature = (column, /))]
-fn _hash(column: &Bound<'_, PyAny>) -> PyResult<u32> {
+fn hash_column(column: &Bound<'_, PyAny>) -> PyResult<u32> {
     let key = match scalar(column)? {
         Scalar::Int(number) => Key::Int(number),
         Scalar::Real(number) => Key::Float(number),
@@ -88,8 +88,8 @@ fn _hash(column: &Bound<'_, PyAny>) -> PyResult<u32> {
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(_sign, module)?)?;
-    module.add_function(wrap_pyfunction!(_verify, module)?)?;
-    module.add_function(wrap_pyfunction!(_trusts_all, module)?)?;
-    module.add_function(wrap_pyfunction!(_hash, module)?)
+    module.add_function(wrap_pyfunction!(sign, module)?)?;
+    module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(trusts_all, module)?)?;
+    module.add_function(wrap_pyfunction!(hash_column, module)?)
 }

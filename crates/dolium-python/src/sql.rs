@@ -112,12 +112,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Run a statement.
     #[pyo3(signature = (sql, parameters=None, /), text_signature = "($self, sql, parameters=(), /)")]
-    fn execute(
-        &self,
-        py: Python<'_>,
-        sql: &str,
-        parameters: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Cursor> {
+    fn execute(&self, py: Python<'_>, sql: &str, parameters: Option<&Bound<'_, PyAny>>) -> PyResult<Cursor> {
         run(py, self.store.get(), sql, &[arguments(parameters)?])
     }
 

@@ -31,10 +31,7 @@ pub(crate) enum Loan<'a> {
 
 impl<'py> Outgoing<'py> {
     /// Converts a value as diskcache's `Disk` does: by exact type, all else pickled.
-    pub fn of(
-        value: &Bound<'py, PyAny>,
-        protocol: impl FnOnce() -> PyResult<i64>,
-    ) -> PyResult<Self> {
+    pub fn of(value: &Bound<'py, PyAny>, protocol: impl FnOnce() -> PyResult<i64>) -> PyResult<Self> {
         if let Ok(text) = value.cast_exact::<PyString>() {
             if text.to_str().is_ok() {
                 return Ok(Self::Text(text.clone()));

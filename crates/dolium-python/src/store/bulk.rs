@@ -13,8 +13,7 @@ type Groups<'a, T> = Vec<(&'a Shard, Vec<T>)>;
 
 impl Inner {
     fn group<'a, T>(&'a self, items: impl IntoIterator<Item = (&'a Shard, T)>) -> Groups<'a, T> {
-        let mut groups: Groups<'a, T> =
-            self.shared.shards.iter().map(|shard| (shard, Vec::new())).collect();
+        let mut groups: Groups<'a, T> = self.shared.shards.iter().map(|shard| (shard, Vec::new())).collect();
         for (shard, item) in items {
             if let Some((_, group)) = groups.iter_mut().find(|(known, _)| std::ptr::eq(*known, shard)) {
                 group.push(item);
@@ -157,10 +156,10 @@ impl Store {
         &self,
         mapping: &Bound<'_, PyAny>,
         expire: Option<f64>,
-        tag: Option<Bound<'_, PyAny>>,
+        tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
     ) -> PyResult<usize> {
-        self.inner()?.put_many(mapping, &put(expire, tag.as_ref())?, How::Replace, retry.0)
+        self.inner()?.put_many(mapping, &put(expire, tag)?, How::Replace, retry.0)
     }
 
     /// Store those items of a mapping whose keys are not there; return how many were stored.
@@ -178,10 +177,10 @@ impl Store {
         &self,
         mapping: &Bound<'_, PyAny>,
         expire: Option<f64>,
-        tag: Option<Bound<'_, PyAny>>,
+        tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
     ) -> PyResult<usize> {
-        self.inner()?.put_many(mapping, &put(expire, tag.as_ref())?, How::Add, retry.0)
+        self.inner()?.put_many(mapping, &put(expire, tag)?, How::Add, retry.0)
     }
 
     /// Remove `keys`, all or none; return how many were there.
@@ -201,9 +200,9 @@ impl Store {
         let inner = self.inner()?;
         let keys: Vec<Bound<'_, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
         if inner.shared.shards[0].custom.as_ref().is_some_and(|custom| custom.removes) {
-            return keys.iter().try_fold(0, |total, key| {
-                Ok(total + usize::from(inner.remove(key, retry.0)?))
-            });
+            return keys
+                .iter()
+                .try_fold(0, |total, key| Ok(total + usize::from(inner.remove(key, retry.0)?)));
         }
         let routed: Vec<_> = keys.iter().map(|key| inner.key(key)).collect::<PyResult<_>>()?;
         let mut total = 0;

@@ -20,7 +20,6 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::custom::Custom;
 use crate::{enter, error, key, value};
 
-
 pub(crate) use queue::Item;
 pub(crate) use read::Found;
 pub(crate) use write::How;
@@ -123,7 +122,8 @@ impl Inner {
         if known >= 0 {
             return Ok(known);
         }
-        let setting = self.shared.shards[0].enter(py, false, |cache| cache.setting("disk_pickle_protocol"))?;
+        let setting =
+            self.shared.shards[0].enter(py, false, |cache| cache.setting("disk_pickle_protocol"))?;
         let protocol = match setting {
             // As Python has it, negative numbers mean the highest protocol.
             Some(Scalar::Int(number)) if (0..=5).contains(&number) => number,

@@ -11,15 +11,17 @@ use pyo3::types::PyDict;
 
 use super::{Inner, Shard, Shared, Store, Trust};
 use crate::custom::Custom;
-use crate::value::scalar;
 use crate::enter;
+use crate::value::scalar;
 
 fn trust(name: &str) -> PyResult<Trust> {
     match name {
         "all" => Ok(Trust::All),
         "signed" => Ok(Trust::Signed),
         "none" => Ok(Trust::Nothing),
-        other => Err(PyValueError::new_err(format!("trust must be \"signed\", \"all\" or \"none\", not {other:?}"))),
+        other => Err(PyValueError::new_err(format!(
+            "trust must be \"signed\", \"all\" or \"none\", not {other:?}"
+        ))),
     }
 }
 
@@ -94,14 +96,14 @@ impl Store {
             };
             opened.push(Shard::new(cache, custom));
         }
-        let shared = Shared {
+        let common = Shared {
             shards: opened,
             trust,
             protocol: AtomicI64::new(-1),
             refused: AtomicU64::new(0),
             warned: AtomicU64::new(0),
         };
-        let inner = Inner { shared: Arc::new(shared), lenient: shards.is_some(), strict: false };
+        let inner = Inner { shared: Arc::new(common), lenient: shards.is_some(), strict: false };
         // Warnings of opening are shown now, not at the first use.
         for shard in &inner.shared.shards {
             shard.enter(py, false, |_| Ok(()))?;
@@ -128,14 +130,14 @@ impl Store {
         let shards = &inner.shared.shards;
         let shard = shards.get(index).ok_or_else(|| PyValueError::new_err("there is no such shard"))?;
         let custom = shard.custom.as_ref().map(|custom| custom.share(store.py()));
-        let shared = Shared {
+        let common = Shared {
             shards: vec![Shard::new(shard.cache(false), custom)],
             trust: inner.shared.trust,
             protocol: AtomicI64::new(-1),
             refused: AtomicU64::new(0),
             warned: AtomicU64::new(0),
         };
-        store.get().set_inner(Inner { shared: Arc::new(shared), lenient: false, strict: inner.strict })
+        store.get().set_inner(Inner { shared: Arc::new(common), lenient: false, strict: inner.strict })
     }
 
     /// The user's `Disk` of a shard, or None if it is exactly `Disk`.

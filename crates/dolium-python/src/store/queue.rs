@@ -24,7 +24,12 @@ fn side(name: &str) -> PyResult<Side> {
 /// A key and what was found under it.
 pub(crate) type Item<'py> = (Bound<'py, PyAny>, Found<'py>);
 
-fn answer<'py>(py: Python<'py>, item: Item<'py>, expire_time: Flag, tag: Flag) -> PyResult<Bound<'py, PyAny>> {
+fn answer<'py>(
+    py: Python<'py>,
+    item: Item<'py>,
+    expire_time: Flag,
+    tag: Flag,
+) -> PyResult<Bound<'py, PyAny>> {
     let (key, found) = item;
     let pair = (key, found.value).into_pyobject(py)?.into_any();
     beside(py, pair, found.expire_time, &found.tag, expire_time, tag)
@@ -124,14 +129,14 @@ impl Store {
         side: &str,
         expire: Option<f64>,
         read: Flag,
-        tag: Option<Bound<'py, PyAny>>,
+        tag: Option<&Bound<'py, PyAny>>,
         retry: Flag,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = value.py();
         let inner = self.inner()?;
         let shard = inner.only()?;
         let side = self::side(side)?;
-        let put = put(expire, tag.as_ref())?;
+        let put = put(expire, tag)?;
         let key = if let Some(custom) = &shard.custom {
             custom.push(inner, shard, value, prefix, side, &put, read.0, retry.0)?
         } else if read.0 && !is_plain(value) {

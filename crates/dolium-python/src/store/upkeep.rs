@@ -48,7 +48,13 @@ impl Inner {
         self.shared.shards.iter().try_fold(0, |sum, shard| Ok(sum + shard.enter(py, true, &f)?))
     }
 
-    fn walk(&self, py: Python<'_>, order: Order, tag: Option<&Scalar>, prefix: Option<&str>) -> PyResult<KeyIterator> {
+    fn walk(
+        &self,
+        py: Python<'_>,
+        order: Order,
+        tag: Option<&Scalar>,
+        prefix: Option<&str>,
+    ) -> PyResult<KeyIterator> {
         let mut shards = Vec::with_capacity(self.shared.shards.len());
         for (index, shard) in self.shared.shards.iter().enumerate() {
             let keys = shard.enter(py, true, |cache| cache.keys_where(order, tag.cloned(), prefix))?;
@@ -221,12 +227,12 @@ impl Store {
     fn keys(
         &self,
         py: Python<'_>,
-        tag: Option<Bound<'_, PyAny>>,
+        tag: Option<&Bound<'_, PyAny>>,
         prefix: Option<&str>,
         reverse: Flag,
     ) -> PyResult<KeyIterator> {
         let order = if reverse.0 { Order::InsertionReversed } else { Order::Insertion };
-        let tag = tag.map(|tag| scalar(&tag)).transpose()?;
+        let tag = tag.map(scalar).transpose()?;
         self.inner()?.walk(py, order, tag.as_ref(), prefix)
     }
 
@@ -333,7 +339,7 @@ impl Store {
     ///
     /// Raises:
     ///     ValueError: There is no such setting.
-    #[pyo3(signature = (key, value=Argument::Missing, update=Flag(true)), text_signature = "($self, key, value=ENOVAL, update=True)")]
+    #[pyo3(signature = (key, value=Argument::Missing, update=Flag(true)), text_signature = "($self, key, value=..., update=True)")]
     fn reset<'py>(
         &self,
         py: Python<'py>,

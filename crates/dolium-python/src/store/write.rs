@@ -9,7 +9,7 @@ use super::read::nothing;
 use super::{Argument, Flag, Found, Inner, Store, put};
 use crate::reader::PyReader;
 use crate::value::Outgoing;
-use crate::{error, value};
+use crate::{custom, error, value};
 
 /// `set` or `add`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Inner {
         }
         shard.transact(py, retry, || {
             let found = match &shard.custom {
-                Some(custom) => custom.number(py, shard, &key)?,
+                Some(_) => custom::number(py, shard, &key)?,
                 None => self.number(py, shard, &key)?,
             };
             let Some(found) = found else {
@@ -132,10 +132,13 @@ impl Inner {
                 self.store(object, &sum, put, false, How::Replace, true)?;
                 return Ok(sum);
             };
-            let put = Put { expire: found.expire_time.map_or_else(Default::default, dolium::Expiry::At), tag: found.tag };
+            let put = Put {
+                expire: found.expire_time.map_or_else(Default::default, dolium::Expiry::At),
+                tag: found.tag,
+            };
             let sum = found.value.add(delta)?;
             match &shard.custom {
-                Some(custom) => custom.store_number(py, shard, &key, &sum, &put)?,
+                Some(_) => custom::store_number(py, shard, &key, &sum, &put)?,
                 None => drop(self.store(object, &sum, &put, false, How::Replace, true)?),
             }
             Ok(sum)
@@ -206,10 +209,10 @@ impl Store {
         value: &Bound<'_, PyAny>,
         expire: Option<f64>,
         read: Flag,
-        tag: Option<Bound<'_, PyAny>>,
+        tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
     ) -> PyResult<bool> {
-        let put = put(expire, tag.as_ref())?;
+        let put = put(expire, tag)?;
         self.inner()?.store(key, value, &put, read.0, How::Replace, retry.0)
     }
 
@@ -230,10 +233,10 @@ impl Store {
         value: &Bound<'_, PyAny>,
         expire: Option<f64>,
         read: Flag,
-        tag: Option<Bound<'_, PyAny>>,
+        tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
     ) -> PyResult<bool> {
-        let put = put(expire, tag.as_ref())?;
+        let put = put(expire, tag)?;
         self.inner()?.store(key, value, &put, read.0, How::Add, retry.0)
     }
 
@@ -279,12 +282,12 @@ impl Store {
         default: Argument<'py>,
         retry: Flag,
         expire: Option<f64>,
-        tag: Option<Bound<'py, PyAny>>,
+        tag: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
         let delta = delta.map_or_else(|| Ok::<_, PyErr>(1_i64.into_pyobject(py)?.into_any()), Ok)?;
         let inner = self.inner()?;
-        let put = put(expire, tag.as_ref())?;
+        let put = put(expire, tag)?;
         let result = inner.add_number(key, &delta, initial(py, default)?.as_ref(), &put, retry.0);
         inner.soften(py, retry.0, result, || py.None().into_bound(py))
     }
@@ -306,7 +309,7 @@ impl Store {
         default: Argument<'py>,
         retry: Flag,
         expire: Option<f64>,
-        tag: Option<Bound<'py, PyAny>>,
+        tag: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
         let delta = match delta {
@@ -380,14 +383,14 @@ impl Store {
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
         expire: Option<f64>,
-        tag: Option<Bound<'_, PyAny>>,
+        tag: Option<&Bound<'_, PyAny>>,
         add: Flag,
     ) -> PyResult<bool> {
         const LAST: &str = "UPDATE Cache SET store_time = 253402300799.0, access_time = 253402300799.0,
             access_count = 4611686018427387904 WHERE key = ?1 AND raw = ?2";
         let py = key.py();
         let inner = self.inner()?;
-        let put = put(expire, tag.as_ref())?;
+        let put = put(expire, tag)?;
         let how = if add.0 { How::Add } else { How::Replace };
         let (shard, stored) = inner.key(key)?;
         shard.transact(py, true, || {
