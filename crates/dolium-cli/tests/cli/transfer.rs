@@ -116,8 +116,9 @@ fn pages_that_are_damaged_hide_only_their_own_entries() {
         .filter(|(_, window)| window == needle)
         .map(|(at, _)| at)
         .collect();
-    let page = places[places.len() / 2] / 4096 * 4096;
-    bytes[page..page + 4096].fill(0xAA);
+    let size = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    let page = places[places.len() / 2] / size * size;
+    bytes[page..page + size].fill(0xAA);
     std::fs::write(&database, &bytes).expect("the database");
     let run = world.run(["import", "target", "source", "--json"]).code(1);
     let report = run.json();
@@ -127,7 +128,7 @@ fn pages_that_are_damaged_hide_only_their_own_entries() {
     for key in ["--int=0", "--int=4999"] {
         world.run(["get", "target", key]).code(0);
     }
-    assert_eq!(std::fs::read(&database).expect("the database"), bytes, "the source is never changed");
+    assert!(std::fs::read(&database).expect("the database") == bytes, "the source is never changed");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Runs the program on directories of its own, with a signing key of its own.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -112,8 +113,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Every file below a directory with its bytes.
-pub fn snapshot(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+/// Every file below a directory, with its length and a hash of its bytes.
+pub fn snapshot(directory: &Path) -> Vec<(PathBuf, usize, u64)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -121,7 +122,9 @@ pub fn snapshot(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
             found.extend(snapshot(&path));
         } else {
             let bytes = fs::read(&path).expect("a file");
-            found.push((path, bytes));
+            let mut hasher = DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            found.push((path, bytes.len(), hasher.finish()));
         }
     }
     found.sort();
