@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use crate::anchor::Anchor;
 use crate::cache::Evictions;
 use crate::error::{self, Error, Result};
 use crate::files::{self, Identity};
@@ -47,6 +48,7 @@ pub(crate) struct Handle {
     /// Settings that were passed when there was no store to keep them.
     unsaved: Mutex<Vec<String>>,
     pub(crate) pool: Pool,
+    pub(crate) anchor: Anchor,
     pub(crate) lock: WriterLock,
     pub(crate) transaction: Mutex<Option<OpenTransaction>>,
     /// The thread that the open transaction belongs to, 0 for none.
@@ -91,6 +93,7 @@ impl Handle {
             loaded: AtomicBool::new(false),
             unsaved: Mutex::default(),
             pool: Pool::default(),
+            anchor: Anchor::default(),
             lock: WriterLock::new(directory),
             transaction: Mutex::default(),
             owner: AtomicU64::new(0),
@@ -167,6 +170,9 @@ impl Handle {
         };
         let result = f(&connection);
         self.give_back(connection, result.as_ref().err());
+        if result.is_ok() && self.anchor.count() {
+            self.anchor_reads();
+        }
         result
     }
 
@@ -182,7 +188,7 @@ impl Handle {
     }
 
     /// Opens a connection to a store that exists, and reads the settings if nobody has.
-    fn open(self: &Arc<Self>, epoch: u64) -> Result<Option<Connection>> {
+    pub(crate) fn open(self: &Arc<Self>, epoch: u64) -> Result<Option<Connection>> {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut opened = Err(Error::Invalid(String::new()));
         if !self.is_read_only() {
@@ -460,7 +466,7 @@ impl Handle {
     fn reopen(&self, connection: Connection) {
         self.warnings.add(Warning::Replaced { path: self.database.clone() });
         connection.close_quickly();
-        self.pool.drain().into_iter().for_each(Connection::close_quickly);
+        self.close_connections(true);
         self.loaded.store(false, Ordering::Release);
         self.room.store(0, Ordering::Relaxed);
     }
@@ -487,7 +493,7 @@ impl Handle {
                 detail: "found inside a transaction".into(),
             });
         }
-        self.pool.drain().into_iter().for_each(Connection::close_quickly);
+        self.close_connections(true);
         if self.is_sound() {
             return Ok(());
         }
@@ -561,7 +567,7 @@ impl Handle {
 
     /// Closes all idle connections. `quickly`: without the checkpoint that the last one would make.
     pub(crate) fn close_connections(&self, quickly: bool) {
-        for connection in self.pool.drain() {
+        for connection in self.anchor.take().into_iter().chain(self.pool.drain()) {
             if quickly {
                 connection.close_quickly();
             }

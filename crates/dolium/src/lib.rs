@@ -26,6 +26,7 @@
 
 #![forbid(unsafe_code)]
 
+mod anchor;
 mod aside;
 mod cache;
 mod check;

@@ -27,6 +27,7 @@ impl Handle {
     /// whoever writes will meet them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
         self.lock.look_after();
+        let is_anchored = self.look_after_anchor();
         if self.pending.is_due() {
             let _ = self.write_pending(PATIENCE);
         }
@@ -40,7 +41,7 @@ impl Handle {
         if self.has_trash.load(Ordering::Relaxed) {
             let _ = self.empty_trash(PATIENCE);
         }
-        !self.pending.is_empty() || log > LOG || self.has_trash.load(Ordering::Relaxed)
+        is_anchored || !self.pending.is_empty() || log > LOG || self.has_trash.load(Ordering::Relaxed)
     }
 
     /// Writes the reads that are pending.
@@ -65,6 +66,7 @@ impl Handle {
     /// Moves what the write-ahead log holds into the database, as far as readers let it. Returns whether
     /// all of it is there now, durably.
     pub(crate) fn checkpoint(self: &Arc<Self>) -> Result<bool> {
+        self.release_anchor();
         self.read(PATIENCE, checkpoint)
     }
 

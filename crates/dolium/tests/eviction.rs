@@ -42,7 +42,7 @@ fn no_more_is_evicted_than_needed() {
     assert!(volume > (2 << 20) - 60_000, "{volume} leaves room for another entry");
     let left = keys(&cache);
     assert_eq!(left, (61 - i64::try_from(left.len()).unwrap()..=60).collect::<Vec<_>>(), "oldest first");
-    assert_eq!(cache.stats().unwrap().evicted as usize, 60 - left.len());
+    assert_eq!(usize::try_from(cache.stats().unwrap().evicted).unwrap(), 60 - left.len());
     assert_eq!(cache.check(false).unwrap(), []);
 }
 
