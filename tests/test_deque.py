@@ -527,7 +527,9 @@ def test_a_process_that_is_killed_while_it_reorders_loses_nothing(deque: Deque[A
         process.kill()
         process.communicate()
         assert sorted(deque) == values
-        assert deque.cache.check() == []
+        # What it was about to write may lie about; nothing that is needed is missing.
+        for warning in deque.cache.check(fix=True):
+            assert issubclass(warning.category, (dolium.EmptyDirWarning, dolium.UnknownFileWarning))
 
 
 VALUES = st.one_of(
