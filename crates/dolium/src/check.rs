@@ -1,6 +1,7 @@
 //! Owns `check`: whether database, counters and value files agree, and making them agree.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -64,6 +65,9 @@ impl fmt::Display for Problem {
 
 /// Seconds for which a file that no row names may belong to a write that is under way.
 const UNDER_WAY: f64 = 3600.0;
+
+/// Seconds for which a value file's directory may be empty, because a file is about to come or has just gone.
+const EMPTYING: f64 = 60.0;
 
 impl Cache {
     /// Looks for inconsistencies and, with `fix`, removes them. Writers wait meanwhile; a cache with many
@@ -214,10 +218,14 @@ impl Cache {
     }
 
     fn is_under_way(&self, found: &Found) -> bool {
-        let relative = found.path.strip_prefix(&self.handle.directory).ok();
-        let is_value = relative.is_some_and(|path| {
-            path.components().count() == 3 && path.extension().is_some_and(|end| end == "val" || end == "tmp")
-        });
+        let Ok(relative) = found.path.strip_prefix(&self.handle.directory) else { return false };
+        let depth = relative.components().count();
+        if found.is_directory {
+            let is_hex =
+                |part: &OsStr| part.len() == 2 && part.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit);
+            return depth <= 2 && relative.iter().all(is_hex) && (0.0..EMPTYING).contains(&found.age);
+        }
+        let is_value = depth == 3 && relative.extension().is_some_and(|end| end == "val" || end == "tmp");
         is_value && (0.0..UNDER_WAY).contains(&found.age)
     }
 }

@@ -62,6 +62,10 @@ pub(crate) struct Handle {
     /// As the first shard of several: their number, which the store keeps. Else 0.
     pub(crate) shards: AtomicU64,
     pub(crate) awake: AtomicBool,
+    /// The keeper is at work here.
+    pub(crate) maintaining: AtomicBool,
+    /// Closed, and not used since: the keeper stays away.
+    pub(crate) closed: AtomicBool,
     looked: Mutex<Option<Instant>>,
 }
 
@@ -104,6 +108,8 @@ impl Handle {
             has_trash: AtomicBool::new(false),
             shards: AtomicU64::new(0),
             awake: AtomicBool::new(false),
+            maintaining: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             looked: Mutex::default(),
         });
         registry.retain(|_, handle| handle.strong_count() > 0);
@@ -436,6 +442,7 @@ impl Handle {
             self.lock.reset();
             self.pending.reset();
             self.awake.store(false, Ordering::Relaxed);
+            self.maintaining.store(false, Ordering::SeqCst);
             self.generation.store(generation, Ordering::Release);
         }
         if self.forked.load(Ordering::Acquire) {

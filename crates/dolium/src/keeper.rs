@@ -24,6 +24,7 @@ static CHANGED: Condvar = Condvar::new();
 
 /// A cache wants to be looked after. One atomic if it is known already.
 pub(crate) fn wake(handle: &Arc<Handle>) {
+    handle.closed.store(false, Ordering::SeqCst);
     if handle.awake.swap(true, Ordering::Relaxed) {
         return;
     }
@@ -93,7 +94,10 @@ fn next() -> Option<Vec<Weak<Handle>>> {
 fn maintain(handle: &Arc<Handle>) -> bool {
     // Before the work: what comes during it wakes the keeper again.
     handle.awake.store(false, Ordering::Relaxed);
-    let again = handle.maintain();
+    // In this order, and `Handle::rest` in the other: one of the two sees what the other has stored.
+    handle.maintaining.store(true, Ordering::SeqCst);
+    let again = !handle.closed.load(Ordering::SeqCst) && handle.maintain();
+    handle.maintaining.store(false, Ordering::SeqCst);
     again && !handle.awake.swap(true, Ordering::Relaxed)
 }
 

@@ -44,6 +44,16 @@ impl Handle {
         is_anchored || !self.pending.is_empty() || log > LOG || self.has_trash.load(Ordering::Relaxed)
     }
 
+    /// Ends upkeep until the directory is used again: a directory that was closed may be removed.
+    pub(crate) fn rest(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        while self.maintaining.load(Ordering::SeqCst) && !crate::wait::is_own_thread() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        // The keeper's own last write may have taken it for use.
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
     /// Writes the reads that are pending.
     pub(crate) fn write_pending(self: &Arc<Self>, patience: Patience) -> Result<()> {
         if self.pending.is_empty() || self.is_read_only() {
@@ -74,8 +84,8 @@ impl Handle {
     /// back a row without its file.
     pub(crate) fn empty_trash(self: &Arc<Self>, patience: Patience) -> Result<()> {
         let trash: Vec<(i64, String)> = self.read(patience, |connection| {
-            let mut select = connection
-                .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT 1000")?;
+            let mut select =
+                connection.prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid")?;
             let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })?;

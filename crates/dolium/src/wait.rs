@@ -37,6 +37,11 @@ pub(crate) fn never_ask_hook() {
     UNHOOKED.set(true);
 }
 
+/// Whether the calling thread is the engine's own.
+pub(crate) fn is_own_thread() -> bool {
+    UNHOOKED.get()
+}
+
 pub(crate) fn may_continue() -> bool {
     UNHOOKED.get() || HOOK.get().is_none_or(|hook| hook())
 }

@@ -196,6 +196,7 @@ impl Cache {
                 self.handle.empty_trash(self.patience)?;
             }
         }
+        self.handle.rest();
         let _pass = gate::enter();
         self.handle.close_connections(false);
         self.handle.lock.detach();
