@@ -59,6 +59,8 @@ pub struct Cache {
     pub(crate) patience: Patience,
     /// What the shards of one cache have together, if this is a shard.
     pub(crate) group: Option<Arc<crate::fanout::Group>>,
+    /// Whether reads count for statistics and eviction.
+    pub(crate) counts: bool,
 }
 
 impl Cache {
@@ -77,6 +79,13 @@ impl Cache {
     #[must_use]
     pub fn with_patience(&self, patience: Patience) -> Self {
         Self { patience, ..self.clone() }
+    }
+
+    /// The same cache for reads that are a part of something else: they count neither as hits and misses
+    /// nor for eviction.
+    #[must_use]
+    pub fn uncounted(&self) -> Self {
+        Self { counts: false, ..self.clone() }
     }
 
     /// The directory.

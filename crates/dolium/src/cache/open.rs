@@ -121,6 +121,7 @@ impl Builder {
             clock: self.clock,
             patience: self.patience,
             group: self.group,
+            counts: true,
         };
         for (name, value) in &self.settings {
             validate(name, value)?;

@@ -170,6 +170,9 @@ impl Cache {
 
     /// Notes a hit or a miss for statistics and for the policies that ask.
     fn record(&self, hit: Option<i64>, now: Timestamp) {
+        if !self.counts {
+            return;
+        }
         let settings = self.handle.settings();
         let mut wake = false;
         if settings.statistics {

@@ -245,14 +245,17 @@ fn run(connection: &rusqlite::Connection, statement: &str, arguments: &[Vec<Scal
     let mut table =
         Table { columns: prepared.column_names().map(str::to_owned).collect(), ..Table::default() };
     let width = prepared.column_count();
-    let before = connection.total_changes();
+    let writes = !prepared.readonly();
     for arguments in arguments {
         let mut rows = prepared.query(rusqlite::params_from_iter(arguments))?;
         while let Some(row) = rows.next()? {
             table.rows.push((0..width).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?);
         }
+        if writes {
+            // What triggers changed does not count.
+            table.changed += usize::try_from(connection.changes()).unwrap_or(0);
+        }
     }
-    table.changed = usize::try_from(connection.total_changes() - before).unwrap_or(0);
     table.last_rowid = connection.last_insert_rowid();
     Ok(table)
 }
@@ -280,6 +283,7 @@ pub fn shutdown() {
             clock: crate::clock::Clock::System,
             patience: Patience::Timeout(std::time::Duration::from_secs(1)),
             group: None,
+            counts: false,
         };
         // At exit nobody is left to tell.
         let _: Result<(), Error> = cache.close();
