@@ -9,12 +9,10 @@ use crate::outcome::{Failure, Result};
 use crate::place::Store;
 use crate::progress::Progress;
 
+use super::BATCH;
 use super::record::Record;
 use super::report::Report;
 use super::target::{Target, Value};
-
-/// Entries that one transaction stores: other writers wait for no longer than that.
-const BATCH: usize = 64;
 
 /// Copies all entries.
 pub(super) fn copy(source: &Store, target: &Target, report: &mut Report) -> Result<()> {
@@ -82,24 +80,14 @@ fn copy_batch(
     report: &mut Report,
     progress: &mut Progress,
 ) -> Result<()> {
-    for shard in target.store.shards() {
-        let mine = |key: &&Key<'static>| std::ptr::eq(target.store.shard(key), shard);
-        let mut keys = keys.iter().filter(mine).peekable();
-        if keys.peek().is_none() {
-            continue;
-        }
-        shard.begin()?;
-        for key in keys {
+    target.in_batch(
+        keys,
+        |key| key,
+        |key| {
             progress.step();
-            if let Err(error) = copy_entry(source, key, target, report) {
-                // What was stored so far is as good as the rest would have been.
-                shard.commit()?;
-                return Err(error);
-            }
-        }
-        shard.commit()?;
-    }
-    Ok(())
+            copy_entry(source, key, target, report)
+        },
+    )
 }
 
 fn copy_entry(source: &Cache, key: &Key<'static>, target: &Target, report: &mut Report) -> Result<()> {

@@ -16,10 +16,10 @@ use crate::outcome::{Failure, Outcome, Result};
 use crate::place::{Access, Store};
 use crate::progress::Progress;
 
-use super::VERSION;
 use super::record::{Place, Record};
 use super::report::Report;
 use super::target::{Options, Target, Value};
+use super::{BATCH, VERSION};
 
 pub(crate) fn import(args: Import, timeout: Duration) -> Result<Outcome> {
     let (directory, rest) = arrange([args.dir, args.source], &["SOURCE"])?;
@@ -102,8 +102,23 @@ fn from_file(
     copied
 }
 
+/// Copies entries up to the end line. Those whose values are in their lines wait for each other, so that no
+/// lock is held while more is read: the other end of a pipe may be slow.
 fn copy(lines: &mut Lines, target: &Target, report: &mut Report, entries: usize) -> Result<()> {
     let mut progress = Progress::new(entries, "importing");
+    let mut waiting = Vec::with_capacity(BATCH);
+    let read = read(lines, target, report, &mut waiting, &mut progress);
+    store(&mut waiting, target, report)?;
+    read
+}
+
+fn read(
+    lines: &mut Lines,
+    target: &Target,
+    report: &mut Report,
+    waiting: &mut Vec<(Record, Scalar)>,
+    progress: &mut Progress,
+) -> Result<()> {
     let mut count = 0;
     while let Some(line) = lines.next()? {
         if let Some(end) = line.get("end").and_then(Json::as_u64) {
@@ -111,28 +126,51 @@ fn copy(lines: &mut Lines, target: &Target, report: &mut Report, entries: usize)
         }
         count += 1;
         progress.step();
-        let Some((record, place)) = Record::from_json(&line) else {
-            let number = lines.number;
-            report.refuse(None, format!("line {number} is no entry"));
-            skip_data(lines, &line)?;
-            continue;
-        };
-        match place {
-            Place::Row(value) => target.put(record, Value::Row(value), report)?,
-            Place::File(length) => {
-                let mut data = Data { lines, left: length, chunk: Vec::new(), at: 0, failure: None };
-                let stored = target.put(record, Value::File(&mut data), report);
-                // What was not stored is still to be passed over.
-                let passed = io::copy(&mut data, &mut io::sink());
-                if let Some(failure) = data.failure {
-                    return Err(failure);
+        match Record::from_json(&line) {
+            None => {
+                report.refuse(None, format!("line {} is no entry", lines.number));
+                skip_data(lines, &line)?;
+            }
+            Some((record, Place::Row(value))) => {
+                waiting.push((record, value));
+                if waiting.len() == BATCH {
+                    store(waiting, target, report)?;
                 }
-                stored?;
-                passed?;
+            }
+            Some((record, Place::File(length))) => {
+                // In their order: a key may come twice.
+                store(waiting, target, report)?;
+                store_file(record, length, lines, target, report)?;
             }
         }
     }
     Err(lines.wrong("it was cut off: the end is missing"))
+}
+
+fn store(waiting: &mut Vec<(Record, Scalar)>, target: &Target, report: &mut Report) -> Result<()> {
+    let batch = std::mem::take(waiting);
+    target.in_batch(
+        batch,
+        |(record, _)| &record.key,
+        |(record, value)| target.put(record, Value::Row(value), report),
+    )
+}
+
+fn store_file(
+    record: Record,
+    length: u64,
+    lines: &mut Lines,
+    target: &Target,
+    report: &mut Report,
+) -> Result<()> {
+    let mut data = Data { lines, left: length, chunk: Vec::new(), at: 0, failure: None };
+    let stored = target.put(record, Value::File(&mut data), report);
+    // What was not stored is still to be passed over.
+    let passed = io::copy(&mut data, &mut io::sink());
+    match data.failure {
+        Some(failure) => Err(failure),
+        None => stored.and(passed.map(drop).map_err(Failure::Stream)),
+    }
 }
 
 /// Passes over the value of a line that is no entry.

@@ -15,6 +15,9 @@ pub(crate) use import::import;
 /// The number in the first line of an export. A reader refuses any other.
 const VERSION: u64 = 1;
 
+/// Entries that one transaction stores: other writers wait for no longer than that.
+const BATCH: usize = 64;
+
 /// The format, as `export --help` explains it.
 pub(crate) const FORMAT: &str = r#"Format, version 1: JSON, one object per line.
 

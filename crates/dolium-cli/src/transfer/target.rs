@@ -80,6 +80,37 @@ impl Target {
         Ok(Self { store, options, signer: signing.signer().cloned(), protocol })
     }
 
+    /// Does something for some keys, those of each shard in one transaction. Only one shard is locked at a
+    /// time: who locks several takes them in their order, which the keys do not come in.
+    pub fn in_batch<T>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        key: impl Fn(&T) -> &Key<'static>,
+        mut store: impl FnMut(T) -> Result<()>,
+    ) -> Result<()> {
+        let shards = self.store.shards();
+        let mut parts: Vec<Vec<T>> = shards.iter().map(|_| Vec::new()).collect();
+        for item in items {
+            let shard = self.shard(key(&item));
+            if let Some(place) = shards.iter().position(|other| std::ptr::eq(other, shard)) {
+                parts[place].push(item);
+            }
+        }
+        for (shard, part) in shards.iter().zip(parts).filter(|(_, part)| !part.is_empty()) {
+            shard.begin()?;
+            let done = part.into_iter().try_for_each(&mut store);
+            // What was stored before an error is as good as the rest would have been.
+            shard.commit()?;
+            done?;
+        }
+        Ok(())
+    }
+
+    /// The shard that will keep the entry of a key.
+    fn shard(&self, key: &Key<'static>) -> &Cache {
+        self.store.shard(self.canonical(key).as_ref().unwrap_or(key))
+    }
+
     /// Stores an entry, or reports why not.
     pub fn put(&self, mut record: Record, value: Value<'_>, report: &mut Report) -> Result<()> {
         if record.expire_time.is_some_and(|time| time <= crate::human::now()) {
