@@ -140,11 +140,11 @@ impl Store {
 
     /// Remove the entries that have expired by `now` (seconds since 1970, by default now); return how many.
     ///
-    /// >>> import dolium
+    /// >>> import dolium, time
     /// >>> cache = dolium.Cache()
-    /// >>> cache.set("a", 1, expire=-1)
+    /// >>> cache.set("a", 1, expire=60)
     /// True
-    /// >>> cache.expire(), len(cache)
+    /// >>> cache.expire(now=time.time() + 120), len(cache)
     /// (1, 0)
     ///
     /// Raises:
