@@ -51,11 +51,11 @@ def test_settings_survive(open_cache, cache):
 
 @pytest.mark.needs("native")
 def test_settings_that_are_not_passed_are_the_stored_ones(face, directory):
-    face.open(directory, cull_limit=5, disk_min_file_size=100).close()
+    cache = face.open(directory, cull_limit=5, disk_min_file_size=100)
+    cache["a"] = 1  # opening alone writes nothing
+    cache.close()
     again = face.kind(directory)
-    assert (again.cull_limit, again.disk_min_file_size, again.disk.min_file_size) == (5, 100, 100) or (
-        "disk_min_file_size" in face.settings and again.cull_limit == 5
-    )
+    assert (again.cull_limit, again.disk_min_file_size, again.disk.min_file_size) == (5, 100, 100)
     again.close()
 
 
@@ -157,8 +157,10 @@ def test_statistics_off_counts_nothing(cache):
 
 
 def test_volume_grows_and_shrinks(cache):
+    assert isinstance(cache.volume(), int)
+    for n in range(50):  # so that every shard has its database
+        cache[n] = 1
     empty = cache.volume()
-    assert isinstance(empty, int)
     for n in range(20):
         cache[n] = os.urandom(30 * KIB).hex()
     full = cache.volume()

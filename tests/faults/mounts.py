@@ -61,10 +61,12 @@ def obey_permissions() -> None:
             assert libc.prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
 
 
-def snapshot(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
+def snapshot(directory: Path, *, directories: bool = True) -> dict[str, tuple[int, int, int, bytes]]:
     """Everything that a write would change. Never of a live cache in our own process: see the architecture."""
     found = {}
     for path in sorted(directory.rglob("*")):
+        if path.is_dir() and not directories:
+            continue
         status = path.stat()
         content = path.read_bytes() if path.is_file() else b""
         found[str(path.relative_to(directory))] = (

@@ -12,6 +12,8 @@ FILL = """
 def value(n):
     return chr(65 + n % 26) * SIZE
 
+ballast = open(sys.argv[1] + "/ballast", "wb", buffering=0)
+ballast.write(bytes(4_000_000))
 cache = dolium.KIND(sys.argv[1], eviction_policy="none", timeout=60)
 cache["first"] = value(0)
 written, failures = {"first": value(0)}, []
@@ -37,7 +39,9 @@ cache.close()
 cache = dolium.KIND(sys.argv[1], timeout=60)
 assert {key: cache[key] for key in cache} == written
 
-# Making room is possible, and then all is well.
+# Somebody makes room, and all is well.
+ballast.truncate(0)
+os.remove(sys.argv[1] + "/ballast")
 for key in list(written)[:len(written) // 2]:
     del cache[key]
     del written[key]
@@ -57,7 +61,7 @@ say("sound")
 @pytest.mark.parametrize("kind", [dolium.Cache, dolium.FanoutCache])
 def test_a_full_disk_is_an_error_and_changes_nothing(tmp_path, kind, size):
     body = FILL.replace("KIND", kind.__name__).replace("SIZE", str(size))
-    assert run(body, tmp_path, prefix=small_disk(tmp_path, 6_000)) == ["sound"]
+    assert run(body, tmp_path, prefix=small_disk(tmp_path, 16_000)) == ["sound"]
 
 
 @needs_mounts
@@ -66,11 +70,10 @@ def test_a_disk_that_is_full_from_the_start(tmp_path):
     run(
         """
         os.mkdir(sys.argv[1] + "/cache")
-        with open(sys.argv[1] + "/ballast", "wb") as file:
+        with open(sys.argv[1] + "/ballast", "wb", buffering=0) as file:
             try:
-                while True:
-                    file.write(bytes(4096))
-                    file.flush()
+                while file.write(bytes(4096)):
+                    pass
             except OSError:
                 pass
         cache = dolium.Cache(sys.argv[1] + "/cache")
@@ -116,11 +119,34 @@ def test_transactions_on_a_full_disk_are_all_or_nothing(tmp_path):
             else:
                 raise AssertionError("no error")
             assert {key: cache[key] for key in cache} == {n: "old" for n in range(10)}
-        cache["a"] = "x" * 40_000
-        assert cache["a"] == "x" * 40_000
         """,
         tmp_path,
-        prefix=small_disk(tmp_path, 4_000),
+        prefix=small_disk(tmp_path, 8_000),
+    )
+
+
+@needs_mounts
+@pytest.mark.parametrize("size", [2_000, 100_000], ids=["in rows", "in files"])
+def test_clear_works_on_a_full_disk(tmp_path, size):
+    """It is the way out: whoever fills the disk with this cache must be able to empty it."""
+    run(
+        """
+        cache = dolium.Cache(sys.argv[1], eviction_policy="none")
+        try:
+            for n in range(20_000):
+                cache[n] = "x" * SIZE
+        except OSError:
+            pass
+        else:
+            raise AssertionError("no error")
+        assert cache.clear() > 20
+        assert len(cache) == 0
+        for n in range(20):
+            cache[n] = "y" * SIZE
+        assert [cache[n] for n in range(20)] == ["y" * SIZE] * 20
+        """.replace("SIZE", str(size)),
+        tmp_path,
+        prefix=small_disk(tmp_path, 16_000),
     )
 
 
@@ -170,6 +196,8 @@ def test_without_descriptors(tmp_path):
                 use()
             except OSError as error:
                 assert isinstance(error, dolium.DoliumError), repr(error)
+            except dolium.DatabaseError as error:
+                assert "open" in str(error), error
             else:
                 raise AssertionError("no error")
         del held

@@ -122,7 +122,7 @@ def test_a_hostile_tag_does_not_run(tmp_path, trace):
     cache.set("k", 1, tag=attack)
     assert cache.get("k", tag=True) == (1, attack)
     assert cache.evict(attack) == 1
-    with pytest.raises(Exception, match=r"(?i)tag|support|type"):
+    with pytest.raises(TypeError):
         cache.set("k", 1, tag=Attack(trace))
     cache.close()
 

@@ -107,6 +107,7 @@ def test_a_waiting_writer_goes_on_when_the_owner_is_killed(tmp_path):
         Child(
             """
             cache = dolium.Cache(sys.argv[1])
+            hear()
             say("waiting")
             cache.set("a", "mine")
             say(cache["a"])
@@ -115,6 +116,7 @@ def test_a_waiting_writer_goes_on_when_the_owner_is_killed(tmp_path):
         ) as waiter,
     ):
         holder.line("holding")
+        waiter.tell("the lock is held")
         waiter.line("waiting")
         holder.kill()
         waiter.line("mine")
@@ -179,6 +181,7 @@ def test_ctrl_c_while_waiting_raises_keyboard_interrupt(tmp_path, call):
             cache = dolium.Cache(sys.argv[1])
             signal.signal(signal.SIGINT, signal.default_int_handler)
             len(cache)
+            hear()
             say("waiting")
             try:
                 cache.{call}
@@ -192,6 +195,7 @@ def test_ctrl_c_while_waiting_raises_keyboard_interrupt(tmp_path, call):
         ) as waiter,
     ):
         holder.line("holding")
+        waiter.tell("the lock is held")
         waiter.line("waiting")
         assert waiter.silent(0.3)  # so that it really waits
         os.kill(waiter.pid, signal.SIGINT)
@@ -214,6 +218,7 @@ def test_signal_handlers_run_while_waiting(tmp_path):
             cache = dolium.Cache(sys.argv[1])
             signal.signal(signal.SIGUSR1, lambda *_: say("handled", cache.get("a")))
             len(cache)
+            hear()
             say("waiting")
             say(cache.set("c", 1, retry=True))
             """,
@@ -221,6 +226,7 @@ def test_signal_handlers_run_while_waiting(tmp_path):
         ) as waiter,
     ):
         holder.line("holding")
+        waiter.tell("the lock is held")
         waiter.line("waiting")
         for _ in range(3):
             os.kill(waiter.pid, signal.SIGUSR1)

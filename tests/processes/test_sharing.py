@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -321,10 +322,8 @@ def test_overwriting_by_two_processes_is_atomic_for_readers(tmp_path):
 
 
 def test_a_pickled_cache_works_in_another_process(tmp_path):
-    with opened(tmp_path, timeout=7) as cache:
+    with opened(tmp_path / "one", timeout=7) as cache:
         cache["a"] = 1
-        import pickle
-
         for given in (cache, dolium.FanoutCache(tmp_path / "fan", shards=3)):
             lines = run(
                 """
