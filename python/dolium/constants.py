@@ -35,6 +35,17 @@ ENOVAL: Final = Constant("ENOVAL")
 UNKNOWN: Final = Constant("UNKNOWN")
 """The key or value that a :class:`~dolium.Disk` is not told."""
 
+
+def constant(name: str) -> Constant:
+    """The constant of that name: the sentinel, if it is one of those.
+
+    >>> constant('ENOVAL') is ENOVAL
+    True
+    """
+    known = globals().get(name)
+    return known if isinstance(known, Constant) else Constant(name)
+
+
 DBNAME: Final = "cache.db"
 
 MODE_NONE: Final = 0

@@ -86,7 +86,7 @@ class Disk:
         >>> Disk('').put('abc')
         ('abc', True)
         """
-        kind: type[Any] = type(key)
+        kind = type(key)  # pyright: ignore[reportUnknownVariableType]
         if kind is bytes:
             return sqlite3.Binary(key), True
         if kind is str and _is_unicode(key):
@@ -113,7 +113,7 @@ class Disk:
 
         With `read`, `value` is a file opened for reading in binary mode.
         """
-        kind: type[Any] = type(value)
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType]
         if kind is str and _is_unicode(value):
             if len(value) < self.min_file_size:
                 return 0, MODE_RAW, None, value
@@ -147,8 +147,7 @@ class Disk:
                 size = sum(writer.write(chunk) for chunk in chunks)
             os.rename(temporary, full_path)
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.remove(temporary)
+            _remove(temporary)
             raise
         return size
 
@@ -197,11 +196,7 @@ class Disk:
 
     def remove(self, file_path: str) -> None:
         """Remove a value file, given relative to the directory; one that is gone is no error."""
-        full_path = op.join(self._directory, file_path)
-        with contextlib.suppress(OSError):
-            os.remove(full_path)
-        with contextlib.suppress(OSError):
-            os.removedirs(op.dirname(full_path))
+        _remove(op.join(self._directory, file_path))
 
 
 class JSONDisk(Disk):
@@ -239,6 +234,14 @@ class JSONDisk(Disk):
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         data = super().fetch(mode, filename, value, read)
         return data if read else self._decode(data)
+
+
+def _remove(path: str) -> None:
+    """Remove a file and the directories that it leaves empty; what is gone or in use is left."""
+    with contextlib.suppress(OSError):
+        os.remove(path)
+    with contextlib.suppress(OSError):
+        os.removedirs(op.dirname(path))
 
 
 def _is_unicode(text: str) -> bool:

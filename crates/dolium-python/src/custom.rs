@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use crate::lazy::Lazy;
 use crate::plain;
 use crate::signature::Current;
+use crate::store::deferred::{self, After};
 use crate::store::{Found, How, Inner, Item, Shard, Trust};
 use crate::value::{key_column, scalar, unscalar};
 
@@ -129,7 +130,21 @@ impl Custom {
         Ok(Columns { size, mode, filename, value: scalar(&value)? })
     }
 
-    fn discard(&self, py: Python<'_>, filename: Option<&str>) -> PyResult<()> {
+    /// The entry of a file went; it follows when that is certain.
+    fn went(&self, py: Python<'_>, shard: &Shard, filename: Option<&str>) -> PyResult<()> {
+        if self.removes {
+            deferred::remove(shard.cache(false), self.disk.bind(py), filename, After::Commit)?;
+        }
+        Ok(())
+    }
+
+    /// A new file has an entry now, unless the transaction that it is part of comes to nothing.
+    fn came(&self, py: Python<'_>, shard: &Shard, filename: Option<&str>) -> PyResult<()> {
+        deferred::remove(shard.cache(false), self.disk.bind(py), filename, After::Rollback)
+    }
+
+    /// A new file got no entry.
+    pub fn discard(&self, py: Python<'_>, filename: Option<&str>) -> PyResult<()> {
         if let Some(filename) = filename {
             self.disk.bind(py).call_method1("remove", (filename,))?;
         }
@@ -189,10 +204,35 @@ impl Custom {
         retry: bool,
     ) -> PyResult<bool> {
         let py = object.py();
-        let columns = {
-            let _current = Current::enter(shard.cache(false), key, inner.shared.trust);
-            self.columns(Some(object), value, read)?
-        };
+        let columns = self.prepare(inner, shard, object, key, value, read)?;
+        self.put(py, shard, key, &columns, put, how, retry)
+    }
+
+    /// The columns of a value. Whoever asks for them must `put` them, or `discard` their file.
+    pub fn prepare(
+        &self,
+        inner: &Inner,
+        shard: &Shard,
+        object: &Bound<'_, PyAny>,
+        key: &Key<'_>,
+        value: &Bound<'_, PyAny>,
+        read: bool,
+    ) -> PyResult<Columns> {
+        let _current = Current::enter(shard.cache(false), key, inner.shared.trust);
+        self.columns(Some(object), value, read)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what `set` is told, and where it is to be done")]
+    pub fn put(
+        &self,
+        py: Python<'_>,
+        shard: &Shard,
+        key: &Key<'_>,
+        columns: &Columns,
+        put: &Put,
+        how: How,
+        retry: bool,
+    ) -> PyResult<bool> {
         let stored = self.replacing(py, shard, key, retry, || {
             shard.enter(py, retry, |cache| {
                 let payload = Payload::Columns(columns.clone());
@@ -202,8 +242,11 @@ impl Custom {
                 }
             })
         });
-        if !matches!(stored, Ok(true)) {
-            self.discard(py, columns.filename.as_deref())?;
+        let filename = columns.filename.as_deref();
+        if matches!(stored, Ok(true)) {
+            self.came(py, shard, filename)?;
+        } else {
+            self.discard(py, filename)?;
         }
         stored
     }
@@ -220,14 +263,14 @@ impl Custom {
         if !self.removes {
             return change();
         }
-        let (changed, old) = shard.transact(py, retry, || {
-            let row = shard.enter(py, true, |cache| cache.row(key))?;
-            Ok((change()?, row.and_then(|row| row.columns.filename)))
-        })?;
-        if changed {
-            self.discard(py, old.as_deref())?;
-        }
-        Ok(changed)
+        shard.transact(py, retry, || {
+            let row = shard.step(py, |cache| cache.row(key))?;
+            let changed = change()?;
+            if changed {
+                self.went(py, shard, row.and_then(|row| row.columns.filename).as_deref())?;
+            }
+            Ok(changed)
+        })
     }
 
     pub fn remove(&self, py: Python<'_>, shard: &Shard, key: &Key<'_>, retry: bool) -> PyResult<bool> {
@@ -243,24 +286,18 @@ impl Custom {
         retry: bool,
     ) -> PyResult<Option<Found<'py>>> {
         let py = object.py();
-        let popped = shard.transact(py, retry, || {
-            let Some(row) = shard.enter(py, true, |cache| cache.row(key))? else {
+        shard.transact(py, retry, || {
+            let Some(row) = shard.step(py, |cache| cache.row(key))? else {
                 return Ok(None);
             };
             let value = match self.fetch(py, inner, shard, key, &row.columns, false) {
                 Err(error) if error.is_instance_of::<PyOSError>(py) => None,
                 value => Some(value?),
             };
-            shard.enter(py, true, |cache| cache.delete(key))?;
-            Ok(Some((row, value)))
-        })?;
-        let Some((row, value)) = popped else {
-            return Ok(None);
-        };
-        if self.removes {
-            self.discard(py, row.columns.filename.as_deref())?;
-        }
-        Ok(value.map(|value| found(&row, value)))
+            shard.step(py, |cache| cache.delete(key))?;
+            self.went(py, shard, row.columns.filename.as_deref())?;
+            Ok(value.map(|value| found(&row, value)))
+        })
     }
 
     #[expect(clippy::too_many_arguments, reason = "what `push` is told, and where it is to be done")]
@@ -279,13 +316,14 @@ impl Custom {
         let mut made = None;
         let pushed = shard.transact(py, retry, || {
             // The key is part of what is signed: it has to be known before the value is stored.
-            let key = shard.enter(py, true, |cache| cache.push(0, prefix, side, put))?;
+            let key = shard.step(py, |cache| cache.push(0, prefix, side, put))?;
             let columns = {
                 let _current = Current::enter(shard.cache(false), &key, inner.shared.trust);
                 self.columns(None, value, read)?
             };
             made.clone_from(&columns.filename);
-            shard.enter(py, true, |cache| cache.set_with(&key, Payload::Columns(columns), put))?;
+            shard.step(py, |cache| cache.set_with(&key, Payload::Columns(columns), put))?;
+            self.came(py, shard, made.as_deref())?;
             Ok(key)
         });
         if pushed.is_err() {
@@ -304,8 +342,7 @@ impl Custom {
         retry: bool,
     ) -> PyResult<Option<Item<'py>>> {
         let remove = matches!(end, End::Queue { remove: true, .. });
-        let mut gone = Vec::new();
-        let mut search = || loop {
+        let search = || loop {
             let seen = shard.enter(py, retry, |cache| match end {
                 End::Queue { prefix, side, .. } => cache.queue_row(prefix, side, false, |_, _| Ok(Some(()))),
                 End::Order { last } => cache.peek_row(last, |_, _| Ok(Some(()))),
@@ -319,7 +356,7 @@ impl Custom {
             };
             if remove || value.is_none() {
                 shard.enter(py, retry, |cache| cache.delete(&key))?;
-                gone.extend(row.columns.filename.clone());
+                self.went(py, shard, row.columns.filename.as_deref())?;
             }
             if let Some(value) = value {
                 let key = match end {
@@ -329,13 +366,7 @@ impl Custom {
                 return Ok(Some((key, found(&row, value))));
             }
         };
-        let item = if remove { shard.transact(py, retry, search) } else { search() }?;
-        if self.removes {
-            for filename in &gone {
-                self.discard(py, Some(filename))?;
-            }
-        }
-        Ok(item)
+        if remove { shard.transact(py, retry, search) } else { search() }
     }
 
     /// Runs something that may remove many entries, then tells the `Disk` of their files.
@@ -348,23 +379,22 @@ impl Custom {
     ) -> PyResult<usize> {
         const NAMES: &str = "SELECT filename FROM Cache WHERE filename IS NOT NULL";
         let names = || {
-            let table = shard.enter(py, true, |cache| cache.sql(NAMES, &[]))?;
+            let table = shard.step(py, |cache| cache.sql(NAMES, &[]))?;
             let names = table.rows.into_iter().filter_map(|row| match row.into_iter().next() {
                 Some(Scalar::Text(name)) => Some(name),
                 _ => None,
             });
             Ok::<_, PyErr>(names.collect::<std::collections::HashSet<_>>())
         };
-        let (count, gone) = shard.transact(py, retry, || {
+        shard.transact(py, retry, || {
             let before = names()?;
             let count = change()?;
             let after = names()?;
-            Ok((count, before.difference(&after).cloned().collect::<Vec<_>>()))
-        })?;
-        for filename in &gone {
-            self.discard(py, Some(filename))?;
-        }
-        Ok(count)
+            for filename in before.difference(&after) {
+                self.went(py, shard, Some(filename))?;
+            }
+            Ok(count)
+        })
     }
 }
 
@@ -374,7 +404,7 @@ fn found<'py>(row: &Row, value: Bound<'py, PyAny>) -> Found<'py> {
 
 /// The number in the row of a key, for `incr`.
 pub(crate) fn number<'py>(py: Python<'py>, shard: &Shard, key: &Key<'_>) -> PyResult<Option<Found<'py>>> {
-    let Some(row) = shard.enter(py, true, |cache| cache.row(key))? else {
+    let Some(row) = shard.step(py, |cache| cache.row(key))? else {
         return Ok(None);
     };
     match row.columns.value {
@@ -395,7 +425,7 @@ pub(crate) fn store_number(
     put: &Put,
 ) -> PyResult<()> {
     let value = scalar(sum)?;
-    shard.enter(py, true, |cache| {
+    shard.step(py, |cache| {
         let columns = cache.row(key)?.map(|row| row.columns).unwrap_or_default();
         cache.set_with(key, Payload::Columns(Columns { value, ..columns }), put).map(drop)
     })

@@ -153,10 +153,7 @@ impl KeyIterator {
         if self.inner.shared.warned.fetch_add(1, Ordering::Relaxed) == 0 {
             let directory = self.inner.shared.shards[0].cache(false).directory().display().to_string();
             let why = refusal.value(py).to_string();
-            let message = format!(
-                "{directory}: a key is left out of the iteration: {why}; \
-                 open the cache with trust=\"all\" if you trust everybody who can write there"
-            );
+            let message = format!("{directory}: a key is left out of the iteration: {why}");
             error::warn_untrusted(py, &message)?;
         }
         Ok(())

@@ -1,16 +1,20 @@
 //! Owns reading keys back, and the pickles of plain data that most keys which are no text or number are:
-//! None, bool, int, float, str, bytes and tuples of them. Runs nothing; whatever it does not know it
-//! leaves to Python.
+//! None, bool, int, float, str, bytes, tuples of them, members of enumerations, and diskcache's constants.
+//! Runs nothing and imports nothing; whatever it does not know it leaves to Python.
 
 use dolium::Key;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyString, PyTuple, PyType};
 
 use crate::lazy::Lazy;
 use crate::store::Trust;
 
 static LOADS: Lazy = Lazy::new("pickle", "loads");
 static TRUSTED: Lazy = Lazy::new("dolium.trust", "loads");
+static CONSTANT: Lazy = Lazy::new("dolium.constants", "constant");
+static ENUM: Lazy = Lazy::new("enum", "Enum");
+static FLAG: Lazy = Lazy::new("enum", "Flag");
+static MODULES: Lazy = Lazy::new("sys", "modules");
 
 /// The Python object that a key was. A refused pickle raises `UntrustedValueError`.
 pub(crate) fn key<'py>(py: Python<'py>, key: &Key<'_>, trust: Trust) -> PyResult<Bound<'py, PyAny>> {
@@ -34,10 +38,25 @@ fn load<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Option<Bound<'py, PyAny
     Machine { py, rest: pickle, stack: Vec::new(), marks: Vec::new() }.run()
 }
 
+enum Item<'py> {
+    Object(Bound<'py, PyAny>),
+    /// The module and the name of a class.
+    Global(String, String),
+}
+
+impl<'py> Item<'py> {
+    fn object(self) -> Option<Bound<'py, PyAny>> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Global(..) => None,
+        }
+    }
+}
+
 struct Machine<'py, 'a> {
     py: Python<'py>,
     rest: &'a [u8],
-    stack: Vec<Bound<'py, PyAny>>,
+    stack: Vec<Item<'py>>,
     marks: Vec<usize>,
 }
 
@@ -45,7 +64,7 @@ impl<'py, 'a> Machine<'py, 'a> {
     fn run(mut self) -> PyResult<Option<Bound<'py, PyAny>>> {
         while let Some(opcode) = self.take(1) {
             match opcode[0] {
-                b'.' => return Ok(self.stack.pop().filter(|_| self.stack.is_empty())),
+                b'.' => return Ok(self.pop().filter(|_| self.stack.is_empty())),
                 opcode => {
                     if self.step(opcode)?.is_none() {
                         return Ok(None);
@@ -54,6 +73,10 @@ impl<'py, 'a> Machine<'py, 'a> {
             }
         }
         Ok(None)
+    }
+
+    fn pop(&mut self) -> Option<Bound<'py, PyAny>> {
+        self.stack.pop()?.object()
     }
 
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -88,6 +111,14 @@ impl<'py, 'a> Machine<'py, 'a> {
                 let Some(first) = self.stack.len().checked_sub(length) else { return Ok(None) };
                 return self.tuple(first);
             }
+            0x93 => {
+                let (Some(name), Some(module)) = (self.pop(), self.pop()) else { return Ok(None) };
+                let (Ok(module), Ok(name)) = (module.extract(), name.extract()) else { return Ok(None) };
+                self.stack.push(Item::Global(module, name));
+                return Ok(Some(()));
+            }
+            0x81 => self.constant()?,
+            b'R' => self.member()?,
             b'N' => Some(py.None().into_bound(py)),
             0x88 | 0x89 => Some(PyBool::new(py, opcode == 0x88).to_owned().into_any()),
             b'K' => self.unsigned(1)?,
@@ -109,16 +140,59 @@ impl<'py, 'a> Machine<'py, 'a> {
             0x8e => self.bytes(8),
             _ => None,
         };
-        Ok(object.map(|object| self.stack.push(object)))
+        Ok(object.map(|object| self.stack.push(Item::Object(object))))
     }
 
     fn tuple(&mut self, first: usize) -> PyResult<Option<()>> {
         if first > self.stack.len() {
             return Ok(None);
         }
-        let tuple = PyTuple::new(self.py, self.stack.drain(first..))?;
-        self.stack.push(tuple.into_any());
+        let Some(items) = self.stack.drain(first..).map(Item::object).collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        let tuple = PyTuple::new(self.py, items)?;
+        self.stack.push(Item::Object(tuple.into_any()));
         Ok(Some(()))
+    }
+
+    /// A global and the only argument that it is to be called with.
+    fn call(&mut self) -> Option<(String, String, Bound<'py, PyAny>)> {
+        let arguments = self.pop()?.cast_into::<PyTuple>().ok()?;
+        let Item::Global(module, name) = self.stack.pop()? else { return None };
+        (arguments.len() == 1).then_some(())?;
+        Some((module, name, arguments.get_item(0).ok()?))
+    }
+
+    /// One of diskcache's constants, which it pickles with its name in a tuple.
+    fn constant(&mut self) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some((module, name, argument)) = self.call() else { return Ok(None) };
+        let is_constant = (module.as_str(), name.as_str()) == ("diskcache.core", "Constant");
+        let argument = argument.cast_into::<PyTuple>().ok().filter(|name| is_constant && name.len() == 1);
+        argument.map(|name| CONSTANT.get(self.py)?.call1(name)).transpose()
+    }
+
+    /// A member of an enumeration whose module is imported already. Its class is looked up without
+    /// running anything, and so is the member, but for combinations of flags.
+    fn member(&mut self) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = self.py;
+        let Some((module, name, value)) = self.call() else { return Ok(None) };
+        let Some(class) = class(py, &module, &name)? else { return Ok(None) };
+        if !class.is_subclass(ENUM.get(py)?)? {
+            return Ok(None);
+        }
+        let members = class.getattr("_value2member_map_")?;
+        if let Ok(members) = members.cast_into::<PyDict>()
+            && let Ok(Some(member)) = members.get_item(&value)
+        {
+            return Ok(Some(member));
+        }
+        let flag = FLAG.get(py)?;
+        let is_combination = class.is_subclass(flag)?
+            && class
+                .getattr("_missing_")?
+                .getattr("__func__")?
+                .is(&flag.getattr("_missing_")?.getattr("__func__")?);
+        if is_combination { Ok(class.call1((value,)).ok()) } else { Ok(None) }
     }
 
     fn unsigned(&mut self, width: usize) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -148,4 +222,16 @@ impl<'py, 'a> Machine<'py, 'a> {
         let length = self.length(width)?;
         Some(PyBytes::new(self.py, self.take(length)?).into_any())
     }
+}
+
+/// The class of that qualified name, if its module is imported and every step is an ordinary attribute.
+fn class<'py>(py: Python<'py>, module: &str, name: &str) -> PyResult<Option<Bound<'py, PyType>>> {
+    let Ok(module) = MODULES.get(py)?.get_item(module) else { return Ok(None) };
+    let mut object = module;
+    for part in name.split('.') {
+        let Ok(names) = object.getattr("__dict__") else { return Ok(None) };
+        let Ok(next) = names.get_item(part) else { return Ok(None) };
+        object = next;
+    }
+    Ok(object.cast_into::<PyType>().ok())
 }

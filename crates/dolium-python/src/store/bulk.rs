@@ -56,7 +56,7 @@ impl Inner {
         Ok(total)
     }
 
-    /// The same through a `Disk` of the user's.
+    /// The same through a `Disk` of the user's: all values are converted before the first is stored.
     fn put_each(
         &self,
         py: Python<'_>,
@@ -65,16 +65,35 @@ impl Inner {
         how: How,
         retry: bool,
     ) -> PyResult<usize> {
-        let shards = &self.shared.shards;
-        let all = || {
-            items.iter().try_fold(0, |total, (key, value)| {
-                Ok(total + usize::from(self.store(key, value, put, false, how, true)?))
-            })
-        };
-        match shards.as_slice() {
-            [shard] => shard.transact(py, retry, all),
-            _ => all(),
+        let mut prepared = Vec::with_capacity(items.len());
+        for (object, value) in items {
+            let columns = self.key(object).and_then(|(shard, key)| {
+                let Some(custom) = &shard.custom else {
+                    return Ok(None);
+                };
+                let columns = custom.prepare(self, shard, object, &key, value, false)?;
+                Ok(Some((shard, (custom, key, columns))))
+            });
+            match columns {
+                Ok(columns) => prepared.extend(columns),
+                Err(error) => {
+                    for (_, (custom, _, columns)) in prepared {
+                        custom.discard(py, columns.filename.as_deref())?;
+                    }
+                    return Err(error);
+                }
+            }
         }
+        let mut total = 0;
+        for (shard, group) in self.group(prepared) {
+            let stored = shard.transact(py, retry, || {
+                group.iter().try_fold(0, |total, (custom, key, columns)| {
+                    Ok(total + usize::from(custom.put(py, shard, key, columns, put, how, true)?))
+                })
+            });
+            total += self.soften(py, retry, stored, || 0)?;
+        }
+        Ok(total)
     }
 }
 

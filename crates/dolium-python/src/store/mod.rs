@@ -2,6 +2,7 @@
 //! methods are spread over this folder by what they do.
 
 mod bulk;
+pub(crate) mod deferred;
 mod open;
 mod queue;
 mod read;
@@ -58,6 +59,8 @@ pub(crate) struct Shard {
     timely: Cache,
     /// Waits for ever.
     patient: Cache,
+    /// Waits for ever, and its reads do not count.
+    quiet: Cache,
     /// Converts keys and values, if it is not exactly `Disk`.
     pub custom: Option<Custom>,
 }
@@ -76,7 +79,7 @@ pub(crate) enum Trust {
 impl Shard {
     pub fn new(cache: &Cache, custom: Option<Custom>) -> Self {
         let patient = cache.with_patience(dolium::Patience::Forever);
-        Self { timely: cache.clone(), patient, custom }
+        Self { timely: cache.clone(), quiet: patient.uncounted(), patient, custom }
     }
 
     /// The cache, with the patience that the caller asked for.
@@ -91,7 +94,7 @@ impl Shard {
         retry: bool,
         f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
     ) -> PyResult<T> {
-        self.run(py, retry, f)?.map_err(|error| error::raise(py, error))
+        on(py, self.cache(retry), f)?.map_err(|error| error::raise(py, error))
     }
 
     /// The same for callers that look at the engine's error.
@@ -101,18 +104,34 @@ impl Shard {
         retry: bool,
         f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
     ) -> PyResult<dolium::Result<T>> {
-        let cache = self.cache(retry);
-        let mut warnings = Vec::new();
-        let result = enter::run(py, || {
-            let result = f(cache);
-            warnings = cache.take_warnings();
-            result
-        });
-        for warning in &warnings {
-            error::warn(py, warning)?;
-        }
-        Ok(result)
+        on(py, self.cache(retry), f)
     }
+
+    /// The same for a step of a transaction, which waits for nobody and whose reads do not count.
+    pub fn step<T: Send>(
+        &self,
+        py: Python<'_>,
+        f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
+    ) -> PyResult<T> {
+        on(py, &self.quiet, f)?.map_err(|error| error::raise(py, error))
+    }
+}
+
+fn on<T: Send>(
+    py: Python<'_>,
+    cache: &Cache,
+    f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
+) -> PyResult<dolium::Result<T>> {
+    let mut warnings = Vec::new();
+    let result = enter::run(py, || {
+        let result = f(cache);
+        warnings = cache.take_warnings();
+        result
+    });
+    for warning in &warnings {
+        error::warn(py, warning)?;
+    }
+    Ok(result)
 }
 
 impl Inner {

@@ -77,11 +77,11 @@ impl Inner {
             Ok(found) => self.item(py, found),
             // Only Python can say whether the value may be loaded, and then it is still there if not.
             Err(Error::Refused) => shard.transact(py, retry, || {
-                let found = shard.enter(py, true, |cache| cache.peek(prefix, side))?;
+                let found = shard.step(py, |cache| cache.peek(prefix, side))?;
                 let key = found.as_ref().map(|(key, _)| key.borrowed().into_owned());
                 let item = self.item(py, found)?;
                 if let Some(key) = key {
-                    shard.enter(py, true, |cache| cache.delete(&key))?;
+                    shard.step(py, |cache| cache.delete(&key))?;
                 }
                 Ok(item)
             }),

@@ -94,13 +94,7 @@ impl Inner {
                 if self.shared.refused.fetch_add(1, Ordering::Relaxed) == 0 {
                     let directory = self.shared.shards[0].cache(false).directory().display().to_string();
                     let why = refusal.value(py).to_string();
-                    error::warn_untrusted(
-                        py,
-                        &format!(
-                            "{directory}: a value is treated as missing: {why}; \
-                             open the cache with trust=\"all\" if you trust everybody who can write there"
-                        ),
-                    )?;
+                    error::warn_untrusted(py, &format!("{directory}: a value is treated as missing: {why}"))?;
                 }
                 Ok(None)
             }
@@ -220,7 +214,7 @@ impl Store {
     fn read<'py>(&self, key: &Bound<'py, PyAny>, retry: Flag) -> PyResult<Bound<'py, PyAny>> {
         let inner = self.inner()?;
         let found = inner.find(key, true, retry.0 || inner.lenient)?;
-        found.map(|found| found.value).ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
+        found.map(|found| found.value).ok_or_else(|| PyKeyError::new_err((key.clone().unbind(),)))
     }
 
     /// Return what is stored beside the value of `key`, or None if there is no such key.
@@ -239,7 +233,7 @@ impl Store {
 
     fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let found = self.inner()?.find(key, false, true)?;
-        found.map(|found| found.value).ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
+        found.map(|found| found.value).ok_or_else(|| PyKeyError::new_err((key.clone().unbind(),)))
     }
 
     fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+use super::deferred::{self, After};
 use super::{Flag, Shard, Store};
 use crate::process;
 
@@ -30,12 +31,17 @@ impl Shard {
 
     pub fn commit(&self, py: Python<'_>) -> PyResult<()> {
         process::left();
-        self.enter(py, true, dolium::Cache::commit)
+        let committed = self.enter(py, true, dolium::Cache::commit);
+        let how = if committed.is_ok() { After::Commit } else { After::Rollback };
+        deferred::ended(py, self.cache(false), how)?;
+        committed
     }
 
     pub fn rollback(&self, py: Python<'_>) -> PyResult<()> {
         process::left();
-        self.enter(py, true, dolium::Cache::rollback)
+        let undone = self.enter(py, true, dolium::Cache::rollback);
+        deferred::ended(py, self.cache(false), After::Rollback)?;
+        undone
     }
 }
 

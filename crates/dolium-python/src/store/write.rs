@@ -82,12 +82,12 @@ impl Inner {
             Err(Error::Refused) => {
                 let found = shard.transact(py, retry, || {
                     let Some(Entry { value, expire_time, tag, store_time }) =
-                        shard.enter(py, true, |cache| cache.entry(&key))?
+                        shard.step(py, |cache| cache.entry(&key))?
                     else {
                         return Ok(None);
                     };
                     let value = self.load(py, value)?;
-                    shard.enter(py, true, |cache| cache.delete(&key))?;
+                    shard.step(py, |cache| cache.delete(&key))?;
                     Ok(Some(Found { value, expire_time, tag, store_time }))
                 });
                 Ok(self.unless_refused(py, found)?.flatten())
@@ -115,7 +115,7 @@ impl Inner {
                 Ok(Number::Int(sum)) => return Ok(sum.into_pyobject(py)?.into_any()),
                 Ok(Number::Float(sum)) => return Ok(PyFloat::new(py, sum).into_any()),
                 Err(Error::NotANumber | Error::Overflow) => {}
-                Err(Error::Missing) => return Err(PyKeyError::new_err(object.clone().unbind())),
+                Err(Error::Missing) => return Err(PyKeyError::new_err((object.clone().unbind(),))),
                 Err(error) => return Err(error::raise(py, error)),
             }
         }
@@ -126,7 +126,7 @@ impl Inner {
             };
             let Some(found) = found else {
                 let Some(default) = default else {
-                    return Err(PyKeyError::new_err(object.clone().unbind()));
+                    return Err(PyKeyError::new_err((object.clone().unbind(),)));
                 };
                 let sum = default.add(delta)?;
                 self.store(object, &sum, put, false, How::Replace, true)?;
@@ -151,8 +151,7 @@ impl Inner {
         shard: &super::Shard,
         key: &dolium::Key<'_>,
     ) -> PyResult<Option<Found<'py>>> {
-        let Some(Entry { value, expire_time, tag, store_time }) =
-            shard.enter(py, true, |cache| cache.entry(key))?
+        let Some(Entry { value, expire_time, tag, store_time }) = shard.step(py, |cache| cache.entry(key))?
         else {
             return Ok(None);
         };
@@ -369,7 +368,11 @@ impl Store {
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.inner()?.remove(key, true)? { Ok(()) } else { Err(PyKeyError::new_err(key.clone().unbind())) }
+        if self.inner()?.remove(key, true)? {
+            Ok(())
+        } else {
+            Err(PyKeyError::new_err((key.clone().unbind(),)))
+        }
     }
 
     /// Stores a value that every eviction takes last: the rows of locks and counters.
@@ -398,7 +401,7 @@ impl Store {
             if done {
                 let column = value::key_column(&stored);
                 let raw = dolium::Scalar::from(stored.raw());
-                shard.enter(py, true, |cache| cache.sql(LAST, &[column, raw]).map(drop))?;
+                shard.step(py, |cache| cache.sql(LAST, &[column, raw]).map(drop))?;
             }
             Ok(done)
         })
