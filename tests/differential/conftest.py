@@ -7,7 +7,7 @@ import pytest
 from .oracle import Oracle
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def oracle() -> Iterator[Oracle]:
     with Oracle() as oracle:
         yield oracle

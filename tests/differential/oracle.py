@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+
 class Raised(Exception):
     """A call raised: `args` are the names of the exception's classes, and its arguments."""
 

@@ -37,7 +37,7 @@ KEYS = st.sampled_from(
         -5,
         2**62,
         2**70,
-        1.5,
+        1e20,  # (beyond the range of queues: diskcache counts on from 1.5 to 2.5)
         -1.5,
         True,
         None,
