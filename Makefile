@@ -47,7 +47,7 @@ doc: ## the Rust documentation, without a broken link
 
 types: build $(VENV)/ready-develop ## pyright on the package, stubtest on the native module
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
-	$(BIN)/python -m mypy.stubtest dolium._dolium --ignore-missing-stub
+	$(BIN)/python -m mypy.stubtest dolium._dolium
 
 python-test: build $(VENV)/ready-develop ## pytest, with the examples of README, guide and docstrings
 	$(BIN)/python -m pytest $(PYTEST)
