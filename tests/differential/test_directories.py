@@ -149,8 +149,10 @@ def test_settings_cross_over(oracle, tmp_path):
 
 
 def test_schema_is_diskcaches_and_ours_beside_it(oracle, tmp_path):
-    listing = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-        " WHERE name NOT LIKE '%olium%' AND name NOT LIKE 'sqlite_%'"
+    listing = """
+        SELECT type, name, tbl_name, sql FROM sqlite_master
+        WHERE name NOT LIKE '%olium%' AND name NOT LIKE 'sqlite_%' ORDER BY name
+    """
     theirs = oracle.open("Cache", tmp_path / "theirs", tag_index=True)
     cache = dolium.Cache(tmp_path / "ours", tag_index=True)
     cache["a"] = 1
