@@ -90,7 +90,7 @@ impl Cache {
             check_counters(write, fix, &mut problems)
         })?;
         if fix {
-            self.handle.empty_trash(self.patience)?;
+            while self.handle.empty_trash(self.patience)? {}
         }
         Ok(problems)
     }

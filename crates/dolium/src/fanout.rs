@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cache::{Builder, Cache, Stats, measure};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::handle::Handle;
+use crate::handle::{DATABASE, Handle};
 use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::settings::Settings;
@@ -90,7 +90,7 @@ impl Fanout {
         let directory = builder.directory().to_path_buf();
         let stored = stored_shards(builder)?;
         let count = stored.unwrap_or(shards);
-        let path = |shard: usize| directory.join(format!("{shard:03}"));
+        let path = |shard| shard_path(&directory, shard);
         let group = Arc::new(Group::new((0..count).map(path)));
         let caches = (0..count).map(|shard| open_shard(builder, path(shard), count, &group));
         let caches: Vec<Cache> = caches.collect::<Result<_>>()?;
@@ -172,12 +172,16 @@ impl Fanout {
     }
 }
 
+fn shard_path(directory: &Path, shard: usize) -> PathBuf {
+    directory.join(format!("{shard:03}"))
+}
+
 fn open_shard(builder: &Builder, path: PathBuf, count: usize, group: &Arc<Group>) -> Result<Cache> {
     let shard = builder.at(path);
     #[expect(clippy::cast_precision_loss, reason = "diskcache stores the quotient as a float too")]
     let split = |limit: f64| Scalar::Real(limit / count as f64);
     let passed = builder.passed("size_limit").map(|limit| limit.as_real().unwrap_or(f64::INFINITY));
-    let is_new = !files::exists(&shard.directory().join(crate::handle::DATABASE));
+    let is_new = !files::exists(&shard.directory().join(DATABASE));
     let mut shard = match passed {
         Some(limit) => shard.setting("size_limit", split(limit)),
         None if is_new && !builder.is_read_only() => {
@@ -194,10 +198,11 @@ fn open_shard(builder: &Builder, path: PathBuf, count: usize, group: &Arc<Group>
 /// there. `None`: it is new.
 fn stored_shards(builder: &Builder) -> Result<Option<usize>> {
     let directories = files::count_shards(builder.directory());
-    if directories == 0 {
+    // Directories alone may be what another process is making at this moment; the first write comes after the last.
+    if !(0..directories).any(|shard| files::exists(&shard_path(builder.directory(), shard).join(DATABASE))) {
         return Ok(None);
     }
-    let first = builder.at(builder.directory().join("000"));
+    let first = builder.at(shard_path(builder.directory(), 0));
     let handle = Handle::of(first.directory(), builder.is_read_only())?;
     let patience = Patience::Timeout(Duration::from_mins(1));
     let stored = handle.read(patience, |connection| Ok(schema::load_shards(connection)?))?;

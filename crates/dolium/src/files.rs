@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -27,7 +28,7 @@ pub(crate) struct NewFile {
     /// Open until `seal`.
     file: Option<File>,
     size: u64,
-    kept: bool,
+    kept: AtomicBool,
 }
 
 impl NewFile {
@@ -38,7 +39,13 @@ impl NewFile {
             .map_err(|error| Error::Io { path: directory.to_path_buf(), source: io::Error::other(error) })?;
         let hex = format!("{:032x}", u128::from_be_bytes(random));
         let name = format!("{}/{}/{}.{FINAL}", &hex[..2], &hex[2..4], &hex[4..]);
-        let mut new = Self { directory: directory.to_path_buf(), name, file: None, size: 0, kept: false };
+        let mut new = Self {
+            directory: directory.to_path_buf(),
+            name,
+            file: None,
+            size: 0,
+            kept: AtomicBool::new(false),
+        };
         new.file = Some(new.open()?);
         Ok(new)
     }
@@ -101,14 +108,14 @@ impl NewFile {
     }
 
     /// A row names the file now.
-    pub fn keep(mut self) {
-        self.kept = true;
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if !self.kept {
+        if !*self.kept.get_mut() {
             let unsealed = self.file.take().is_some();
             let name = if unsealed { self.temporary() } else { self.directory.join(&self.name) };
             remove_path(&self.directory, &name);
@@ -256,6 +263,15 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
 /// Whether this process may create and change files in the directory.
 pub(crate) fn is_writable(directory: &Path) -> bool {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Whether something is there that this process may not change.
+pub(crate) fn is_protected(path: &Path) -> bool {
+    let asked = rustix::fs::access(path, rustix::fs::Access::WRITE_OK);
+    asked.is_err_and(|error| {
+        use rustix::io::Errno;
+        matches!(error, Errno::ACCESS | Errno::PERM | Errno::ROFS)
+    })
 }
 
 /// Creates an empty file that only the user may read, unless there is one.

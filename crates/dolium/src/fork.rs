@@ -1,7 +1,8 @@
 //! Owns what happens when the process forks: see `gate` for why connections are closed before.
 
-use std::sync::Once;
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crate::gate;
 use crate::handle::Handle;
@@ -21,9 +22,22 @@ pub(crate) fn register() {
     });
 }
 
+/// One fork at a time, from before the keeper is stopped until it may start again: the C library lets the
+/// handlers of two threads overlap, and the second would take a keeper along that the first has started.
+static FORKING: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    static TURN: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
 /// Before: nobody inside, nothing open. The forking thread's own transaction, or one that another thread
 /// left open between two calls, stays open in the parent; in the child its directory is unusable.
 fn prepare() {
+    // Who forks inside the gate cannot wait: the other may be waiting for the gate.
+    if !gate::is_inside() {
+        let turn = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
+        TURN.with(|mine| *mine.borrow_mut() = Some(turn));
+    }
     keeper::stop();
     if gate::close() {
         for handle in Handle::all() {
@@ -40,10 +54,12 @@ fn parent() {
     }
     gate::open();
     keeper::resume(false);
+    TURN.with(|mine| *mine.borrow_mut() = None);
 }
 
 /// What the child inherited is dropped when a handle is used: `Handle::renew`.
 fn child() {
     gate::open();
     keeper::resume(true);
+    TURN.with(|mine| *mine.borrow_mut() = None);
 }

@@ -42,10 +42,15 @@ impl Drop for Pass {
     }
 }
 
+/// Whether this thread is inside.
+pub(crate) fn is_inside() -> bool {
+    DEPTH.with(Cell::get) > 0
+}
+
 /// Waits until nobody is inside and keeps everybody out. Called before a fork, by the forking thread.
 /// `false`: this thread is inside itself, and the gate stays as it is.
 pub(crate) fn close() -> bool {
-    if DEPTH.with(Cell::get) > 0 {
+    if is_inside() {
         return false;
     }
     let guard = GATE.write().unwrap_or_else(PoisonError::into_inner);

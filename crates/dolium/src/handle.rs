@@ -200,8 +200,13 @@ impl Handle {
         if !self.is_read_only() {
             opened = Connection::open(&self.database, Access::Write, self.network, &settings, epoch);
             let denied = matches!(opened.as_ref().err().and_then(Error::as_sqlite), Some(error) if error::is_denied(error));
-            if denied || (matches!(opened, Ok(Some(_))) && !files::is_writable(&self.directory)) {
+            // A file that vanished this moment, or a process without descriptors, is denied too, but not for ever.
+            if (denied && files::is_protected(&self.database))
+                || (matches!(opened, Ok(Some(_)) | Err(_)) && files::is_protected(&self.directory))
+            {
                 self.read_only.store(true, Ordering::Relaxed);
+            } else if denied && !files::exists(&self.database) {
+                opened = Ok(None);
             }
         }
         if self.is_read_only() {
@@ -312,8 +317,12 @@ impl Handle {
             self.pool.forget();
             self.reopen(connection);
         };
-        let begun = connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
-        match begun.map_err(Error::from).and_then(|_| self.prepare(&connection)) {
+        let begin = || {
+            connection.found(self.network, &self.settings())?;
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.prepare(&connection)
+        };
+        match begin() {
             Ok(()) => Ok(connection),
             Err(error) => {
                 self.give_back(connection, Some(&error));
@@ -375,7 +384,9 @@ impl Handle {
         let result = f(&mut write)?;
         let (new_files, has_trash) = write.finish()?;
         self.commit(connection, deadline)?;
-        new_files.into_iter().for_each(files::NewFile::keep);
+        for file in &new_files {
+            file.keep();
+        }
         self.after_commit(has_trash);
         Ok(result)
     }
@@ -532,11 +543,13 @@ impl Handle {
 
     /// The settings as this process knows them.
     pub fn settings(&self) -> Arc<Settings> {
+        let _pass = gate::enter();
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes stored settings those of this process, except for what was set here and is not stored yet.
     pub(crate) fn adopt_settings(&self, mut stored: Settings) {
+        let _pass = gate::enter();
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         for name in self.unsaved().iter() {
             if let Some(value) = settings.get(name) {
@@ -550,6 +563,7 @@ impl Handle {
 
     /// Changes a setting for this process. `save`: the next write stores it.
     pub(crate) fn change_setting(&self, name: &str, value: crate::scalar::Scalar, save: bool) {
+        let _pass = gate::enter();
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut settings).set(name, value);
         if save {
@@ -563,6 +577,7 @@ impl Handle {
     }
 
     pub(crate) fn has_unsaved(&self) -> bool {
+        let _pass = gate::enter();
         !self.unsaved().is_empty()
     }
 

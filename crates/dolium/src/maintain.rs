@@ -14,10 +14,13 @@ use crate::sqlite::Write;
 use crate::wait::Patience;
 
 /// The write-ahead log's length in bytes above which it is checkpointed.
-const LOG: u64 = 16 << 20;
+pub(crate) const LOG: u64 = 16 << 20;
 
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
 const LONG_LOG: u64 = 32 << 20;
+
+/// Value files that are unlinked at once: a fork waits for it.
+const BATCH: u16 = 1000;
 
 /// How long upkeep waits for writers.
 const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(50));
@@ -32,16 +35,20 @@ impl Handle {
             let _ = self.write_pending(PATIENCE);
         }
         let log = files::length(&crate::aside::with_suffix(&self.database, "-wal"));
-        if log > LONG_LOG {
-            let _ =
-                self.acquire(&mut crate::wait::Deadline::new(PATIENCE)).and_then(|_guard| self.checkpoint());
+        let checkpointed = if log > LONG_LOG {
+            self.acquire(&mut crate::wait::Deadline::new(PATIENCE)).and_then(|_guard| self.checkpoint())
         } else if log > LOG {
-            let _ = self.checkpoint();
-        }
+            self.checkpoint()
+        } else {
+            Ok(true)
+        };
         if self.has_trash.load(Ordering::Relaxed) {
             let _ = self.empty_trash(PATIENCE);
         }
-        is_anchored || !self.pending.is_empty() || log > LOG || self.has_trash.load(Ordering::Relaxed)
+        is_anchored
+            || !self.pending.is_empty()
+            || !matches!(checkpointed, Ok(true))
+            || self.has_trash.load(Ordering::Relaxed)
     }
 
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.
@@ -76,38 +83,54 @@ impl Handle {
     /// Moves what the write-ahead log holds into the database, as far as readers let it. Returns whether
     /// all of it is there now, durably.
     pub(crate) fn checkpoint(self: &Arc<Self>) -> Result<bool> {
+        if self.is_mine() {
+            // SQLite makes none on a connection that is in a transaction.
+            return Ok(false);
+        }
         self.release_anchor();
         self.read(PATIENCE, checkpoint)
     }
 
     /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
-    /// back a row without its file.
-    pub(crate) fn empty_trash(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let trash: Vec<(i64, String)> = self.read(patience, |connection| {
-            let mut select =
-                connection.prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid")?;
-            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })?;
-        let Some(&(last, _)) = trash.last() else {
-            self.has_trash.store(false, Ordering::Relaxed);
-            return Ok(());
-        };
-        if self.checkpoint()? {
-            for (_, filename) in &trash {
-                files::remove(&self.directory, filename);
-            }
-            self.write(patience, |write| forget_trash(write, last))?;
+    /// back a row without its file. At most a batch. Returns whether there is more that can go.
+    pub(crate) fn empty_trash(self: &Arc<Self>, patience: Patience) -> Result<bool> {
+        if self.is_mine() {
+            // What the open transaction threw away is still needed if it is undone.
+            return Ok(false);
         }
-        Ok(())
+        // Before the look: what is thrown away after it sets this again.
+        self.has_trash.store(false, Ordering::Relaxed);
+        let trash: Result<Vec<(i64, String)>> = self.read(patience, |connection| {
+            let mut select = connection
+                .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT ?1")?;
+            let rows = select.query_map([BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        });
+        if !trash.as_ref().is_ok_and(Vec::is_empty) {
+            self.has_trash.store(true, Ordering::Relaxed);
+        }
+        let trash = trash?;
+        let Some(&(last, _)) = trash.last() else {
+            return Ok(false);
+        };
+        if !self.checkpoint()? {
+            return Ok(false);
+        }
+        for (_, filename) in &trash {
+            files::remove(&self.directory, filename);
+        }
+        self.write(patience, |write| forget_trash(write, last))?;
+        Ok(trash.len() == usize::from(BATCH))
     }
 }
 
 fn checkpoint(connection: &Connection) -> Result<bool> {
     let mut pragma = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
-    let (frames, done): (i64, i64) = pragma.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
-    // Both are -1 where there is no write-ahead log: a commit is durable at once.
-    Ok(frames == done)
+    let (busy, frames, done): (bool, i64, i64) =
+        pragma.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    // Both numbers are -1 where there is no write-ahead log: a commit is durable at once. And also while somebody
+    // else makes a checkpoint, which may have begun before the last commit.
+    Ok(!busy && frames == done)
 }
 
 fn forget_trash(write: &mut Write<'_>, last: i64) -> Result<()> {

@@ -2,10 +2,11 @@
 //! misses. A read never waits for a write; the next write, or the keeper, takes these along.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
+use crate::gate;
 
 /// Rows whose reads are kept at most before they are written.
 const ROWS: usize = 4096;
@@ -47,55 +48,57 @@ impl Pending {
     }
 
     fn record(&self, change: impl FnOnce(&mut Reads)) -> bool {
-        let mut reads = self.lock();
-        let first = reads.since.is_none();
-        if first {
-            reads.since = Some(Instant::now());
-        }
-        change(&mut reads);
-        first || reads.rows.len() == ROWS
+        self.with(|reads| {
+            let first = reads.since.is_none();
+            if first {
+                reads.since = Some(Instant::now());
+            }
+            change(reads);
+            first || reads.rows.len() == ROWS
+        })
     }
 
     /// Whether it is time to write.
     pub fn is_due(&self) -> bool {
-        let reads = self.lock();
-        reads.rows.len() >= ROWS || reads.since.is_some_and(|since| since.elapsed() >= AGE)
+        self.with(|reads| reads.rows.len() >= ROWS || reads.since.is_some_and(|since| since.elapsed() >= AGE))
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.with(|reads| reads.is_empty())
     }
 
     /// Hits and misses that are not written yet.
     pub fn counts(&self) -> (i64, i64) {
-        let reads = self.lock();
-        (reads.hits, reads.misses)
+        self.with(|reads| (reads.hits, reads.misses))
     }
 
     /// Takes everything out, to be written.
     pub fn take(&self) -> Reads {
-        std::mem::take(&mut self.lock())
+        self.with(std::mem::take)
     }
 
     /// Puts back what could not be written.
     pub fn restore(&self, reads: Reads) {
-        let mut now = self.lock();
-        for (rowid, (time, count)) in reads.rows {
-            let (last, total) = now.rows.entry(rowid).or_insert((time, 0));
-            *last = last.max(time);
-            *total += count;
-        }
-        now.hits += reads.hits;
-        now.misses += reads.misses;
-        now.since = now.since.or(reads.since);
+        self.with(|now| {
+            for (rowid, (time, count)) in reads.rows {
+                let (last, total) = now.rows.entry(rowid).or_insert((time, 0));
+                *last = last.max(time);
+                *total += count;
+            }
+            now.hits += reads.hits;
+            now.misses += reads.misses;
+            now.since = now.since.or(reads.since);
+        });
     }
 
     /// Forgets everything: in a forked child it is the parent's.
     pub fn reset(&self) {
-        *self.lock() = Reads::default();
+        self.with(|reads| *reads = Reads::default());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reads> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Inside the gate: a fork that met the mutex locked would leave the child's locked for ever.
+    fn with<T>(&self, f: impl FnOnce(&mut Reads) -> T) -> T {
+        let _pass = gate::enter();
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::files::NewFile;
 use crate::gate;
@@ -35,7 +36,7 @@ pub(crate) struct OpenTransaction {
     guard: Option<Guard>,
     /// How many `begin`s are open.
     depth: u32,
-    files: Vec<NewFile>,
+    files: Vec<Arc<NewFile>>,
     has_trash: bool,
 }
 
@@ -75,7 +76,9 @@ impl OpenTransaction {
     pub fn abandon(self) {
         let Self { connection, guard, files, .. } = self;
         std::mem::forget((connection, guard));
-        files.into_iter().for_each(NewFile::keep);
+        for file in &files {
+            file.keep();
+        }
     }
 }
 
@@ -114,10 +117,10 @@ impl Handle {
 
     /// Closes a level of the thread's transaction; the outermost commits. Returns whether it was that.
     pub(crate) fn commit_transaction(self: &Arc<Self>) -> Result<bool> {
+        let _pass = gate::enter();
         let Some(open) = self.leave_transaction(false)? else {
             return Ok(false);
         };
-        let _pass = gate::enter();
         let OpenTransaction { connection, guard, files, has_trash, .. } = open;
         let lost = connection.is_autocommit();
         let done = if lost {
@@ -132,7 +135,9 @@ impl Handle {
         self.pool.put(connection);
         drop(guard);
         done.map_err(|error| error.located(&self.database))?;
-        files.into_iter().for_each(NewFile::keep);
+        for file in &files {
+            file.keep();
+        }
         self.after_commit(has_trash);
         Ok(true)
     }
@@ -188,22 +193,22 @@ impl Handle {
 /// ```
 #[must_use = "a transaction that is dropped is undone"]
 pub struct Transaction<'c> {
-    handle: &'c Arc<Handle>,
+    cache: &'c Cache,
     open: bool,
     /// A transaction belongs to its thread.
     not_send: PhantomData<*const ()>,
 }
 
 impl<'c> Transaction<'c> {
-    pub(crate) fn begin(handle: &'c Arc<Handle>, patience: Patience) -> Result<Self> {
-        handle.begin_transaction(patience)?;
-        Ok(Self { handle, open: true, not_send: PhantomData })
+    pub(crate) fn begin(cache: &'c Cache) -> Result<Self> {
+        cache.begin()?;
+        Ok(Self { cache, open: true, not_send: PhantomData })
     }
 
     /// Makes the changes visible to everybody, if this is the outermost transaction of the thread.
     pub fn commit(mut self) -> Result<()> {
         self.open = false;
-        self.handle.commit_transaction().map(drop)
+        self.cache.commit()
     }
 }
 
@@ -211,7 +216,7 @@ impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if self.open {
             // Nothing can be done about a failure, and SQLite undoes what is not committed.
-            let _ = self.handle.rollback_transaction();
+            let _ = self.cache.rollback();
         }
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::gate;
+
 /// Something that happened to a cache, told once per process and directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -100,6 +102,7 @@ pub(crate) struct Warnings {
 
 impl Warnings {
     pub fn add(&self, warning: Warning) {
+        let _pass = gate::enter();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0.insert(discriminant(&warning)) {
             state.1.push(warning);
@@ -112,6 +115,7 @@ impl Warnings {
         if !self.any.load(Ordering::Acquire) || !self.any.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
+        let _pass = gate::enter();
         std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
 }

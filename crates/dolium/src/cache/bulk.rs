@@ -44,7 +44,9 @@ impl Cache {
         let mut prepared = Vec::new();
         let mut bytes = 0;
         for (position, (key, payload)) in items.into_iter().enumerate() {
-            let (key, value) = (key.into(), Prepared::new(&self.handle, payload.into())?);
+            let (key, mut value) = (key.into(), Prepared::new(&self.handle, payload.into())?);
+            // A signature is the last of a file: as long as it is missing, the file is open.
+            value.finish(&key)?;
             if !self.refuses(value.size()) {
                 bytes += key.len() as u64 + value.size();
                 prepared.push((position, key, value));
@@ -64,7 +66,7 @@ impl Cache {
                     Some(head) => write.update(&head, columns, expire, &put.tag, now)?,
                     None => write.insert(key, columns, expire, &put.tag, now)?,
                 }
-                write.adopt(value.take_file());
+                write.adopt(value.file());
                 stored.push(*position);
             }
             self.remove_expired(write, now)?;

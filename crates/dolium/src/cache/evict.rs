@@ -101,9 +101,9 @@ impl Cache {
         }
         let evicted = self.evict_by_policy(self.own_limit()).and_then(|_| self.relieve_largest());
         match evicted {
-            // The write that brought us here is done. Whoever holds the lock now will see to the rest.
-            Err(Error::Timeout { .. }) => Ok(()),
-            other => other,
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            // The write that brought us here is done, and may not be reported as failed. The next one tries again.
+            _ => Ok(()),
         }
     }
 

@@ -109,7 +109,7 @@ impl Cache {
     /// Starts a transaction of the calling thread. Until it ends, no other thread or process writes, and
     /// others read the state before it. May be nested: only the outermost commit counts.
     pub fn transact(&self) -> Result<Transaction<'_>> {
-        Transaction::begin(&self.handle, self.patience)
+        Transaction::begin(self)
     }
 
     /// Starts a transaction without a guard, for callers that cannot keep one.

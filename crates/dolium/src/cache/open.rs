@@ -43,7 +43,8 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new(directory: &Path) -> Self {
         Self {
-            directory: directory.to_path_buf(),
+            // Absolute: a `chdir` of the program must not move the cache.
+            directory: std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf()),
             patience: PATIENCE,
             read_only: false,
             clock: Clock::System,

@@ -2,6 +2,7 @@
 //! Everything slow happens here, before the writer lock is asked for.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::files::NewFile;
@@ -20,7 +21,7 @@ use super::restore::Body;
 /// A value on its way into a row. A file that no transaction adopts is removed again.
 pub(crate) enum Prepared {
     /// Columns as they will be stored, whatever the key.
-    Ready { columns: Columns, file: Option<NewFile> },
+    Ready { columns: Columns, file: Option<Arc<NewFile>> },
     /// A pickle, whose signature waits for the key.
     Signed { body: Vec<u8>, file: Option<NewFile>, mac: Box<Mac> },
 }
@@ -81,7 +82,7 @@ impl Prepared {
 
     fn sealed(mode: i64, mut file: NewFile) -> Result<Self> {
         file.seal()?;
-        Ok(Self::Ready { columns: file_columns(mode, &file), file: Some(file) })
+        Ok(Self::Ready { columns: file_columns(mode, &file), file: Some(Arc::new(file)) })
     }
 
     fn pickled(handle: &Handle, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
@@ -133,7 +134,7 @@ impl Prepared {
                     file_columns(mode::PICKLE, file)
                 }
             };
-            *self = Self::Ready { columns, file: file.take() };
+            *self = Self::Ready { columns, file: file.take().map(Arc::new) };
         }
         match self {
             Self::Ready { columns, .. } => Ok(columns),
@@ -141,11 +142,10 @@ impl Prepared {
         }
     }
 
-    /// The file, for the transaction that names it in a row.
-    pub fn take_file(&mut self) -> Option<NewFile> {
-        match self {
-            Self::Ready { file, .. } | Self::Signed { file, .. } => file.take(),
-        }
+    /// The file, for the transaction that names it in a row. Kept here as well: a transaction that fails
+    /// on a damaged store is tried again on a fresh one.
+    pub fn file(&self) -> Option<Arc<NewFile>> {
+        if let Self::Ready { file, .. } = self { file.clone() } else { None }
     }
 }
 

@@ -99,7 +99,7 @@ impl Cache {
                 Some(prefix) => Key::Text(Cow::Owned(format!("{prefix}-{number:015}"))),
             };
             write.insert(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, now)?;
-            write.adopt(prepared.take_file());
+            write.adopt(prepared.file());
             self.remove_expired(write, now)?;
             Ok(key)
         })?;

@@ -80,7 +80,7 @@ impl Cache {
             if let Some(head) = write.head(&key)? {
                 write.record_reads(head.rowid, access_time, access_count)?;
             }
-            write.adopt(prepared.take_file());
+            write.adopt(prepared.file());
             Ok(true)
         })?;
         if stored {

@@ -1,9 +1,11 @@
 //! Owns what concerns the cache as a whole: its size, statistics, settings, durability, and raw SQL.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 
+use crate::aside::with_suffix;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gate;
@@ -13,6 +15,9 @@ use crate::sqlite::{schema, statements};
 use crate::wait::Patience;
 
 use super::Cache;
+
+/// How long `close` waits for others at most.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Counters of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,9 +185,11 @@ impl Cache {
         for path in names.iter().filter_map(|name| files::resolve(&self.handle.directory, name)) {
             files::sync(&path)?;
         }
-        // A checkpoint syncs the log before it writes the database, and the database after.
+        // A checkpoint syncs the log too, but readers and the checkpoints of others may keep it from starting.
+        files::sync(&with_suffix(&self.handle.database, "-wal"))?;
         self.handle.checkpoint()?;
-        self.handle.empty_trash(self.patience)
+        while self.handle.empty_trash(self.patience)? {}
+        Ok(())
     }
 
     /// Writes what is pending and closes this process's connections. The cache re-opens when it is used.
@@ -191,9 +198,14 @@ impl Cache {
             return Ok(());
         }
         if !self.is_read_only() && files::exists(&self.handle.database) {
-            self.write_pending_quietly();
+            // A transaction of another thread or process may hold us up. What is left then is the next one's.
+            let patience = match self.patience {
+                Patience::Timeout(timeout) => Patience::Timeout(timeout.min(CLOSING)),
+                Patience::Forever => Patience::Timeout(CLOSING),
+            };
+            let _ = self.handle.write_pending(patience);
             if self.handle.has_trash.load(Ordering::Relaxed) {
-                self.handle.empty_trash(self.patience)?;
+                while self.handle.empty_trash(patience).unwrap_or(false) {}
             }
         }
         self.handle.rest();
@@ -281,7 +293,7 @@ pub fn shutdown() {
         let cache = Cache {
             handle,
             clock: crate::clock::Clock::System,
-            patience: Patience::Timeout(std::time::Duration::from_secs(1)),
+            patience: Patience::Timeout(Duration::from_secs(1)),
             group: None,
             counts: false,
         };

@@ -205,7 +205,7 @@ impl Cache {
         let stored = self.handle.write(self.patience, |write| {
             let stored = change(write, key, &mut prepared, put, now)?;
             if stored {
-                write.adopt(prepared.take_file());
+                write.adopt(prepared.file());
                 self.remove_expired(write, now)?;
             }
             Ok(stored)
@@ -262,6 +262,12 @@ impl Cache {
         let sum = self.handle.write(self.patience, |write| {
             if let Some(row) = write.row(&key, now)? {
                 let sum = number(&row)?.plus(delta)?;
+                if matches!(sum, Number::Float(sum) if sum.is_nan()) {
+                    // SQLite would make NULL of it.
+                    let mut prepared = Prepared::new(&self.handle, sum.payload())?;
+                    write.update(&Head::of(&row), prepared.finish(&key)?, row.expire_time, &row.tag, now)?;
+                    return Ok((sum, false));
+                }
                 write.set_number(row.rowid, &sum.scalar(), now)?;
                 return Ok((sum, false));
             }

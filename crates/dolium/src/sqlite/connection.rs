@@ -13,6 +13,7 @@ use rusqlite::{FileControl, OpenFlags};
 use crate::aside::with_suffix;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::maintain::LOG;
 use crate::settings::Settings;
 
 /// What a connection is opened for.
@@ -67,10 +68,20 @@ impl Connection {
         let raw = match access {
             Access::Read => open_for_reading(path)?,
             Access::Write => open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-            Access::Create => create(path, network, settings)?,
+            Access::Create => {
+                files::create_private(path)?;
+                let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+                found(&raw, network, settings)?;
+                raw
+            }
         };
         configure(&raw, settings)?;
         Ok(Some(Self { raw, epoch, has_schema: Cell::new(false), saved: Cell::new(0) }))
+    }
+
+    /// Before the first write: the file may be there and empty, if who made it was killed or disturbed.
+    pub fn found(&self, network: bool, settings: &Settings) -> Result<()> {
+        if self.has_schema.get() { Ok(()) } else { found(&self.raw, network, settings) }
     }
 
     /// Whether the database file was renamed, replaced or removed since it was opened.
@@ -131,10 +142,8 @@ fn hex(digit: u8) -> char {
     char::from_digit(digit.into(), 16).unwrap_or('0')
 }
 
-/// Opens for writing and, in an empty database, chooses what cannot be changed once it has tables.
-fn create(path: &Path, network: bool, settings: &Settings) -> Result<rusqlite::Connection> {
-    files::create_private(path)?;
-    let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+/// In an empty database, chooses what cannot be changed once it has tables.
+fn found(raw: &rusqlite::Connection, network: bool, settings: &Settings) -> Result<()> {
     let tables: i64 = raw.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
     if tables == 0 {
         let vacuum = settings.int("sqlite_auto_vacuum").unwrap_or(1);
@@ -145,7 +154,7 @@ fn create(path: &Path, network: bool, settings: &Settings) -> Result<rusqlite::C
         let journal = if network { "delete" } else { wanted };
         raw.pragma_update_and_check(None, "journal_mode", journal, |_| Ok(()))?;
     }
-    Ok(raw)
+    Ok(())
 }
 
 fn configure(raw: &rusqlite::Connection, settings: &Settings) -> Result<()> {
@@ -160,10 +169,10 @@ fn configure(raw: &rusqlite::Connection, settings: &Settings) -> Result<()> {
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, true)?;
     let cache_size = settings.int("sqlite_cache_size").unwrap_or(1 << 13);
     let synchronous = settings.int("sqlite_synchronous").unwrap_or(1);
-    // Checkpoints are the keeper's, outside commits. Reading through a map would turn a truncated
+    // Checkpoints are the keeper's, outside commits; a log that starts over is cut to what it tolerates. Reading through a map would turn a truncated
     // file into SIGBUS, so `sqlite_mmap_size` is kept for diskcache but not applied.
     raw.execute_batch(&format!(
-        "PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cache_size = {cache_size};
+        "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG}; PRAGMA mmap_size = 0; PRAGMA cache_size = {cache_size};
          PRAGMA synchronous = {synchronous}; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
     ))?;
     Ok(())

@@ -1,6 +1,8 @@
 //! Owns the statements that change rows, inside a transaction that somebody else began.
 //! Triggers do not run here: `count`, `size` and the trash are kept by `Write` itself.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::clock::Timestamp;
@@ -39,7 +41,7 @@ pub(crate) struct Write<'c> {
     size: i64,
     has_trash: bool,
     /// Value files that rows of this transaction name: removed again unless it commits.
-    files: Vec<NewFile>,
+    files: Vec<Arc<NewFile>>,
 }
 
 impl<'c> Write<'c> {
@@ -220,7 +222,7 @@ impl<'c> Write<'c> {
     }
 
     /// A value file that a row of this transaction names.
-    pub fn adopt(&mut self, file: Option<NewFile>) {
+    pub fn adopt(&mut self, file: Option<Arc<NewFile>>) {
         self.files.extend(file);
     }
 
@@ -236,7 +238,7 @@ impl<'c> Write<'c> {
 
     /// Writes the counters. Returns the new files, which the caller keeps once it has committed, and
     /// whether the trash has grown.
-    pub fn finish(mut self) -> Result<(Vec<NewFile>, bool)> {
+    pub fn finish(mut self) -> Result<(Vec<Arc<NewFile>>, bool)> {
         let (count, size) = (std::mem::take(&mut self.count), std::mem::take(&mut self.size));
         self.add_to_counter("count", count)?;
         self.add_to_counter("size", size)?;
