@@ -20,6 +20,14 @@ pub(crate) fn rename_store(database: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
+/// Removes a database under the name that `rename_store` gave it.
+pub(crate) fn remove_store(aside: &Path) {
+    for companion in COMPANIONS {
+        files::remove_file(&with_suffix(aside, companion));
+    }
+    files::remove_file(aside);
+}
+
 fn unused_name(database: &Path) -> PathBuf {
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds name the file")]
     let seconds = Clock::System.now() as i64;

@@ -114,7 +114,7 @@ impl Cache {
         }
         if problems.len() > before {
             let _guard = self.handle.acquire(&mut Deadline::new(self.patience))?;
-            return self.handle.set_aside_locked();
+            return self.handle.set_aside_locked(true);
         }
         Ok(())
     }

@@ -184,12 +184,12 @@ fn open_shard(builder: &Builder, path: PathBuf, count: usize, group: &Arc<Group>
     let is_new = !files::exists(&shard.directory().join(DATABASE));
     let mut shard = match passed {
         Some(limit) => shard.setting("size_limit", split(limit)),
-        None if is_new && !builder.is_read_only() => {
-            let default = Settings::defaults().get("size_limit").and_then(Scalar::as_real);
-            shard.setting("size_limit", split(default.unwrap_or(f64::INFINITY)))
-        }
         None => shard,
     };
+    if passed.is_none() && is_new && !builder.is_read_only() {
+        let default = Settings::defaults().get("size_limit").and_then(Scalar::as_real);
+        shard.defaults.push(("size_limit".to_owned(), split(default.unwrap_or(f64::INFINITY))));
+    }
     shard.group = Some(Arc::clone(group));
     shard.open()
 }

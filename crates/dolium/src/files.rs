@@ -127,7 +127,7 @@ impl Drop for NewFile {
 pub(crate) fn resolve(directory: &Path, name: &str) -> Option<PathBuf> {
     let relative = Path::new(name);
     let inside = relative.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    (inside && !name.is_empty()).then(|| directory.join(relative))
+    (inside && !name.is_empty() && !name.contains('\0')).then(|| directory.join(relative))
 }
 
 /// Opens a value file for reading.
@@ -176,6 +176,12 @@ pub(crate) fn sync(path: &Path) -> Result<()> {
     }
 }
 
+/// Free bytes of the file system that the directory lies on, for users without privileges.
+pub(crate) fn free_bytes(directory: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(directory).ok()?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
 /// Length of a file, 0 if it is not there.
 pub(crate) fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |data| data.len())
@@ -184,6 +190,11 @@ pub(crate) fn length(path: &Path) -> u64 {
 /// Whether anything is at the path.
 pub(crate) fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove_file(path: &Path) {
+    let _ = fs::remove_file(path);
 }
 
 /// Renames a file; a missing one is no error. Returns whether there was one.

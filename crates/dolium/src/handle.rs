@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,17 @@ type Registry = HashMap<(Identity, bool), Weak<Handle>>;
 
 static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 
+/// What becomes of a setting that is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// The next write stores it.
+    Save,
+    /// It holds for this process only.
+    Local,
+    /// It is what is stored.
+    Stored,
+}
+
 pub(crate) struct Handle {
     pub directory: PathBuf,
     pub database: PathBuf,
@@ -47,6 +58,8 @@ pub(crate) struct Handle {
     loaded: AtomicBool,
     /// Settings that were passed when there was no store to keep them.
     unsaved: Mutex<Vec<String>>,
+    /// Settings that are changed for this process only.
+    local: Mutex<Vec<String>>,
     pub(crate) pool: Pool,
     pub(crate) anchor: Anchor,
     pub(crate) lock: WriterLock,
@@ -59,6 +72,7 @@ pub(crate) struct Handle {
     /// Bytes that may be written before the volume has to be measured again.
     pub(crate) room: AtomicI64,
     pub(crate) has_trash: AtomicBool,
+    pub(crate) commits: AtomicU32,
     /// As the first shard of several: their number, which the store keeps. Else 0.
     pub(crate) shards: AtomicU64,
     pub(crate) awake: AtomicBool,
@@ -96,6 +110,7 @@ impl Handle {
             settings: RwLock::new(Arc::new(Settings::defaults())),
             loaded: AtomicBool::new(false),
             unsaved: Mutex::default(),
+            local: Mutex::default(),
             pool: Pool::default(),
             anchor: Anchor::default(),
             lock: WriterLock::new(directory),
@@ -106,6 +121,7 @@ impl Handle {
             evictions: Evictions::default(),
             room: AtomicI64::new(0),
             has_trash: AtomicBool::new(false),
+            commits: AtomicU32::new(0),
             shards: AtomicU64::new(0),
             awake: AtomicBool::new(false),
             maintaining: AtomicBool::new(false),
@@ -140,7 +156,7 @@ impl Handle {
             return self.in_transaction(|open| f(open.connection()));
         }
         let mut deadline = None;
-        let mut mended = false;
+        let mut damages = 0;
         loop {
             match self.try_read(&mut f) {
                 Err(error) if error.as_sqlite().is_some_and(error::is_busy) => {
@@ -153,9 +169,9 @@ impl Handle {
                     return Ok(T::default());
                 }
                 Err(error) => match error.located(&self.database) {
-                    Error::Damaged { .. } if !mended => {
-                        mended = true;
-                        self.set_aside_if_damaged(patience)?;
+                    Error::Damaged { detail, .. } if damages < 2 => {
+                        self.set_aside_if_damaged(patience, damages > 0, &detail)?;
+                        damages += 1;
                     }
                     error => return Err(error),
                 },
@@ -238,7 +254,14 @@ impl Handle {
             return self.in_transaction(|open| open.step(&mut f));
         }
         let mut deadline = Deadline::new(patience);
-        self.locked(&mut deadline, |deadline| self.try_write(deadline, &mut f)).map(|(result, _guard)| result)
+        let first = self.locked(&mut deadline, |deadline| self.try_write(deadline, &mut f));
+        let done = match first {
+            Err(Error::Full { .. }) if self.make_room() => {
+                self.locked(&mut deadline, |deadline| self.try_write(deadline, &mut f))
+            }
+            other => other,
+        };
+        done.map(|(result, _guard)| result)
     }
 
     /// Runs `f` under the writer lock and inside the gate, again as long as a foreign program is busy with
@@ -248,7 +271,7 @@ impl Handle {
         deadline: &mut Deadline,
         mut f: impl FnMut(&mut Deadline) -> Result<T>,
     ) -> Result<(T, Guard)> {
-        let mut mended = false;
+        let mut damages = 0;
         loop {
             let guard = self.acquire(deadline)?;
             let attempt = {
@@ -264,9 +287,9 @@ impl Handle {
                         return Err(self.timeout(deadline));
                     }
                 }
-                Err(Error::Damaged { .. }) if !mended => {
-                    mended = true;
-                    self.set_aside_locked()?;
+                Err(Error::Damaged { .. }) if damages < 2 => {
+                    self.set_aside_locked(damages > 0)?;
+                    damages += 1;
                 }
                 Err(error) => return Err(error),
             }
@@ -489,21 +512,23 @@ impl Handle {
         self.room.store(0, Ordering::Relaxed);
     }
 
-    fn set_aside_if_damaged(self: &Arc<Self>, patience: Patience) -> Result<()> {
+    fn set_aside_if_damaged(self: &Arc<Self>, patience: Patience, surely: bool, detail: &str) -> Result<()> {
         let guard = self.acquire(&mut Deadline::new(patience)).map_err(|error| match error {
-            Error::ReadOnly { .. } => {
-                Error::Damaged { path: self.database.clone(), detail: "and it is read-only here".into() }
-            }
+            Error::ReadOnly { .. } => Error::Damaged {
+                path: self.database.clone(),
+                detail: format!("{detail}; and it is read-only here"),
+            },
             other => other,
         })?;
-        let result = self.set_aside_locked();
+        let result = self.set_aside_locked(surely);
         drop(guard);
         result
     }
 
     /// Sets a damaged store aside under another name, unless a fresh look finds it sound: then another
-    /// process has done so already. The caller holds the writer lock.
-    pub(crate) fn set_aside_locked(self: &Arc<Self>) -> Result<()> {
+    /// process has done so already. `surely`: damage was met again after such a look, which does not compare
+    /// indexes with rows. The caller holds the writer lock.
+    pub(crate) fn set_aside_locked(self: &Arc<Self>, surely: bool) -> Result<()> {
         let _pass = gate::enter();
         if self.owner.load(Ordering::Relaxed) != 0 {
             return Err(Error::Damaged {
@@ -512,12 +537,22 @@ impl Handle {
             });
         }
         self.close_connections(true);
-        if self.is_sound() {
+        if !surely && self.is_sound() {
             return Ok(());
         }
         let aside = crate::aside::rename_store(&self.database)?;
         self.room.store(0, Ordering::Relaxed);
         self.warnings.add(Warning::SetAside { path: self.database.clone(), aside });
+        Ok(())
+    }
+
+    /// Removes the store; the next write makes a new one. Other processes notice as they notice a store that
+    /// was set aside. The caller holds the writer lock.
+    pub(crate) fn discard_locked(&self) -> Result<()> {
+        let _pass = gate::enter();
+        self.close_connections(true);
+        crate::aside::remove_store(&crate::aside::rename_store(&self.database)?);
+        self.room.store(0, Ordering::Relaxed);
         Ok(())
     }
 
@@ -551,7 +586,7 @@ impl Handle {
     pub(crate) fn adopt_settings(&self, mut stored: Settings) {
         let _pass = gate::enter();
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
-        for name in self.unsaved().iter() {
+        for name in self.unsaved().iter().chain(self.local().iter()) {
             if let Some(value) = settings.get(name) {
                 stored.set(name, value.clone());
             }
@@ -561,15 +596,27 @@ impl Handle {
         self.room.store(0, Ordering::Relaxed);
     }
 
-    /// Changes a setting for this process. `save`: the next write stores it.
-    pub(crate) fn change_setting(&self, name: &str, value: crate::scalar::Scalar, save: bool) {
+    /// Changes a setting for this process.
+    pub(crate) fn change_setting(&self, name: &str, value: crate::scalar::Scalar, keep: Keep) {
         let _pass = gate::enter();
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut settings).set(name, value);
-        if save {
-            self.unsaved().push(name.to_owned());
+        self.local().retain(|local| local != name);
+        match keep {
+            Keep::Save => self.unsaved().push(name.to_owned()),
+            Keep::Local => self.local().push(name.to_owned()),
+            Keep::Stored => {}
         }
         self.room.store(0, Ordering::Relaxed);
+    }
+
+    /// The settings are read again when the store is opened next.
+    pub(crate) fn forget_settings(&self) {
+        self.loaded.store(false, Ordering::Release);
+    }
+
+    fn local(&self) -> MutexGuard<'_, Vec<String>> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_loaded(&self) -> bool {

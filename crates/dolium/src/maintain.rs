@@ -19,6 +19,12 @@ pub(crate) const LOG: u64 = 16 << 20;
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
 const LONG_LOG: u64 = 32 << 20;
 
+/// Commits between two looks at how full the disk is.
+const COMMITS: u32 = 64;
+
+/// Free bytes of the file system below which writers see to checkpoints themselves.
+const SCARCE: u64 = 64 << 20;
+
 /// Value files that are unlinked at once: a fork waits for it.
 const BATCH: u16 = 1000;
 
@@ -49,6 +55,29 @@ impl Handle {
             || !self.pending.is_empty()
             || !matches!(checkpointed, Ok(true))
             || self.has_trash.load(Ordering::Relaxed)
+    }
+
+    /// After a write met a full disk: frees what the log and the trash take. Returns whether to try again.
+    pub(crate) fn make_room(self: &Arc<Self>) -> bool {
+        let emptied = self.checkpoint().unwrap_or(false);
+        let trash = self.trash(PATIENCE).unwrap_or_default();
+        if emptied {
+            // Their names stay in the table until there is room to write: removing them twice does no harm.
+            for (_, filename) in &trash {
+                files::remove(&self.directory, filename);
+            }
+        }
+        emptied
+    }
+
+    /// Where the disk is nearly full, a writer that is faster than the keeper would fill it with its log,
+    /// and no checkpoint could move that into the database any more.
+    pub(crate) fn spare_room(self: &Arc<Self>) {
+        if self.commits.fetch_add(1, Ordering::Relaxed) % COMMITS == COMMITS - 1
+            && files::free_bytes(&self.directory).is_some_and(|free| free < SCARCE)
+        {
+            let _ = self.checkpoint();
+        }
     }
 
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.
@@ -100,12 +129,7 @@ impl Handle {
         }
         // Before the look: what is thrown away after it sets this again.
         self.has_trash.store(false, Ordering::Relaxed);
-        let trash: Result<Vec<(i64, String)>> = self.read(patience, |connection| {
-            let mut select = connection
-                .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT ?1")?;
-            let rows = select.query_map([BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        });
+        let trash = self.trash(patience);
         if !trash.as_ref().is_ok_and(Vec::is_empty) {
             self.has_trash.store(true, Ordering::Relaxed);
         }
@@ -121,6 +145,16 @@ impl Handle {
         }
         self.write(patience, |write| forget_trash(write, last))?;
         Ok(trash.len() == usize::from(BATCH))
+    }
+
+    /// The first of the value files that wait to be removed.
+    fn trash(self: &Arc<Self>, patience: Patience) -> Result<Vec<(i64, String)>> {
+        self.read(patience, |connection| {
+            let mut select = connection
+                .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT ?1")?;
+            let rows = select.query_map([BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
     }
 }
 

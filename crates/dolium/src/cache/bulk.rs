@@ -2,16 +2,31 @@
 
 use crate::error::Result;
 use crate::key::Key;
-use crate::sqlite::statements::is_alive;
+use crate::sqlite::statements::{self, is_alive};
 use crate::value::{Payload, Value};
 
 use super::prepare::Prepared;
 use super::{Cache, Put};
 
 impl Cache {
-    /// The values of many keys, in their order. Each is as `get` would give it.
+    /// The values of many keys, in their order, all of one moment. Each is as `get` would give it.
     pub fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Value>>> {
-        keys.iter().map(|key| self.get(key)).collect()
+        let now = self.clock.now();
+        let rows = self.handle.read(self.patience, |connection| {
+            // Inside a transaction of the thread's own it is one moment anyway.
+            let begins = connection.is_autocommit();
+            if begins {
+                connection.execute_batch("BEGIN")?;
+            }
+            let rows = keys.iter().map(|key| statements::find(connection, key, now));
+            let rows = rows.collect::<rusqlite::Result<Vec<_>>>();
+            if begins {
+                connection.execute_batch("COMMIT")?;
+            }
+            Ok(rows?)
+        })?;
+        let found = keys.iter().zip(rows.into_iter().map(Some).chain(std::iter::repeat_with(|| None)));
+        found.map(|(key, row)| self.value_of_row(key, row.flatten(), now)).collect()
     }
 
     /// Stores many values, all or none of them. Returns how many were stored: all but those refused for

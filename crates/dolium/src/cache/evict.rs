@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::handle::Handle;
 use crate::policy::Policy;
 use crate::scalar::Scalar;
@@ -59,11 +60,30 @@ impl Cache {
             Err(Error::Damaged { .. }) if !self.in_transaction() => {
                 let mut deadline = crate::wait::Deadline::new(self.patience);
                 let _guard = self.handle.acquire(&mut deadline)?;
-                self.handle.set_aside_locked()?;
+                self.handle.set_aside_locked(false)?;
                 Ok(0)
             }
+            // Removing takes room in the log. A new store takes less than the old one gives back.
+            Err(Error::Full { .. }) if !self.in_transaction() => self.discard(),
             other => other,
         }
+    }
+
+    /// Removes the store itself and all value files.
+    fn discard(&self) -> Result<usize> {
+        let count = self.len()?;
+        let names: Vec<String> = self.handle.read(self.patience, |connection| {
+            let mut select = connection.prepare("SELECT filename FROM Cache WHERE filename IS NOT NULL")?;
+            let names = select.query_map([], |row| row.get(0))?;
+            Ok(names.collect::<rusqlite::Result<_>>()?)
+        })?;
+        let mut deadline = crate::wait::Deadline::new(self.patience);
+        let _guard = self.handle.acquire(&mut deadline)?;
+        self.handle.discard_locked()?;
+        for name in &names {
+            files::remove(&self.handle.directory, name);
+        }
+        Ok(count)
     }
 
     /// Repeats a step until it finds nothing more. After a timeout the error says what was removed.
@@ -84,6 +104,9 @@ impl Cache {
     /// After a write of so many bytes: evicts if the cache has become too large. Measures only when enough
     /// was written since the last time for that to be possible.
     pub(crate) fn wrote(&self, bytes: u64) -> Result<()> {
+        if !self.in_transaction() {
+            self.handle.spare_room();
+        }
         let bytes = i64::try_from(bytes + OVERHEAD).unwrap_or(i64::MAX);
         let before = self.handle.room.fetch_sub(bytes, Ordering::Relaxed);
         if before > bytes || self.in_transaction() {
@@ -216,9 +239,9 @@ impl Write<'_> {
         let rows = select.query_map(arguments, |row| {
             let head = Head {
                 rowid: row.get(0)?,
-                expire_time: row.get(1)?,
-                size: row.get::<_, Option<i64>>(2)?.unwrap_or(0),
-                filename: row.get(3)?,
+                expire_time: statements::real(row, 1)?,
+                size: statements::int(row, 2)?,
+                filename: statements::text(row, 3)?,
             };
             Ok((head, row.get(4)?))
         })?;

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::fanout::Group;
 use crate::files;
-use crate::handle::Handle;
+use crate::handle::{Handle, Keep};
 use crate::policy::Policy;
 use crate::scalar::Scalar;
 use crate::settings::METADATA;
@@ -37,6 +37,8 @@ pub struct Builder {
     read_only: bool,
     clock: Clock,
     settings: Vec<(String, Scalar)>,
+    /// Settings for a new store, which need not be made for them.
+    pub(crate) defaults: Vec<(String, Scalar)>,
     pub(crate) group: Option<Arc<Group>>,
 }
 
@@ -49,6 +51,7 @@ impl Builder {
             read_only: false,
             clock: Clock::System,
             settings: Vec::new(),
+            defaults: Vec::new(),
             group: None,
         }
     }
@@ -127,6 +130,9 @@ impl Builder {
         for (name, value) in &self.settings {
             validate(name, value)?;
         }
+        for (name, value) in self.defaults {
+            cache.handle.change_setting(&name, value, Keep::Save);
+        }
         cache.apply(self.settings)?;
         Ok(cache)
     }
@@ -150,14 +156,14 @@ impl Cache {
             return Ok(());
         }
         self.load_settings()?;
-        let exists = files::exists(&self.handle.database);
         let settings = self.handle.settings();
         for (name, value) in passed {
             if settings.get(&name) != Some(&value) {
-                self.handle.change_setting(&name, value, true);
+                self.handle.change_setting(&name, value, Keep::Save);
             }
         }
-        if exists && self.handle.has_unsaved() && !self.is_read_only() {
+        // A new store is made at once, so that what was passed holds for whoever comes next.
+        if (self.handle.has_unsaved() || !files::exists(&self.handle.database)) && !self.is_read_only() {
             match self.handle.write(self.patience, |_| Ok(())) {
                 // They hold for this process all the same.
                 Err(Error::ReadOnly { .. }) => {}

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::files::NewFile;
@@ -163,7 +164,10 @@ pub(crate) fn signer(handle: &Handle) -> Result<Option<Signer>> {
     match Signer::load().map_err(|error| Error::Invalid(error.to_string()))? {
         Signing::With(signer) => Ok(Some(signer)),
         Signing::Without { reason } => {
-            handle.warnings.add(Warning::NoSigningKey { reason: reason.to_string() });
+            static TOLD: AtomicBool = AtomicBool::new(false);
+            if !TOLD.swap(true, Ordering::Relaxed) {
+                handle.warnings.add(Warning::NoSigningKey { reason: reason.to_string() });
+            }
             Ok(None)
         }
     }

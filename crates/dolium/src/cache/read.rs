@@ -129,16 +129,16 @@ impl Cache {
         self.handle.read(self.patience, |connection| {
             let mut select = connection.prepare_cached(SELECT)?;
             let found = select.query_row((&key, key.raw()), |row| {
-                let filename: Option<String> = row.get(7)?;
-                let sizes: (i64, i64) = (row.get(5)?, row.get(8)?);
+                let filename = statements::text(row, 7)?;
+                let sizes = (statements::int(row, 5)?, statements::int(row, 8)?);
                 Ok(Info {
-                    store_time: row.get(0)?,
-                    expire_time: row.get(1)?,
-                    access_time: row.get(2)?,
-                    access_count: row.get(3)?,
+                    store_time: statements::real(row, 0)?.unwrap_or(0.0),
+                    expire_time: statements::real(row, 1)?,
+                    access_time: statements::real(row, 2)?.unwrap_or(0.0),
+                    access_count: statements::int(row, 3)?,
                     tag: row.get(4)?,
                     size: u64::try_from(sizes.0 + sizes.1).unwrap_or(0),
-                    mode: row.get(6)?,
+                    mode: statements::int(row, 6)?,
                     path: filename.and_then(|name| files::resolve(&self.handle.directory, &name)),
                 })
             });
@@ -168,6 +168,23 @@ impl Cache {
         Ok(found)
     }
 
+    /// The value of a row that was read at `now`. If its file is gone by now, that of the row that took
+    /// its place.
+    pub(super) fn value_of_row(
+        &self,
+        key: &Key<'_>,
+        row: Option<Row>,
+        now: Timestamp,
+    ) -> Result<Option<Value>> {
+        let fetched = row.as_ref().map(|row| self.fetch(key, row)).transpose()?;
+        if matches!(fetched, Some(Fetched::Gone)) {
+            return self.get(key);
+        }
+        let value = fetched.and_then(Fetched::there);
+        self.record(row.filter(|_| value.is_some()).map(|row| row.rowid), now);
+        Ok(value)
+    }
+
     /// Notes a hit or a miss for statistics and for the policies that ask.
     fn record(&self, hit: Option<i64>, now: Timestamp) {
         if !self.counts {
@@ -188,6 +205,9 @@ impl Cache {
 
     /// Decodes the value of a row, reading its file.
     pub(super) fn fetch(&self, key: &Key<'_>, row: &Row) -> Result<Fetched<Value>> {
+        if row.columns.mode == statements::UNREADABLE {
+            return Ok(Fetched::Damaged);
+        }
         let Some(filename) = &row.columns.filename else {
             return Ok(Fetched::There(self.decode(key, row.columns.mode, row.columns.value.clone())?));
         };

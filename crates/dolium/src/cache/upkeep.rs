@@ -9,8 +9,9 @@ use crate::aside::with_suffix;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::gate;
+use crate::handle::Keep;
 use crate::scalar::Scalar;
-use crate::settings::METADATA;
+use crate::settings::{METADATA, Settings};
 use crate::sqlite::{schema, statements};
 use crate::wait::Patience;
 
@@ -122,7 +123,9 @@ impl Cache {
             return Ok(Some(Scalar::Int(stored.and_then(|value| value.as_int()).unwrap_or(0) + pending)));
         }
         if let Some(value) = &stored {
-            self.handle.change_setting(name, value.clone(), false);
+            self.handle.change_setting(name, value.clone(), Keep::Stored);
+        } else if let Some(value) = Settings::defaults().get(name).filter(|_| !self.handle.has_unsaved()) {
+            self.handle.change_setting(name, value.clone(), Keep::Stored);
         }
         Ok(stored.or_else(|| self.handle.settings().get(name).cloned()))
     }
@@ -136,7 +139,7 @@ impl Cache {
                 .write(self.patience, |write| schema::store_setting(write.connection(), name, value));
         }
         let known = self.setting(name)?;
-        self.handle.change_setting(name, value.clone(), false);
+        self.handle.change_setting(name, value.clone(), if store { Keep::Stored } else { Keep::Local });
         if store {
             let settings = self.handle.settings();
             self.handle.write(self.patience, |write| {
@@ -166,7 +169,7 @@ impl Cache {
             schema::set_tag_index(write.connection(), wanted)?;
             schema::store_setting(write.connection(), "tag_index", &Scalar::from(wanted))
         })?;
-        self.handle.change_setting("tag_index", Scalar::from(wanted), false);
+        self.handle.change_setting("tag_index", Scalar::from(wanted), Keep::Stored);
         Ok(())
     }
 
@@ -211,6 +214,7 @@ impl Cache {
         self.handle.rest();
         let _pass = gate::enter();
         self.handle.close_connections(false);
+        self.handle.forget_settings();
         self.handle.lock.detach();
         Ok(())
     }

@@ -117,7 +117,10 @@ fn open_for_reading(path: &Path) -> Result<rusqlite::Connection> {
     match raw.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
         Ok(()) => return Ok(raw),
         Err(error) if crate::error::is_busy(&error) => return Ok(raw),
-        Err(error) if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen) => {
+        Err(error)
+            if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen)
+                && !crate::error::is_denied(&error) =>
+        {
             return Err(error.into());
         }
         // With a log the file is not the whole truth.

@@ -1,5 +1,6 @@
 //! Owns the statements that read rows. Those that change rows are in `write`.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
 use crate::clock::Timestamp;
@@ -7,21 +8,44 @@ use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::value::{Columns, Row};
 
+/// The mode of a row whose columns do not have the types they should have. Nobody stores it.
+pub(crate) const UNREADABLE: i64 = -1;
+
 /// Reads the columns `rowid, store_time, expire_time, tag, size, mode, filename, value`, starting with
-/// column `first`.
+/// column `first`. A row that somebody has spoilt is an entry without a value, not an error.
 pub(crate) fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
+    let filename: Scalar = row.get(first + 6)?;
+    let mode: Scalar = row.get(first + 5)?;
+    let is_readable = matches!(mode, Scalar::Int(_))
+        && matches!(&filename, Scalar::Null | Scalar::Text(_))
+        && matches!(row.get_ref(first + 2)?, ValueRef::Null | ValueRef::Real(_) | ValueRef::Integer(_));
     Ok(Row {
         rowid: row.get(first)?,
-        store_time: row.get::<_, Option<f64>>(first + 1)?.unwrap_or(0.0),
-        expire_time: row.get(first + 2)?,
+        store_time: real(row, first + 1)?.unwrap_or(0.0),
+        expire_time: real(row, first + 2)?,
         tag: row.get(first + 3)?,
         columns: Columns {
-            size: row.get::<_, Option<i64>>(first + 4)?.unwrap_or(0),
-            mode: row.get::<_, Option<i64>>(first + 5)?.unwrap_or(0),
-            filename: row.get(first + 6)?,
+            size: int(row, first + 4)?,
+            mode: mode.as_int().filter(|_| is_readable).unwrap_or(UNREADABLE),
+            filename: filename.as_text().map(str::to_owned),
             value: row.get(first + 7)?,
         },
     })
+}
+
+/// A number, if there is one.
+pub(crate) fn real(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<f64>> {
+    Ok(row.get::<_, Scalar>(column)?.as_real())
+}
+
+/// An integer; 0 if there is none.
+pub(crate) fn int(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<i64> {
+    Ok(row.get::<_, Scalar>(column)?.as_int().unwrap_or(0))
+}
+
+/// Text, if there is one.
+pub(crate) fn text(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(row.get::<_, Scalar>(column)?.as_text().map(str::to_owned))
 }
 
 /// The row of a key, unless it has expired.
@@ -37,7 +61,7 @@ pub(crate) fn find(connection: &Connection, key: &Key<'_>, now: Timestamp) -> ru
 pub(crate) fn contains(connection: &Connection, key: &Key<'_>, now: Timestamp) -> rusqlite::Result<bool> {
     const SELECT: &str = "SELECT expire_time FROM Cache WHERE key = ?1 AND raw = ?2";
     let mut select = connection.prepare_cached(SELECT)?;
-    let found = select.query_row((key, key.raw()), |row| row.get::<_, Option<f64>>(0)).optional()?;
+    let found = select.query_row((key, key.raw()), |row| real(row, 0)).optional()?;
     Ok(found.is_some_and(|expire_time| is_alive(expire_time, now)))
 }
 

@@ -61,9 +61,9 @@ impl<'c> Write<'c> {
         let found = select.query_row((key, key.raw()), |row| {
             Ok(Head {
                 rowid: row.get(0)?,
-                expire_time: row.get(1)?,
-                size: row.get::<_, Option<i64>>(2)?.unwrap_or(0),
-                filename: row.get(3)?,
+                expire_time: statements::real(row, 1)?,
+                size: statements::int(row, 2)?,
+                filename: statements::text(row, 3)?,
             })
         });
         Ok(found.optional()?)
