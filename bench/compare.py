@@ -116,9 +116,10 @@ class Runner:
                     if what == "mix" and not FACES[name].shared:
                         continue
                     say(f"round {number + 1} of {rounds}: {name}{', 8 processes' if what == 'mix' else ''}")
-                    figures[name] |= self.ask(name, what)
-                    if "failed" in figures[name]:
-                        run["failed"][name] = figures[name]["failed"]
+                    answer = self.ask(name, what)
+                    if "failed" in answer:
+                        run["failed"][name] = answer.pop("failed")
+                    figures[name] |= answer
             run["rounds"].append(figures)
         run["medians"] = {name: medians([figures[name] for figures in run["rounds"]]) for name in names}
         return run
@@ -158,7 +159,7 @@ class Runner:
 
 
 def medians(rounds: list[dict[str, Any]]) -> dict[str, float]:
-    rows = dict.fromkeys(row for figures in rounds for row in figures if row != "failed")
+    rows = dict.fromkeys(row for figures in rounds for row in figures)
     return {row: statistics.median(figures[row] for figures in rounds if row in figures) for row in rows}
 
 

@@ -12,6 +12,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import queue
 import random
 import statistics
 import sys
@@ -195,9 +196,12 @@ def mix(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
     ]
     for child in children:
         child.start()
-    answers = [results.get(timeout=120) for _ in children]
+    try:
+        answers = [results.get(timeout=60) for _ in children]
+    except queue.Empty:
+        raise TimeoutError("a process hung under the mixed load") from None
     for child in children:
-        child.join()
+        child.join(10)
     sets = sorted(itertools.chain.from_iterable(latencies for *_, latencies in answers))
     cuts = statistics.quantiles(sets, n=1000)
     return {
