@@ -158,7 +158,8 @@ def killed_half_way(repository: Path, out: Path, kill_after: int) -> Act:
         announced += 1
     seconds = time.perf_counter() - started
     os.killpg(child.pid, signal.SIGKILL)
-    child.communicate()
+    with child:
+        child.stdout.read()
     # In a repository of a few lines it may have been done before the kill came.
     if announced < kill_after or child.returncode not in (0, -signal.SIGKILL):
         raise SystemExit(f"the first run ended by itself with status {child.returncode}")
@@ -186,7 +187,10 @@ def share(repository: Path, out: Path) -> Act:
 
 
 def end(child: subprocess.Popen[str]) -> Act:
-    output, _ = child.communicate()
+    # Not communicate(): it passes over what readline() has taken in beyond its line.
+    assert child.stdout is not None
+    with child:
+        output = child.stdout.read()
     if child.returncode:
         raise SystemExit(f"a process of the demo failed with status {child.returncode}")
     return Act(**json.loads(output.splitlines()[-1]))
