@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Generator
+from fnmatch import fnmatch
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -21,6 +24,25 @@ hypothesis.settings.load_profile("suite")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: heavy, but under a minute; runs with everything else")
     config.addinivalue_line("markers", "needs(*abilities): contract tests run on the faces that have these")
+
+
+# What is known to fail is run and reported, but does not hide what fails newly.
+KNOWN_FAILURES = [
+    line
+    for line in (Path(__file__).parent / "known_failures.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and any(fnmatch(item.nodeid, pattern) for pattern in KNOWN_FAILURES):
+        report.outcome = "skipped"
+        report.wasxfail = "tests/known_failures.txt"
+    return report
 
 
 def pytest_unconfigure() -> None:
