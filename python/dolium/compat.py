@@ -26,11 +26,17 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         return importlib.util.spec_from_loader(fullname, self)
 
+    _own_spec: importlib.machinery.ModuleSpec | None = None
+
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return importlib.import_module("dolium.djangocache")
+        module = importlib.import_module("dolium.djangocache")
+        self._own_spec = module.__spec__
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """It is executed already."""
+        # It is executed already, and stays the module that it is.
+        module.__spec__ = self._own_spec
+        module.__loader__ = self._own_spec and self._own_spec.loader
 
 
 def install_as_diskcache() -> None:

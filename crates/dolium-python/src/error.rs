@@ -60,7 +60,12 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         Error::Full { path } => FULL.error(py, (ENOSPC, message, path))?,
         Error::Damaged { .. } => DAMAGED.error(py, (message,))?,
         Error::Io { path, source } => {
-            STORAGE.error(py, (source.raw_os_error().unwrap_or(EIO), source.to_string(), path))?
+            let (number, why) = match source.raw_os_error() {
+                // As Python words it, without Rust's number behind it.
+                Some(number) => (number, py.import("os")?.call_method1("strerror", (number,))?.extract()?),
+                None => (EIO, source.to_string()),
+            };
+            STORAGE.error(py, (number, why, path))?
         }
         Error::Lock { directory, detail } => STORAGE.error(py, (EIO, detail, directory))?,
         Error::Forked { .. } => FORKED.error(py, (message,))?,
