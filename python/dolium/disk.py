@@ -20,11 +20,10 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from ._dolium import _canonical, hash_column, sign, trusts_all, verify  # pyright: ignore[reportPrivateUsage]
+from ._dolium import _canonical, hash_column, load_key, sign, verify  # pyright: ignore[reportPrivateUsage]
 from .constants import MODE_BINARY, MODE_PICKLE, MODE_RAW, MODE_TEXT, UNKNOWN
 from .trust import loads as load_data
 
-DiskKey: TypeAlias = "bytes | memoryview | str | int | float"
 Columns: TypeAlias = "tuple[int, int, str | None, Any]"
 
 _CHUNK = 2**22
@@ -105,8 +104,7 @@ class Disk:
         """
         if raw:
             return bytes(key) if type(key) is memoryview else key
-        pickled = bytes(key)
-        return pickle.loads(pickled) if trusts_all() else load_data(pickled)
+        return load_key(bytes(key))
 
     def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Columns:
         """The columns `size`, `mode`, `filename` and `value` of a value; writes its file if it needs one.

@@ -86,6 +86,11 @@ pub(crate) fn timeout(py: Python<'_>, done: usize, message: String) -> PyErr {
     TIMEOUT.error(py, (done, message)).unwrap_or_else(|failed| failed)
 }
 
+/// A timeout of a bulk removal that had not begun: it too says how many entries were removed.
+pub(crate) fn counted(py: Python<'_>, error: PyErr) -> PyErr {
+    if is_timeout(py, &error) { timeout(py, 0, error.value(py).to_string()) } else { error }
+}
+
 /// Whether an operation failed because of what other users of the database do.
 pub(crate) fn is_contention(py: Python<'_>, error: &PyErr) -> bool {
     is_timeout(py, error) || DATABASE.get(py).is_ok_and(|class| error.is_instance(py, class))

@@ -114,8 +114,12 @@ impl<'py, 'a> Machine<'py, 'a> {
             0x93 => {
                 let (Some(name), Some(module)) = (self.pop(), self.pop()) else { return Ok(None) };
                 let (Ok(module), Ok(name)) = (module.extract(), name.extract()) else { return Ok(None) };
-                self.stack.push(Item::Global(module, name));
-                return Ok(Some(()));
+                return self.global(module, name).map(Some);
+            }
+            // The same before protocol 4, in two lines.
+            b'c' => {
+                let (Some(module), Some(name)) = (self.line(), self.line()) else { return Ok(None) };
+                return self.global(module, name).map(Some);
             }
             0x81 => self.constant()?,
             b'R' => self.member()?,
@@ -153,6 +157,23 @@ impl<'py, 'a> Machine<'py, 'a> {
         let tuple = PyTuple::new(self.py, items)?;
         self.stack.push(Item::Object(tuple.into_any()));
         Ok(Some(()))
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let length = self.rest.iter().position(|byte| *byte == b'\n')?;
+        let line = self.take(length + 1)?;
+        String::from_utf8(line[..length].to_vec()).ok()
+    }
+
+    /// A class, or one of our own constants, which pickle as globals.
+    fn global(&mut self, module: String, name: String) -> PyResult<()> {
+        let is_ours = module == "dolium.constants" && (name == "ENOVAL" || name == "UNKNOWN");
+        self.stack.push(if is_ours {
+            Item::Object(CONSTANT.get(self.py)?.call1((name,))?)
+        } else {
+            Item::Global(module, name)
+        });
+        Ok(())
     }
 
     /// A global and the only argument that it is to be called with.

@@ -8,9 +8,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::enter;
 use crate::store::Trust;
 use crate::value::scalar;
+use crate::{enter, plain};
 
 thread_local! {
     static CURRENT: RefCell<Vec<(Cache, Key<'static>, Trust)>> = const { RefCell::new(Vec::new()) };
@@ -67,10 +67,12 @@ fn verify<'py>(py: Python<'py>, stored: &[u8]) -> PyResult<(Bound<'py, PyBytes>,
     })
 }
 
-/// Whether the cache that the thread works on loads every pickle.
+/// The key in a pickle. Raises `UntrustedValueError` if the cache that it is of may not load it.
 #[pyfunction]
-fn trusts_all() -> bool {
-    current().is_some_and(|(_, _, trust)| trust == Trust::All)
+#[pyo3(signature = (pickle, /))]
+fn load_key<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let trust = current().map_or(Trust::Signed, |(_, _, trust)| trust);
+    plain::key(py, &Key::Pickle(pickle.into()), trust)
 }
 
 /// diskcache's hash of the column `key` of a key.
@@ -90,6 +92,6 @@ fn hash_column(column: &Bound<'_, PyAny>) -> PyResult<u32> {
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sign, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
-    module.add_function(wrap_pyfunction!(trusts_all, module)?)?;
+    module.add_function(wrap_pyfunction!(load_key, module)?)?;
     module.add_function(wrap_pyfunction!(hash_column, module)?)
 }

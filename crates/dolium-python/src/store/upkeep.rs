@@ -37,7 +37,9 @@ impl Inner {
                 })
             };
             total += match &shard.custom {
-                Some(custom) if custom.removes => custom.removing(py, shard, retry, change)?,
+                Some(custom) if custom.removes => {
+                    custom.removing(py, shard, retry, change).map_err(|error| error::counted(py, error))?
+                }
                 _ => change()?,
             };
         }
