@@ -66,7 +66,9 @@ fn from_directory(
     target.store.close()?;
     store.close()?;
     for path in nested {
-        let below: PathBuf = path.strip_prefix(source).unwrap_or(&path).to_path_buf();
+        // The store knows its directory by an absolute path.
+        let source = std::path::absolute(source).unwrap_or_else(|_| source.to_path_buf());
+        let below: PathBuf = path.strip_prefix(&source).unwrap_or(&path).to_path_buf();
         from_directory(&path, &directory.join(below), timeout, options, report)?;
     }
     Ok(())

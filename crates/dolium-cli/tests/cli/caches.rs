@@ -208,7 +208,7 @@ fn info_and_stats_tell_scripts_and_people() {
     let entry = world.run(["info", "c", "long text", "--json"]).code(0).json();
     assert_eq!(entry["kind"], "text");
     assert_eq!(entry["size"], 609);
-    assert!(Path::new(entry["path"].as_str().expect("a path")).starts_with("c"));
+    assert!(Path::new(entry["path"].as_str().expect("a path")).is_absolute());
     let stats = world.run(["stats", "c", "--json"]).code(0).json();
     assert_eq!((&stats["hits"], &stats["misses"]), (&json!(2), &json!(1)));
     world.run(["stats", "c", "--reset", "--disable"]).code(0);
@@ -240,7 +240,7 @@ fn sharded_caches_are_one() {
     let info = world.run(["info", "c", "--json"]).code(0).json();
     assert_eq!((&info["entries"], &info["shards"]), (&json!(51), &json!(4)));
     assert_eq!(info["size_limit"], 1 << 30);
-    assert_eq!(info["nested"], json!(["c/cache/nested"]));
+    assert!(info["nested"][0].as_str().expect("a path").ends_with("/c/cache/nested"));
     assert_eq!(world.run(["get", "c/cache/nested", "k"]).code(0).text(), "v");
     world.run(["delete", "c", "key 07"]).code(0);
     world.run(["check", "c"]).code(0);
