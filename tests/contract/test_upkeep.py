@@ -210,7 +210,8 @@ def test_check_finds_what_does_not_belong(face, directory):
     (place / "ab" / "cd").mkdir(parents=True)
     stray = place / "ab" / "stray.val"
     stray.write_bytes(b"x")
-    os.utime(stray, (1, 1))  # a fresh one may be a value that is just being written
+    for path in (stray, place / "ab", place / "ab" / "cd"):
+        os.utime(path, (1, 1))  # a fresh one may be just being written, or made for what will be
     found = cache.check()
     assert {problem.category for problem in found} == {dolium.UnknownFileWarning, dolium.EmptyDirWarning}
     assert any("stray.val" in str(problem.message) for problem in found)

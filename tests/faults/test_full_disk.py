@@ -18,7 +18,7 @@ cache = dolium.KIND(sys.argv[1], eviction_policy="none", timeout=60)
 cache["first"] = value(0)
 written, failures = {"first": value(0)}, []
 for n in range(20_000):
-    key = n % 977
+    key = n % 9_777
     try:
         cache[key] = value(n)
     except (dolium.DoliumError, OSError) as error:
