@@ -77,6 +77,7 @@ KEYS = [
     (),
     ("f", 1, None, 2.5, b"x", ("nested", ())),
     frozenset({1, "a"}),
+    Point(1, ("a", 2)),
     Colour.RED,
     Access.READ,
     Access.READ | Access.WRITE,

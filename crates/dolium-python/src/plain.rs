@@ -1,5 +1,6 @@
 //! Owns reading keys back, and the pickles of plain data that most keys which are no text or number are:
-//! None, bool, int, float, str, bytes, tuples of them, members of enumerations, and diskcache's constants.
+//! None, bool, int, float, str, bytes, tuples of them, named tuples, members of enumerations, and diskcache's
+//! constants.
 //! Runs nothing and imports nothing; whatever it does not know it leaves to Python.
 
 use dolium::Key;
@@ -121,7 +122,7 @@ impl<'py, 'a> Machine<'py, 'a> {
                 let (Some(module), Some(name)) = (self.line(), self.line()) else { return Ok(None) };
                 return self.global(module, name).map(Some);
             }
-            0x81 => self.constant()?,
+            0x81 => self.instance()?,
             b'R' => self.member()?,
             b'N' => Some(py.None().into_bound(py)),
             0x88 | 0x89 => Some(PyBool::new(py, opcode == 0x88).to_owned().into_any()),
@@ -176,27 +177,37 @@ impl<'py, 'a> Machine<'py, 'a> {
         Ok(())
     }
 
-    /// A global and the only argument that it is to be called with.
-    fn call(&mut self) -> Option<(String, String, Bound<'py, PyAny>)> {
+    /// A global and the arguments that it is to be called with.
+    fn call(&mut self) -> Option<(String, String, Bound<'py, PyTuple>)> {
         let arguments = self.pop()?.cast_into::<PyTuple>().ok()?;
         let Item::Global(module, name) = self.stack.pop()? else { return None };
-        (arguments.len() == 1).then_some(())?;
-        Some((module, name, arguments.get_item(0).ok()?))
+        Some((module, name, arguments))
     }
 
-    /// One of diskcache's constants, which it pickles with its name in a tuple.
-    fn constant(&mut self) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some((module, name, argument)) = self.call() else { return Ok(None) };
-        let is_constant = (module.as_str(), name.as_str()) == ("diskcache.core", "Constant");
-        let argument = argument.cast_into::<PyTuple>().ok().filter(|name| is_constant && name.len() == 1);
-        argument.map(|name| CONSTANT.get(self.py)?.call1(name)).transpose()
+    /// What is made by `__new__`: one of diskcache's constants, which it pickles with its name in a tuple,
+    /// or a named tuple whose class is imported already. It is made as a tuple: `__new__` does not run.
+    fn instance(&mut self) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = self.py;
+        let Some((module, name, arguments)) = self.call() else { return Ok(None) };
+        if (module.as_str(), name.as_str()) == ("diskcache.core", "Constant") {
+            let name = arguments.get_item(0).ok().and_then(|name| name.cast_into::<PyTuple>().ok());
+            return name.filter(|name| name.len() == 1).map(|name| CONSTANT.get(py)?.call1(name)).transpose();
+        }
+        let Some(class) = class(py, &module, &name)? else { return Ok(None) };
+        let base = py.get_type::<PyTuple>();
+        let fields = class.getattr("_fields").ok().and_then(|fields| fields.cast_into::<PyTuple>().ok());
+        if !class.is_subclass(&base)? || fields.is_none_or(|fields| fields.len() != arguments.len()) {
+            return Ok(None);
+        }
+        base.call_method1("__new__", (class, arguments)).map(Some)
     }
 
     /// A member of an enumeration whose module is imported already. Its class is looked up without
     /// running anything, and so is the member, but for combinations of flags.
     fn member(&mut self) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = self.py;
-        let Some((module, name, value)) = self.call() else { return Ok(None) };
+        let Some((module, name, arguments)) = self.call() else { return Ok(None) };
+        let Ok((value,)) = arguments.extract::<(Bound<'py, PyAny>,)>() else { return Ok(None) };
         let Some(class) = class(py, &module, &name)? else { return Ok(None) };
         if !class.is_subclass(ENUM.get(py)?)? {
             return Ok(None);
