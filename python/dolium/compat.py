@@ -5,31 +5,29 @@ Owns :func:`install_as_diskcache`; nothing else in the package knows that other 
 
 from __future__ import annotations
 
-import importlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib import import_module, machinery
 from types import ModuleType
+from typing import Any, cast
 
 _MODULES = ("core", "fanout", "persistent", "recipes")
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports ``diskcache.djangocache`` when it is asked for: it needs Django."""
+class _Finder:
+    """Finds and loads ``diskcache.djangocache`` when it is asked for: it needs Django."""
+
+    _own_spec: machinery.ModuleSpec | None = None
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /
+    ) -> machinery.ModuleSpec | None:
         if fullname != "diskcache.djangocache":
             return None
-        return importlib.util.spec_from_loader(fullname, self)
+        return machinery.ModuleSpec(fullname, cast("Any", self))
 
-    _own_spec: importlib.machinery.ModuleSpec | None = None
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        module = importlib.import_module("dolium.djangocache")
+    def create_module(self, spec: machinery.ModuleSpec) -> ModuleType:
+        module = import_module("dolium.djangocache")
         self._own_spec = module.__spec__
         return module
 
@@ -61,6 +59,6 @@ def install_as_diskcache() -> None:
     if present is not None:
         raise RuntimeError("diskcache is imported already; call dolium.install_as_diskcache() before that")
     for name in _MODULES:
-        sys.modules[f"diskcache.{name}"] = importlib.import_module(f"dolium.{name}")
+        sys.modules[f"diskcache.{name}"] = import_module(f"dolium.{name}")
     sys.modules["diskcache"] = dolium
     sys.meta_path.insert(0, _Finder())

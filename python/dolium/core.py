@@ -6,9 +6,7 @@ Every operation on keys is inherited from the native ``Store``.
 from __future__ import annotations
 
 import functools
-import html
 import os.path as op
-import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from types import TracebackType
@@ -85,6 +83,8 @@ class BaseCache(Store):
         if not (isinstance(disk, type) and issubclass(disk, Disk)):
             raise ValueError("disk must subclass dolium.Disk")
         if directory is None:
+            import tempfile  # slow to import, and rarely needed
+
             directory = tempfile.mkdtemp(prefix="dolium-")
         directory = op.expandvars(op.expanduser(str(directory)))
         set_own = functools.partial(object.__setattr__, self)
@@ -240,6 +240,8 @@ class BaseCache(Store):
         return f"<{type(self).__name__} {directory!r}{rest}>"
 
     def _repr_html_(self) -> str:
+        import html  # for notebooks only
+
         rows = "".join(
             f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in self._facts()
         )

@@ -13,8 +13,6 @@ import json
 import os
 import os.path as op
 import pickle
-import pickletools
-import secrets
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable
@@ -39,6 +37,8 @@ def canonical(key: Any, protocol: int) -> bytes:
     native = _canonical(key, protocol)
     if native is not None:
         return native
+    import pickletools  # slow to import, and rarely needed
+
     if protocol < 4:
         return pickletools.optimize(pickle.dumps(key, protocol))
     # Without a memo, parts that are the same object and parts that are equal look alike.
@@ -188,7 +188,7 @@ class Disk:
 
         The key and the value, where they are known, do not matter here.
         """
-        name = secrets.token_hex(16)
+        name = os.urandom(16).hex()
         filename = op.join(name[:2], name[2:4], name[4:] + ".val")
         return filename, op.join(self._directory, filename)
 
