@@ -12,6 +12,7 @@ import enum
 import gc
 import inspect
 import io
+import os
 import pickle
 import signal
 import sqlite3
@@ -755,3 +756,35 @@ def test_files_follow_the_transaction(tmp_path):
         cache["key"] = "new"
     assert cache["key"] == "new"
     assert not old.exists()
+
+
+def test_subinterpreters_are_refused(tmp_path):
+    program = (
+        "import dolium\n"
+        "try:\n"
+        "    import _interpreters as interpreters\n"
+        "except ImportError:\n"
+        "    import _xxsubinterpreters as interpreters\n"
+        "other = interpreters.create()\n"
+        "failed = interpreters.run_string(other, 'try:\\n import dolium\\nexcept ImportError as e: print(e)')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "interpreter" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_leaves_the_files_of_its_parents_transaction_alone(tmp_path):
+    cache = dolium.Cache(tmp_path, disk=Reversing, disk_min_file_size=1)
+    cache["key"] = "old"
+    with cache.transact():
+        cache["key"] = "new"
+        if not os.fork():
+            with contextlib.suppress(BaseException):
+                cache._rollback()
+            os._exit(0)
+        os.wait()
+    assert cache["key"] == "new"
+    assert cache.check() == []

@@ -31,6 +31,7 @@ use pyo3::prelude::*;
 /// Native parts of dolium; use them through the package.
 #[pymodule(gil_used = false)]
 fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    process::refuse_subinterpreters(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<store::Store>()?;
     module.add_class::<info::Info>()?;

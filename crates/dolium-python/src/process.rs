@@ -2,12 +2,15 @@
 //! the command line.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 use crate::enter;
+use crate::store::deferred;
 
 /// Transactions that threads have open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -52,6 +55,7 @@ fn _before_fork(py: Python<'_>) {
 /// Called in the child: the threads that had transactions are gone.
 #[pyfunction]
 fn _after_fork() {
+    deferred::forget();
     OPEN.store(MINE.get(), Ordering::Relaxed);
 }
 
@@ -59,6 +63,21 @@ fn _after_fork() {
 #[pyfunction]
 fn _shutdown(py: Python<'_>) {
     enter::leave(py, dolium::shutdown);
+}
+
+/// The module `sys` of the interpreter that the process's state belongs to.
+static OWNER: OnceLock<usize> = OnceLock::new();
+
+/// Refuses a second interpreter in the process: objects of the first are kept in statics.
+pub(crate) fn refuse_subinterpreters(py: Python<'_>) -> PyResult<()> {
+    let sys = py.import("sys")?.as_ptr() as usize;
+    if *OWNER.get_or_init(|| sys) == sys {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "dolium works in one interpreter of a process, the first that imports it; \
+         use threads or processes instead of subinterpreters",
+    ))
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

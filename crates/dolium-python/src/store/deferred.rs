@@ -49,6 +49,11 @@ pub(crate) fn remove(
     Ok(())
 }
 
+/// In a forked child: the transaction is the parent's, and so are the files.
+pub(crate) fn forget() {
+    drop(DEFERRED.take());
+}
+
 /// Does what was left for an end like this, if the thread's transaction on the directory has ended.
 pub(crate) fn ended(py: Python<'_>, cache: &Cache, how: After) -> PyResult<()> {
     if cache.in_transaction() {
