@@ -13,15 +13,29 @@ loop that miss the same key at the same time wait for one computation.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import io
 import pickle
+import sys
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
-from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    import asyncio
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -373,12 +387,16 @@ async def off_loop(owner: object, call: Callable[P, R], *args: P.args, **kwargs:
     in_transaction = hook(owner, "_in_transaction")
     if _running_loop() is None or (in_transaction is not None and in_transaction()):
         return call(*args, **kwargs)
+    import asyncio
+
     return await asyncio.to_thread(call, *args, **kwargs)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
+    # Half the time of `import dolium`, if it were imported here: a program without it runs no loop of its.
+    asyncio = sys.modules.get("asyncio")
     try:
-        return asyncio.get_running_loop()
+        return asyncio.get_running_loop() if asyncio else None
     except RuntimeError:
         return None
 
@@ -426,6 +444,8 @@ class Flights:
         mark = fingerprint(key)
         if loop is None or mark is None or (id(self), mark) in _aboard.get():
             return await compute()
+        import asyncio
+
         flights = self._loops.setdefault(loop, {})
         while (flight := flights.get(mark)) is not None:
             await asyncio.wait([flight])

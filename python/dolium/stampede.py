@@ -11,7 +11,6 @@ beside it, while somebody recomputes, an entry under the key with ``ENOVAL`` app
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import functools
 import math
@@ -20,7 +19,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from .constants import ENOVAL
 from .memo import (
@@ -32,6 +31,9 @@ from .memo import (
     key_maker,
     off_loop,
 )
+
+if TYPE_CHECKING:
+    import asyncio
 
 PATIENCE_AT_EXIT = 1.0
 """Seconds for which a process that exits waits for recomputations under way, all together."""
@@ -189,6 +191,8 @@ def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[...
         return MISS if entry is MISS else entry.result
 
     def start(renewal: Coroutine[Any, Any, Any]) -> None:
+        import asyncio
+
         task = asyncio.get_running_loop().create_task(renewal)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
