@@ -2,6 +2,7 @@
 
 In Markdown the blocks marked `python` of one file run in order and share their names, as a reader would type them;
 those with `>>>` also check what is printed. A block that cannot run is marked `python no-run`, which is not shown.
+In blocks marked `console` each line with `$` runs in a shell, in order, and the lines below it are what it prints.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +24,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BLOCK = re.compile(r"^([ \t]*)```python[ \t]*\n(.*?)^\1```[ \t]*$", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # They need something that is optional: Django, and for its backend a settings module.
@@ -68,6 +74,27 @@ def test_page(page: Path) -> None:
         else:
             # Line numbers of the page, so that a failure points there.
             exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if CONSOLE.search(page.read_text())], ids=lambda page: page.name
+)
+def test_console(page: Path) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for block in CONSOLE.finditer(page.read_text()):
+        for command, expected in COMMAND.findall(block[1]):
+            done = subprocess.run(
+                command,
+                shell=True,
+                check=False,
+                env=os.environ | {"PATH": path},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+            )
+            # A value is printed without a line end unless a person reads it.
+            assert done.stdout.split() == expected.split(), f"{page.name}: {command}"
 
 
 @pytest.mark.parametrize("name", modules())
