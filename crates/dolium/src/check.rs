@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::files::{self, Found};
-use crate::sqlite::statements::counter;
+use crate::scalar::Stored;
+use crate::sqlite::statements::{self, SIZES, counter};
 use crate::sqlite::{Head, Write, schema};
 use crate::wait::Deadline;
 
@@ -151,7 +152,7 @@ impl Cache {
     /// The check of those who may not write. It takes no lock, so what seems wrong is looked at again:
     /// another process may have changed it meanwhile.
     fn inspect(&self, problems: &mut Vec<Problem>) -> Result<()> {
-        const STILL: &str = "SELECT count(*) FROM Cache WHERE rowid = ?1 AND filename = ?2 AND size = ?3";
+        const STILL: &str = "SELECT count(*) FROM Cache WHERE rowid = ?1 AND filename = ?2";
         let mut names = HashSet::new();
         for (head, filename) in self.handle.read(self.patience, rows_with_files)? {
             let Some(problem) = self.compare(&head, &filename, &mut names) else {
@@ -159,7 +160,7 @@ impl Cache {
             };
             let still: i64 = self.handle.read(self.patience, |connection| {
                 let mut select = connection.prepare_cached(STILL)?;
-                Ok(select.query_row((head.rowid, &filename, head.size), |row| row.get(0))?)
+                Ok(select.query_row((head.rowid, &filename), |row| row.get(0))?)
             })?;
             if still > 0 {
                 problems.push(problem);
@@ -167,11 +168,12 @@ impl Cache {
         }
         self.add_trash(&mut names, self.handle.read(self.patience, trash)?);
         self.check_files(&names, false, problems)?;
-        for (name, truth) in COUNTERS {
+        for (name, truth) in counters() {
             // One statement: both numbers are of one moment.
-            let both = format!("SELECT coalesce((SELECT value FROM Settings WHERE key = ?1), 0), ({truth})");
+            let both = format!("SELECT (SELECT value FROM Settings WHERE key = ?1), ({truth})");
             let numbers: Option<(i64, i64)> = self.handle.read(self.patience, |connection| {
-                Ok(Some(connection.query_row(&both, [name], |row| Ok((row.get(0)?, row.get(1)?)))?))
+                let read = |row: &rusqlite::Row<'_>| Ok((statements::int(row, 0)?, statements::int(row, 1)?));
+                Ok(Some(connection.query_row(&both, [name], read)?))
             })?;
             if let Some((stored, found)) = numbers.filter(|(stored, found)| stored != found) {
                 problems.push(Problem::Counter { name, stored, found });
@@ -181,8 +183,14 @@ impl Cache {
     }
 
     /// Compares a row's value file with the row; a file that is there is added to the names.
-    fn compare(&self, head: &Head, filename: &str, names: &mut HashSet<PathBuf>) -> Option<Problem> {
-        let path = self.handle.directory.join(filename);
+    fn compare(&self, head: &Head, filename: &Stored, names: &mut HashSet<PathBuf>) -> Option<Problem> {
+        let resolved = filename.as_text().and_then(|name| files::resolve(&self.handle.directory, name));
+        let Some(path) = resolved else {
+            // It names nothing that could be a value file.
+            return Some(Problem::Missing(
+                self.handle.directory.join(filename.as_text().unwrap_or_default()),
+            ));
+        };
         if !files::exists(&path) {
             return Some(Problem::Missing(path));
         }
@@ -202,7 +210,7 @@ impl Cache {
     fn check_files(&self, names: &HashSet<PathBuf>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
         for found in files::walk(&self.handle.directory)? {
             let known = found.path.ancestors().any(|path| names.contains(path));
-            if known || is_store(&found) || self.is_under_way(&found) {
+            if known || files::is_store(&found.path) || self.is_under_way(&found) {
                 continue;
             }
             problems.push(if found.is_directory {
@@ -230,44 +238,38 @@ impl Cache {
     }
 }
 
-fn is_store(found: &Found) -> bool {
-    let name = found.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    // As in diskcache, any path that contains the database's name; this covers sub-caches and stores set aside.
-    name.contains(crate::handle::DATABASE) || name == "cache.hot" || name == "cache.lock"
+/// The counters of `Settings`, and what they should be.
+fn counters() -> [(&'static str, String); 2] {
+    [("count", "SELECT count(*) FROM Cache".into()), ("size", format!("SELECT {SIZES} FROM Cache"))]
 }
 
-/// The counters of `Settings`, and what they should be.
-const COUNTERS: [(&str, &str); 2] =
-    [("count", "SELECT count(*) FROM Cache"), ("size", "SELECT coalesce(sum(size), 0) FROM Cache")];
-
-fn rows_with_files(connection: &Connection) -> Result<Vec<(Head, String)>> {
+fn rows_with_files(connection: &Connection) -> Result<Vec<(Head, Stored)>> {
     let mut select = connection
         .prepare("SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL")?;
     let rows = select.query_map([], |row| {
-        let filename: String = row.get(3)?;
         let head = Head {
             rowid: row.get(0)?,
-            expire_time: row.get(1)?,
-            size: row.get(2)?,
-            filename: Some(filename.clone()),
+            expire_time: statements::real(row, 1)?,
+            size: statements::int(row, 2)?,
+            filename: statements::text(row, 3)?,
         };
-        Ok((head, filename))
+        Ok((head, row.get(3)?))
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 fn trash(connection: &Connection) -> Result<Vec<String>> {
     let mut select = connection.prepare("SELECT filename FROM DoliumTrash")?;
-    let names = select.query_map([], |row| row.get(0))?;
-    Ok(names.collect::<rusqlite::Result<_>>()?)
+    let names = select.query_map([], |row| statements::text(row, 0))?;
+    Ok(names.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?)
 }
 
 fn check_counters(write: &mut Write<'_>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
     let connection = write.connection();
-    for (name, truth) in COUNTERS {
+    for (name, truth) in counters() {
         // What this very transaction has removed is not counted yet.
         let stored = counter(connection, name)? + write.delta(name);
-        let found: i64 = connection.query_row(truth, [], |row| row.get(0))?;
+        let found: i64 = connection.query_row(&truth, [], |row| row.get(0))?;
         if stored != found {
             problems.push(Problem::Counter { name, stored, found });
             if fix {

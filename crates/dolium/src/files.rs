@@ -123,11 +123,20 @@ impl Drop for NewFile {
     }
 }
 
-/// Resolves a file name out of a row, which anybody may have written: it must stay inside.
+/// Resolves a file name out of a row, which anybody may have written: it must stay inside, and must not be a
+/// store's own. To open and close that would drop SQLite's locks; to remove it, the cache.
 pub(crate) fn resolve(directory: &Path, name: &str) -> Option<PathBuf> {
     let relative = Path::new(name);
     let inside = relative.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    (inside && !name.is_empty() && !name.contains('\0')).then(|| directory.join(relative))
+    (inside && !name.is_empty() && !name.contains('\0') && !is_store(relative))
+        .then(|| directory.join(relative))
+}
+
+/// Whether a file belongs to a store, this one or that of a cache below, as opposed to a value.
+pub(crate) fn is_store(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // As in diskcache, any path that contains the database's name; this covers stores set aside.
+    name.contains(crate::handle::DATABASE) || name == "cache.hot" || name == "cache.lock"
 }
 
 /// Opens a value file for reading.

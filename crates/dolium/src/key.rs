@@ -7,7 +7,7 @@ use std::fmt;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
 use crate::pickle;
-use crate::scalar::Scalar;
+use crate::scalar::{Scalar, Stored};
 
 /// The key of an entry. Borrows where it can, so that looking up a `&str` copies nothing.
 ///
@@ -79,9 +79,13 @@ impl Key<'_> {
         }
     }
 
-    /// The key from its two columns. `None` if no key is stored like that.
-    pub(crate) fn from_columns(key: Scalar, raw: bool) -> Option<Key<'static>> {
-        Some(match key {
+    /// The key from its two columns. `None` if no key is stored like that: nobody can look that row up.
+    pub(crate) fn from_columns(key: Stored, raw: &Scalar) -> Option<Key<'static>> {
+        let raw = match raw {
+            Scalar::Int(raw @ (0 | 1)) => *raw == 1,
+            _ => return None,
+        };
+        Some(match key.readable()? {
             Scalar::Int(value) if raw => Key::Int(value),
             Scalar::Real(value) if raw => Key::Float(value),
             Scalar::Text(value) if raw => Key::Text(Cow::Owned(value)),

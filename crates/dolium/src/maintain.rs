@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use crate::error::Result;
 use crate::files;
 use crate::handle::Handle;
-use crate::sqlite::Write;
+use crate::sqlite::{Write, statements};
 use crate::wait::Patience;
 
 /// The write-ahead log's length in bytes above which it is checkpointed.
@@ -63,7 +63,7 @@ impl Handle {
         let trash = self.trash(PATIENCE).unwrap_or_default();
         if emptied {
             // Their names stay in the table until there is room to write: removing them twice does no harm.
-            for (_, filename) in &trash {
+            for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
                 files::remove(&self.directory, filename);
             }
         }
@@ -140,19 +140,19 @@ impl Handle {
         if !self.checkpoint()? {
             return Ok(false);
         }
-        for (_, filename) in &trash {
+        for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
             files::remove(&self.directory, filename);
         }
         self.write(patience, |write| forget_trash(write, last))?;
         Ok(trash.len() == usize::from(BATCH))
     }
 
-    /// The first of the value files that wait to be removed.
-    fn trash(self: &Arc<Self>, patience: Patience) -> Result<Vec<(i64, String)>> {
+    /// The first of the value files that wait to be removed. One without a readable name is only forgotten.
+    fn trash(self: &Arc<Self>, patience: Patience) -> Result<Vec<(i64, Option<String>)>> {
         self.read(patience, |connection| {
             let mut select = connection
                 .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT ?1")?;
-            let rows = select.query_map([BATCH], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = select.query_map([BATCH], |row| Ok((row.get(0)?, statements::text(row, 1)?)))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }

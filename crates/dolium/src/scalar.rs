@@ -90,6 +90,42 @@ impl FromSql for Scalar {
     }
 }
 
+/// A column exactly as it lies in the store: text that is not UTF-8 stays text, so that it compares there as
+/// it did before.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Stored {
+    value: Scalar,
+    is_text: bool,
+}
+
+impl Stored {
+    /// The value, unless it is text that is not UTF-8.
+    pub fn readable(self) -> Option<Scalar> {
+        if self.is_text && self.value.as_text().is_none() { None } else { Some(self.value) }
+    }
+
+    /// The value as text, if it is readable text.
+    pub fn as_text(&self) -> Option<&str> {
+        self.value.as_text()
+    }
+}
+
+impl FromSql for Stored {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let is_text = matches!(value, ValueRef::Text(_));
+        Ok(Self { value: Scalar::column_result(value)?, is_text })
+    }
+}
+
+impl ToSql for Stored {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match &self.value {
+            Scalar::Blob(bytes) if self.is_text => Ok(ToSqlOutput::Borrowed(ValueRef::Text(bytes))),
+            value => value.to_sql(),
+        }
+    }
+}
+
 macro_rules! from {
     ($($source:ty => $variant:ident),*) => {$(
         impl From<$source> for Scalar {

@@ -72,11 +72,7 @@ impl Cache {
     /// Removes the store itself and all value files.
     fn discard(&self) -> Result<usize> {
         let count = self.len()?;
-        let names: Vec<String> = self.handle.read(self.patience, |connection| {
-            let mut select = connection.prepare("SELECT filename FROM Cache WHERE filename IS NOT NULL")?;
-            let names = select.query_map([], |row| row.get(0))?;
-            Ok(names.collect::<rusqlite::Result<_>>()?)
-        })?;
+        let names = self.handle.read(self.patience, |connection| Ok(statements::filenames(connection)?))?;
         let mut deadline = crate::wait::Deadline::new(self.patience);
         let _guard = self.handle.acquire(&mut deadline)?;
         self.handle.discard_locked()?;
@@ -193,7 +189,7 @@ impl Cache {
 pub(crate) fn measure(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
     let used = handle.read(patience, |connection| {
         let (pages, free) = statements::page_bytes(connection)?;
-        Ok(pages - free + counter(connection, "size")?)
+        Ok((pages - free).saturating_add(counter(connection, "size")?))
     })?;
     Ok(u64::try_from(used).unwrap_or(0))
 }
@@ -219,7 +215,7 @@ impl Write<'_> {
     fn remove_by_policy(&mut self, column: &str, excess: u64) -> Result<usize> {
         let select = format!(
             "SELECT rowid, expire_time, size, filename,
-                length(CAST(key AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)
+                coalesce(length(CAST(key AS BLOB)), 0) + coalesce(length(CAST(value AS BLOB)), 0)
              FROM Cache
              WHERE rowid != (SELECT rowid FROM Cache ORDER BY store_time DESC LIMIT 1)
              ORDER BY {column} LIMIT ?1"
@@ -227,7 +223,8 @@ impl Write<'_> {
         let mut freed = 0;
         let mut found = self.heads(&select, (STEP,))?;
         let needed = found.iter().position(|(head, inline)| {
-            freed += u64::try_from(head.size + inline).unwrap_or(0) + OVERHEAD;
+            let bytes = u64::try_from(head.size.saturating_add(*inline)).unwrap_or(0);
+            freed = u64::saturating_add(freed, bytes).saturating_add(OVERHEAD);
             freed >= excess
         });
         found.truncate(needed.map_or(found.len(), |last| last + 1));

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ToSql};
 
 use crate::error::Result;
 use crate::key::Key;
-use crate::scalar::Scalar;
+use crate::scalar::{Scalar, Stored};
 
 use super::Cache;
 
@@ -37,10 +37,18 @@ pub struct Keys {
     prefix: Option<String>,
     /// Insertion order walks no further than what was there at the start.
     end: i64,
-    /// The last key met.
-    after: Option<(i64, Scalar, bool)>,
-    batch: VecDeque<(i64, Scalar, bool)>,
+    /// The last row met, whatever its key.
+    after: Option<Met>,
+    batch: VecDeque<Met>,
     done: bool,
+}
+
+/// A row that was met. Its key and `raw` may be anything: who spoilt one row must not end the walk.
+#[derive(Clone)]
+struct Met {
+    rowid: i64,
+    key: Stored,
+    raw: Scalar,
 }
 
 impl Cache {
@@ -72,7 +80,7 @@ impl Cache {
 impl Keys {
     fn fill(&mut self) -> Result<()> {
         let cache = self.cache.clone();
-        let batch: Vec<_> = cache.handle.read(cache.patience, |connection| self.select(connection))?;
+        let batch = cache.handle.read(cache.patience, |connection| self.select(connection))?;
         self.done = batch.len() < BATCH;
         if let Some(last) = batch.last() {
             self.after = Some(last.clone());
@@ -81,7 +89,7 @@ impl Keys {
         Ok(())
     }
 
-    fn select(&self, connection: &Connection) -> Result<Vec<(i64, Scalar, bool)>> {
+    fn select(&self, connection: &Connection) -> Result<Vec<Met>> {
         let mut arguments: Vec<&dyn ToSql> = Vec::new();
         let mut conditions = vec![String::from("1")];
         let upper = self.prefix.as_deref().and_then(after_prefix);
@@ -91,8 +99,11 @@ impl Keys {
         if by_rowid {
             arguments.push(&self.end);
             conditions.push(format!("rowid <= ?{}", arguments.len()));
+        } else {
+            // Nothing comes before or after NULL.
+            conditions.push("key IS NOT NULL AND raw IS NOT NULL".into());
         }
-        if let Some((rowid, key, raw)) = &self.after {
+        if let Some(Met { rowid, key, raw }) = &self.after {
             if by_rowid {
                 arguments.push(rowid);
                 conditions.push(format!("rowid {beyond} ?{}", arguments.len()));
@@ -123,8 +134,9 @@ impl Keys {
             conditions.join(" AND ")
         );
         let mut select = connection.prepare_cached(&sql)?;
-        let rows =
-            select.query_map(arguments.as_slice(), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let rows = select.query_map(arguments.as_slice(), |row| {
+            Ok(Met { rowid: row.get(0)?, key: row.get(1)?, raw: row.get(2)? })
+        })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }
@@ -150,8 +162,8 @@ impl Iterator for Keys {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((_, key, raw)) = self.batch.pop_front() {
-                if let Some(key) = Key::from_columns(key, raw) {
+            if let Some(Met { key, raw, .. }) = self.batch.pop_front() {
+                if let Some(key) = Key::from_columns(key, &raw) {
                     return Some(Ok(key));
                 }
                 continue;

@@ -8,7 +8,7 @@ use rusqlite::OptionalExtension;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::key::Key;
-use crate::scalar::Scalar;
+use crate::scalar::{Scalar, Stored};
 use crate::sqlite::statements::{self, is_alive};
 use crate::sqlite::{Head, Write};
 use crate::value::{Entry, Payload, Row, Value};
@@ -84,11 +84,7 @@ impl Cache {
         let key = self.handle.write(self.patience, |write| {
             let mut select = write.connection().prepare_cached(end_of_queue(side))?;
             let end: Option<Scalar> = select.query_row((&low, &high), |row| row.get(0)).optional()?;
-            let number = match end.as_ref().and_then(number_of) {
-                None => MIDDLE,
-                Some(number) if side == Side::Back => number + 1,
-                Some(number) => number - 1,
-            };
+            let number = end.as_ref().and_then(|end| beside(end, side)).unwrap_or(MIDDLE);
             if number <= 0 || number >= LAST {
                 return Err(Error::Invalid(format!(
                     "the queue {prefix:?} has no number left at its {side:?}"
@@ -173,7 +169,8 @@ impl Cache {
             let Some((key, row)) = seen else {
                 return Ok(None);
             };
-            if is_alive(row.expire_time, now)
+            if let Some(key) = key
+                && is_alive(row.expire_time, now)
                 && let Some(value) = fetch(&key, &row)?
             {
                 return Ok(Some((key, row, value)));
@@ -199,39 +196,46 @@ fn take<T>(
         let Some((key, row)) = at(write.connection(), place)? else {
             return Ok(None);
         };
-        let value = if is_alive(row.expire_time, now) { fetch(&key, &row)? } else { None };
-        if remove || value.is_none() {
+        let found = match key.filter(|_| is_alive(row.expire_time, now)) {
+            Some(key) => fetch(&key, &row)?.map(|value| (key, value)),
+            None => None,
+        };
+        if remove || found.is_none() {
             write.remove(&Head::of(&row))?;
         }
-        if let Some(value) = value {
+        if let Some((key, value)) = found {
             return Ok(Some((key, row, value)));
         }
     }
 }
 
-fn at(connection: &rusqlite::Connection, place: Place<'_>) -> Result<Option<(Key<'static>, Row)>> {
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, statements::row(row, 2)?));
-    let found: Option<(Scalar, bool, Row)> = match place {
+/// The row at a place, without a key if somebody has spoilt that: then it is as damaged as one whose file is gone.
+fn at(connection: &rusqlite::Connection, place: Place<'_>) -> Result<Option<(Option<Key<'static>>, Row)>> {
+    let read = |row: &rusqlite::Row<'_>| {
+        let (key, raw): (Stored, Scalar) = (row.get(0)?, row.get(1)?);
+        Ok((Key::from_columns(key, &raw), statements::row(row, 2)?))
+    };
+    let found = match place {
         Place::Queue(prefix, side) => {
-            connection.prepare_cached(end_of_queue(side))?.query_row(bounds(prefix), read).optional()?
+            connection.prepare_cached(end_of_queue(side))?.query_row(bounds(prefix), read)
         }
         Place::Order { last } => {
-            connection.prepare_cached(if last { FINAL } else { FIRST })?.query_row([], read).optional()?
+            connection.prepare_cached(if last { FINAL } else { FIRST })?.query_row([], read)
         }
     };
-    found
-        .map(|(key, raw, row)| {
-            let key =
-                Key::from_columns(key, raw).ok_or_else(|| Error::Invalid("a row without a key".into()))?;
-            Ok((key, row))
-        })
-        .transpose()
+    Ok(found.optional()?)
 }
 
-fn number_of(key: &Scalar) -> Option<i64> {
-    match key {
-        Scalar::Int(number) => Some(*number),
-        Scalar::Text(text) => text.rsplit('-').next()?.parse().ok(),
+/// The number of the place beside the last item of a queue.
+fn beside(end: &Scalar, side: Side) -> Option<i64> {
+    let step = if side == Side::Back { 1 } else { -1 };
+    match end {
+        Scalar::Int(number) => Some(number + step),
+        #[expect(clippy::cast_possible_truncation, reason = "the keys of a queue are below 1e15")]
+        Scalar::Real(number) if side == Side::Back => Some(number.floor() as i64 + step),
+        #[expect(clippy::cast_possible_truncation, reason = "the same")]
+        Scalar::Real(number) => Some(number.ceil() as i64 + step),
+        Scalar::Text(text) => Some(text.rsplit('-').next()?.parse::<i64>().ok()?.saturating_add(step)),
         _ => None,
     }
 }

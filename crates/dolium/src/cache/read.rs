@@ -137,7 +137,7 @@ impl Cache {
                     access_time: statements::real(row, 2)?.unwrap_or(0.0),
                     access_count: statements::int(row, 3)?,
                     tag: row.get(4)?,
-                    size: u64::try_from(sizes.0 + sizes.1).unwrap_or(0),
+                    size: u64::try_from(sizes.0.saturating_add(sizes.1)).unwrap_or(0),
                     mode: statements::int(row, 6)?,
                     path: filename.and_then(|name| files::resolve(&self.handle.directory, &name)),
                 })

@@ -62,7 +62,8 @@ impl Cache {
     /// Bytes that the cache takes on disk: the database and the value files.
     pub fn volume(&self) -> Result<u64> {
         let volume = self.handle.read(self.patience, |connection| {
-            Ok(statements::page_bytes(connection)?.0 + statements::counter(connection, "size")?)
+            let pages = statements::page_bytes(connection)?.0;
+            Ok(pages.saturating_add(statements::counter(connection, "size")?))
         })?;
         Ok(u64::try_from(volume).unwrap_or(0))
     }
@@ -179,12 +180,7 @@ impl Cache {
             return Ok(());
         }
         self.handle.write_pending(self.patience)?;
-        let names: Vec<String> = self.handle.read(self.patience, |connection| {
-            let mut select =
-                connection.prepare_cached("SELECT filename FROM Cache WHERE filename IS NOT NULL")?;
-            let names = select.query_map([], |row| row.get(0))?;
-            Ok(names.collect::<rusqlite::Result<_>>()?)
-        })?;
+        let names = self.handle.read(self.patience, |connection| Ok(statements::filenames(connection)?))?;
         for path in names.iter().filter_map(|name| files::resolve(&self.handle.directory, name)) {
             files::sync(&path)?;
         }

@@ -107,8 +107,9 @@ pub(crate) fn load_settings(connection: &Connection) -> rusqlite::Result<Setting
     let mut select = connection.prepare_cached("SELECT key, value FROM Settings")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        let name: String = row.get(0)?;
-        if !METADATA.contains(&name.as_str()) {
+        // A setting without a name is nobody's.
+        if let Some(name) = super::statements::text(row, 0)?.filter(|name| !METADATA.contains(&name.as_str()))
+        {
             settings.set(&name, row.get(1)?);
         }
     }
@@ -139,5 +140,6 @@ pub(crate) fn store_shards(connection: &Connection, shards: u64) -> Result<()> {
 
 /// The stored number of shards.
 pub(crate) fn load_shards(connection: &Connection) -> rusqlite::Result<Option<i64>> {
-    connection.query_row("SELECT value FROM Dolium WHERE key = 'shards'", [], |row| row.get(0)).optional()
+    const SELECT: &str = "SELECT value FROM Dolium WHERE key = 'shards'";
+    connection.query_row(SELECT, [], |row| super::statements::int(row, 0)).optional()
 }

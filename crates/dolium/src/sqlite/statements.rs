@@ -48,6 +48,18 @@ pub(crate) fn text(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<S
     Ok(row.get::<_, Scalar>(column)?.as_text().map(str::to_owned))
 }
 
+/// The sum of the column `size`, of which only numbers count, as `int` reads them. SQLite's own `sum` fails
+/// where the integers overflow, and gives a float as soon as one row holds anything else.
+pub(crate) const SIZES: &str =
+    "CAST(total(CASE WHEN typeof(size) IN ('integer', 'real') THEN CAST(size AS INTEGER) END) AS INTEGER)";
+
+/// The names of all value files. One that is not text names nothing.
+pub(crate) fn filenames(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut select = connection.prepare_cached("SELECT filename FROM Cache WHERE filename IS NOT NULL")?;
+    let names = select.query_map([], |row| text(row, 0))?;
+    names.filter_map(Result::transpose).collect()
+}
+
 /// The row of a key, unless it has expired.
 pub(crate) fn find(connection: &Connection, key: &Key<'_>, now: Timestamp) -> rusqlite::Result<Option<Row>> {
     const SELECT: &str = "SELECT rowid, store_time, expire_time, tag, size, mode, filename, value

@@ -98,7 +98,7 @@ impl<'c> Write<'c> {
             columns.value,
         ])?;
         self.count += 1;
-        self.size += columns.size;
+        self.grow(columns.size);
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl<'c> Write<'c> {
             let mut update = self.connection.prepare_cached(NEW_EXPIRY)?;
             update.execute(params![head.rowid, now, tag, size, mode, filename, value, expire])?;
         }
-        self.size += columns.size - head.size;
+        self.grow(columns.size.saturating_sub(head.size));
         self.trash(head.filename.as_deref())
     }
 
@@ -156,8 +156,13 @@ impl<'c> Write<'c> {
     pub fn set_size(&mut self, head: &Head, size: i64) -> Result<()> {
         let mut update = self.connection.prepare_cached("UPDATE Cache SET size = ?2 WHERE rowid = ?1")?;
         update.execute(params![head.rowid, size])?;
-        self.size += size - head.size;
+        self.grow(size.saturating_sub(head.size));
         Ok(())
+    }
+
+    /// Whatever number a spoilt row holds, adding it must not end the process.
+    fn grow(&mut self, size: i64) {
+        self.size = self.size.saturating_add(size);
     }
 
     /// What this transaction will add to a counter when it finishes.
@@ -181,26 +186,24 @@ impl<'c> Write<'c> {
     pub fn remove(&mut self, head: &Head) -> Result<()> {
         self.connection.prepare_cached("DELETE FROM Cache WHERE rowid = ?1")?.execute([head.rowid])?;
         self.count -= 1;
-        self.size -= head.size;
+        self.grow(head.size.saturating_neg());
         self.trash(head.filename.as_deref())
     }
 
     /// Removes every row. Without triggers SQLite drops whole pages instead of walking the rows.
     pub fn remove_all(&mut self) -> Result<usize> {
-        let (count, size, files): (i64, i64, i64) = self.connection.query_row(
-            "SELECT count(*), coalesce(sum(size), 0), count(filename) FROM Cache",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )?;
+        let sums = format!("SELECT count(*), {}, count(filename) FROM Cache", statements::SIZES);
+        let (count, size, files): (i64, i64, i64) =
+            self.connection.query_row(&sums, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         if files > 0 {
             self.connection.execute_batch(
-                "INSERT INTO DoliumTrash (filename) SELECT filename FROM Cache WHERE filename IS NOT NULL",
+                "INSERT INTO DoliumTrash (filename) SELECT filename FROM Cache WHERE typeof(filename) = 'text'",
             )?;
             self.has_trash = true;
         }
         self.connection.execute_batch("DELETE FROM Cache")?;
         self.count -= count;
-        self.size -= size;
+        self.grow(size.saturating_neg());
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
