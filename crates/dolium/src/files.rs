@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "the owner of the file system")]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,21 +69,29 @@ impl NewFile {
         self.directory.join(&self.name).with_extension(TEMPORARY)
     }
 
+    /// Appends all of the bytes, or none of them.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let path = self.temporary();
         let file = self.file.as_mut().expect("only an unsealed file is written");
-        file.write_all(bytes).map_err(Error::io(path))?;
+        if let Err(error) = file.write_all(bytes) {
+            let _ = file.set_len(self.size).and_then(|()| file.seek(io::SeekFrom::Start(self.size)));
+            return Err(Error::io(path)(error));
+        }
         self.size += bytes.len() as u64;
         Ok(())
     }
 
-    /// Copies a reader to its end. An error of the reader is returned as it is.
-    pub fn copy_from(&mut self, reader: &mut dyn Read) -> Result<()> {
+    /// Copies a reader to its end. An error of the reader is returned as it is. On a full disk `make_room`
+    /// may help, and says whether it has.
+    pub fn copy_from(&mut self, reader: &mut dyn Read, make_room: impl Fn() -> bool) -> Result<()> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(count) => self.write(&buffer[..count])?,
+                Ok(count) => match self.write(&buffer[..count]) {
+                    Err(Error::Full { .. }) if make_room() => self.write(&buffer[..count])?,
+                    done => done?,
+                },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
                     return Err(Error::Io { path: PathBuf::from("<reader>"), source });
@@ -278,6 +286,11 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).ok()?;
     Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+}
+
+/// The file system that the path lies on.
+pub(crate) fn device(path: &Path) -> Option<u64> {
+    identity(path).map(|identity| identity.device)
 }
 
 /// Whether this process may create and change files in the directory.

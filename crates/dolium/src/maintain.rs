@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use crate::error::Result;
 use crate::files;
+use crate::gate;
 use crate::handle::Handle;
 use crate::sqlite::{Write, statements};
 use crate::wait::Patience;
@@ -57,10 +58,35 @@ impl Handle {
             || self.has_trash.load(Ordering::Relaxed)
     }
 
-    /// After a write met a full disk: frees what the log and the trash take. Returns whether to try again.
+    /// After a write met a full disk: frees what logs and trash take, here and in the other caches of the
+    /// process on this disk, like the other shards. Returns whether to try again.
     pub(crate) fn make_room(self: &Arc<Self>) -> bool {
-        let emptied = self.checkpoint().unwrap_or(false);
+        let others = {
+            let _pass = gate::enter();
+            Self::all()
+        };
+        let device = files::device(&self.directory);
+        let is_near = |other: &Arc<Self>| {
+            !Arc::ptr_eq(self, other)
+                && !other.is_read_only()
+                && !other.closed.load(Ordering::SeqCst)
+                && files::device(&other.directory) == device
+        };
+        let near: Vec<_> = others.into_iter().filter(is_near).collect();
+        let mut shrunk = false;
+        // Twice: emptying a log takes room in its database, which it may find once others have given theirs.
+        for _ in 0..2 {
+            for other in &near {
+                shrunk |= other.shrink();
+            }
+        }
+        self.shrink() || shrunk
+    }
+
+    /// Gives the room of the log and of the trash back to the disk. Returns whether the log is empty now.
+    fn shrink(self: &Arc<Self>) -> bool {
         let trash = self.trash(PATIENCE).unwrap_or_default();
+        let emptied = self.checkpoint_as("TRUNCATE").unwrap_or(false);
         if emptied {
             // Their names stay in the table until there is room to write: removing them twice does no harm.
             for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
@@ -112,12 +138,16 @@ impl Handle {
     /// Moves what the write-ahead log holds into the database, as far as readers let it. Returns whether
     /// all of it is there now, durably.
     pub(crate) fn checkpoint(self: &Arc<Self>) -> Result<bool> {
+        self.checkpoint_as("PASSIVE")
+    }
+
+    fn checkpoint_as(self: &Arc<Self>, kind: &str) -> Result<bool> {
         if self.is_mine() {
             // SQLite makes none on a connection that is in a transaction.
             return Ok(false);
         }
         self.release_anchor();
-        self.read(PATIENCE, checkpoint)
+        self.read(PATIENCE, |connection| checkpoint(connection, kind))
     }
 
     /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
@@ -158,8 +188,8 @@ impl Handle {
     }
 }
 
-fn checkpoint(connection: &Connection) -> Result<bool> {
-    let mut pragma = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+fn checkpoint(connection: &Connection, kind: &str) -> Result<bool> {
+    let mut pragma = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({kind})"))?;
     let (busy, frames, done): (bool, i64, i64) =
         pragma.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     // Both numbers are -1 where there is no write-ahead log: a commit is durable at once. And also while somebody

@@ -2,6 +2,7 @@
 //! Everything slow happens here, before the writer lock is asked for.
 
 use std::borrow::Cow;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,7 +30,7 @@ pub(crate) enum Prepared {
 
 impl Prepared {
     /// Turns a value into columns, writing the file if it needs one.
-    pub fn new(handle: &Handle, payload: Payload<'_>) -> Result<Self> {
+    pub fn new(handle: &Arc<Handle>, payload: Payload<'_>) -> Result<Self> {
         let min_file_size = handle.settings().min_file_size;
         let inline = |value| Ok(Self::ready(mode::RAW, value));
         match payload {
@@ -48,23 +49,15 @@ impl Prepared {
             Payload::Packed(value) => Self::filed(handle, mode::PACKED, value),
             Payload::Pickle(value) => Self::pickled(handle, Cow::Borrowed(value), min_file_size),
             Payload::Columns(columns) => Ok(Self::Ready { columns, file: None }),
-            Payload::Reader(reader) => {
-                let mut file = NewFile::create(&handle.directory)?;
-                file.copy_from(reader)?;
-                Self::sealed(mode::BINARY, file)
-            }
+            Payload::Reader(reader) => Self::copied(handle, mode::BINARY, reader),
         }
     }
 
     /// A value as another store had it.
-    pub fn stored(handle: &Handle, mode: i64, body: Body<'_>) -> Result<Self> {
+    pub fn stored(handle: &Arc<Handle>, mode: i64, body: Body<'_>) -> Result<Self> {
         match body {
             Body::Column(value) => Ok(Self::ready(mode, value)),
-            Body::File(reader) => {
-                let mut file = NewFile::create(&handle.directory)?;
-                file.copy_from(reader)?;
-                Self::sealed(mode, file)
-            }
+            Body::File(reader) => Self::copied(handle, mode, reader),
             Body::Vouched(pickle) => {
                 Self::pickled(handle, Cow::Borrowed(pickle), handle.settings().min_file_size)
             }
@@ -75,9 +68,13 @@ impl Prepared {
         Self::Ready { columns: Columns { size: 0, mode, filename: None, value }, file: None }
     }
 
-    fn filed(handle: &Handle, mode: i64, bytes: &[u8]) -> Result<Self> {
-        let mut file = NewFile::create(&handle.directory)?;
-        file.write(bytes)?;
+    fn filed(handle: &Arc<Handle>, mode: i64, bytes: &[u8]) -> Result<Self> {
+        Self::sealed(mode, file_with(handle, bytes)?)
+    }
+
+    fn copied(handle: &Arc<Handle>, mode: i64, reader: &mut dyn Read) -> Result<Self> {
+        let mut file = file_with(handle, &[])?;
+        file.copy_from(reader, || handle.make_room())?;
         Self::sealed(mode, file)
     }
 
@@ -86,7 +83,7 @@ impl Prepared {
         Ok(Self::Ready { columns: file_columns(mode, &file), file: Some(Arc::new(file)) })
     }
 
-    fn pickled(handle: &Handle, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
+    fn pickled(handle: &Arc<Handle>, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
         let Some(signer) = signer(handle)? else {
             return if bytes.len() < min_file_size {
                 Ok(Self::ready(mode::PICKLE, Scalar::Blob(bytes.into_owned())))
@@ -99,9 +96,7 @@ impl Prepared {
         let (body, file) = if bytes.len() < min_file_size {
             (bytes.into_owned(), None)
         } else {
-            let mut file = NewFile::create(&handle.directory)?;
-            file.write(&bytes)?;
-            (Vec::new(), Some(file))
+            (Vec::new(), Some(file_with(handle, &bytes)?))
         };
         Ok(Self::Signed { body, file, mac })
     }
@@ -147,6 +142,19 @@ impl Prepared {
     /// on a damaged store is tried again on a fresh one.
     pub fn file(&self) -> Option<Arc<NewFile>> {
         if let Self::Ready { file, .. } = self { file.clone() } else { None }
+    }
+}
+
+/// A value file of these bytes. What was overwritten before may still take the room that it needs.
+fn file_with(handle: &Arc<Handle>, bytes: &[u8]) -> Result<NewFile> {
+    let create = || {
+        let mut file = NewFile::create(&handle.directory)?;
+        file.write(bytes)?;
+        Ok(file)
+    };
+    match create() {
+        Err(Error::Full { .. }) if handle.make_room() => create(),
+        done => done,
     }
 }
 
