@@ -1,0 +1,79 @@
+//! Owns the settings as this process knows them: stored ones, and those that were changed here.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use crate::gate;
+use crate::scalar::Scalar;
+use crate::settings::Settings;
+
+use super::Handle;
+
+/// What becomes of a setting that is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// The next write stores it.
+    Save,
+    /// It holds for this process only.
+    Local,
+    /// It is what is stored.
+    Stored,
+}
+
+impl Handle {
+    /// The settings as this process knows them.
+    pub fn settings(&self) -> Arc<Settings> {
+        let _pass = gate::enter();
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes stored settings those of this process, except for what was set here and is not stored yet.
+    pub(crate) fn adopt_settings(&self, mut stored: Settings) {
+        let _pass = gate::enter();
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        for name in self.unsaved().iter().chain(self.local().iter()) {
+            if let Some(value) = settings.get(name) {
+                stored.set(name, value.clone());
+            }
+        }
+        *settings = Arc::new(stored);
+        self.loaded.store(true, Ordering::Release);
+        self.room.store(0, Ordering::Relaxed);
+    }
+
+    /// Changes a setting for this process.
+    pub(crate) fn change_setting(&self, name: &str, value: Scalar, keep: Keep) {
+        let _pass = gate::enter();
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut settings).set(name, value);
+        self.local().retain(|local| local != name);
+        match keep {
+            Keep::Save => self.unsaved().push(name.to_owned()),
+            Keep::Local => self.local().push(name.to_owned()),
+            Keep::Stored => {}
+        }
+        self.room.store(0, Ordering::Relaxed);
+    }
+
+    /// The settings are read again when the store is opened next.
+    pub(crate) fn forget_settings(&self) {
+        self.loaded.store(false, Ordering::Release);
+    }
+
+    pub(super) fn local(&self) -> MutexGuard<'_, Vec<String>> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn has_unsaved(&self) -> bool {
+        let _pass = gate::enter();
+        !self.unsaved().is_empty()
+    }
+
+    pub(super) fn unsaved(&self) -> MutexGuard<'_, Vec<String>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

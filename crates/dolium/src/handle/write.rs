@@ -1,0 +1,212 @@
+//! Owns the order of a write: writer lock, gate, transaction, commit, and retries.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use crate::error::{self, Error, Result};
+use crate::lock::Guard;
+use crate::sqlite::{Access, Connection, Write, schema};
+use crate::wait::{Deadline, Patience};
+use crate::{files, gate, keeper};
+
+use super::Handle;
+
+impl Handle {
+    /// Runs `f` in a transaction that excludes every other writer, and commits it. If `f` fails, nothing
+    /// is changed. Inside the thread's open transaction, `f` is one step of that.
+    ///
+    /// `f` may run again after a damaged store was set aside.
+    pub fn write<T>(
+        self: &Arc<Self>,
+        patience: Patience,
+        mut f: impl FnMut(&mut Write<'_>) -> Result<T>,
+    ) -> Result<T> {
+        if self.is_mine() {
+            return self.in_transaction(|open| open.step(&mut f));
+        }
+        let mut deadline = Deadline::new(patience);
+        let first = self.locked(&mut deadline, |deadline| self.try_write(deadline, &mut f));
+        let done = match first {
+            Err(Error::Full { .. }) if self.make_room() => {
+                self.locked(&mut deadline, |deadline| self.try_write(deadline, &mut f))
+            }
+            other => other,
+        };
+        done.map(|(result, _guard)| result)
+    }
+
+    /// Runs `f` under the writer lock and inside the gate, again as long as a foreign program is busy with
+    /// the database, and once more after a damaged store was set aside. Returns the lock too.
+    pub(crate) fn locked<T>(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        mut f: impl FnMut(&mut Deadline) -> Result<T>,
+    ) -> Result<(T, Guard)> {
+        let mut damages = 0;
+        loop {
+            let guard = self.acquire(deadline)?;
+            let attempt = {
+                let _pass = gate::enter();
+                f(deadline)
+            };
+            match attempt.map_err(|error| error.located(&self.database)) {
+                Ok(result) => return Ok((result, guard)),
+                Err(Error::Sqlite { source, .. }) if error::is_busy(&source) => {
+                    // The interrupt hook may use this very cache.
+                    drop(guard);
+                    if !deadline.pause()? {
+                        return Err(self.timeout(deadline));
+                    }
+                }
+                Err(Error::Damaged { .. }) if damages < 2 => {
+                    self.set_aside_locked(damages > 0)?;
+                    damages += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for the writer lock. Not inside the gate: the owner may be another process.
+    pub(crate) fn acquire(&self, deadline: &mut Deadline) -> Result<Guard> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly { directory: self.directory.clone() });
+        }
+        {
+            let _pass = gate::enter();
+            self.renew()?;
+        }
+        self.lock.acquire(&self.database, deadline).map_err(|error| match error {
+            Error::Timeout { .. } => self.timeout(deadline),
+            other => other,
+        })
+    }
+
+    fn try_write<T>(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        f: &mut impl FnMut(&mut Write<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let connection = self.begin()?;
+        let result = self.run(&connection, deadline, f);
+        if result.is_err() && !connection.is_autocommit() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        self.give_back(connection, result.as_ref().err());
+        result
+    }
+
+    /// A connection in a transaction that holds SQLite's write lock, with all tables there. The caller
+    /// holds the writer lock and is inside the gate; busy is an error.
+    pub(crate) fn begin(self: &Arc<Self>) -> Result<Connection> {
+        self.renew()?;
+        let connection = loop {
+            let connection = match self.pool.take(|epoch| self.open(epoch))? {
+                Some(connection) => connection,
+                None => self.create()?,
+            };
+            if !connection.has_moved() {
+                break connection;
+            }
+            self.pool.forget();
+            self.reopen(connection);
+        };
+        let begin = || {
+            connection.found(self.network, &self.settings())?;
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.prepare(&connection)
+        };
+        match begin() {
+            Ok(()) => Ok(connection),
+            Err(error) => {
+                self.give_back(connection, Some(&error));
+                Err(error)
+            }
+        }
+    }
+
+    fn create(self: &Arc<Self>) -> Result<Connection> {
+        files::create_directory(&self.directory)?;
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = self
+            .pool
+            .take(|epoch| Connection::open(&self.database, Access::Create, self.network, &settings, epoch))?;
+        Ok(opened.expect("a store that is asked to be created is there"))
+    }
+
+    /// What the first write of each connection, and of each process, has to bring about. It counts only
+    /// once the transaction has committed: `settle`.
+    fn prepare(&self, connection: &Connection) -> Result<()> {
+        if !connection.has_schema.get() {
+            schema::ensure(connection, &self.settings())?;
+            schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
+            let trash: bool =
+                connection.query_row("SELECT EXISTS (SELECT 1 FROM DoliumTrash)", [], |row| row.get(0))?;
+            self.has_trash.fetch_or(trash, Ordering::Relaxed);
+        }
+        let unsaved = self.unsaved().clone();
+        if !unsaved.is_empty() {
+            let settings = self.settings();
+            for name in &unsaved {
+                if let Some(value) = settings.get(name) {
+                    schema::store_setting(connection, name, value)?;
+                }
+            }
+            schema::ensure_policy_index(connection, &settings)?;
+        }
+        connection.saved.set(unsaved.len());
+        Ok(())
+    }
+
+    /// What `prepare` brought about is there to stay.
+    pub(super) fn settle(&self, connection: &Connection) {
+        connection.has_schema.set(true);
+        self.loaded.store(true, Ordering::Release);
+        let saved = connection.saved.take();
+        if saved > 0 {
+            self.unsaved().drain(..saved);
+        }
+    }
+
+    fn run<T>(
+        self: &Arc<Self>,
+        connection: &Connection,
+        deadline: &mut Deadline,
+        f: &mut impl FnMut(&mut Write<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut write = Write::new(connection);
+        let result = f(&mut write)?;
+        let (new_files, has_trash) = write.finish()?;
+        self.commit(connection, deadline)?;
+        for file in &new_files {
+            file.keep();
+        }
+        self.after_commit(has_trash);
+        Ok(result)
+    }
+
+    /// Commits. In a rollback journal, readers may stand in the way of that; the transaction stays open.
+    pub(crate) fn commit(&self, connection: &Connection, deadline: &mut Deadline) -> Result<()> {
+        loop {
+            match connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
+                Ok(_) => {
+                    self.settle(connection);
+                    return Ok(());
+                }
+                Err(error) if error::is_busy(&error) && !connection.is_autocommit() => {
+                    if !deadline.sleep() {
+                        return Err(self.timeout(deadline));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(crate) fn after_commit(self: &Arc<Self>, has_trash: bool) {
+        if has_trash {
+            self.has_trash.store(true, Ordering::Relaxed);
+        }
+        keeper::wake(self);
+    }
+}
