@@ -10,9 +10,10 @@ use crate::access::Access;
 use crate::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::error::AttachError;
 use crate::filesystem::{FileSystem, filesystem};
-use crate::layout::{self, FILE_LEN, Header, PREFIX_LEN, Reading};
+use crate::layout::{self, Header, PREFIX_LEN, Reading, field};
 use crate::map::Map;
 use crate::ofd::{self, FILE_REGIME_BYTE, Kind, OPEN_BYTE, SLOTS};
+use crate::tier::{Base, Memory, Records, Shape};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -46,7 +47,15 @@ pub(crate) struct Joined {
     pub(crate) slot: u32,
     pub(crate) map: Map,
     pub(crate) hot: Identity,
-    pub(crate) epoch: u64,
+    pub(crate) header: Header,
+}
+
+/// What the file shall have if it is made now.
+pub(crate) enum Wish<'b> {
+    /// The locks. What a tier still holds cannot be saved, so its directory is refused while nobody has it attached.
+    None,
+    /// A tier of so many bytes, 0 for none, in front of a database.
+    Tier { bytes: u64, base: &'b mut dyn Base },
 }
 
 /// Why to try again.
@@ -96,7 +105,7 @@ impl Pause {
 }
 
 /// Attaches to the shared memory of a directory.
-pub(crate) fn join(paths: &Paths, access: Access) -> Result<Joined, AttachError> {
+pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<Joined, AttachError> {
     let (kind, name) =
         filesystem(&paths.directory).map_err(|error| AttachError::io("examine", &paths.directory, error))?;
     if kind != FileSystem::Local || cfg!(target_endian = "big") {
@@ -105,21 +114,38 @@ pub(crate) fn join(paths: &Paths, access: Access) -> Result<Joined, AttachError>
     let must_not_copy = name == "btrfs";
     persist(paths, || {
         let descriptor = Descriptor::open(&paths.lock, access)?;
-        let valid = matches!(read(&paths.hot, descriptor.identity)?, Found::Valid(..));
         // A first look without the lock decides which kind to ask for; it is repeated under the lock.
-        let kind = if valid { Kind::Shared } else { Kind::Exclusive };
-        if !enter(&descriptor, &paths.lock, kind)? {
+        let must_found = |found: &Found, is_alone| match found {
+            Found::Valid(_, header) => {
+                is_alone && (header.shape.is_some() || matches!(wish, Wish::Tier { .. }))
+            }
+            Found::Unusable => true,
+        };
+        let is_alone = |descriptor: &Descriptor| Ok(!held_elsewhere(descriptor, &paths.lock, 0, SLOTS)?);
+        let founds = must_found(&read(&paths.hot, descriptor.identity)?, is_alone(&descriptor)?);
+        if !enter(&descriptor, &paths.lock, if founds { Kind::Exclusive } else { Kind::Shared })? {
             return Ok(Err(Again::Busy));
         }
         let mut found = read(&paths.hot, descriptor.identity)?;
-        if matches!(found, Found::Unusable) && kind == Kind::Exclusive {
-            if held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
+        let alone = is_alone(&descriptor)?;
+        if must_found(&found, alone) {
+            // It went bad, or all have left, between the two looks.
+            if !founds {
+                return Ok(Err(Again::Busy));
+            }
+            if !alone && !is_gone(&paths.hot) {
                 return Ok(Err(Again::InUse));
             }
-            make(&paths.hot, descriptor.identity, access, must_not_copy)?;
+            let shape = hand_over(paths, &found, &mut wish)?;
+            let epoch = shape.0;
+            make(
+                &paths.hot,
+                Header { epoch, lock_inode: descriptor.identity.inode, shape: shape.1 },
+                access,
+                must_not_copy,
+            )?;
             found = read(&paths.hot, descriptor.identity)?;
         }
-        // It went bad between the two looks.
         let Found::Valid(file, header) = found else {
             return Ok(Err(Again::Busy));
         };
@@ -128,9 +154,69 @@ pub(crate) fn join(paths: &Paths, access: Access) -> Result<Joined, AttachError>
         if held_elsewhere(&joined.descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
             return Ok(Err(Again::Mixed));
         }
-        let _ = joined.descriptor.borrow().and_then(|fd| ofd::unlock(fd, OPEN_BYTE));
+        reopen(&joined.descriptor);
         Ok(Ok(joined))
     })
+}
+
+/// Gives the open lock back.
+pub(crate) fn reopen(descriptor: &Descriptor) {
+    let _ = descriptor.borrow().and_then(|fd| ofd::unlock(fd, OPEN_BYTE));
+}
+
+/// Nobody is here: what the old file holds and the database has not goes there, with the epoch of the new file. Returns
+/// that epoch, and the shape that the new file shall have.
+fn hand_over(paths: &Paths, found: &Found, wish: &mut Wish<'_>) -> Result<(u64, Option<Shape>), AttachError> {
+    let epoch = random() | 1;
+    let base = match wish {
+        Wish::Tier { base, .. } => &mut **base,
+        Wish::None if matches!(found, Found::Valid(_, Header { shape: Some(_), .. })) => {
+            return Err(AttachError::Unrecovered { path: paths.hot.clone() });
+        }
+        Wish::None => return Ok((epoch, None)),
+    };
+    let told = |source| AttachError::Base { path: paths.directory.clone(), source };
+    let mut records = Vec::new();
+    if let (Found::Valid(file, header), Some((life, applied))) = (found, base.reached().map_err(told)?)
+        && let Some(shape) = header.shape.filter(|_| header.epoch == life)
+    {
+        let map =
+            Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
+        records = Memory::new(map.words(), shape, life).scan(applied);
+    }
+    let shape = match wish {
+        Wish::Tier { bytes: 0, .. } | Wish::None => None,
+        Wish::Tier { bytes, .. } => Some(Shape::of(*bytes)),
+    };
+    if let Wish::Tier { base, .. } = wish {
+        base.begin(shape.map(|_| epoch), Records::new(&records)).map_err(told)?;
+    }
+    Ok((epoch, shape))
+}
+
+/// Whether the file says that its database was replaced. Those who have it attached will notice.
+fn is_gone(path: &Path) -> bool {
+    let mut state = [0; 8];
+    open_existing(path).is_ok_and(|file| file.read_exact_at(&mut state, 8 * field::STATE as u64).is_ok())
+        && u64::from_le_bytes(state) == field::GONE
+}
+
+/// Whether no other process is attached to this very file. If so, none can be until `reopen`.
+pub(crate) fn is_last(descriptor: &Descriptor, paths: &Paths, hot: Identity) -> bool {
+    let entered = matches!(enter(descriptor, &paths.lock, Kind::Exclusive), Ok(true));
+    let alone = entered
+        && matches!(Identity::at(&paths.hot), Ok(Some(found)) if found == hot)
+        && matches!(held_elsewhere(descriptor, &paths.lock, 0, SLOTS), Ok(false));
+    if entered && !alone {
+        reopen(descriptor);
+    }
+    alone
+}
+
+/// Removes the file. The caller is the last and has the open lock.
+pub(crate) fn remove(path: &Path) {
+    // Left behind it would only take room: whoever comes next makes a new one.
+    let _ = std::fs::remove_file(path);
 }
 
 /// Takes the open lock of the file that has the name now. Dropping the descriptor gives it back.
@@ -187,14 +273,13 @@ fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
     }
 }
 
-/// A fresh file in place of whatever was there. Only with the exclusive open lock and no slot held.
-fn make(path: &Path, lock: Identity, access: Access, must_not_copy: bool) -> Result<(), AttachError> {
+/// A fresh file in place of whatever was there. Only with the exclusive open lock, and nobody who uses the old one.
+fn make(path: &Path, header: Header, access: Access, must_not_copy: bool) -> Result<(), AttachError> {
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(AttachError::io("replace", path, error)),
     }
-    let header = Header { file_len: FILE_LEN, epoch: random() | 1, lock_inode: lock.inode };
     create(path, access, |file| {
         if must_not_copy {
             // Only an empty file can leave copy-on-write, and without that reserved blocks are no promise.
@@ -202,8 +287,8 @@ fn make(path: &Path, lock: Identity, access: Access, must_not_copy: bool) -> Res
             rustix::fs::ioctl_setflags(file, flags)?;
         }
         // The raw call, which never falls back to writing zeros: blocks are reserved or the disk is full now.
-        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, FILE_LEN)?;
-        file.write_all_at(&header.encode(), 0)
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, header.file_len())?;
+        file.write_all_at(&header.page(), 0)
     })
     .map_err(|error| AttachError::io("create", path, error))
 }
@@ -211,11 +296,11 @@ fn make(path: &Path, lock: Identity, access: Access, must_not_copy: bool) -> Res
 /// Maps the file and takes a slot.
 fn settle(descriptor: Descriptor, paths: &Paths, file: &File, header: Header) -> Result<Joined, AttachError> {
     let found = file.metadata().map_err(|error| AttachError::io("examine", &paths.hot, error))?;
-    let map = Map::new(file).map_err(|error| AttachError::io("map", &paths.hot, error))?;
+    let map = Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
     let slot = take_slot(&descriptor)
         .map_err(|error| AttachError::io("lock", &paths.lock, error))?
         .ok_or_else(|| AttachError::Full { path: paths.lock.clone(), slots: SLOTS })?;
-    Ok(Joined { descriptor, slot, map, hot: Identity::of(&found), epoch: header.epoch })
+    Ok(Joined { descriptor, slot, map, hot: Identity::of(&found), header })
 }
 
 /// Starts anywhere: a crowd that started at 0 would queue at each byte in turn.

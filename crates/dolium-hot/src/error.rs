@@ -62,6 +62,20 @@ pub enum AttachError {
         /// The directory.
         path: PathBuf,
     },
+    /// A tier that nobody has attached may hold what the database has not.
+    #[error("{} may hold entries that are not in the database yet; open the cache with a program that knows how to save them", path.display())]
+    Unrecovered {
+        /// `cache.hot`.
+        path: PathBuf,
+    },
+    /// The database behind the tier could not be read or written.
+    #[error("cannot start the tier of {}: {source}", path.display())]
+    Base {
+        /// The directory.
+        path: PathBuf,
+        /// What the caller's [`Base`](crate::Base) said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// No shared memory here: use [`FileLock`](crate::FileLock).
     #[error("{} is on {name}, which gives no safe shared memory", path.display())]
     NotLocal {

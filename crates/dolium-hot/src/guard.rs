@@ -5,6 +5,8 @@
 use crate::file_lock::FileMember;
 use crate::fork;
 #[cfg(target_os = "linux")]
+use crate::map::Which;
+#[cfg(target_os = "linux")]
 use crate::shared::Member;
 use crate::wait::Acquired;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ pub struct Guard {
 #[derive(Debug)]
 pub(crate) enum Held {
     #[cfg(target_os = "linux")]
-    Word(Arc<Member>),
+    Word(Arc<Member>, Which),
     File(Arc<FileMember>),
 }
 
@@ -44,7 +46,7 @@ impl Guard {
         fork::generation() == self.generation
             && match &self.held {
                 #[cfg(target_os = "linux")]
-                Held::Word(member) => member.names_us(),
+                Held::Word(member, which) => member.names_us(*which),
                 Held::File(member) => member.is_open(),
             }
     }
@@ -57,7 +59,7 @@ impl Drop for Guard {
         }
         match &self.held {
             #[cfg(target_os = "linux")]
-            Held::Word(member) => member.release(),
+            Held::Word(member, which) => member.release(*which),
             Held::File(member) => member.release(),
         }
     }

@@ -40,6 +40,8 @@ mod map;
 mod ofd;
 #[cfg(target_os = "linux")]
 mod shared;
+#[cfg(target_os = "linux")]
+mod tier;
 mod wait;
 #[cfg(target_os = "linux")]
 mod word;
@@ -54,5 +56,10 @@ pub use guard::Guard;
 pub use health::Health;
 #[cfg(target_os = "linux")]
 pub use shared::{Lock, Shared};
+#[cfg(target_os = "linux")]
+pub use tier::{
+    Access as AccessWord, Base, Batch, Cell, Change, Key, Kind, Limit, NoRoom, Records, Row, Staged, Tier,
+    View, Writing,
+};
 pub use wait::Acquired;
 pub use writer::WriterLock;

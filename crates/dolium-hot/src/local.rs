@@ -70,6 +70,10 @@ impl Courtesy {
         Self(AtomicBool::new(false))
     }
 
+    pub(crate) fn is_owed(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
     pub(crate) fn owe(&self) {
         self.0.store(true, Relaxed);
     }

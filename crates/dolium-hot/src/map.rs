@@ -3,7 +3,7 @@
 //! Owns the memory and the lock words in it, with their futexes. Refuses the protocol (`word.rs`) and the file's making
 //! (`attach.rs`).
 
-use crate::layout::{D_OFFSET, FILE_LEN};
+use crate::layout::{D_OFFSET, HEADER_LEN, T_OFFSET};
 use crate::local::timespec;
 use crate::word::Word;
 use rustix::io::Errno;
@@ -12,20 +12,14 @@ use rustix::thread::futex;
 use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
-
-const LEN: usize = {
-    assert!(FILE_LEN <= 1 << 30);
-    #[expect(clippy::cast_possible_truncation, reason = "bounded above")]
-    let len = FILE_LEN as usize;
-    len
-};
 
 #[derive(Debug)]
 pub(crate) struct Map {
     base: NonNull<u8>,
+    len: usize,
 }
 
 // SAFETY: the memory is shared with other processes anyway, and is only ever accessed through atomics.
@@ -34,31 +28,52 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Maps the whole file, which the caller has seen to be long enough.
-    pub(crate) fn new(file: &File) -> io::Result<Self> {
+    /// Maps `len` bytes of a file, which the caller has seen to be long enough; at least the header.
+    pub(crate) fn new(file: &File, len: u64) -> io::Result<Self> {
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        assert!(len >= HEADER_LEN as usize, "a file without its header");
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
         let base = unsafe {
-            mmap(std::ptr::null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
+            mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
         }?;
         NonNull::new(base.cast())
-            .map(|base| Self { base })
+            .map(|base| Self { base, len })
             .ok_or_else(|| io::Error::other("mapped at address zero"))
     }
 
-    /// The word D.
-    pub(crate) fn d(&self) -> SharedWord<'_> {
+    /// The lock word at an offset of the header.
+    pub(crate) fn lock_word(&self, which: Which) -> SharedWord<'_> {
+        let offset = match which {
+            Which::Database => D_OFFSET,
+            Which::Tier => T_OFFSET,
+        };
         // SAFETY: inside the mapping, which lives as long as `self` and starts at a page boundary, so that the word is
         // aligned; every process accesses it atomically only. Whoever truncates the file gets everybody a SIGBUS, which
         // this crate never does: it replaces files by new ones.
-        SharedWord(unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(D_OFFSET).cast()) })
+        SharedWord(unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) })
+    }
+
+    /// All of the file as words. The tier uses none of those that hold a lock word.
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: as above; and words that are only ever accessed atomically may be shared with other processes.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast(), self.len / 8) }
     }
 }
 
 impl Drop for Map {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and `SharedWord`s borrow from `self`.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), LEN) };
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
     }
+}
+
+/// One of the two locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// D: who may write the database.
+    Database,
+    /// T: who may write the tier.
+    Tier,
 }
 
 /// A lock word with its futex. Not private: the kernel finds it by file and offset, in whatever process.

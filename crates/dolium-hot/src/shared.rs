@@ -1,29 +1,35 @@
 //! One process's membership in a directory's shared memory.
 //!
-//! Owns the slot, the mapping and the lock D. Refuses to outlive a fork: in a child every inherited `Shared` is stale,
+//! Owns the slot, the mapping and the two locks. Refuses to outlive a fork: in a child every inherited `Shared` is stale,
 //! its locks answer [`LockError::Forked`], and dropping it touches nothing that the parent uses.
 
 use crate::access::Access;
-use crate::attach::{self, Joined, Paths};
+use crate::attach::{self, Joined, Paths, Wish};
 use crate::descriptor::{Descriptor, Identity};
 use crate::error::{AttachError, LockError};
 use crate::fork;
 use crate::guard::{Guard, Held};
 use crate::health::{Health, check_lock_file};
+use crate::layout::{Header, field};
 use crate::local::{Courtesy, LocalLock};
-use crate::map::{Map, SharedWord};
+use crate::map::{Map, SharedWord, Which};
 use crate::ofd::{self, Kind, SLOTS};
+use crate::tier::{Base, Tier};
 use crate::wait::{Acquired, Slice, wait};
 use crate::word::{self, Graves, Released};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// When a waiter first asks whether the owner lives.
 const FIRST_PROBE: Duration = Duration::from_millis(1);
 /// Nobody sleeps longer without looking, and probes come at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_millis(16);
+/// Attempts before a waiter sleeps.
+const SPINS: u32 = 100;
 
 /// A slot in a directory's shared memory. Clones are the same membership; it ends with the last clone, [`Lock`] and
 /// [`Guard`]. One per process and directory is meant; more are correct, but each takes a slot.
@@ -37,13 +43,21 @@ pub(crate) struct Member {
     slot: u32,
     map: Map,
     hot: Identity,
-    epoch: u64,
+    header: Header,
     generation: u64,
     heir: bool,
+    database: Turn,
+    tier: Turn,
+    /// The byte locks do not tell threads apart, so only one thread of a process buries at a time, whichever word it is
+    /// for.
+    burial: LocalLock,
+}
+
+/// What a process has of one lock beside the word.
+#[derive(Debug, Default)]
+struct Turn {
     /// Comes before the word: the word does not tell threads apart.
     local: LocalLock,
-    /// Neither do the byte locks, so only one thread of a process buries at a time, whichever word it is for.
-    burial: LocalLock,
     courtesy: Courtesy,
 }
 
@@ -53,31 +67,73 @@ impl Shared {
     ///
     /// Drop an unhealthy `Shared` before attaching anew: its own slot counts as in use.
     pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
+        Self::attach_with(directory, access, Wish::None)
+    }
+
+    /// The same, with a tier of about `bytes` bytes, if the file is made now; else with the tier that the directory has.
+    /// Zero means none. What a tier that nobody has attached still holds goes to `base` first, whatever the wish.
+    pub fn attach_tier(
+        directory: &Path,
+        access: Access,
+        bytes: u64,
+        base: &mut dyn Base,
+    ) -> Result<Self, AttachError> {
+        Self::attach_with(directory, access, Wish::Tier { bytes, base })
+    }
+
+    fn attach_with(directory: &Path, access: Access, wish: Wish<'_>) -> Result<Self, AttachError> {
         let paths = Paths::of(directory)?;
         let generation = fork::generation();
-        let Joined { descriptor, slot, map, hot, epoch } = attach::join(&paths, access)?;
+        let Joined { descriptor, slot, map, hot, header } = attach::join(&paths, access, wish)?;
         let mut member = Member {
             paths,
             descriptor,
             slot,
             map,
             hot,
-            epoch,
+            header,
             generation,
             heir: false,
-            local: LocalLock::new(),
+            database: Turn::default(),
+            tier: Turn::default(),
             burial: LocalLock::new(),
-            courtesy: Courtesy::default(),
         };
-        // The last owner of this slot may have died with the lock. The byte is ours now, and so is the right to free it.
-        member.heir = member.free();
+        // The last owner of this slot may have died with a lock. The byte is ours now, and so is the right to free it.
+        if member.names_us(Which::Tier) {
+            member.must_recover();
+            member.free(Which::Tier);
+        }
+        member.heir = member.free(Which::Database);
         Ok(Self(Arc::new(member)))
+    }
+
+    /// The tier, if the directory has one.
+    #[must_use]
+    pub fn tier(&self) -> Option<Tier> {
+        Tier::of(&self.0)
+    }
+
+    /// Ends the membership in good order: if nobody else is attached and nobody can be attaching, calls `clear`, which
+    /// says in the database that there is no tier, and removes the file. All must have been drained before. Returns
+    /// whether that was done.
+    pub fn leave<E>(self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
+        let member = &*self.0;
+        let is_last = !member.is_stale() && attach::is_last(&member.descriptor, &member.paths, member.hot);
+        if is_last {
+            let result = self.tier().map_or(Ok(true), |tier| tier.end(clear));
+            if matches!(result, Ok(true)) {
+                attach::remove(&member.paths.hot);
+            }
+            attach::reopen(&member.descriptor);
+            return result;
+        }
+        Ok(false)
     }
 
     /// The lock D: who may write the database.
     #[must_use]
     pub fn lock(&self) -> Lock {
-        Lock(Arc::clone(&self.0))
+        Lock(Arc::clone(&self.0), Which::Database)
     }
 
     /// Our slot, 0 to 4,095.
@@ -89,7 +145,7 @@ impl Shared {
     /// Names the life of the shared file: another number means that everybody had left, or the file was replaced.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.0.epoch
+        self.0.header.epoch
     }
 
     /// Whether the process that had this slot before died holding D, which was freed here on its behalf.
@@ -116,7 +172,7 @@ impl Shared {
             ill => return ill,
         }
         match std::fs::symlink_metadata(&member.paths.hot) {
-            Ok(found) if Identity::of(&found) == member.hot && found.len() >= crate::layout::FILE_LEN => {
+            Ok(found) if Identity::of(&found) == member.hot && found.len() >= member.header.file_len() => {
                 Health::Sound
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => Health::Sound,
@@ -131,9 +187,9 @@ impl Shared {
     }
 }
 
-/// The lock D of a [`Shared`], which it keeps attached.
+/// A lock of a [`Shared`], which it keeps attached.
 #[derive(Clone, Debug)]
-pub struct Lock(Arc<Member>);
+pub struct Lock(Arc<Member>, Which);
 
 impl Lock {
     /// Waits at most `patience` (`None`: for ever). `tick` is called at least every 50 ms of waiting, with nothing held:
@@ -145,11 +201,33 @@ impl Lock {
         patience: Option<Duration>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Guard, LockError> {
-        let member = &self.0;
+        if let Some(guard) = self.try_acquire() {
+            return Ok(guard);
+        }
+        let Self(member, which) = self;
         let mut pace = Pace::default();
+        let local = &member.turn(*which).local;
         let acquired =
-            wait(&member.local, member.generation, patience, tick, |slice| member.attempt(slice, &mut pace))?;
-        Ok(Guard::new(Held::Word(Arc::clone(member)), member.generation, acquired))
+            wait(local, member.generation, patience, tick, |slice| member.attempt(*which, slice, &mut pace))?;
+        Ok(Guard::new(Held::Word(Arc::clone(member), *which), member.generation, acquired))
+    }
+
+    /// Takes the lock if it is free and nobody else is to have it first: no system call, no clock.
+    pub(crate) fn try_acquire(&self) -> Option<Guard> {
+        let Self(member, which) = self;
+        let turn = member.turn(*which);
+        if member.is_stale() || turn.courtesy.is_owed() || !turn.local.try_lock() {
+            return None;
+        }
+        if !word::try_take(&member.word(*which), member.slot, false) {
+            turn.local.unlock();
+            return None;
+        }
+        Some(Guard::new(Held::Word(Arc::clone(member), *which), member.generation, Acquired::Free))
+    }
+
+    pub(crate) fn of(member: &Arc<Member>, which: Which) -> Self {
+        Self(Arc::clone(member), which)
     }
 }
 
@@ -179,27 +257,47 @@ impl Member {
         fork::generation() != self.generation
     }
 
-    fn word(&self) -> SharedWord<'_> {
-        self.map.d()
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        self.map.words()
+    }
+
+    pub(crate) fn header(&self) -> Header {
+        self.header
+    }
+
+    /// Whoever takes T next has to recover first.
+    pub(crate) fn must_recover(&self) {
+        self.words()[field::UNRECOVERED].store(1, Relaxed);
+    }
+
+    fn turn(&self, which: Which) -> &Turn {
+        match which {
+            Which::Database => &self.database,
+            Which::Tier => &self.tier,
+        }
+    }
+
+    fn word(&self, which: Which) -> SharedWord<'_> {
+        self.map.lock_word(which)
     }
 
     /// With the local lock held.
-    fn attempt(&self, slice: Slice, pace: &mut Pace) -> io::Result<Option<Acquired>> {
-        let word = self.word();
-        self.courtesy.pay(|| word::is_free(&word));
+    fn attempt(&self, which: Which, slice: Slice, pace: &mut Pace) -> io::Result<Option<Acquired>> {
+        let word = self.word(which);
+        self.turn(which).courtesy.pay(|| word::is_free(&word));
         loop {
-            if word::try_take(&word, self.slot, pace.slept) {
+            if spin(|| word::try_take(&word, self.slot, pace.slept)) {
                 return Ok(Some(Acquired::Free));
             }
             let now = Instant::now();
             if now >= slice.until {
                 // Once more before the waiting ends for good, however short the patience was.
-                let inherited = slice.last && self.bury()?;
+                let inherited = slice.last && self.bury(which)?;
                 return Ok(inherited.then_some(Acquired::Inherited));
             }
             let due = pace.due(now);
             if now >= due {
-                if self.bury()? {
+                if self.bury(which)? {
                     return Ok(Some(Acquired::Inherited));
                 }
                 pace.probed(now);
@@ -212,20 +310,20 @@ impl Member {
         }
     }
 
-    fn bury(&self) -> io::Result<bool> {
+    fn bury(&self, which: Which) -> io::Result<bool> {
         self.burial.lock();
-        let result = word::bury(&self.word(), self, self.slot, SLOTS);
+        let result = word::bury(&self.word(which), self, self.slot, SLOTS);
         self.burial.unlock();
         result
     }
 
     /// Frees the word if it names our slot.
-    fn free(&self) -> bool {
-        match word::release(&self.word(), self.slot) {
+    fn free(&self, which: Which) -> bool {
+        match word::release(&self.word(which), self.slot) {
             Released::Quietly => true,
             Released::Wake => {
-                if self.word().wake_one() {
-                    self.courtesy.owe();
+                if self.word(which).wake_one() {
+                    self.turn(which).courtesy.owe();
                 }
                 true
             }
@@ -234,14 +332,25 @@ impl Member {
     }
 
     /// For the guard: the word first, so that nobody who gets the local lock finds our own name in the word.
-    pub(crate) fn release(&self) {
-        self.free();
-        self.local.unlock();
+    pub(crate) fn release(&self, which: Which) {
+        self.free(which);
+        self.turn(which).local.unlock();
     }
 
-    pub(crate) fn names_us(&self) -> bool {
-        word::names(&self.word(), self.slot)
+    pub(crate) fn names_us(&self, which: Which) -> bool {
+        word::names(&self.word(which), self.slot)
     }
+}
+
+/// Tries a few times: both locks are mostly held for less than it takes to fall asleep.
+fn spin(mut take: impl FnMut() -> bool) -> bool {
+    (0..SPINS).any(|_| {
+        let taken = take();
+        if !taken {
+            std::hint::spin_loop();
+        }
+        taken
+    })
 }
 
 impl Graves for Member {

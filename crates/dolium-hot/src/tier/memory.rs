@@ -1,0 +1,149 @@
+//! The tier's memory as everybody sees it: header words, slots, log.
+//!
+//! Owns lock-free reading and the order of loads. Writing, which needs T, is in `write`; neither knows of files.
+//!
+//! Everything is atomic words: racing with a writer gives a record that fails its checks, never undefined behaviour.
+//!
+//! **Order.** A writer stores bytes (relaxed), then `head` (release), then the slot (release). Before it uses space
+//! again it stores `tail` (relaxed) and puts a release fence between that and the bytes. A reader loads the slot
+//! (acquire), so that it sees the bytes that were stored before it, copies (relaxed), and after an acquire fence loads
+//! `tail` again: if the copy saw any byte of a later lap, the two fences make it see the `tail` that came before that
+//! byte, and the record is discarded. The checksum stands behind that, for files that somebody damaged.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, fence};
+
+use super::hash;
+use super::record::{HEAD, Key, View, first};
+use super::shape::{BUCKET, Shape, UNIT};
+use crate::layout::field;
+
+/// Bits of a slot that are the position; the rest is the tag.
+const POSITION: u64 = (1 << 48) - 1;
+
+/// The words of a mapped tier.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'m> {
+    words: &'m [AtomicU64],
+    pub shape: Shape,
+    pub epoch: u64,
+}
+
+/// Where a key was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The slot's index.
+    pub slot: usize,
+    pub position: u64,
+}
+
+impl<'m> Memory<'m> {
+    /// `words` are those of the whole file.
+    pub fn new(words: &'m [AtomicU64], shape: Shape, epoch: u64) -> Self {
+        assert!(words.len() as u64 * 8 >= shape.file_len(), "a mapping shorter than its header says");
+        Self { words, shape, epoch }
+    }
+
+    pub fn field(&self, at: usize) -> &'m AtomicU64 {
+        &self.words[at]
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.field(field::STATE).load(Acquire) == field::LIVE
+    }
+
+    pub fn commits(&self) -> u64 {
+        self.field(field::COMMITS).load(Acquire)
+    }
+
+    pub fn slot(&self, slot: usize) -> &'m AtomicU64 {
+        &self.words[Shape::INDEX + slot]
+    }
+
+    pub fn access(&self, slot: usize) -> &'m AtomicU64 {
+        &self.words[self.shape.access() + slot]
+    }
+
+    pub fn hash(&self, kind: u8, bytes: &[u8]) -> u64 {
+        hash::key(kind, bytes, self.epoch)
+    }
+
+    /// The first slot of a key's bucket.
+    pub fn bucket(&self, hash: u64) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "masked")]
+        let bucket = hash as usize & (self.shape.buckets - 1);
+        bucket * BUCKET
+    }
+
+    /// Finds the newest record of a key and copies it to `scratch`.
+    pub fn find<'s>(&self, key: Key<'_>, hash: u64, scratch: &'s mut Vec<u64>) -> Option<(Place, View<'s>)> {
+        let first = self.bucket(hash);
+        let found = (first..first + BUCKET).find_map(|slot| {
+            let word = self.slot(slot).load(Acquire);
+            let position = word & POSITION;
+            let is_it = word != 0 && word >> 48 == hash >> 48 && self.copy(position, scratch)?.key().is(&key);
+            is_it.then_some(Place { slot, position })
+        })?;
+        Some((found, View::verified(scratch)))
+    }
+
+    /// Copies the record at a position out of the log. `None`: it is gone, or was never there.
+    pub fn copy<'s>(&self, position: u64, scratch: &'s mut Vec<u64>) -> Option<View<'s>> {
+        if self.field(field::TAIL).load(Acquire) > position {
+            return None;
+        }
+        let head = self.field(field::HEAD).load(Acquire);
+        self.copy_below(head, position, scratch)?;
+        fence(Acquire);
+        if self.field(field::TAIL).load(Relaxed) > position {
+            return None;
+        }
+        View::read(scratch, self.epoch, position)
+    }
+
+    /// Copies what lies at a position if it ends at or below `end`, which bounds it whatever the file says.
+    pub fn copy_below(&self, end: u64, position: u64, scratch: &mut Vec<u64>) -> Option<()> {
+        let place = position % self.shape.units;
+        let log = self.log();
+        let (units, _) = first(log.get(Self::word_of(place))?.load(Relaxed));
+        let fits = units * UNIT as u64 >= HEAD as u64
+            && units <= self.shape.longest()
+            && position.checked_add(units)? <= end
+            && place + units <= self.shape.units;
+        if !fits {
+            return None;
+        }
+        let start = Self::word_of(place);
+        let words = log.get(start..start + Self::word_of(units))?;
+        scratch.clear();
+        scratch.extend(words.iter().map(|word| word.load(Relaxed)));
+        Some(())
+    }
+
+    /// The words of the log.
+    pub fn log(&self) -> &'m [AtomicU64] {
+        let start = self.shape.log();
+        &self.words[start..start + Self::word_of(self.shape.units)]
+    }
+
+    /// The index of the first word of a unit.
+    #[expect(clippy::cast_possible_truncation, reason = "units of a log that is mapped")]
+    pub fn word_of(unit: u64) -> usize {
+        unit as usize * UNIT
+    }
+
+    /// Makes a slot name a position: release, so that whoever sees it sees the record.
+    pub fn point(&self, slot: usize, hash: u64, position: u64) {
+        self.slot(slot).store(hash & !POSITION | position, Release);
+    }
+
+    pub fn position(word: u64) -> u64 {
+        word & POSITION
+    }
+}
+
+impl Key<'_> {
+    fn is(&self, other: &Key<'_>) -> bool {
+        self.kind == other.kind && self.bytes == other.bytes
+    }
+}

@@ -1,0 +1,337 @@
+//! The hot tier: a log of records and an index of keys, in memory that all processes of a directory share. It answers
+//! reads without a lock, and holds writes until somebody drains them into the database.
+//!
+//! Owns the way in: [`Tier`] for everybody, [`Writing`] for the one who holds T. The rules are in the modules below;
+//! each file says what it owns.
+
+mod crash;
+mod drain;
+mod hash;
+mod memory;
+mod record;
+mod scan;
+mod shape;
+mod write;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::Duration;
+
+use crate::error::LockError;
+use crate::guard::Guard;
+use crate::layout::field;
+use crate::map::Which;
+use crate::shared::{Lock, Member};
+use crate::wait::Acquired;
+
+pub use drain::{Batch, Change, Limit};
+pub(crate) use memory::Memory;
+pub use record::{Cell, Key, Kind, Row, Staged, View};
+pub(crate) use shape::Shape;
+pub use write::NoRoom;
+
+/// An error of a [`Base`].
+type BaseError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The database behind a tier, as the first who attaches needs it.
+pub trait Base {
+    /// The life of the tier, and the number in it, that the database has reached. `None`: it knows of no tier.
+    fn reached(&mut self) -> Result<Option<(u64, u64)>, BaseError>;
+
+    /// Applies records, in this order, and says in the same transaction that the number 0 of a new life is reached, or
+    /// with `None` that there is no tier any more.
+    fn begin(&mut self, life: Option<u64>, records: Records<'_>) -> Result<(), BaseError>;
+}
+
+/// Records that were found in a tier that nobody had attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Records<'a>(&'a [Vec<u64>]);
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(words: &'a [Vec<u64>]) -> Self {
+        Self(words)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The records, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = View<'a>> {
+        self.0.iter().map(|words| View::verified(words))
+    }
+}
+
+/// The hot tier of a directory. Clones are the same membership.
+#[derive(Clone, Debug)]
+pub struct Tier {
+    member: Arc<Member>,
+    shape: Shape,
+}
+
+thread_local! {
+    /// What a record is copied to. Kept small between two large ones.
+    static SCRATCH: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Words of scratch that a thread keeps.
+const KEPT: usize = 8192;
+
+fn with_scratch<T>(f: impl FnOnce(&mut Vec<u64>) -> T) -> T {
+    // Taken out, so that `f` may read the tier again.
+    let mut scratch = SCRATCH.take();
+    let result = f(&mut scratch);
+    if scratch.capacity() <= KEPT {
+        SCRATCH.set(scratch);
+    }
+    result
+}
+
+/// Where a read may note that it happened: a word that belongs to the key's slot. A late note credits another key at
+/// worst.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'t>(&'t AtomicU64);
+
+impl Access<'_> {
+    /// What was noted last, 0 since the key was written.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Notes something else.
+    pub fn set(&self, note: u64) {
+        self.0.store(note, Relaxed);
+    }
+}
+
+impl Tier {
+    pub(crate) fn of(member: &Arc<Member>) -> Option<Self> {
+        let shape = member.header().shape?;
+        Some(Self { member: Arc::clone(member), shape })
+    }
+
+    fn memory(&self) -> Memory<'_> {
+        Memory::new(self.member.words(), self.shape, self.member.header().epoch)
+    }
+
+    /// Names this life of the tier.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.member.header().epoch
+    }
+
+    /// Whether it may be used: not in a forked child, and not once the database was replaced. Two loads.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !self.member.is_stale() && self.memory().is_live()
+    }
+
+    /// Calls `f` with the newest record of a key: the truth about the key, be it a row or its removal. `None`: ask the
+    /// database, in a transaction begun after this call.
+    pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>, Access<'_>) -> T) -> Option<T> {
+        let memory = self.memory();
+        if !memory.is_live() {
+            return None;
+        }
+        with_scratch(|scratch| {
+            let (place, view) = memory.find(key, memory.hash(key.kind, key.bytes), scratch)?;
+            // The state, too, after the copy.
+            memory.is_live().then(|| f(view, Access(memory.access(place.slot))))
+        })
+    }
+
+    /// Grows with each change of the database. Read it before a row that is to be offered as a fill.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.memory().commits()
+    }
+
+    /// Whether there are records that the database has not.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        let memory = self.memory();
+        memory.field(field::LAST).load(Acquire) != memory.field(field::APPLIED).load(Acquire)
+    }
+
+    /// Bytes of log that wait to be drained.
+    #[must_use]
+    pub fn dirty_bytes(&self) -> u64 {
+        let memory = self.memory();
+        let drained = memory.field(field::DRAINED).load(Acquire);
+        if self.is_dirty() { 16 * memory.field(field::HEAD).load(Acquire).saturating_sub(drained) } else { 0 }
+    }
+
+    /// Bytes of the log.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.shape.log_bytes()
+    }
+
+    /// The longest record in bytes that the log takes.
+    #[must_use]
+    pub fn longest(&self) -> u64 {
+        16 * self.shape.longest()
+    }
+
+    /// Where the log ends now. What was written before is drained once [`drained_to`](Self::drained_to) is there.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.memory().field(field::HEAD).load(Acquire)
+    }
+
+    /// Up to where all is in the database.
+    #[must_use]
+    pub fn drained_to(&self) -> u64 {
+        self.memory().field(field::DRAINED).load(Acquire)
+    }
+
+    /// Takes T. `applied` is asked for the number that the database has reached, should the last owner have died; `None`
+    /// if it cannot be read, which leaves the recovery to the next.
+    pub fn lock(
+        &self,
+        patience: Option<Duration>,
+        tick: &mut dyn FnMut() -> bool,
+        applied: &mut dyn FnMut() -> Option<u64>,
+    ) -> Result<Writing<'_>, LockError> {
+        let guard = Lock::of(&self.member, Which::Tier).acquire(patience, tick)?;
+        if guard.acquired() == Acquired::Inherited {
+            self.member.must_recover();
+        }
+        let memory = self.memory();
+        if memory.field(field::UNRECOVERED).load(Relaxed) != 0 {
+            let Some(applied) = applied() else {
+                return Err(std::io::Error::other("the database cannot be read to recover the tier").into());
+            };
+            with_scratch(|scratch| memory.recover(applied, scratch));
+            memory.field(field::UNRECOVERED).store(0, Relaxed);
+        }
+        Ok(Writing { tier: self, _guard: guard })
+    }
+
+    /// Takes T if it is free and there is nothing to recover.
+    #[must_use]
+    pub fn try_lock(&self) -> Option<Writing<'_>> {
+        let guard = Lock::of(&self.member, Which::Tier).try_acquire()?;
+        let sound = self.memory().field(field::UNRECOVERED).load(Relaxed) == 0;
+        sound.then_some(Writing { tier: self, _guard: guard })
+    }
+
+    /// The records above number `applied`, which the database has reached in this life, from the oldest on. The caller
+    /// holds D.
+    #[must_use]
+    pub fn pending(&self, applied: u64, limit: Limit) -> Batch {
+        with_scratch(|scratch| self.memory().pending(applied, limit, scratch))
+    }
+
+    /// The database has taken a batch, number and all. The caller holds D and has committed.
+    pub fn drained(&self, batch: &Batch) {
+        self.memory().drained(batch.end(), batch.number());
+    }
+
+    /// The database is being replaced: nobody may use the tier any more. The caller holds D.
+    pub fn retire(&self) {
+        self.memory().field(field::STATE).store(field::GONE, Release);
+    }
+
+    /// As the last member: ends this life, unless something is dirty.
+    pub(crate) fn end<E>(&self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
+        if self.is_dirty() || !self.memory().is_live() {
+            return Ok(false);
+        }
+        clear()?;
+        self.retire();
+        Ok(true)
+    }
+
+    /// Calls `f` with each key that the index knows and what was noted of its reads, if anything was, and forgets it.
+    pub fn take_accesses(&self, mut f: impl FnMut(View<'_>, u64)) {
+        let memory = self.memory();
+        with_scratch(|scratch| {
+            for slot in 0..self.shape.slots() {
+                if memory.access(slot).load(Relaxed) == 0 {
+                    continue;
+                }
+                let note = memory.access(slot).swap(0, Relaxed);
+                let position = Memory::position(memory.slot(slot).load(Acquire));
+                if let Some(view) = memory.copy(position, scratch) {
+                    f(view, note);
+                }
+            }
+        });
+    }
+
+    /// How many keys the index names.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let memory = self.memory();
+        let tail = memory.field(field::TAIL).load(Acquire);
+        (0..self.shape.slots())
+            .filter(|slot| Memory::position(memory.slot(*slot).load(Relaxed)) >= tail.max(1))
+            .count()
+    }
+
+    /// Whether the index names no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The right to write the tier: T, until this is dropped. If a panic drops it, the next owner recovers.
+#[derive(Debug)]
+#[must_use = "T is released when this is dropped"]
+pub struct Writing<'t> {
+    tier: &'t Tier,
+    _guard: Guard,
+}
+
+impl Writing<'_> {
+    /// As [`Tier::get`]; nobody can change the answer as long as T is held.
+    pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>) -> T) -> Option<T> {
+        self.tier.get(key, |view, _| f(view))
+    }
+
+    /// Appends a record.
+    pub fn append(&mut self, record: &mut Staged) -> Result<(), NoRoom> {
+        with_scratch(|scratch| self.tier.memory().append(record, scratch))
+    }
+
+    /// Appends records so that either all of them survive a crash or none.
+    pub fn append_all(&mut self, records: &mut [Staged]) -> Result<(), NoRoom> {
+        with_scratch(|scratch| self.tier.memory().append_all(records, scratch))
+    }
+
+    /// The number that a direct commit has to store as the one reached.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.tier.memory().field(field::LAST).load(Acquire) + 1
+    }
+
+    /// Before a direct commit: the index forgets a key, of which nothing is dirty.
+    pub fn forget(&mut self, key: Key<'_>) {
+        with_scratch(|scratch| self.tier.memory().drop_key(key.kind, key.bytes, scratch));
+    }
+
+    /// Before a direct commit: the index forgets everything that is clean.
+    pub fn forget_clean(&mut self) {
+        self.tier.memory().drop_clean();
+    }
+
+    /// After a direct commit with [`next_number`](Self::next_number). The caller holds D, too.
+    pub fn committed(&mut self) {
+        self.tier.memory().committed();
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tier.member.must_recover();
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Owns the encoding of records.
+//!
+//! | word | |
+//! |---|---|
+//! | 0 | units (32 bits), kind, kind of the key, spelling of the key, kind of the tag |
+//! | 1 | checksum of all others, seeded with the epoch |
+//! | 2 | position |
+//! | 3 | number, 0 for a fill |
+//! | 4 | store time |
+//! | 5 | expire time, NaN for none |
+//! | 6 | lengths of key and tag, 32 bits each |
+//! | 7 | length of the file name (16 bits), kind of the value (8 bits), length of the value (32 bits, from bit 32) |
+//! | 8 | size of the value file |
+//! | 9 | mode |
+//! | 10… | key, tag, file name and value, one behind the other |
+
+use super::hash;
+use super::shape::UNIT;
+
+/// Words before the bytes of a record.
+pub(crate) const HEAD: usize = 10;
+/// A key as two processes compare it. Keys that SQLite takes for equal have the same kind and bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// Tells apart keys that have the same bytes.
+    pub kind: u8,
+    /// How the caller spelt it, where that is more than equality sees. Not compared.
+    pub spelling: u8,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+/// A column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// No value.
+    Null,
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Real(f64),
+    /// UTF-8 text.
+    Text(&'a [u8]),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+/// What a row holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// When it was written, in seconds.
+    pub store_time: f64,
+    /// When it expires, in seconds.
+    pub expire_time: Option<f64>,
+    /// The tag.
+    pub tag: Cell<'a>,
+    /// The length of its value file.
+    pub size: i64,
+    /// How the value is stored.
+    pub mode: i64,
+    /// The value file.
+    pub filename: Option<&'a str>,
+    /// The value.
+    pub value: Cell<'a>,
+}
+
+/// What a record does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Stores a row.
+    Set,
+    /// Removes a key.
+    Delete,
+    /// Repeats a row of the database.
+    Fill,
+}
+
+/// The end of the ring, which is too short for the record that came.
+pub(crate) const PAD: u8 = 4;
+
+impl Kind {
+    fn code(self) -> u8 {
+        match self {
+            Self::Set => 1,
+            Self::Delete => 2,
+            Self::Fill => 3,
+        }
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Set),
+            2 => Some(Self::Delete),
+            3 => Some(Self::Fill),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Cell<'a> {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Null => 0,
+            Self::Int(_) => 1,
+            Self::Real(_) => 2,
+            Self::Text(_) => 3,
+            Self::Blob(_) => 4,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Int(_) | Self::Real(_) => 8,
+            Self::Text(bytes) | Self::Blob(bytes) => bytes.len(),
+        }
+    }
+
+    fn of(code: u8, bytes: &'a [u8]) -> Option<Self> {
+        Some(match code {
+            0 if bytes.is_empty() => Self::Null,
+            1 => Self::Int(i64::from_le_bytes(bytes.try_into().ok()?)),
+            2 => Self::Real(f64::from_le_bytes(bytes.try_into().ok()?)),
+            3 => Self::Text(bytes),
+            4 => Self::Blob(bytes),
+            _ => return None,
+        })
+    }
+}
+
+/// A record that is ready but for its place in the log. Made before any lock is asked for.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    words: Vec<u64>,
+    pub(crate) kind: Kind,
+    /// Where it was stored.
+    pub(crate) position: u64,
+    key_kind: u8,
+    key_len: usize,
+}
+
+impl Staged {
+    /// A record that stores or repeats a row.
+    #[must_use]
+    pub fn row(kind: Kind, key: Key<'_>, row: &Row<'_>) -> Self {
+        let name = row.filename.unwrap_or_default().as_bytes();
+        let total = key.bytes.len() + row.tag.len() + name.len() + row.value.len();
+        let mut words = Self::head(kind, key, total);
+        words[0] |= u64::from(row.tag.code()) << 56;
+        words[4] = row.store_time.to_bits();
+        words[5] = row.expire_time.unwrap_or(f64::NAN).to_bits();
+        words[6] = key.bytes.len() as u64 | (row.tag.len() as u64) << 32;
+        words[7] = name.len() as u64 | u64::from(row.value.code()) << 16 | (row.value.len() as u64) << 32;
+        words[8] = row.size.cast_unsigned();
+        words[9] = row.mode.cast_unsigned();
+        let space = push(bytes_of_mut(&mut words[HEAD..]), key.bytes);
+        let space = push_cell(space, &row.tag);
+        let space = push(space, name);
+        push_cell(space, &row.value);
+        Self { words, kind, position: 0, key_kind: key.kind, key_len: key.bytes.len() }
+    }
+
+    /// A record that removes a key.
+    #[must_use]
+    pub fn delete(key: Key<'_>) -> Self {
+        let mut words = Self::head(Kind::Delete, key, key.bytes.len());
+        words[5] = f64::NAN.to_bits();
+        words[6] = key.bytes.len() as u64;
+        push(bytes_of_mut(&mut words[HEAD..]), key.bytes);
+        Self { words, kind: Kind::Delete, position: 0, key_kind: key.kind, key_len: key.bytes.len() }
+    }
+
+    fn head(kind: Kind, key: Key<'_>, bytes: usize) -> Vec<u64> {
+        let length = (HEAD + bytes.div_ceil(8)).next_multiple_of(UNIT);
+        let mut words = vec![0; length];
+        words[0] = (length / UNIT) as u64
+            | u64::from(kind.code()) << 32
+            | u64::from(key.kind) << 40
+            | u64::from(key.spelling) << 48;
+        words
+    }
+
+    /// Its length in units.
+    pub(crate) fn units(&self) -> u64 {
+        (self.words.len() / UNIT) as u64
+    }
+
+    /// Bytes that it takes in the log.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.words.len() as u64 * 8
+    }
+
+    /// Calls `f` with the key.
+    pub(crate) fn with_key<T>(&self, f: impl FnOnce(u8, &[u8]) -> T) -> T {
+        let bytes = bytes_of(&self.words[HEAD..]);
+        f(self.key_kind, &bytes[..self.key_len])
+    }
+
+    /// Gives it its place.
+    pub(crate) fn seal(&mut self, epoch: u64, position: u64, number: u64) -> &[u64] {
+        self.words[2] = position;
+        self.words[3] = number;
+        self.words[1] = checksum(&self.words, epoch);
+        &self.words
+    }
+}
+
+/// A record that was copied out of the log, and proved to be whole.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    words: &'a [u64],
+}
+
+impl<'a> View<'a> {
+    /// Reads the record that should lie at `position`. `None`: it is not one, not whole, or not from there.
+    pub(crate) fn read(words: &'a [u64], epoch: u64, position: u64) -> Option<Self> {
+        let view = Self { words };
+        let whole = words.len() >= HEAD
+            && words[2] == position
+            && Kind::of(byte(words[0], 4)).is_some()
+            && words[1] == checksum(words, epoch);
+        let length = view.key_len() + view.tag_len() + view.name_len() + view.value_len();
+        (whole && length <= 8 * (words.len() - HEAD)).then_some(view)
+    }
+
+    /// Words that `read` has accepted before.
+    pub(crate) fn verified(words: &'a [u64]) -> Self {
+        Self { words }
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        Kind::of(byte(self.words[0], 4)).unwrap_or(Kind::Fill)
+    }
+
+    /// Its number, 0 for a fill.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.words[3]
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.words[2]
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> Key<'a> {
+        Key {
+            kind: byte(self.words[0], 5),
+            spelling: byte(self.words[0], 6),
+            bytes: &self.bytes()[..self.key_len()],
+        }
+    }
+
+    /// Its row; `None` if it removes one, or if nobody could have written it.
+    #[must_use]
+    pub fn row(&self) -> Option<Row<'a>> {
+        if self.kind() == Kind::Delete {
+            return None;
+        }
+        let (_, rest) = self.bytes().split_at_checked(self.key_len())?;
+        let (tag, rest) = rest.split_at_checked(self.tag_len())?;
+        let (name, rest) = rest.split_at_checked(self.name_len())?;
+        let expire_time = f64::from_bits(self.words[5]);
+        Some(Row {
+            store_time: f64::from_bits(self.words[4]),
+            expire_time: (!expire_time.is_nan()).then_some(expire_time),
+            tag: Cell::of(byte(self.words[0], 7), tag)?,
+            size: self.words[8].cast_signed(),
+            mode: self.words[9].cast_signed(),
+            filename: if name.is_empty() { None } else { Some(std::str::from_utf8(name).ok()?) },
+            value: Cell::of(byte(self.words[7], 2), rest.get(..self.value_len())?)?,
+        })
+    }
+
+    /// Until when it is good; `None`: for ever.
+    #[must_use]
+    pub fn expire_time(&self) -> Option<f64> {
+        let time = f64::from_bits(self.words[5]);
+        (!time.is_nan()).then_some(time)
+    }
+
+    /// Its length in units.
+    pub(crate) fn units(&self) -> u64 {
+        (self.words.len() / UNIT) as u64
+    }
+
+    pub(crate) fn words(&self) -> &'a [u64] {
+        self.words
+    }
+
+    fn bytes(&self) -> &'a [u8] {
+        bytes_of(&self.words[HEAD..])
+    }
+
+    fn key_len(&self) -> usize {
+        low(self.words[6])
+    }
+
+    fn tag_len(&self) -> usize {
+        high(self.words[6])
+    }
+
+    fn name_len(&self) -> usize {
+        low(self.words[7]) & 0xffff
+    }
+
+    fn value_len(&self) -> usize {
+        high(self.words[7])
+    }
+}
+
+/// What the first word of anything in the log says: units, and the code of the kind.
+pub(crate) fn first(word: u64) -> (u64, u8) {
+    (word & 0xffff_ffff, byte(word, 4))
+}
+
+/// The first word of a pad.
+pub(crate) fn pad(units: u64) -> u64 {
+    units | u64::from(PAD) << 32
+}
+
+fn checksum(words: &[u64], epoch: u64) -> u64 {
+    hash::words(&words[2..], epoch ^ words[0].rotate_left(32))
+}
+
+fn byte(word: u64, at: usize) -> u8 {
+    word.to_le_bytes()[at]
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "32 bits fit")]
+fn low(word: u64) -> usize {
+    word as u32 as usize
+}
+
+fn high(word: u64) -> usize {
+    low(word >> 32)
+}
+
+/// Puts bytes at the front of the space that is left, and returns the rest of it.
+fn push<'s>(space: &'s mut [u8], bytes: &[u8]) -> &'s mut [u8] {
+    let (here, behind) = space.split_at_mut(bytes.len());
+    here.copy_from_slice(bytes);
+    behind
+}
+
+fn push_cell<'s>(space: &'s mut [u8], cell: &Cell<'_>) -> &'s mut [u8] {
+    match cell {
+        Cell::Null => space,
+        Cell::Int(value) => push(space, &value.to_le_bytes()),
+        Cell::Real(value) => push(space, &value.to_le_bytes()),
+        Cell::Text(bytes) | Cell::Blob(bytes) => push(space, bytes),
+    }
+}
+
+fn bytes_of(words: &[u64]) -> &[u8] {
+    // SAFETY: any initialized word is eight initialized bytes, and bytes need no alignment. They are in the order of
+    // the file, since big-endian machines have no tier.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+fn bytes_of_mut(words: &mut [u64]) -> &mut [u8] {
+    // SAFETY: as above; and any eight bytes are a word.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key<'_> = Key { kind: 3, spelling: 1, bytes: b"a key of some length" };
+
+    fn rows() -> Vec<Row<'static>> {
+        let row = Row {
+            store_time: 12.5,
+            expire_time: None,
+            tag: Cell::Null,
+            size: 0,
+            mode: 1,
+            filename: None,
+            value: Cell::Blob(b"0123456789abcdef"),
+        };
+        vec![
+            row,
+            Row { expire_time: Some(1e10), tag: Cell::Text(b"tag"), value: Cell::Int(-1), ..row },
+            Row {
+                tag: Cell::Real(0.5),
+                filename: Some("ab/cd/ef.val"),
+                size: 1 << 40,
+                value: Cell::Null,
+                ..row
+            },
+            Row { mode: -1, tag: Cell::Blob(b""), value: Cell::Text("ü".as_bytes()), ..row },
+        ]
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        for row in rows() {
+            let mut staged = Staged::row(Kind::Set, KEY, &row);
+            staged.with_key(|kind, bytes| assert_eq!((kind, bytes), (KEY.kind, KEY.bytes)));
+            let words = staged.seal(7, 99, 5).to_vec();
+            let view = View::read(&words, 7, 99).unwrap();
+            assert_eq!((view.kind(), view.number(), view.key()), (Kind::Set, 5, KEY));
+            assert_eq!(view.row(), Some(row));
+            assert_eq!(view.expire_time(), row.expire_time);
+        }
+        let mut staged = Staged::delete(KEY);
+        let view = View::read(staged.seal(7, 99, 5), 7, 99).unwrap();
+        assert_eq!((view.kind(), view.key(), view.row()), (Kind::Delete, KEY, None));
+    }
+
+    #[test]
+    fn a_changed_record_is_none() {
+        let words = Staged::row(Kind::Set, KEY, &rows()[1]).seal(7, 99, 5).to_vec();
+        assert!(View::read(&words, 8, 99).is_none(), "of another life of the file");
+        assert!(View::read(&words, 7, 98).is_none(), "of another place");
+        for bit in 0..64 * words.len() {
+            let mut bad = words.clone();
+            bad[bit / 64] ^= 1 << (bit % 64);
+            assert!(View::read(&bad, 7, 99).is_none(), "bit {bit}");
+        }
+    }
+}

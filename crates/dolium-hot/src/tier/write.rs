@@ -1,0 +1,234 @@
+//! Owns every change of the tier: appending records, publishing and dropping slots, moving the tail.
+//! The caller holds T; nothing here waits, allocates or can fail half-way.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::fence;
+
+use super::crash;
+use super::memory::{Memory, Place};
+use super::record::{Key, Kind, Staged, View, pad};
+use super::shape::BUCKET;
+use crate::layout::field;
+
+/// The record would overwrite one that is not in the database yet: drain, then try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// Where a record will lie.
+struct Room {
+    start: u64,
+    end: u64,
+}
+
+impl Memory<'_> {
+    /// Appends a record and makes the index name it.
+    pub fn append(&self, record: &mut Staged, scratch: &mut Vec<u64>) -> Result<(), NoRoom> {
+        self.settle();
+        // All that can be refused is refused before anything is stored.
+        let slot = self.slot_for(record, scratch).ok_or(NoRoom)?;
+        let start = self.start(std::slice::from_ref(record))?;
+        self.store_all(start, std::slice::from_mut(record));
+        self.name(slot, record);
+        Ok(())
+    }
+
+    /// Appends records so that either all of them survive a crash or none. `scratch` has room for a word per record.
+    pub fn append_all(&self, records: &mut [Staged], scratch: &mut Vec<u64>) -> Result<(), NoRoom> {
+        self.settle();
+        if !self.slots_suffice(records, scratch) {
+            return Err(NoRoom);
+        }
+        let start = self.start(records)?;
+        self.store_all(start, records);
+        for record in &*records {
+            if let Some(slot) = self.slot_for(record, scratch) {
+                self.name(slot, record);
+            }
+        }
+        Ok(())
+    }
+
+    fn store_all(&self, start: u64, records: &mut [Staged]) {
+        let mut at = start;
+        let mut number = self.field(field::LAST).load(Relaxed);
+        for record in records {
+            let room = self.place(at, record.units());
+            number += u64::from(record.kind != Kind::Fill);
+            record.position = room.start;
+            let own = if record.kind == Kind::Fill { 0 } else { number };
+            self.store(at, &room, record.seal(self.epoch, room.start, own));
+            at = room.end;
+        }
+        crash::point("bytes stored");
+        self.field(field::HEAD).store(at, Release);
+        crash::point("head stored");
+        self.field(field::LAST).store(number, Release);
+        crash::point("last stored");
+    }
+
+    /// If nothing is dirty, everything in the log is clean, fills too.
+    fn settle(&self) {
+        if self.field(field::LAST).load(Relaxed) == self.field(field::APPLIED).load(Acquire) {
+            self.field(field::DRAINED).fetch_max(self.field(field::HEAD).load(Relaxed), Release);
+        }
+    }
+
+    /// Where records will start, after the tail has made way for them.
+    fn start(&self, records: &[Staged]) -> Result<u64, NoRoom> {
+        let start = self.field(field::HEAD).load(Relaxed);
+        let end = records.iter().fold(start, |at, record| self.place(at, record.units()).end);
+        let drained = self.field(field::DRAINED).load(Acquire);
+        let too_long = records.iter().any(|record| record.units() > self.shape.longest());
+        if too_long || end.saturating_sub(self.shape.units) > drained {
+            return Err(NoRoom);
+        }
+        self.make_way(end, drained);
+        Ok(start)
+    }
+
+    /// A record never wraps.
+    fn place(&self, at: u64, units: u64) -> Room {
+        let left = self.shape.units - at % self.shape.units;
+        let start = if units > left { at + left } else { at };
+        Room { start, end: start + units }
+    }
+
+    /// Moves the tail so that the log may reach up to `end`. A little further than need be, so that the line that all
+    /// readers read is not written at each set.
+    fn make_way(&self, end: u64, drained: u64) {
+        let needed = end.saturating_sub(self.shape.units);
+        if needed > self.field(field::TAIL).load(Relaxed) {
+            self.field(field::TAIL).store((needed + self.shape.units / 64).min(drained), Relaxed);
+            crash::point("tail stored");
+        }
+        // Even if it stays: the space up to it may not have been written since it was moved.
+        fence(Release);
+    }
+
+    fn store(&self, at: u64, room: &Room, words: &[u64]) {
+        let log = self.log();
+        if room.start > at {
+            let place = Self::word_of(at % self.shape.units);
+            log[place].store(pad(room.start - at), Relaxed);
+        }
+        let place = Self::word_of(room.start % self.shape.units);
+        for (shared, word) in log[place..place + words.len()].iter().zip(words) {
+            shared.store(*word, Relaxed);
+        }
+    }
+
+    fn name(&self, slot: usize, record: &Staged) {
+        let hash = record.with_key(|kind, bytes| self.hash(kind, bytes));
+        self.access(slot).store(0, Relaxed);
+        self.point(slot, hash, record.position);
+        crash::point("slot stored");
+    }
+
+    /// The slot of a record's key, or one that may be given away.
+    fn slot_for(&self, record: &Staged, scratch: &mut Vec<u64>) -> Option<usize> {
+        record.with_key(|kind, bytes| {
+            let hash = self.hash(kind, bytes);
+            let known =
+                self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place.slot);
+            known.or_else(|| self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)))
+        })
+    }
+
+    /// The slots of a bucket that may be given away.
+    fn clean_slots(&self, first: usize) -> impl Iterator<Item = usize> {
+        let drained = self.field(field::DRAINED).load(Acquire);
+        (first..first + BUCKET).filter(move |slot| self.named(*slot) < drained)
+    }
+
+    /// The position that a slot names, 0 for none.
+    fn named(&self, slot: usize) -> u64 {
+        Self::position(self.slot(slot).load(Relaxed))
+    }
+
+    /// Whether each record finds a slot, even if all their keys are new.
+    fn slots_suffice(&self, records: &[Staged], scratch: &mut Vec<u64>) -> bool {
+        scratch.clear();
+        let bucket =
+            |record: &Staged| record.with_key(|kind, bytes| self.bucket(self.hash(kind, bytes)) as u64);
+        scratch.extend(records.iter().map(bucket));
+        scratch.sort_unstable();
+        #[expect(clippy::cast_possible_truncation, reason = "slots of an index that is mapped")]
+        let mut crowds = scratch.chunk_by(|a, b| a == b).map(|crowd| (crowd[0] as usize, crowd.len()));
+        crowds.all(|(first, count)| self.clean_slots(first).count() >= count)
+    }
+
+    /// Forgets a clean slot of a key.
+    pub fn drop_key(&self, kind: u8, bytes: &[u8], scratch: &mut Vec<u64>) {
+        let hash = self.hash(kind, bytes);
+        if let Some((place, _)) = self.find(Key { kind, spelling: 0, bytes }, hash, scratch) {
+            self.slot(place.slot).store(0, Release);
+        }
+    }
+
+    /// Forgets everything that is clean.
+    pub fn drop_clean(&self) {
+        let drained = self.field(field::DRAINED).load(Acquire);
+        self.field(field::TAIL).fetch_max(drained, Release);
+    }
+
+    /// After the owner of T died: gives the numbers that it used their due, and names what it had stored. `applied` is
+    /// the number that the database has reached.
+    pub fn recover(&self, applied: u64, scratch: &mut Vec<u64>) {
+        let head = self.field(field::HEAD).load(Acquire);
+        let mut last = self.field(field::LAST).load(Acquire).max(applied);
+        let mut at = self.field(field::DRAINED).load(Acquire);
+        while let Some((view, next)) = self.next(at, head, scratch) {
+            if let Some(view) = view {
+                last = last.max(view.number());
+                let (kind, position) = (view.kind(), view.position());
+                let key = view.key();
+                let (key_kind, bytes) = (key.kind, key.bytes.to_vec());
+                if kind != Kind::Fill {
+                    self.restore(key_kind, &bytes, position, scratch);
+                }
+            }
+            at = next;
+        }
+        self.field(field::LAST).store(last, Release);
+        crash::point("last recovered");
+        self.field(field::COMMITS).fetch_add(1, Release);
+    }
+
+    fn restore(&self, kind: u8, bytes: &[u8], position: u64, scratch: &mut Vec<u64>) {
+        let hash = self.hash(kind, bytes);
+        let known = self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place);
+        let slot = match known {
+            Some(Place { position: named, .. }) if named >= position => return,
+            Some(place) => Some(place.slot),
+            // There is one: its writer had made sure of it, and nothing was named since.
+            None => self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)),
+        };
+        if let Some(slot) = slot {
+            self.point(slot, hash, position);
+            crash::point("slot recovered");
+        }
+    }
+
+    /// What lies at a position below `head`, and where the next begins. `None`: the end.
+    pub fn next<'s>(&self, at: u64, head: u64, scratch: &'s mut Vec<u64>) -> Option<(Option<View<'s>>, u64)> {
+        if at >= head {
+            return None;
+        }
+        if let Some(units) = self.pad_at(at) {
+            return Some((None, at + units));
+        }
+        if self.copy_below(head, at, scratch).is_none() {
+            // Nobody wrote this. What lies behind cannot be found, and is lost.
+            return Some((None, head));
+        }
+        let next = at + View::verified(scratch).units();
+        // A record that somebody damaged is passed over: it must not be in the way of those behind it.
+        Some((View::read(scratch, self.epoch, at), next))
+    }
+
+    fn pad_at(&self, at: u64) -> Option<u64> {
+        let place = at % self.shape.units;
+        let (units, kind) = super::record::first(self.log()[Self::word_of(place)].load(Relaxed));
+        (kind == super::record::PAD && units == self.shape.units - place).then_some(units)
+    }
+}
