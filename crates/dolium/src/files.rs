@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the owner of the file system")]
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -184,10 +185,31 @@ fn remove_path(directory: &Path, path: &Path) {
     }
 }
 
-/// Makes a value file durable. A file that is gone by now has nothing to keep.
+/// Makes value files durable: what they hold, and the names under which they are found.
+pub(crate) fn sync_values(directory: &Path, names: &[String]) -> Result<()> {
+    chain(directory, names).iter().try_for_each(|path| sync(path))?;
+    // Not ours, and perhaps not readable for us; whoever made it may have synced it.
+    let _ = directory.parent().map(sync);
+    Ok(())
+}
+
+/// What has to be synced for value files to be there after a power loss, in the order that never leaves an entry
+/// that leads to nothing: a name is an entry of a directory, which may be new itself, up to the cache's own.
+fn chain(directory: &Path, names: &[String]) -> Vec<PathBuf> {
+    let mut chain: Vec<_> = names.iter().filter_map(|name| resolve(directory, name)).collect();
+    let mut directories = BTreeSet::from([directory.to_path_buf()]);
+    for path in &chain {
+        let parents = path.ancestors().skip(1).take_while(|parent| *parent != directory);
+        directories.extend(parents.map(Path::to_path_buf));
+    }
+    chain.extend(directories.into_iter().rev());
+    chain
+}
+
+/// Makes a file or directory durable. One that is gone by now has nothing to keep.
 pub(crate) fn sync(path: &Path) -> Result<()> {
     match File::open(path) {
-        Ok(file) => file.sync_data().map_err(Error::io(path)),
+        Ok(file) => file.sync_all().map_err(Error::io(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io(path)(error)),
     }
@@ -319,4 +341,25 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
 /// How many directories lie in `directory` whose names are the shard numbers `000`, `001`, ….
 pub(crate) fn count_shards(directory: &Path) -> usize {
     (0..100_000).take_while(|shard| directory.join(format!("{shard:03}")).is_dir()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_synced_before_what_leads_to_it() {
+        let names = ["ab/cd/1.val", "ab/ef/2.val", "ab/cd/3.val", "../outside.val"].map(str::to_owned);
+        let chain = chain(Path::new("/cache"), &names);
+        let expected = [
+            "/cache/ab/cd/1.val",
+            "/cache/ab/ef/2.val",
+            "/cache/ab/cd/3.val",
+            "/cache/ab/ef",
+            "/cache/ab/cd",
+            "/cache/ab",
+            "/cache",
+        ];
+        assert_eq!(chain, expected.map(PathBuf::from));
+    }
 }

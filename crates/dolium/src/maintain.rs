@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -28,6 +28,9 @@ const SCARCE: u64 = 64 << 20;
 
 /// Value files that are unlinked at once: a fork waits for it.
 const BATCH: u16 = 1000;
+
+/// How long `close` tries in vain to empty the trash while others read.
+const CLOSING: Duration = Duration::from_millis(250);
 
 /// How long upkeep waits for writers.
 const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(50));
@@ -175,6 +178,18 @@ impl Handle {
         }
         self.write(patience, |write| forget_trash(write, last))?;
         Ok(trash.len() == usize::from(BATCH))
+    }
+
+    /// Empties the trash for `close`, after which nobody may come for a long time. Whoever reads or makes a
+    /// checkpoint at this moment can keep ours from finishing, hence the tries.
+    pub(crate) fn take_out_trash(self: &Arc<Self>, patience: Patience) {
+        let mut since = Instant::now();
+        while self.has_trash.load(Ordering::Relaxed) && since.elapsed() < CLOSING {
+            match self.empty_trash(patience) {
+                Ok(true) => since = Instant::now(),
+                Ok(false) | Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// The first of the value files that wait to be removed. One without a readable name is only forgotten.

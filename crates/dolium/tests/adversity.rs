@@ -107,6 +107,31 @@ fn closing_leaves_no_value_file_that_nothing_names() {
     assert_eq!(value_files(directory.path()), 0);
 }
 
+/// Who reads an older state keeps a checkpoint from finishing, and so the trash from being emptied.
+#[test]
+fn closing_waits_a_little_for_readers() {
+    const SLOW: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+        SELECT count(*) FROM n, Cache";
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    for _ in 0..10 {
+        cache.set("key", &vec![1; LARGE]).unwrap();
+        thread::scope(|scope| {
+            let reader = cache.clone();
+            let (begun, wait) = channel();
+            scope.spawn(move || {
+                begun.send(()).unwrap();
+                reader.sql(SLOW, &[]).unwrap();
+            });
+            wait.recv().unwrap();
+            thread::sleep(Duration::from_millis(1));
+            cache.set("key", &vec![2; LARGE]).unwrap();
+            cache.close().unwrap();
+        });
+        assert_eq!(value_files(directory.path()), 1);
+    }
+}
+
 #[test]
 fn closing_does_not_fail_while_another_thread_is_in_a_transaction() {
     let directory = tempfile::tempdir().unwrap();

@@ -181,9 +181,7 @@ impl Cache {
         }
         self.handle.write_pending(self.patience)?;
         let names = self.handle.read(self.patience, |connection| Ok(statements::filenames(connection)?))?;
-        for path in names.iter().filter_map(|name| files::resolve(&self.handle.directory, name)) {
-            files::sync(&path)?;
-        }
+        files::sync_values(&self.handle.directory, &names)?;
         // A checkpoint syncs the log too, but readers and the checkpoints of others may keep it from starting.
         files::sync(&with_suffix(&self.handle.database, "-wal"))?;
         self.handle.checkpoint()?;
@@ -202,10 +200,10 @@ impl Cache {
                 Patience::Timeout(timeout) => Patience::Timeout(timeout.min(CLOSING)),
                 Patience::Forever => Patience::Timeout(CLOSING),
             };
+            // A checkpoint of the keeper's under way would let ours, which must cover the last commit, do nothing.
+            self.handle.rest();
             let _ = self.handle.write_pending(patience);
-            if self.handle.has_trash.load(Ordering::Relaxed) {
-                while self.handle.empty_trash(patience).unwrap_or(false) {}
-            }
+            self.handle.take_out_trash(patience);
         }
         self.handle.rest();
         let _pass = gate::enter();
