@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 import warnings
 
 import dolium
 import pytest
+from processes.children import Child
 
 MIB = 2**20
 
@@ -182,4 +185,33 @@ def test_recipes_keys_are_not_evicted(tmp_path):
             cache[n] = os.urandom(50_000)
     assert lock.locked()
     lock.release()
+    cache.close()
+
+
+def test_many_processes_do_not_exceed_the_limit_by_far(tmp_path):
+    """Each measures the volume before all of them together can have filled the room that it saw."""
+    body = """
+    import warnings
+    warnings.simplefilter("ignore")
+    cache = dolium.Cache(sys.argv[1])
+    say("ready")
+    hear()
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        cache[os.urandom(8)] = os.urandom(1024 + os.urandom(1)[0] * 12)
+    """
+    cache = dolium.Cache(tmp_path, size_limit=MIB)
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(Child(body, tmp_path)) for _ in range(16)]
+        for child in children:
+            child.line("ready")
+        for child in children:
+            child.tell()
+        volumes = [cache.volume()]
+        while any(child.process.poll() is None for child in children):
+            volumes.append(cache.volume())
+            time.sleep(0.005)
+        for child in children:
+            child.finish()
+    assert 0.9 * MIB < max(volumes) < 1.2 * MIB
     cache.close()

@@ -87,7 +87,9 @@ impl Cache {
             self.remove_expired(write, now)?;
             Ok(stored)
         })?;
-        self.wrote(bytes)?;
+        if let Some((_, key, _)) = prepared.last() {
+            self.wrote(key, bytes)?;
+        }
         Ok(stored)
     }
 

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusqlite::Connection;
+
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::handle::Handle;
+use crate::key::Key;
 use crate::policy::Policy;
 use crate::scalar::Scalar;
 use crate::settings::Settings;
@@ -23,6 +26,12 @@ const STEP: u32 = 100;
 
 /// Bytes that a row costs beside its key and value: columns, and its places in the indexes.
 const OVERHEAD: u64 = 128;
+
+/// Each process looks again after this part of the room that is left, as if so many filled it at once...
+const WRITERS: u64 = 16;
+
+/// ...and after this part of the limit, so that even more of them cannot exceed it by far.
+const PARTS: u64 = 256;
 
 /// What this process has evicted and refused.
 #[derive(Debug, Default)]
@@ -47,7 +56,7 @@ impl Cache {
     /// how many.
     pub fn cull(&self) -> Result<usize> {
         let expired = self.expire(None)?;
-        Ok(expired + self.evict_by_policy(self.own_limit())?)
+        Ok(expired + self.evict_by_policy(self.own_limit(), None)?)
     }
 
     /// Removes all entries. Returns how many.
@@ -97,9 +106,9 @@ impl Cache {
         }
     }
 
-    /// After a write of so many bytes: evicts if the cache has become too large. Measures only when enough
+    /// After a write of so many bytes, last under that key: evicts if the cache has become too large. Measures only when enough
     /// was written since the last time for that to be possible.
-    pub(crate) fn wrote(&self, bytes: u64) -> Result<()> {
+    pub(crate) fn wrote(&self, key: &Key<'_>, bytes: u64) -> Result<()> {
         if !self.in_transaction() {
             self.handle.spare_room();
         }
@@ -108,17 +117,18 @@ impl Cache {
         if before > bytes || self.in_transaction() {
             return Ok(());
         }
-        self.enforce_limit()
+        self.enforce_limit(Some(key))
     }
 
-    /// Evicts what is too much, and notes how much may be written before it is to be looked at again.
-    pub(crate) fn enforce_limit(&self) -> Result<()> {
+    /// Evicts what is too much, and notes how much may be written before it is to be looked at again. What was
+    /// written last stays.
+    pub(crate) fn enforce_limit(&self, last: Option<&Key<'_>>) -> Result<()> {
         let settings = self.handle.settings();
         if settings.policy == Policy::None || settings.cull_limit == 0 {
             self.handle.room.store(i64::MAX / 2, Ordering::Relaxed);
             return Ok(());
         }
-        let evicted = self.evict_by_policy(self.own_limit()).and_then(|_| self.relieve_largest());
+        let evicted = self.evict_by_policy(self.own_limit(), last).and_then(|_| self.relieve_largest());
         match evicted {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             // The write that brought us here is done, and may not be reported as failed. The next one tries again.
@@ -131,7 +141,7 @@ impl Cache {
         if self.group.is_some() {
             let used = measure(&self.handle, self.patience)?;
             if let Some((other, limit)) = self.balance(used)? {
-                other.evict_by_policy(Some(limit))?;
+                other.evict_by_policy(Some(limit), None)?;
             }
         }
         Ok(())
@@ -149,7 +159,7 @@ impl Cache {
         settings.size_limit.map(|limit| limit.saturating_mul(shards))
     }
 
-    fn evict_by_policy(&self, limit: Option<u64>) -> Result<usize> {
+    fn evict_by_policy(&self, limit: Option<u64>, last: Option<&Key<'_>>) -> Result<usize> {
         let settings = self.handle.settings();
         let (Some(limit), Some(column)) = (limit, settings.policy.plan().column) else {
             return Ok(0);
@@ -158,20 +168,26 @@ impl Cache {
         loop {
             let used = measure(&self.handle, self.patience)?;
             if used <= limit {
-                // Others write too: look again after a part of what is left.
-                let room = i64::try_from((limit - used) / 4).unwrap_or(i64::MAX);
-                self.handle.room.store(room.min(64 << 20), Ordering::Relaxed);
+                let room = i64::try_from(((limit - used) / WRITERS).min(limit / PARTS)).unwrap_or(i64::MAX);
+                self.handle.room.store(room, Ordering::Relaxed);
                 return Ok(total);
             }
             if settings.policy.plan().records_reads {
                 self.write_pending_quietly();
             }
             let now = self.clock.now();
-            let removed =
-                self.handle.write(self.patience, |write| match write.remove_expired(now, STEP)? {
-                    0 => write.remove_by_policy(column, used - limit),
-                    expired => Ok(expired),
-                })?;
+            let removed = self.handle.write(self.patience, |write| {
+                // Others may have evicted while we waited for our turn.
+                let excess = used_bytes(write.connection())?.saturating_sub(limit);
+                if excess == 0 {
+                    return Ok(None);
+                }
+                Ok(Some(match write.remove_expired(now, STEP)? {
+                    0 => write.remove_by_policy(column, excess, last)?,
+                    expired => expired,
+                }))
+            })?;
+            let Some(removed) = removed else { continue };
             if removed == 0 {
                 return Ok(total);
             }
@@ -187,11 +203,22 @@ impl Cache {
 
 /// Bytes in use: pages of the database that hold something, and value files.
 pub(crate) fn measure(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
-    let used = handle.read(patience, |connection| {
-        let (pages, free) = statements::page_bytes(connection)?;
-        Ok((pages - free).saturating_add(counter(connection, "size")?))
-    })?;
+    handle.read(patience, used_bytes)
+}
+
+fn used_bytes(connection: &Connection) -> Result<u64> {
+    let (pages, free) = statements::page_bytes(connection)?;
+    let used = (pages - free).saturating_add(counter(connection, "size")?);
     Ok(u64::try_from(used).unwrap_or(0))
+}
+
+/// Selects entries in the order of a policy. Neither the order nor what is excepted may need a scan: the
+/// policies have one index each.
+fn candidates(column: &str) -> String {
+    format!(
+        "SELECT rowid, expire_time, size, filename, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
+         FROM Cache WHERE rowid IS NOT ?2 AND rowid != (SELECT max(rowid) FROM Cache) ORDER BY {column} LIMIT ?1"
+    )
 }
 
 impl Write<'_> {
@@ -211,17 +238,11 @@ impl Write<'_> {
     }
 
     /// Removes entries in the order of a policy until about `excess` bytes are freed, one step at most.
-    /// The newest entry stays, whatever the policy thinks of it.
-    fn remove_by_policy(&mut self, column: &str, excess: u64) -> Result<usize> {
-        let select = format!(
-            "SELECT rowid, expire_time, size, filename,
-                coalesce(length(CAST(key AS BLOB)), 0) + coalesce(length(CAST(value AS BLOB)), 0)
-             FROM Cache
-             WHERE rowid != (SELECT rowid FROM Cache ORDER BY store_time DESC LIMIT 1)
-             ORDER BY {column} LIMIT ?1"
-        );
+    /// What was written last stays, and what was inserted last, whatever the policy thinks of it.
+    fn remove_by_policy(&mut self, column: &str, excess: u64, last: Option<&Key<'_>>) -> Result<usize> {
+        let last = last.map(|key| self.head(key)).transpose()?.flatten().map(|head| head.rowid);
         let mut freed = 0;
-        let mut found = self.heads(&select, (STEP,))?;
+        let mut found = self.heads(&candidates(column), (STEP, last))?;
         let needed = found.iter().position(|(head, inline)| {
             let bytes = u64::try_from(head.size.saturating_add(*inline)).unwrap_or(0);
             freed = u64::saturating_add(freed, bytes).saturating_add(OVERHEAD);
@@ -250,5 +271,25 @@ impl Write<'_> {
             self.remove(head)?;
         }
         Ok(found.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_policy_scans_for_what_it_evicts() -> Result<()> {
+        for policy in [Policy::LeastRecentlyStored, Policy::LeastRecentlyUsed, Policy::LeastFrequentlyUsed] {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let cache = Cache::builder(directory.path()).policy(policy).open()?;
+            let column = policy.plan().column.expect("this policy evicts");
+            let explain = format!("EXPLAIN QUERY PLAN {}", candidates(column));
+            let plan = cache.sql(&explain, &[Scalar::Int(1), Scalar::Int(1)])?;
+            let steps: Vec<_> = plan.rows.iter().filter_map(|row| row.last()?.as_text()).collect();
+            let ordered = format!("SCAN Cache USING INDEX Cache_{column}");
+            assert_eq!(steps, [&ordered, "SCALAR SUBQUERY 1", "SEARCH Cache"], "{policy:?}");
+        }
+        Ok(())
     }
 }

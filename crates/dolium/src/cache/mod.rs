@@ -120,7 +120,7 @@ impl Cache {
     /// Ends what `begin` started.
     pub fn commit(&self) -> Result<()> {
         if self.handle.commit_transaction()? {
-            self.enforce_limit()?;
+            self.enforce_limit(None)?;
         }
         Ok(())
     }

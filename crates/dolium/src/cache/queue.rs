@@ -99,7 +99,7 @@ impl Cache {
             self.remove_expired(write, now)?;
             Ok(key)
         })?;
-        self.wrote(key.len() as u64 + prepared.size())?;
+        self.wrote(&key, key.len() as u64 + prepared.size())?;
         Ok(key)
     }
 

@@ -122,7 +122,7 @@ impl Cache {
     pub fn stored_info<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
         const SELECT: &str =
             "SELECT store_time, expire_time, access_time, access_count, tag, size, mode, filename,
-            length(CAST(key AS BLOB)) + coalesce(length(CAST(value AS BLOB)), 0)
+            octet_length(key) + coalesce(octet_length(value), 0)
             FROM Cache WHERE key = ?1 AND raw = ?2";
         let key = key.into();
         self.write_pending_quietly();

@@ -84,7 +84,7 @@ impl Cache {
             Ok(true)
         })?;
         if stored {
-            self.wrote(key.len() as u64 + prepared.size())?;
+            self.wrote(&key, key.len() as u64 + prepared.size())?;
         }
         Ok(stored)
     }

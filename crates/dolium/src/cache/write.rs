@@ -211,7 +211,7 @@ impl Cache {
             Ok(stored)
         })?;
         if stored {
-            self.wrote(key.len() as u64 + prepared.size())?;
+            self.wrote(key, key.len() as u64 + prepared.size())?;
         }
         Ok(stored)
     }
@@ -279,7 +279,7 @@ impl Cache {
         });
         let (sum, is_new) = sum?;
         if is_new {
-            self.wrote(key.len() as u64)?;
+            self.wrote(&key, key.len() as u64)?;
         }
         Ok(sum)
     }
