@@ -49,49 +49,12 @@
 //! [`finish`](Writer::finish) adds them. The caller is responsible for balanced calls; unbalanced
 //! ones give bytes that no pickle reader accepts, never undefined behaviour.
 
-mod op {
-    pub const MARK: u8 = b'(';
-    pub const STOP: u8 = b'.';
-    pub const NONE: u8 = b'N';
-    pub const NEWTRUE: u8 = 0x88;
-    pub const NEWFALSE: u8 = 0x89;
-    pub const BININT: u8 = b'J';
-    pub const BININT1: u8 = b'K';
-    pub const BININT2: u8 = b'M';
-    pub const LONG1: u8 = 0x8a;
-    pub const LONG4: u8 = 0x8b;
-    pub const BINFLOAT: u8 = b'G';
-    pub const SHORT_BINUNICODE: u8 = 0x8c;
-    pub const BINUNICODE: u8 = b'X';
-    pub const BINUNICODE8: u8 = 0x8d;
-    pub const SHORT_BINBYTES: u8 = b'C';
-    pub const BINBYTES: u8 = b'B';
-    pub const BINBYTES8: u8 = 0x8e;
-    pub const EMPTY_TUPLE: u8 = b')';
-    pub const TUPLE: u8 = b't';
-    pub const TUPLE1: u8 = 0x85;
-    pub const TUPLE2: u8 = 0x86;
-    pub const TUPLE3: u8 = 0x87;
-    pub const FROZENSET: u8 = 0x91;
-    pub const EMPTY_DICT: u8 = b'}';
-    pub const SETITEM: u8 = b's';
-    pub const BUILD: u8 = b'b';
-    pub const NEWOBJ: u8 = 0x81;
-    pub const REDUCE: u8 = b'R';
-    pub const STACK_GLOBAL: u8 = 0x93;
-    pub const PROTO: u8 = 0x80;
-    pub const FRAME: u8 = 0x95;
-}
+mod frame;
+mod op;
+mod plain;
 
-/// `PROTO` and its operand.
-const PROTO_LEN: usize = 2;
-/// `FRAME` and its 64-bit length.
-const FRAME_LEN: usize = 9;
-const HEADER_LEN: usize = PROTO_LEN + FRAME_LEN;
-/// Python starts a new frame once one holds this much, and leaves larger opcodes outside frames.
-const FRAME_TARGET: usize = 64 * 1024;
-/// Python writes no `FRAME` opcode for fewer bytes.
-const FRAME_MIN: usize = 4;
+use frame::HEADER_LEN;
+pub use plain::{Plain, encode};
 
 /// A pickle protocol that has frames and short strings. Older ones are left to Python.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -362,21 +325,7 @@ impl Writer {
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         self.buf.push(op::STOP);
-        let body = self.buf.len() - HEADER_LEN;
-        self.buf[..PROTO_LEN].copy_from_slice(&[op::PROTO, self.protocol.number()]);
-        // Python looks at the size of a frame before each opcode, so a body of at most one
-        // frame's target is one frame.
-        if body < FRAME_MIN {
-            self.buf.copy_within(HEADER_LEN.., PROTO_LEN);
-            self.buf.truncate(PROTO_LEN + body);
-            self.buf
-        } else if body <= FRAME_TARGET {
-            self.buf[PROTO_LEN] = op::FRAME;
-            self.buf[PROTO_LEN + 1..HEADER_LEN].copy_from_slice(&(body as u64).to_le_bytes());
-            self.buf
-        } else {
-            framed(self.protocol, &self.buf[HEADER_LEN..])
-        }
+        frame::finish(self.protocol, self.buf)
     }
 
     /// A `LONG` of more than 32 bits.
@@ -432,147 +381,3 @@ fn minimal(mut value: &[u8]) -> &[u8] {
     }
     value
 }
-
-/// The pickle of `body`, cut into frames where `pickletools.optimize` cuts.
-fn framed(protocol: Protocol, body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + body.len() / FRAME_TARGET * 64 + 64);
-    out.extend_from_slice(&[op::PROTO, protocol.number()]);
-    let mut frame_start = 0;
-    let mut at = 0;
-    while at < body.len() {
-        let len = opcode_len(&body[at..]);
-        let frameless = len > FRAME_TARGET;
-        if frameless || at - frame_start >= FRAME_TARGET {
-            put_frame(&mut out, &body[frame_start..at]);
-            frame_start = at;
-        }
-        at += len;
-        if frameless {
-            out.extend_from_slice(&body[frame_start..at]);
-            frame_start = at;
-        }
-    }
-    put_frame(&mut out, &body[frame_start..]);
-    out
-}
-
-fn put_frame(out: &mut Vec<u8>, frame: &[u8]) {
-    if frame.len() >= FRAME_MIN {
-        out.push(op::FRAME);
-        out.extend_from_slice(&(frame.len() as u64).to_le_bytes());
-    }
-    out.extend_from_slice(frame);
-}
-
-/// The length of the first opcode of `code`, with its operand. Knows what [`Writer`] writes.
-fn opcode_len(code: &[u8]) -> usize {
-    let counted = |width: usize| {
-        let mut len = [0; 8];
-        len[..width].copy_from_slice(&code[1..=width]);
-        let len = usize::try_from(u64::from_le_bytes(len));
-        1 + width + len.expect("the operand is in memory")
-    };
-    match code[0] {
-        op::BININT1 => 2,
-        op::BININT2 => 3,
-        op::BININT => 5,
-        op::BINFLOAT => 9,
-        op::LONG1 | op::SHORT_BINUNICODE | op::SHORT_BINBYTES => counted(1),
-        op::LONG4 | op::BINUNICODE | op::BINBYTES => counted(4),
-        op::BINUNICODE8 | op::BINBYTES8 => counted(8),
-        _ => 1,
-    }
-}
-
-/// A Rust value with a counterpart among Python's plain data.
-///
-/// Integers are `int`, `f64` is `float`, text is `str`, byte slices are `bytes`, `Option` is
-/// `None` or the value, and Rust's tuples are Python's; `()` is the empty tuple.
-pub trait Plain {
-    /// Writes the value, once, as one value.
-    fn write(&self, writer: &mut Writer);
-}
-
-/// The canonical pickle (protocol 5) of `value`: the bytes under which Python's equal tuple is
-/// stored as a key.
-///
-/// A key that is an integer of 64 bits, an `f64`, text or bytes *by itself* is not stored as a
-/// pickle, and must not be given to this function.
-#[must_use]
-pub fn encode<T: Plain + ?Sized>(value: &T) -> Vec<u8> {
-    let mut writer = Writer::default();
-    value.write(&mut writer);
-    writer.finish()
-}
-
-macro_rules! plain {
-    ($($type:ty => |$value:ident, $writer:ident| $write:expr;)+) => {
-        $(impl Plain for $type {
-            fn write(&self, $writer: &mut Writer) {
-                let $value = self;
-                $write;
-            }
-        })+
-    };
-}
-
-plain! {
-    bool => |v, w| w.bool(*v);
-    i8 => |v, w| w.int((*v).into());
-    i16 => |v, w| w.int((*v).into());
-    i32 => |v, w| w.int((*v).into());
-    i64 => |v, w| w.int(*v);
-    i128 => |v, w| w.big_int(&v.to_le_bytes());
-    u8 => |v, w| w.int((*v).into());
-    u16 => |v, w| w.int((*v).into());
-    u32 => |v, w| w.int((*v).into());
-    u64 => |v, w| i128::from(*v).write(w);
-    f64 => |v, w| w.float(*v);
-    str => |v, w| w.text(v);
-    String => |v, w| w.text(v);
-    [u8] => |v, w| w.bytes(v);
-    Vec<u8> => |v, w| w.bytes(v);
-    () => |_v, w| w.end_tuple(0);
-}
-
-impl<const N: usize> Plain for [u8; N] {
-    fn write(&self, writer: &mut Writer) {
-        writer.bytes(self);
-    }
-}
-
-impl<T: Plain + ?Sized> Plain for &T {
-    fn write(&self, writer: &mut Writer) {
-        (**self).write(writer);
-    }
-}
-
-impl<T: Plain> Plain for Option<T> {
-    fn write(&self, writer: &mut Writer) {
-        match self {
-            Some(value) => value.write(writer),
-            None => writer.none(),
-        }
-    }
-}
-
-macro_rules! plain_tuple {
-    ($len:literal: $($name:ident)+) => {
-        impl<$($name: Plain),+> Plain for ($($name,)+) {
-            #[expect(non_snake_case, reason = "a type parameter names its field")]
-            fn write(&self, writer: &mut Writer) {
-                let ($($name,)+) = self;
-                writer.begin_tuple($len);
-                $($name.write(writer);)+
-                writer.end_tuple($len);
-            }
-        }
-    };
-}
-
-plain_tuple!(1: A);
-plain_tuple!(2: A B);
-plain_tuple!(3: A B C);
-plain_tuple!(4: A B C D);
-plain_tuple!(5: A B C D E);
-plain_tuple!(6: A B C D E F);

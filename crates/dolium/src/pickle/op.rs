@@ -1,0 +1,33 @@
+//! The opcodes that [`Writer`](super::Writer) writes, by their names in `pickletools`.
+
+pub const MARK: u8 = b'(';
+pub const STOP: u8 = b'.';
+pub const NONE: u8 = b'N';
+pub const NEWTRUE: u8 = 0x88;
+pub const NEWFALSE: u8 = 0x89;
+pub const BININT: u8 = b'J';
+pub const BININT1: u8 = b'K';
+pub const BININT2: u8 = b'M';
+pub const LONG1: u8 = 0x8a;
+pub const LONG4: u8 = 0x8b;
+pub const BINFLOAT: u8 = b'G';
+pub const SHORT_BINUNICODE: u8 = 0x8c;
+pub const BINUNICODE: u8 = b'X';
+pub const BINUNICODE8: u8 = 0x8d;
+pub const SHORT_BINBYTES: u8 = b'C';
+pub const BINBYTES: u8 = b'B';
+pub const BINBYTES8: u8 = 0x8e;
+pub const EMPTY_TUPLE: u8 = b')';
+pub const TUPLE: u8 = b't';
+pub const TUPLE1: u8 = 0x85;
+pub const TUPLE2: u8 = 0x86;
+pub const TUPLE3: u8 = 0x87;
+pub const FROZENSET: u8 = 0x91;
+pub const EMPTY_DICT: u8 = b'}';
+pub const SETITEM: u8 = b's';
+pub const BUILD: u8 = b'b';
+pub const NEWOBJ: u8 = 0x81;
+pub const REDUCE: u8 = b'R';
+pub const STACK_GLOBAL: u8 = 0x93;
+pub const PROTO: u8 = 0x80;
+pub const FRAME: u8 = 0x95;
