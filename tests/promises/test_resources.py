@@ -101,6 +101,36 @@ def test_a_cache_can_be_made_at_import_where_nothing_can_be_written(tmp_path):
         cache["a"] = 1
 
 
+@pytest.mark.parametrize(
+    "make", [dolium.Cache, dolium.FanoutCache, dolium.Index], ids=lambda kind: kind.__name__
+)
+def test_it_works_once_its_directory_can_be_made(tmp_path, make):
+    """Objects made before and after share one handle, so that a transaction of one is that of the other."""
+    obstacle = tmp_path / "file"
+    obstacle.write_text("")
+    early = make(str(obstacle / "below"))
+    assert "a" not in early
+    assert len(early) == 0
+    with pytest.raises(OSError, match="below"):
+        early["a"] = 1
+    obstacle.unlink()
+    early["a"] = 1
+    late = make(str(obstacle / "below"))
+    with early.transact():
+        late["a"] = 2
+    assert early["a"] == late["a"] == 2
+
+
+def test_settings_passed_at_import_are_stored_by_the_first_write(tmp_path):
+    obstacle = tmp_path / "file"
+    obstacle.write_text("")
+    cache = dolium.Cache(obstacle / "below", size_limit=2**20, cull_limit=3)
+    assert (cache.size_limit, cache.cull_limit) == (2**20, 3)
+    obstacle.unlink()
+    cache["a"] = 1
+    run("assert dolium.Cache(sys.argv[1]).cull_limit == 3", obstacle / "below")
+
+
 def test_opening_takes_no_lock(tmp_path):
     """While another process is in a transaction, for however long."""
     with Child(

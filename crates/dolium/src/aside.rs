@@ -22,10 +22,15 @@ pub(crate) fn rename_store(database: &Path) -> Result<PathBuf> {
 
 /// Removes a database under the name that `rename_store` gave it.
 pub(crate) fn remove_store(aside: &Path) {
-    for companion in COMPANIONS {
-        files::remove_file(&with_suffix(aside, companion));
-    }
+    remove_log(aside);
     files::remove_file(aside);
+}
+
+/// Removes what lies beside a database that is gone, or that has lost it: it must not meet another.
+pub(crate) fn remove_log(database: &Path) {
+    for companion in COMPANIONS {
+        files::remove_file(&with_suffix(database, companion));
+    }
 }
 
 fn unused_name(database: &Path) -> PathBuf {

@@ -171,6 +171,22 @@ impl Error {
         }
     }
 
+    /// Whether it is the system that cannot be written to, rather than the caller who asks for what cannot be.
+    pub(crate) fn is_of_circumstances(&self) -> bool {
+        match self {
+            Self::ReadOnly { .. } | Self::Full { .. } => true,
+            Self::Io { source, .. } => {
+                !matches!(source.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::InvalidInput)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the store can be put into a state in which the operation may succeed.
+    pub(crate) fn is_mendable(&self) -> bool {
+        matches!(self, Self::Damaged { .. }) || self.as_sqlite().is_some_and(is_short)
+    }
+
     pub(crate) fn as_sqlite(&self) -> Option<&rusqlite::Error> {
         if let Self::Sqlite { source, .. } = self { Some(source) } else { None }
     }
@@ -179,6 +195,12 @@ impl Error {
 /// Whether SQLite found the file to be no sound database.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Whether a file ended where SQLite expected more. It bears with that but for the write-ahead log.
+pub(crate) fn is_short(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    extended == Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
 }
 
 /// Whether the file may be there but cannot be opened for writing.

@@ -203,7 +203,7 @@ fn stored_shards(builder: &Builder) -> Result<Option<usize>> {
         return Ok(None);
     }
     let first = builder.at(shard_path(builder.directory(), 0));
-    let handle = Handle::of(first.directory(), builder.is_read_only())?;
+    let handle = Handle::of(first.directory(), builder.is_read_only());
     let patience = Patience::Timeout(Duration::from_mins(1));
     let stored = handle.read(patience, |connection| Ok(schema::load_shards(connection)?))?;
     Ok(Some(
@@ -227,7 +227,7 @@ impl Cache {
             let volume = if member.directory == self.handle.directory {
                 used
             } else {
-                measure(&Handle::of(&member.directory, false)?, self.patience)?
+                measure(&Handle::of(&member.directory, false), self.patience)?
             };
             group.note(shard, volume);
             total += volume;
@@ -239,7 +239,7 @@ impl Cache {
         if total <= limit || *directory == self.handle.directory {
             return Ok(None);
         }
-        let other = Self { handle: Handle::of(directory, false)?, ..self.clone() };
+        let other = Self { handle: Handle::of(directory, false), ..self.clone() };
         Ok(Some((other, volume.saturating_sub(total - limit).max(share))))
     }
 }

@@ -4,21 +4,23 @@
 //! Knows nothing of keys and values.
 
 mod damage;
+mod registry;
 mod settings;
 mod write;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 pub(crate) use settings::Keep;
 
+use damage::Log;
+
 use crate::anchor::Anchor;
 use crate::cache::Evictions;
 use crate::error::{self, Error, Result};
-use crate::files::{self, Identity};
+use crate::files;
 use crate::gate;
 use crate::lock::WriterLock;
 use crate::pending::Pending;
@@ -31,10 +33,6 @@ use crate::warning::Warnings;
 
 /// diskcache's name of the database.
 pub(crate) const DATABASE: &str = "cache.db";
-
-type Registry = HashMap<(Identity, bool), Weak<Handle>>;
-
-static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
 
 pub(crate) struct Handle {
     pub directory: PathBuf,
@@ -71,30 +69,17 @@ pub(crate) struct Handle {
     pub(crate) maintaining: AtomicBool,
     /// Closed, and not used since: the keeper stays away.
     pub(crate) closed: AtomicBool,
+    /// The write-ahead log as this process has it open.
+    log: Mutex<Option<Log>>,
     looked: Mutex<Option<Instant>>,
 }
 
 impl Handle {
-    /// The handle of a directory that exists: one for all its users in this process.
-    pub fn of(directory: &Path, read_only: bool) -> Result<Arc<Self>> {
-        crate::fork::register();
-        let _pass = gate::enter();
-        let identity = files::identity(directory).ok_or_else(|| Error::Io {
-            path: directory.to_path_buf(),
-            source: std::io::ErrorKind::NotFound.into(),
-        })?;
-        let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-        let registry = registry.get_or_insert_with(HashMap::new);
-        let known = registry.get(&(identity, read_only)).and_then(Weak::upgrade);
-        // A new directory may have got the inode of one that was removed while its cache lives on.
-        if let Some(handle) = known.filter(|handle| files::identity(&handle.directory) == Some(identity)) {
-            return Ok(handle);
-        }
-        let network = crate::lock::is_network(directory);
-        let handle = Arc::new(Self {
+    fn new(directory: &Path, read_only: bool) -> Self {
+        Self {
             directory: directory.to_path_buf(),
             database: directory.join(DATABASE),
-            network,
+            network: crate::lock::is_network(directory),
             read_only: AtomicBool::new(read_only),
             generation: AtomicU64::new(crate::fork::generation()),
             forked: AtomicBool::new(false),
@@ -117,17 +102,9 @@ impl Handle {
             awake: AtomicBool::new(false),
             maintaining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            log: Mutex::default(),
             looked: Mutex::default(),
-        });
-        registry.retain(|_, handle| handle.strong_count() > 0);
-        registry.insert((identity, read_only), Arc::downgrade(&handle));
-        Ok(handle)
-    }
-
-    /// All handles that are alive. The caller is inside the gate, or has closed it.
-    pub fn all() -> Vec<Arc<Self>> {
-        let registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()
+        }
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -159,13 +136,7 @@ impl Handle {
                 Err(error) if error.as_sqlite().is_some_and(error::is_empty_store) => {
                     return Ok(T::default());
                 }
-                Err(error) => match error.located(&self.database) {
-                    Error::Damaged { detail, .. } if damages < 2 => {
-                        self.set_aside_if_damaged(patience, damages > 0, &detail)?;
-                        damages += 1;
-                    }
-                    error => return Err(error),
-                },
+                Err(error) => self.mend(patience, &mut damages, error.located(&self.database))?,
                 done => return done,
             }
         }
@@ -196,6 +167,7 @@ impl Handle {
             self.pool.forget();
             connection.close_quickly();
         } else {
+            self.remember_log(&connection);
             self.pool.put(connection);
         }
     }
@@ -278,6 +250,7 @@ impl Handle {
 
     /// Closes all idle connections. `quickly`: without the checkpoint that the last one would make.
     pub(crate) fn close_connections(&self, quickly: bool) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
         for connection in self.anchor.take().into_iter().chain(self.pool.drain()) {
             if quickly {
                 connection.close_quickly();

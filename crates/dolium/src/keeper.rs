@@ -2,6 +2,7 @@
 //! the trash, writing pending reads. It starts with the first write, sleeps while nothing is dirty, and
 //! keeps no cache alive.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -72,7 +73,7 @@ fn run() {
     while let Some(handles) = next() {
         let still_dirty: Vec<_> = handles
             .iter()
-            .filter(|handle| handle.upgrade().is_some_and(|handle| maintain(&handle)))
+            .filter(|handle| handle.upgrade().is_some_and(|handle| look_after(&handle, Handle::maintain)))
             .cloned()
             .collect();
         lock().dirty.extend(still_dirty);
@@ -90,17 +91,34 @@ fn next() -> Option<Vec<Weak<Handle>>> {
     (!keeper.stopping).then(|| std::mem::take(&mut keeper.dirty))
 }
 
-/// Looks after one cache. Returns whether it has to be done again.
-fn maintain(handle: &Arc<Handle>) -> bool {
+/// Looks after one cache. Returns whether it has to be done again. A panic, which has been printed, costs this
+/// round: whoever waits for its end would wait for ever, and other caches would not be looked after.
+fn look_after(handle: &Arc<Handle>, work: impl FnOnce(&Arc<Handle>) -> bool) -> bool {
     // Before the work: what comes during it wakes the keeper again.
     handle.awake.store(false, Ordering::Relaxed);
     // In this order, and `Handle::rest` in the other: one of the two sees what the other has stored.
     handle.maintaining.store(true, Ordering::SeqCst);
-    let again = !handle.closed.load(Ordering::SeqCst) && handle.maintain();
+    let again = !handle.closed.load(Ordering::SeqCst)
+        && catch_unwind(AssertUnwindSafe(|| work(handle))).unwrap_or(false);
     handle.maintaining.store(false, Ordering::SeqCst);
     again && !handle.awake.swap(true, Ordering::Relaxed)
 }
 
 fn lock() -> MutexGuard<'static, Keeper> {
     KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_keeper_holds_up_nobody() {
+        let directory = tempfile::tempdir().expect("directory");
+        let handle = Handle::of(directory.path(), false);
+        assert!(!look_after(&handle, |_| panic!("on purpose")));
+        handle.rest();
+        handle.closed.store(false, Ordering::SeqCst);
+        assert!(look_after(&handle, |_| true));
+    }
 }

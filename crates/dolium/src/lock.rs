@@ -16,7 +16,9 @@ pub(crate) use dolium_hot::Guard;
 
 /// Whether the directory lies on a file system that is not fit for memory shared by processes.
 pub(crate) fn is_network(directory: &Path) -> bool {
-    !matches!(dolium_hot::filesystem(directory), Ok((FileSystem::Local, _)))
+    // One that could not be made yet will lie where its parent does.
+    let there = directory.ancestors().find(|path| files::exists(path)).unwrap_or(directory);
+    !matches!(dolium_hot::filesystem(there), Ok((FileSystem::Local, _)))
 }
 
 pub(crate) struct WriterLock {

@@ -50,6 +50,23 @@ fn a_store_of_noise_is_set_aside_by_a_write() {
     assert_eq!(set_aside(directory.path()), 1);
 }
 
+/// SQLite opens a file read-only whose header names a format newer than it knows.
+#[test]
+fn a_header_that_forbids_writing_is_damage() {
+    for at in [18, 19] {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = filled(directory.path());
+        let path = directory.path().join("cache.db");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 64;
+        fs::write(&path, bytes).unwrap();
+        assert!(cache.set(1, 2).unwrap());
+        assert_eq!(cache.get(1).unwrap(), Some(Value::Int(2)));
+        assert!(matches!(cache.take_warnings()[..], [Warning::SetAside { .. }, ..]));
+        assert!(set_aside(directory.path()) > 0);
+    }
+}
+
 /// Wherever a store is cut off: reads and writes go on, and no value is wrong.
 #[test]
 fn a_truncated_store_gives_no_wrong_value() {

@@ -118,10 +118,14 @@ impl Builder {
             if self.read_only {
                 return Err(Error::Io { path: self.directory, source: std::io::ErrorKind::NotFound.into() });
             }
-            files::create_directory(&self.directory)?;
+            match files::create_directory(&self.directory) {
+                // Whoever makes a cache while his program starts may never use it: the first write says so.
+                Err(error) if !error.is_of_circumstances() => return Err(error),
+                _ => {}
+            }
         }
         let cache = Cache {
-            handle: Handle::of(&self.directory, self.read_only)?,
+            handle: Handle::of(&self.directory, self.read_only),
             clock: self.clock,
             patience: self.patience,
             group: self.group,
@@ -166,7 +170,7 @@ impl Cache {
         if (self.handle.has_unsaved() || !files::exists(&self.handle.database)) && !self.is_read_only() {
             match self.handle.write(self.patience, |_| Ok(())) {
                 // They hold for this process all the same.
-                Err(Error::ReadOnly { .. }) => {}
+                Err(error) if error.is_of_circumstances() => {}
                 other => return other,
             }
         }

@@ -1,10 +1,13 @@
 //! Owns what becomes of a store that is damaged, removed or replaced under us.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::aside::with_suffix;
 use crate::error::{self, Error, Result};
+use crate::files::{self, Identity};
 use crate::gate;
 use crate::sqlite::{Access, Connection, schema};
 use crate::wait::{Deadline, Patience};
@@ -14,6 +17,20 @@ use super::Handle;
 
 /// How often a handle looks whether somebody replaced the database under it.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Which files the write-ahead log and its index are.
+#[derive(PartialEq, Eq)]
+pub(super) struct Log([Option<Identity>; 2]);
+
+impl Log {
+    fn of(database: &Path) -> Self {
+        Self(["-wal", "-shm"].map(|suffix| files::identity(&with_suffix(database, suffix))))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.0.iter().all(Option::is_some)
+    }
+}
 
 impl Handle {
     /// Now and then, looks whether the database was replaced, so that readers notice too.
@@ -25,7 +42,7 @@ impl Handle {
         *looked = Some(Instant::now());
         drop(looked);
         if let Ok(Some(connection)) = self.pool.take(|_| Ok(None)) {
-            if connection.has_moved() {
+            if connection.has_moved() || self.log_has_moved() {
                 self.pool.forget();
                 self.reopen(connection);
             } else {
@@ -43,22 +60,76 @@ impl Handle {
         self.room.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn set_aside_if_damaged(
-        self: &Arc<Self>,
-        patience: Patience,
-        surely: bool,
-        detail: &str,
-    ) -> Result<()> {
-        let guard = self.acquire(&mut Deadline::new(patience)).map_err(|error| match error {
-            Error::ReadOnly { .. } => Error::Damaged {
-                path: self.database.clone(),
-                detail: format!("{detail}; and it is read-only here"),
-            },
-            other => other,
-        })?;
-        let result = self.set_aside_locked(surely);
-        drop(guard);
-        result
+    /// Where the log was removed or replaced, connections of before and after must not meet: they would
+    /// share SQLite's index of the log, not the log.
+    fn log_has_moved(&self) -> bool {
+        let known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_some_and(|known| *known != Log::of(&self.database))
+    }
+
+    /// Called with a connection that was used, so that the log, if there is one, is open.
+    pub(super) fn remember_log(&self, connection: &Connection) {
+        if !connection.is_known.replace(true) {
+            let log = Log::of(&self.database);
+            let mut known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_none() && log.is_whole() {
+                *known = Some(log);
+            }
+        }
+    }
+
+    /// Repairs what an error speaks of, so that the operation can be tried again; else returns the error.
+    pub(super) fn mend(self: &Arc<Self>, patience: Patience, tries: &mut u32, error: Error) -> Result<()> {
+        if !error.is_mendable() {
+            return Err(error);
+        }
+        match (self.acquire(&mut Deadline::new(patience)), error) {
+            (Ok(_guard), error) => self.mend_locked(tries, error),
+            (Err(Error::ReadOnly { .. }), Error::Damaged { path, detail }) => {
+                Err(Error::Damaged { path, detail: format!("{detail}; and it is read-only here") })
+            }
+            (Err(Error::ReadOnly { .. }), error) | (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The same for who holds the writer lock.
+    pub(super) fn mend_locked(self: &Arc<Self>, tries: &mut u32, error: Error) -> Result<()> {
+        *tries += 1;
+        match error {
+            Error::Damaged { .. } if *tries <= 2 => self.set_aside_locked(*tries > 1),
+            error if error.is_mendable() && *tries <= 2 => {
+                self.drop_lost_log();
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+
+    /// SQLite's index of the log speaks of frames that the log does not have: somebody removed the log under
+    /// those who use it. They share the index until the last of them lets go of it, unless it is removed too.
+    fn drop_lost_log(&self) {
+        let _pass = gate::enter();
+        if self.owner.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        self.close_connections(true);
+        if self.has_lost_log() {
+            crate::aside::remove_log(&self.database);
+            self.warnings.add(Warning::Replaced { path: self.database.clone() });
+        }
+        self.loaded.store(false, Ordering::Release);
+        self.room.store(0, Ordering::Relaxed);
+    }
+
+    fn has_lost_log(&self) -> bool {
+        let opened = Connection::open(&self.database, Access::Write, self.network, &self.settings(), 0);
+        let read = opened.and_then(|connection| {
+            let Some(connection) = connection else { return Ok(()) };
+            let read = schema::load_settings(&connection);
+            connection.close_quickly();
+            Ok(read.map(drop)?)
+        });
+        read.is_err_and(|error| error.as_sqlite().is_some_and(error::is_short))
     }
 
     /// Sets a damaged store aside under another name, unless a fresh look finds it sound: then another
@@ -100,8 +171,9 @@ impl Handle {
             Some(connection) => {
                 let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
                 let read = schema::load_settings(&connection);
+                let is_foreign = connection.is_readonly(c"main")? && !files::is_protected(&self.database);
                 connection.close_quickly();
-                Ok(verdict == "ok" && read.err().as_ref().is_none_or(error::is_empty_store))
+                Ok(!is_foreign && verdict == "ok" && read.err().as_ref().is_none_or(error::is_empty_store))
             }
         });
         match checked {

@@ -58,11 +58,7 @@ impl Handle {
                         return Err(self.timeout(deadline));
                     }
                 }
-                Err(Error::Damaged { .. }) if damages < 2 => {
-                    self.set_aside_locked(damages > 0)?;
-                    damages += 1;
-                }
-                Err(error) => return Err(error),
+                Err(error) => self.mend_locked(&mut damages, error)?,
             }
         }
     }
@@ -100,6 +96,7 @@ impl Handle {
     /// holds the writer lock and is inside the gate; busy is an error.
     pub(crate) fn begin(self: &Arc<Self>) -> Result<Connection> {
         self.renew()?;
+        self.look();
         let connection = loop {
             let connection = match self.pool.take(|epoch| self.open(epoch))? {
                 Some(connection) => connection,
@@ -116,7 +113,17 @@ impl Handle {
             connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             self.prepare(&connection)
         };
-        match begin() {
+        let started = begin();
+        // SQLite takes a file for read-only if its header names a format that is not ours to write.
+        let is_foreign =
+            connection.is_readonly(c"main").unwrap_or(false) && !files::is_protected(&self.database);
+        if is_foreign {
+            self.pool.forget();
+            connection.close_quickly();
+            let detail = "its header names a format that cannot be written".into();
+            return Err(Error::Damaged { path: self.database.clone(), detail });
+        }
+        match started {
             Ok(()) => Ok(connection),
             Err(error) => {
                 self.give_back(connection, Some(&error));

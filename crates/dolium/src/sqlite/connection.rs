@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     pub epoch: u64,
     /// Whether this connection has seen that all our tables are there.
     pub has_schema: Cell<bool>,
+    /// Whether the handle knows which log it has open.
+    pub is_known: Cell<bool>,
     /// How many settings the transaction in progress has stored.
     pub saved: Cell<usize>,
 }
@@ -69,6 +71,10 @@ impl Connection {
             Access::Read => open_for_reading(path)?,
             Access::Write => open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
             Access::Create => {
+                if !files::exists(path) {
+                    // Who still has the old database open is on the old log.
+                    crate::aside::remove_log(path);
+                }
                 files::create_private(path)?;
                 let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
                 found(&raw, network, settings)?;
@@ -76,7 +82,13 @@ impl Connection {
             }
         };
         configure(&raw, settings)?;
-        Ok(Some(Self { raw, epoch, has_schema: Cell::new(false), saved: Cell::new(0) }))
+        Ok(Some(Self {
+            raw,
+            epoch,
+            has_schema: Cell::new(false),
+            is_known: Cell::new(false),
+            saved: Cell::new(0),
+        }))
     }
 
     /// Before the first write: the file may be there and empty, if who made it was killed or disturbed.
