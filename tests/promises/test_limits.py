@@ -9,7 +9,7 @@ import warnings
 
 import dolium
 import pytest
-from processes.children import Child
+from processes.children import Child, run
 
 MIB = 2**20
 
@@ -215,3 +215,27 @@ def test_many_processes_do_not_exceed_the_limit_by_far(tmp_path):
             child.finish()
     assert 0.9 * MIB < max(volumes) < 1.2 * MIB
     cache.close()
+
+
+def test_a_default_limit_never_takes_the_place_of_one_that_was_passed(tmp_path):
+    """Who opened shards that were not there yet, and writes later, must not undo what another process passed."""
+    cache = dolium.FanoutCache(tmp_path, shards=2)
+    assert cache.size_limit == 2**29
+    run("dolium.FanoutCache(sys.argv[1], shards=2, size_limit=8_000_000)", tmp_path)
+    for n in range(10):
+        cache[n] = n
+    assert cache.size_limit == 4_000_000
+    assert cache.reset("size_limit") == 4_000_000
+    cache.close()
+    again = dolium.FanoutCache(tmp_path, shards=2)
+    assert [shard.size_limit for shard in again._shards] == [4_000_000] * 2
+    again.close()
+
+
+def test_shards_that_are_not_there_yet_have_their_part_of_the_default(tmp_path):
+    cache = dolium.FanoutCache(tmp_path, shards=4)
+    assert cache.reset("size_limit") == 2**28
+    cache["a"] = 1
+    assert cache.reset("size_limit") == 2**28
+    cache.close()
+    run("assert dolium.FanoutCache(sys.argv[1], shards=4).size_limit == 2**28", tmp_path)

@@ -181,12 +181,11 @@ fn open_shard(builder: &Builder, path: PathBuf, count: usize, group: &Arc<Group>
     #[expect(clippy::cast_precision_loss, reason = "diskcache stores the quotient as a float too")]
     let split = |limit: f64| Scalar::Real(limit / count as f64);
     let passed = builder.passed("size_limit").map(|limit| limit.as_real().unwrap_or(f64::INFINITY));
-    let is_new = !files::exists(&shard.directory().join(DATABASE));
     let mut shard = match passed {
         Some(limit) => shard.setting("size_limit", split(limit)),
         None => shard,
     };
-    if passed.is_none() && is_new && !builder.is_read_only() {
+    if passed.is_none() {
         let default = Settings::defaults().get("size_limit").and_then(Scalar::as_real);
         shard.defaults.push(("size_limit".to_owned(), split(default.unwrap_or(f64::INFINITY))));
     }

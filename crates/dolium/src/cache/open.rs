@@ -37,7 +37,7 @@ pub struct Builder {
     read_only: bool,
     clock: Clock,
     settings: Vec<(String, Scalar)>,
-    /// Settings for a new store, which need not be made for them.
+    /// Settings that a new store gets unless others are passed; it need not be made for them.
     pub(crate) defaults: Vec<(String, Scalar)>,
     pub(crate) group: Option<Arc<Group>>,
 }
@@ -135,7 +135,7 @@ impl Builder {
             validate(name, value)?;
         }
         for (name, value) in self.defaults {
-            cache.handle.change_setting(&name, value, Keep::Save);
+            cache.handle.presume_setting(&name, value);
         }
         cache.apply(self.settings)?;
         Ok(cache)

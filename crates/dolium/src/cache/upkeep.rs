@@ -125,7 +125,8 @@ impl Cache {
         }
         if let Some(value) = &stored {
             self.handle.change_setting(name, value.clone(), Keep::Stored);
-        } else if let Some(value) = Settings::defaults().get(name).filter(|_| !self.handle.has_unsaved()) {
+        } else if let Some(value) = Settings::defaults().get(name).filter(|_| self.handle.is_only_here(name))
+        {
             self.handle.change_setting(name, value.clone(), Keep::Stored);
         }
         Ok(stored.or_else(|| self.handle.settings().get(name).cloned()))

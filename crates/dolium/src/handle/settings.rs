@@ -55,6 +55,18 @@ impl Handle {
         self.room.store(0, Ordering::Relaxed);
     }
 
+    /// What a setting is as long as nobody has passed or stored it. A store that is made gets it; one that
+    /// somebody else has made meanwhile says otherwise as soon as it is read.
+    pub(crate) fn presume_setting(&self, name: &str, value: Scalar) {
+        let _pass = gate::enter();
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let is_known =
+            self.is_loaded() || self.unsaved().iter().chain(self.local().iter()).any(|known| known == name);
+        if !is_known {
+            Arc::make_mut(&mut settings).set(name, value);
+        }
+    }
+
     /// The settings are read again when the store is opened next.
     pub(crate) fn forget_settings(&self) {
         self.loaded.store(false, Ordering::Release);
@@ -66,6 +78,12 @@ impl Handle {
 
     pub(crate) fn is_loaded(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Whether a setting is neither stored nor about to be: what it was changed to holds for this process only.
+    pub(crate) fn is_only_here(&self, name: &str) -> bool {
+        let _pass = gate::enter();
+        self.unsaved().is_empty() && (self.is_loaded() || self.local().iter().any(|local| local == name))
     }
 
     pub(crate) fn has_unsaved(&self) -> bool {
