@@ -11,6 +11,8 @@ use crate::guard::Guard;
 use crate::health::Health;
 #[cfg(target_os = "linux")]
 use crate::shared::Shared;
+#[cfg(target_os = "linux")]
+use crate::tier::{Base, Tier};
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,6 +41,39 @@ impl WriterLock {
     #[cfg(not(target_os = "linux"))]
     pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
         FileLock::attach(directory, access).map(Self::File)
+    }
+
+    /// The same, with a tier of about `bytes` bytes in front of a database, 0 for none: see [`Shared::attach_tier`].
+    #[cfg(target_os = "linux")]
+    pub fn attach_tier(
+        directory: &Path,
+        access: Access,
+        bytes: u64,
+        base: &mut dyn Base,
+    ) -> Result<Self, AttachError> {
+        match Shared::attach_tier(directory, access, bytes, base) {
+            Err(AttachError::NotLocal { .. }) => FileLock::attach(directory, access).map(Self::File),
+            other => other.map(Self::Shared),
+        }
+    }
+
+    /// The tier of the directory.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn tier(&self) -> Option<Tier> {
+        match self {
+            Self::Shared(shared) => shared.tier(),
+            Self::File(_) => None,
+        }
+    }
+
+    /// As [`Shared::leave`].
+    #[cfg(target_os = "linux")]
+    pub fn leave<E>(self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
+        match self {
+            Self::Shared(shared) => shared.leave(clear),
+            Self::File(_) => Ok(false),
+        }
     }
 
     /// As [`Lock::acquire`](crate::Lock::acquire).

@@ -66,6 +66,13 @@ impl Batch {
         self.places.len()
     }
 
+    /// The latest time at which a row of it was stored.
+    #[must_use]
+    pub fn latest_store_time(&self) -> Option<f64> {
+        let times = self.views().filter_map(|view| view.row()).map(|row| row.store_time);
+        times.max_by(f64::total_cmp)
+    }
+
     fn views(&self) -> impl Iterator<Item = View<'_>> {
         self.places.iter().map(|&(start, end)| View::verified(&self.words[start..end]))
     }

@@ -197,7 +197,7 @@ impl Tier {
         patience: Option<Duration>,
         tick: &mut dyn FnMut() -> bool,
         applied: &mut dyn FnMut() -> Option<u64>,
-    ) -> Result<Writing<'_>, LockError> {
+    ) -> Result<Writing, LockError> {
         let guard = Lock::of(&self.member, Which::Tier).acquire(patience, tick)?;
         if guard.acquired() == Acquired::Inherited {
             self.member.must_recover();
@@ -210,15 +210,15 @@ impl Tier {
             with_scratch(|scratch| memory.recover(applied, scratch));
             memory.field(field::UNRECOVERED).store(0, Relaxed);
         }
-        Ok(Writing { tier: self, _guard: guard })
+        Ok(Writing { tier: self.clone(), _guard: guard })
     }
 
     /// Takes T if it is free and there is nothing to recover.
     #[must_use]
-    pub fn try_lock(&self) -> Option<Writing<'_>> {
+    pub fn try_lock(&self) -> Option<Writing> {
         let guard = Lock::of(&self.member, Which::Tier).try_acquire()?;
         let sound = self.memory().field(field::UNRECOVERED).load(Relaxed) == 0;
-        sound.then_some(Writing { tier: self, _guard: guard })
+        sound.then(|| Writing { tier: self.clone(), _guard: guard })
     }
 
     /// The records above number `applied`, which the database has reached in this life, from the oldest on. The caller
@@ -233,13 +233,21 @@ impl Tier {
         self.memory().drained(batch.end(), batch.number());
     }
 
+    /// Before a commit that makes clean records wrong: the index forgets all of them. The caller holds D.
+    pub fn forget_clean(&self) {
+        self.memory().drop_clean();
+    }
+
     /// The database is being replaced: nobody may use the tier any more. The caller holds D.
     pub fn retire(&self) {
         self.memory().field(field::STATE).store(field::GONE, Release);
     }
 
-    /// As the last member: ends this life, unless something is dirty.
+    /// As the last member: ends this life, unless something is dirty or another thread has T.
     pub(crate) fn end<E>(&self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
+        let Some(_writing) = self.try_lock() else {
+            return Ok(false);
+        };
         if self.is_dirty() || !self.memory().is_live() {
             return Ok(false);
         }
@@ -285,15 +293,37 @@ impl Tier {
 /// The right to write the tier: T, until this is dropped. If a panic drops it, the next owner recovers.
 #[derive(Debug)]
 #[must_use = "T is released when this is dropped"]
-pub struct Writing<'t> {
-    tier: &'t Tier,
+pub struct Writing {
+    tier: Tier,
     _guard: Guard,
 }
 
-impl Writing<'_> {
+impl Writing {
     /// As [`Tier::get`]; nobody can change the answer as long as T is held.
     pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>) -> T) -> Option<T> {
         self.tier.get(key, |view, _| f(view))
+    }
+
+    /// Whether the tier is still in use: it may have been retired before T was taken.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.tier.is_live()
+    }
+
+    /// As [`Tier::retire`].
+    pub fn retire(&mut self) {
+        self.tier.retire();
+    }
+
+    /// The tier's life.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.tier.life()
+    }
+
+    /// Before a direct commit, for which D is held too: the index forgets everything that is clean.
+    pub fn forget_clean(&mut self) {
+        self.tier.forget_clean();
     }
 
     /// Appends a record.
@@ -317,18 +347,13 @@ impl Writing<'_> {
         with_scratch(|scratch| self.tier.memory().drop_key(key.kind, key.bytes, scratch));
     }
 
-    /// Before a direct commit: the index forgets everything that is clean.
-    pub fn forget_clean(&mut self) {
-        self.tier.memory().drop_clean();
-    }
-
     /// After a direct commit with [`next_number`](Self::next_number). The caller holds D, too.
     pub fn committed(&mut self) {
         self.tier.memory().committed();
     }
 }
 
-impl Drop for Writing<'_> {
+impl Drop for Writing {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.tier.member.must_recover();

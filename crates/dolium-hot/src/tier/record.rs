@@ -241,7 +241,9 @@ impl<'a> View<'a> {
         self.words[3]
     }
 
-    pub(crate) fn position(&self) -> u64 {
+    /// Where it lies: as long as it is the newest of its key, nothing has changed.
+    #[must_use]
+    pub fn position(&self) -> u64 {
         self.words[2]
     }
 

@@ -98,7 +98,8 @@ impl Memory<'_> {
     fn make_way(&self, end: u64, drained: u64) {
         let needed = end.saturating_sub(self.shape.units);
         if needed > self.field(field::TAIL).load(Relaxed) {
-            self.field(field::TAIL).store((needed + self.shape.units / 64).min(drained), Relaxed);
+            // Not a store: whoever forgets what is clean moves the tail without T.
+            self.field(field::TAIL).fetch_max((needed + self.shape.units / 64).min(drained), Relaxed);
             crash::point("tail stored");
         }
         // Even if it stays: the space up to it may not have been written since it was moved.
@@ -165,7 +166,7 @@ impl Memory<'_> {
         }
     }
 
-    /// Forgets everything that is clean.
+    /// Forgets everything that is clean. The caller holds D, so that `drained` stays; T is not needed.
     pub fn drop_clean(&self) {
         let drained = self.field(field::DRAINED).load(Acquire);
         self.field(field::TAIL).fetch_max(drained, Release);
