@@ -15,7 +15,7 @@
 //! | 128 | 4 | D: who may write the database |
 //! | 256 | 4 | T: who may write the tier |
 //! | 264 | 8 | not 0: the owner of T died or panicked, and nobody has recovered yet |
-//! | 384 | 16 | head, last |
+//! | 384 | 24 | head, last, the number that a direct commit has announced |
 //! | 512 | 40 | tail, drained, applied, commits, state |
 //!
 //! The first 48 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
@@ -37,6 +37,7 @@ pub(crate) mod field {
     pub(crate) const UNRECOVERED: usize = 33;
     pub(crate) const HEAD: usize = 48;
     pub(crate) const LAST: usize = 49;
+    pub(crate) const DIRECT: usize = 50;
     pub(crate) const TAIL: usize = 64;
     pub(crate) const DRAINED: usize = 65;
     pub(crate) const APPLIED: usize = 66;

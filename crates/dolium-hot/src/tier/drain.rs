@@ -2,11 +2,12 @@
 //! rows their places.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use super::atomic::Atomic;
 use super::crash;
-use super::memory::Memory;
-use super::record::{Kind, View};
+use super::memory::{Bounds, Memory};
+use super::record::{Key, Kind, View};
 use crate::layout::field;
 
 /// How much one drain takes along.
@@ -33,6 +34,9 @@ pub struct Batch {
 pub struct Change<'a> {
     /// The newest record of the key, which is what remains.
     pub newest: View<'a>,
+    /// The key as a new row must spell it: as the record did that would have made the row. An existing row keeps its own
+    /// spelling.
+    pub key: Key<'a>,
     /// Whether the row that was there before is removed, so that a new one takes its place at the end.
     pub replaces: bool,
     /// Value files that older records of the batch name.
@@ -83,16 +87,17 @@ impl Batch {
     pub fn changes(&self) -> Vec<Change<'_>> {
         let mut places: HashMap<(u8, &[u8]), usize> = HashMap::with_capacity(self.places.len());
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.places.len());
-        for (order, view) in self.views().enumerate() {
+        for (order, view) in self.views().enumerate().filter(|(_, view)| !view.is_burn()) {
             let key = view.key();
             let place = *places.entry((key.kind, key.bytes)).or_insert(changes.len());
             let Some(change) = changes.get_mut(place) else {
-                changes.push(Change { newest: view, replaces: false, superseded: Vec::new(), order });
+                changes.push(Change { newest: view, key, replaces: false, superseded: Vec::new(), order });
                 continue;
             };
             change.superseded.extend(change.newest.row().and_then(|row| row.filename));
             if change.newest.kind() == Kind::Delete {
                 change.replaces = true;
+                change.key = key;
                 change.order = order;
             }
             change.newest = view;
@@ -107,14 +112,21 @@ impl Batch {
     }
 }
 
-impl Memory<'_> {
-    /// The records above number `applied`, from `drained` on, as many as the limit allows. The caller holds D.
+impl<A: Atomic> Memory<'_, A> {
+    /// The records above number `applied`, from `drained` on, as many as the limit allows; a chunk is not divided. The
+    /// caller holds D.
     pub fn pending(&self, applied: u64, limit: Limit, scratch: &mut Vec<u64>) -> Batch {
-        let head = self.field(field::HEAD).load(Acquire);
+        // Before the head: every number up to it is below.
+        let last = self.field(field::LAST).load(Acquire);
+        let Some(Bounds { drained, head }) = self.bounds() else {
+            // Nothing here can be found by walking. Whoever starts the tier anew scans for it.
+            self.retire();
+            return Batch { number: applied, ..Batch::default() };
+        };
         let mut batch = Batch { number: applied, ..Batch::default() };
-        let mut at = self.field(field::DRAINED).load(Acquire);
-        let mut bytes = 0;
-        while batch.len() < limit.records && bytes < limit.bytes {
+        let mut at = drained;
+        let (mut bytes, mut is_open) = (0, false);
+        while is_open || (batch.len() < limit.records && bytes < limit.bytes) {
             let Some((view, next)) = self.next(at, head, scratch) else { break };
             if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && view.number() > applied) {
                 batch.number = batch.number.max(view.number());
@@ -122,8 +134,13 @@ impl Memory<'_> {
                 batch.words.extend_from_slice(view.words());
                 batch.places.push((start, batch.words.len()));
                 bytes += 8 * view.words().len() as u64;
+                is_open = view.rest() > 0;
             }
             at = next;
+        }
+        if at >= head {
+            // Numbers whose records somebody damaged are gone; nobody must wait for them.
+            batch.number = batch.number.max(last);
         }
         batch.end = at;
         batch
@@ -133,9 +150,29 @@ impl Memory<'_> {
     pub fn drained(&self, end: u64, number: u64) {
         crash::point("committed");
         self.field(field::COMMITS).fetch_add(1, Release);
-        self.field(field::APPLIED).store(number, Release);
+        crash::point("commits counted");
+        self.field(field::APPLIED).fetch_max(number, Release);
         crash::point("applied stored");
         self.field(field::DRAINED).fetch_max(end, Release);
+    }
+
+    /// The number after the last is about to be used by a transaction of another kind. The caller holds T. Whoever finds
+    /// it announced after a death uses it up: nobody but SQLite's own recovery could tell whether that commit exists.
+    pub fn announce(&self) -> u64 {
+        let number = self.field(field::LAST).load(Acquire) + 1;
+        self.field(field::DIRECT).store(number, Release);
+        crash::point("number announced");
+        number
+    }
+
+    /// The announced number will not be used.
+    pub fn renounce(&self) {
+        self.field(field::DIRECT).store(0, Release);
+    }
+
+    /// Whether a number is announced.
+    pub fn is_announced(&self) -> bool {
+        self.field(field::DIRECT).load(Relaxed) != 0
     }
 
     /// A transaction of another kind was committed under the number after the last. The caller holds D and T.
@@ -145,7 +182,15 @@ impl Memory<'_> {
         self.field(field::LAST).store(number, Release);
         crash::point("last stored after a direct commit");
         self.field(field::COMMITS).fetch_add(1, Release);
-        self.field(field::APPLIED).store(number, Release);
+        crash::point("commits counted after a direct commit");
+        self.field(field::APPLIED).fetch_max(number, Release);
+        crash::point("applied stored after a direct commit");
         self.field(field::DRAINED).fetch_max(self.field(field::HEAD).load(Acquire), Release);
+        self.renounce();
+    }
+
+    /// Nobody may use the tier any more.
+    pub fn retire(&self) {
+        self.field(field::STATE).store(field::GONE, Release);
     }
 }

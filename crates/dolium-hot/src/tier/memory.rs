@@ -10,9 +10,10 @@
 //! `tail` again: if the copy saw any byte of a later lap, the two fences make it see the `tail` that came before that
 //! byte, and the record is discarded. The checksum stands behind that, for files that somebody damaged.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU64, fence};
 
+use super::atomic::Atomic;
 use super::hash;
 use super::record::{HEAD, Key, View, first};
 use super::shape::{BUCKET, Shape, UNIT};
@@ -22,11 +23,17 @@ use crate::layout::field;
 const POSITION: u64 = (1 << 48) - 1;
 
 /// The words of a mapped tier.
-#[derive(Clone, Copy)]
-pub(crate) struct Memory<'m> {
-    words: &'m [AtomicU64],
+pub(crate) struct Memory<'m, A = AtomicU64> {
+    words: &'m [A],
     pub shape: Shape,
     pub epoch: u64,
+}
+
+/// The part of the log that may be dirty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub drained: u64,
+    pub head: u64,
 }
 
 /// Where a key was found.
@@ -37,14 +44,14 @@ pub(crate) struct Place {
     pub position: u64,
 }
 
-impl<'m> Memory<'m> {
+impl<'m, A: Atomic> Memory<'m, A> {
     /// `words` are those of the whole file.
-    pub fn new(words: &'m [AtomicU64], shape: Shape, epoch: u64) -> Self {
+    pub fn new(words: &'m [A], shape: Shape, epoch: u64) -> Self {
         assert!(words.len() as u64 * 8 >= shape.file_len(), "a mapping shorter than its header says");
         Self { words, shape, epoch }
     }
 
-    pub fn field(&self, at: usize) -> &'m AtomicU64 {
+    pub fn field(&self, at: usize) -> &'m A {
         &self.words[at]
     }
 
@@ -52,15 +59,30 @@ impl<'m> Memory<'m> {
         self.field(field::STATE).load(Acquire) == field::LIVE
     }
 
+    /// Whether the header can be believed so far that every walk ends. `None`: something has damaged it.
+    pub fn bounds(&self) -> Option<Bounds> {
+        // In this order: each is at most what is loaded after it.
+        let tail = self.field(field::TAIL).load(Acquire);
+        let drained = self.field(field::DRAINED).load(Acquire);
+        let head = self.field(field::HEAD).load(Acquire);
+        let sane = tail <= drained
+            && drained <= head
+            && head - drained <= self.shape.units
+            && (self.shape.units..POSITION).contains(&head)
+            && self.field(field::LAST).load(Acquire) < POSITION
+            && self.field(field::APPLIED).load(Acquire) < POSITION;
+        sane.then_some(Bounds { drained, head })
+    }
+
     pub fn commits(&self) -> u64 {
         self.field(field::COMMITS).load(Acquire)
     }
 
-    pub fn slot(&self, slot: usize) -> &'m AtomicU64 {
+    pub fn slot(&self, slot: usize) -> &'m A {
         &self.words[Shape::INDEX + slot]
     }
 
-    pub fn access(&self, slot: usize) -> &'m AtomicU64 {
+    pub fn access(&self, slot: usize) -> &'m A {
         &self.words[self.shape.access() + slot]
     }
 
@@ -94,7 +116,7 @@ impl<'m> Memory<'m> {
         }
         let head = self.field(field::HEAD).load(Acquire);
         self.copy_below(head, position, scratch)?;
-        fence(Acquire);
+        A::fence(Acquire);
         if self.field(field::TAIL).load(Relaxed) > position {
             return None;
         }
@@ -121,7 +143,7 @@ impl<'m> Memory<'m> {
     }
 
     /// The words of the log.
-    pub fn log(&self) -> &'m [AtomicU64] {
+    pub fn log(&self) -> &'m [A] {
         let start = self.shape.log();
         &self.words[start..start + Self::word_of(self.shape.units)]
     }

@@ -4,11 +4,14 @@
 //! Owns the way in: [`Tier`] for everybody, [`Writing`] for the one who holds T. The rules are in the modules below;
 //! each file says what it owns.
 
+mod atomic;
 mod crash;
 mod drain;
+mod forget;
 mod hash;
 mod memory;
 mod record;
+mod recover;
 mod scan;
 mod shape;
 mod write;
@@ -16,7 +19,7 @@ mod write;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
 use crate::error::LockError;
@@ -154,8 +157,7 @@ impl Tier {
     /// Whether there are records that the database has not.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        let memory = self.memory();
-        memory.field(field::LAST).load(Acquire) != memory.field(field::APPLIED).load(Acquire)
+        self.memory().is_dirty()
     }
 
     /// Bytes of log that wait to be drained.
@@ -203,21 +205,36 @@ impl Tier {
             self.member.must_recover();
         }
         let memory = self.memory();
-        if memory.field(field::UNRECOVERED).load(Relaxed) != 0 {
+        if memory.field(field::UNRECOVERED).load(Relaxed) != 0 && memory.is_live() {
             let Some(applied) = applied() else {
                 return Err(std::io::Error::other("the database cannot be read to recover the tier").into());
             };
-            with_scratch(|scratch| memory.recover(applied, scratch));
-            memory.field(field::UNRECOVERED).store(0, Relaxed);
+            self.recover(applied);
+        }
+        if !memory.is_live() || memory.bounds().is_none() {
+            memory.retire();
+            return Err(std::io::Error::other("the tier is not in use any more").into());
         }
         Ok(Writing { tier: self.clone(), _guard: guard })
+    }
+
+    #[cold]
+    fn recover(&self, applied: u64) {
+        let memory = self.memory();
+        if !with_scratch(|scratch| memory.recover(applied, scratch)) {
+            memory.retire();
+        }
+        memory.field(field::UNRECOVERED).store(0, Relaxed);
     }
 
     /// Takes T if it is free and there is nothing to recover.
     #[must_use]
     pub fn try_lock(&self) -> Option<Writing> {
         let guard = Lock::of(&self.member, Which::Tier).try_acquire()?;
-        let sound = self.memory().field(field::UNRECOVERED).load(Relaxed) == 0;
+        let memory = self.memory();
+        let sound = memory.field(field::UNRECOVERED).load(Relaxed) == 0
+            && memory.is_live()
+            && memory.bounds().is_some();
         sound.then(|| Writing { tier: self.clone(), _guard: guard })
     }
 
@@ -235,12 +252,12 @@ impl Tier {
 
     /// Before a commit that makes clean records wrong: the index forgets all of them. The caller holds D.
     pub fn forget_clean(&self) {
-        self.memory().drop_clean();
+        with_scratch(|scratch| self.memory().drop_clean(scratch));
     }
 
     /// The database is being replaced: nobody may use the tier any more. The caller holds D.
     pub fn retire(&self) {
-        self.memory().field(field::STATE).store(field::GONE, Release);
+        self.memory().retire();
     }
 
     /// As the last member: ends this life, unless something is dirty or another thread has T.
@@ -265,7 +282,7 @@ impl Tier {
                     continue;
                 }
                 let note = memory.access(slot).swap(0, Relaxed);
-                let position = Memory::position(memory.slot(slot).load(Acquire));
+                let position = Memory::<AtomicU64>::position(memory.slot(slot).load(Acquire));
                 if let Some(view) = memory.copy(position, scratch) {
                     f(view, note);
                 }
@@ -279,7 +296,7 @@ impl Tier {
         let memory = self.memory();
         let tail = memory.field(field::TAIL).load(Acquire);
         (0..self.shape.slots())
-            .filter(|slot| Memory::position(memory.slot(*slot).load(Relaxed)) >= tail.max(1))
+            .filter(|slot| Memory::<AtomicU64>::position(memory.slot(*slot).load(Relaxed)) >= tail.max(1))
             .count()
     }
 
@@ -323,6 +340,8 @@ impl Writing {
 
     /// Before a direct commit, for which D is held too: the index forgets everything that is clean.
     pub fn forget_clean(&mut self) {
+        // Else fills above `drained` would have to be named one by one.
+        self.tier.memory().settle();
         self.tier.forget_clean();
     }
 
@@ -336,15 +355,28 @@ impl Writing {
         with_scratch(|scratch| self.tier.memory().append_all(records, scratch))
     }
 
-    /// The number that a direct commit has to store as the one reached.
+    /// The number that a direct commit has to store as the one reached. After it comes [`committed`](Self::committed) or
+    /// [`rolled_back`](Self::rolled_back); with neither, nobody knows, and the next owner of T recovers.
     #[must_use]
     pub fn next_number(&self) -> u64 {
-        self.tier.memory().field(field::LAST).load(Acquire) + 1
+        self.tier.memory().announce()
+    }
+
+    /// After a direct commit that was rolled back for certain.
+    pub fn rolled_back(&mut self) {
+        self.tier.memory().renounce();
     }
 
     /// Before a direct commit: the index forgets a key, of which nothing is dirty.
     pub fn forget(&mut self, key: Key<'_>) {
-        with_scratch(|scratch| self.tier.memory().drop_key(key.kind, key.bytes, scratch));
+        let is_clean = self.evict(key);
+        debug_assert!(is_clean, "a direct commit comes after draining");
+    }
+
+    /// Before a commit that removes a row which may be older than what the tier has: the index forgets the key. `false`:
+    /// its newest record is dirty, and the row must stay.
+    pub fn evict(&mut self, key: Key<'_>) -> bool {
+        with_scratch(|scratch| self.tier.memory().drop_key(key.kind, key.bytes, scratch))
     }
 
     /// After a direct commit with [`next_number`](Self::next_number). The caller holds D, too.
@@ -355,8 +387,12 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        // In a forked child T is the parent's.
+        if !self.tier.member.is_stale() && (std::thread::panicking() || self.tier.memory().is_announced()) {
             self.tier.member.must_recover();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

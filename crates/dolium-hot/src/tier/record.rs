@@ -5,7 +5,7 @@
 //! | 0 | units (32 bits), kind, kind of the key, spelling of the key, kind of the tag |
 //! | 1 | checksum of all others, seeded with the epoch |
 //! | 2 | position |
-//! | 3 | number, 0 for a fill |
+//! | 3 | number, 0 for a fill (48 bits); how many records of the same chunk follow (16 bits) |
 //! | 4 | store time |
 //! | 5 | expire time, NaN for none |
 //! | 6 | lengths of key and tag, 32 bits each |
@@ -74,6 +74,13 @@ pub enum Kind {
     /// Repeats a row of the database.
     Fill,
 }
+
+/// The bits of a number; a position has as many, and grows faster.
+const NUMBER: u64 = (1 << 48) - 1;
+/// The most records of a chunk.
+pub(crate) const MOST: usize = 1 << 16;
+/// The kind of a key that no entry has.
+const BURN: u8 = u8::MAX;
 
 /// The end of the ring, which is too short for the record that came.
 pub(crate) const PAD: u8 = 4;
@@ -197,10 +204,15 @@ impl Staged {
         f(self.key_kind, &bytes[..self.key_len])
     }
 
-    /// Gives it its place.
-    pub(crate) fn seal(&mut self, epoch: u64, position: u64, number: u64) -> &[u64] {
+    /// A record that does nothing but use up a number.
+    pub(crate) fn burn() -> Self {
+        Self::delete(Key { kind: BURN, spelling: 0, bytes: b"" })
+    }
+
+    /// Gives it its place, its number, and how many records of its chunk follow.
+    pub(crate) fn seal(&mut self, epoch: u64, position: u64, number: u64, rest: u64) -> &[u64] {
         self.words[2] = position;
-        self.words[3] = number;
+        self.words[3] = number & NUMBER | rest << 48;
         self.words[1] = checksum(&self.words, epoch);
         &self.words
     }
@@ -238,7 +250,17 @@ impl<'a> View<'a> {
     /// Its number, 0 for a fill.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.words[3]
+        self.words[3] & NUMBER
+    }
+
+    /// How many records must follow it for its chunk to be whole.
+    pub(crate) fn rest(&self) -> u64 {
+        self.words[3] >> 48
+    }
+
+    /// Whether it only uses up a number.
+    pub(crate) fn is_burn(&self) -> bool {
+        self.kind() == Kind::Delete && self.key().kind == BURN
     }
 
     /// Where it lies: as long as it is the newest of its key, nothing has changed.
@@ -404,20 +426,20 @@ mod tests {
         for row in rows() {
             let mut staged = Staged::row(Kind::Set, KEY, &row);
             staged.with_key(|kind, bytes| assert_eq!((kind, bytes), (KEY.kind, KEY.bytes)));
-            let words = staged.seal(7, 99, 5).to_vec();
+            let words = staged.seal(7, 99, 5, 0).to_vec();
             let view = View::read(&words, 7, 99).unwrap();
             assert_eq!((view.kind(), view.number(), view.key()), (Kind::Set, 5, KEY));
             assert_eq!(view.row(), Some(row));
             assert_eq!(view.expire_time(), row.expire_time);
         }
         let mut staged = Staged::delete(KEY);
-        let view = View::read(staged.seal(7, 99, 5), 7, 99).unwrap();
+        let view = View::read(staged.seal(7, 99, 5, 0), 7, 99).unwrap();
         assert_eq!((view.kind(), view.key(), view.row()), (Kind::Delete, KEY, None));
     }
 
     #[test]
     fn a_changed_record_is_none() {
-        let words = Staged::row(Kind::Set, KEY, &rows()[1]).seal(7, 99, 5).to_vec();
+        let words = Staged::row(Kind::Set, KEY, &rows()[1]).seal(7, 99, 5, 0).to_vec();
         assert!(View::read(&words, 8, 99).is_none(), "of another life of the file");
         assert!(View::read(&words, 7, 98).is_none(), "of another place");
         for bit in 0..64 * words.len() {

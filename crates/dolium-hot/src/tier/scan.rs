@@ -1,28 +1,36 @@
 //! Owns finding the records of a tier that nobody has attached: after a crash, a reboot, a loss of power.
 
+use super::atomic::Atomic;
 use super::memory::Memory;
 use super::record::{HEAD, Kind, View};
 use super::shape::UNIT;
 use std::sync::atomic::Ordering::Relaxed;
 
-impl Memory<'_> {
+impl<A: Atomic> Memory<'_, A> {
     /// The records numbered `applied` + 1, + 2 and so on, as far as none is missing, wherever they lie: pages may have
-    /// been lost, the header's among them. What comes back is the history up to some moment.
+    /// been lost, the header's among them. What comes back is the history up to some moment, without a chunk that is not
+    /// whole.
     pub fn scan(&self, applied: u64) -> Vec<Vec<u64>> {
-        let mut found: Vec<(u64, Vec<u64>)> = Vec::new();
+        let mut found: Vec<Vec<u64>> = Vec::new();
         let mut scratch = Vec::new();
-        for unit in 0..self.shape.units {
-            if let Some(view) = self.at_unit(unit, &mut scratch)
-                && view.kind() != Kind::Fill
-                && view.number() > applied
-            {
-                found.push((view.number(), scratch.clone()));
+        let mut unit = 0;
+        while unit < self.shape.units {
+            let Some(view) = self.at_unit(unit, &mut scratch) else {
+                unit += 1;
+                continue;
+            };
+            // What lies inside a whole record is a value, even if it looks like a record.
+            unit += view.units();
+            if view.kind() != Kind::Fill && view.number() > applied {
+                found.push(scratch.clone());
             }
         }
-        found.sort_by_key(|(number, _)| *number);
-        let in_turn =
-            found.into_iter().zip(applied + 1..).take_while(|((number, _), expected)| number == expected);
-        in_turn.map(|((_, words), _)| words).collect()
+        // Of two with one number the one further up is what is left of a chunk that was never finished.
+        found.sort_by_key(|words| (View::verified(words).number(), View::verified(words).position()));
+        found.dedup_by_key(|words| View::verified(words).number());
+        found.truncate(history(&found, applied));
+        found.retain(|words| !View::verified(words).is_burn());
+        found
     }
 
     fn at_unit<'s>(&self, unit: u64, scratch: &'s mut Vec<u64>) -> Option<View<'s>> {
@@ -36,4 +44,22 @@ impl Memory<'_> {
         debug_assert!(scratch.len() >= HEAD && scratch.len().is_multiple_of(UNIT));
         View::read(scratch, self.epoch, position)
     }
+}
+
+/// How many of the records are history: numbered without a gap, and their chunks whole.
+fn history(records: &[Vec<u64>], applied: u64) -> usize {
+    let mut whole = 0;
+    let mut rest = None;
+    for (at, words) in records.iter().enumerate() {
+        let view = View::verified(words);
+        let fits = view.number() == applied + 1 + at as u64 && rest.is_none_or(|rest| rest == view.rest());
+        if !fits {
+            break;
+        }
+        rest = view.rest().checked_sub(1);
+        if rest.is_none() {
+            whole = at + 1;
+        }
+    }
+    whole
 }

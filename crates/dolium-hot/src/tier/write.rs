@@ -2,11 +2,11 @@
 //! The caller holds T; nothing here waits, allocates or can fail half-way.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::fence;
 
+use super::atomic::Atomic;
 use super::crash;
-use super::memory::{Memory, Place};
-use super::record::{Key, Kind, Staged, View, pad};
+use super::memory::Memory;
+use super::record::{Key, Kind, MOST, Staged, pad};
 use super::shape::BUCKET;
 use crate::layout::field;
 
@@ -20,7 +20,7 @@ struct Room {
     end: u64,
 }
 
-impl Memory<'_> {
+impl<A: Atomic> Memory<'_, A> {
     /// Appends a record and makes the index name it.
     pub fn append(&self, record: &mut Staged, scratch: &mut Vec<u64>) -> Result<(), NoRoom> {
         self.settle();
@@ -50,13 +50,15 @@ impl Memory<'_> {
 
     fn store_all(&self, start: u64, records: &mut [Staged]) {
         let mut at = start;
+        let mut rest = records.iter().filter(|record| record.kind != Kind::Fill).count() as u64;
         let mut number = self.field(field::LAST).load(Relaxed);
         for record in records {
             let room = self.place(at, record.units());
-            number += u64::from(record.kind != Kind::Fill);
+            let numbered = u64::from(record.kind != Kind::Fill);
+            number += numbered;
+            rest -= numbered;
             record.position = room.start;
-            let own = if record.kind == Kind::Fill { 0 } else { number };
-            self.store(at, &room, record.seal(self.epoch, room.start, own));
+            self.store(at, &room, record.seal(self.epoch, room.start, number * numbered, rest * numbered));
             at = room.end;
         }
         crash::point("bytes stored");
@@ -67,7 +69,7 @@ impl Memory<'_> {
     }
 
     /// If nothing is dirty, everything in the log is clean, fills too.
-    fn settle(&self) {
+    pub fn settle(&self) {
         if self.field(field::LAST).load(Relaxed) == self.field(field::APPLIED).load(Acquire) {
             self.field(field::DRAINED).fetch_max(self.field(field::HEAD).load(Relaxed), Release);
         }
@@ -79,7 +81,11 @@ impl Memory<'_> {
         let end = records.iter().fold(start, |at, record| self.place(at, record.units()).end);
         let drained = self.field(field::DRAINED).load(Acquire);
         let too_long = records.iter().any(|record| record.units() > self.shape.longest());
-        if too_long || end.saturating_sub(self.shape.units) > drained {
+        if too_long
+            || records.len() > MOST
+            || end >= 1 << 48
+            || end.saturating_sub(self.shape.units) > drained
+        {
             return Err(NoRoom);
         }
         self.make_way(end, drained);
@@ -103,7 +109,7 @@ impl Memory<'_> {
             crash::point("tail stored");
         }
         // Even if it stays: the space up to it may not have been written since it was moved.
-        fence(Release);
+        A::fence(Release);
     }
 
     fn store(&self, at: u64, room: &Room, words: &[u64]) {
@@ -136,13 +142,13 @@ impl Memory<'_> {
     }
 
     /// The slots of a bucket that may be given away.
-    fn clean_slots(&self, first: usize) -> impl Iterator<Item = usize> {
+    pub fn clean_slots(&self, first: usize) -> impl Iterator<Item = usize> {
         let drained = self.field(field::DRAINED).load(Acquire);
         (first..first + BUCKET).filter(move |slot| self.named(*slot) < drained)
     }
 
     /// The position that a slot names, 0 for none.
-    fn named(&self, slot: usize) -> u64 {
+    pub fn named(&self, slot: usize) -> u64 {
         Self::position(self.slot(slot).load(Relaxed))
     }
 
@@ -158,78 +164,12 @@ impl Memory<'_> {
         crowds.all(|(first, count)| self.clean_slots(first).count() >= count)
     }
 
-    /// Forgets a clean slot of a key.
-    pub fn drop_key(&self, kind: u8, bytes: &[u8], scratch: &mut Vec<u64>) {
-        let hash = self.hash(kind, bytes);
-        if let Some((place, _)) = self.find(Key { kind, spelling: 0, bytes }, hash, scratch) {
-            self.slot(place.slot).store(0, Release);
-        }
-    }
-
-    /// Forgets everything that is clean. The caller holds D, so that `drained` stays; T is not needed.
-    pub fn drop_clean(&self) {
-        let drained = self.field(field::DRAINED).load(Acquire);
-        self.field(field::TAIL).fetch_max(drained, Release);
-    }
-
-    /// After the owner of T died: gives the numbers that it used their due, and names what it had stored. `applied` is
-    /// the number that the database has reached.
-    pub fn recover(&self, applied: u64, scratch: &mut Vec<u64>) {
-        let head = self.field(field::HEAD).load(Acquire);
-        let mut last = self.field(field::LAST).load(Acquire).max(applied);
-        let mut at = self.field(field::DRAINED).load(Acquire);
-        while let Some((view, next)) = self.next(at, head, scratch) {
-            if let Some(view) = view {
-                last = last.max(view.number());
-                let (kind, position) = (view.kind(), view.position());
-                let key = view.key();
-                let (key_kind, bytes) = (key.kind, key.bytes.to_vec());
-                if kind != Kind::Fill {
-                    self.restore(key_kind, &bytes, position, scratch);
-                }
-            }
-            at = next;
-        }
-        self.field(field::LAST).store(last, Release);
-        crash::point("last recovered");
-        self.field(field::COMMITS).fetch_add(1, Release);
-    }
-
-    fn restore(&self, kind: u8, bytes: &[u8], position: u64, scratch: &mut Vec<u64>) {
-        let hash = self.hash(kind, bytes);
-        let known = self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place);
-        let slot = match known {
-            Some(Place { position: named, .. }) if named >= position => return,
-            Some(place) => Some(place.slot),
-            // There is one: its writer had made sure of it, and nothing was named since.
-            None => self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)),
-        };
-        if let Some(slot) = slot {
-            self.point(slot, hash, position);
-            crash::point("slot recovered");
-        }
-    }
-
-    /// What lies at a position below `head`, and where the next begins. `None`: the end.
-    pub fn next<'s>(&self, at: u64, head: u64, scratch: &'s mut Vec<u64>) -> Option<(Option<View<'s>>, u64)> {
-        if at >= head {
-            return None;
-        }
-        if let Some(units) = self.pad_at(at) {
-            return Some((None, at + units));
-        }
-        if self.copy_below(head, at, scratch).is_none() {
-            // Nobody wrote this. What lies behind cannot be found, and is lost.
-            return Some((None, head));
-        }
-        let next = at + View::verified(scratch).units();
-        // A record that somebody damaged is passed over: it must not be in the way of those behind it.
-        Some((View::read(scratch, self.epoch, at), next))
-    }
-
-    fn pad_at(&self, at: u64) -> Option<u64> {
-        let place = at % self.shape.units;
-        let (units, kind) = super::record::first(self.log()[Self::word_of(place)].load(Relaxed));
-        (kind == super::record::PAD && units == self.shape.units - place).then_some(units)
+    /// Appends a record that nobody looks up.
+    pub fn append_burn(&self) -> Result<(), NoRoom> {
+        let mut record = Staged::burn();
+        self.settle();
+        let start = self.start(std::slice::from_ref(&record))?;
+        self.store_all(start, std::slice::from_mut(&mut record));
+        Ok(())
     }
 }

@@ -1,0 +1,102 @@
+//! Random operations against a plain list of rows.
+
+use super::mortal::live;
+use super::world::{Op, Rows, World, put};
+use crate::tier::shape::Shape;
+use proptest::prelude::*;
+
+pub(crate) fn operation(keys: u8) -> impl Strategy<Value = Op> {
+    let key = 0..keys;
+    let entry = (0..keys, 0..1000_u32);
+    let change = (0..keys, proptest::option::of(0..1000_u32));
+    prop_oneof![
+        8 => entry.clone().prop_map(|(key, value)| Op::Set(key, value)),
+        3 => key.clone().prop_map(Op::Delete),
+        2 => proptest::collection::vec(entry, 1..5).prop_map(Op::Chunk),
+        4 => key.clone().prop_map(Op::Read),
+        3 => (1..8_usize).prop_map(Op::Drain),
+        1 => (proptest::collection::vec(change, 0..4), any::<bool>())
+            .prop_map(|(changes, all)| Op::Direct(changes, all)),
+        2 => key.prop_map(Op::Evict),
+    ]
+}
+
+/// Shapes from "nearly nothing fits" to "all fits".
+pub(crate) fn shape() -> impl Strategy<Value = Shape> {
+    (0..4_u32, 130..600_u64).prop_map(|(buckets, units)| Shape { buckets: 1 << buckets, units })
+}
+
+/// Each operation alone, as SQLite would have it.
+fn alone(rows: &mut Rows, op: &Op) {
+    match op {
+        Op::Set(key, value) => put(rows, *key, Some(*value)),
+        Op::Delete(key) => put(rows, *key, None),
+        Op::Chunk(entries) => entries.iter().for_each(|(key, value)| put(rows, *key, Some(*value))),
+        Op::Direct(changes, _) => changes.iter().for_each(|(key, value)| put(rows, *key, *value)),
+        Op::Read(_) | Op::Drain(_) | Op::Evict(_) => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn the_tier_and_its_database_are_one_map(
+        shape in shape(),
+        ops in proptest::collection::vec(operation(12), 1..120),
+    ) {
+        let mut world = World::new(shape);
+        for op in &ops {
+            world.run(op);
+            world.check_sees(&world.truth, "");
+            let mut reopened = world.reopened();
+            let mut truth = world.truth.clone();
+            reopened.sort_unstable();
+            truth.sort_unstable();
+            prop_assert_eq!(reopened, truth);
+        }
+    }
+
+    #[test]
+    fn rows_stand_as_if_each_operation_had_been_applied_alone(
+        shape in shape(),
+        ops in proptest::collection::vec(operation(12), 1..120),
+    ) {
+        let mut world = World::new(shape);
+        let mut rows = Rows::new();
+        for op in ops.iter().filter(|op| !matches!(op, Op::Evict(_))) {
+            world.run(op);
+            alone(&mut rows, op);
+        }
+        world.drain(usize::MAX);
+        prop_assert_eq!(&world.database.rows, &rows);
+    }
+
+    #[test]
+    fn killed_again_and_again_it_stays_a_map(
+        shape in shape(),
+        ops in proptest::collection::vec((operation(8), 0..60_u64, 0..40_u64), 1..60),
+    ) {
+        let mut world = World::new(shape);
+        for (op, stores, more) in &ops {
+            if live(*stores, || world.run(op)).is_none() {
+                let (before, after) = (world.truth.clone(), world.next.clone());
+                // Its heir may die, too.
+                if world.holds_t && live(*more, || world.recover()).is_none() {
+                    world.recover();
+                }
+                let is = |rows: &Rows| (0..8).all(|key| world.look(key) == super::world::get(rows, key));
+                prop_assert!(is(&before) || is(&after));
+                world.truth = if is(&after) { after } else { before };
+            }
+            let mut reopened = world.reopened();
+            let mut truth = world.truth.clone();
+            reopened.sort_unstable();
+            truth.sort_unstable();
+            // An orphan that SQLite finds later may have the rest of what was under way.
+            if world.database.orphan.is_none() {
+                prop_assert_eq!(reopened, truth);
+            }
+        }
+    }
+}
