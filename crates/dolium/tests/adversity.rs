@@ -175,7 +175,7 @@ fn a_value_that_meets_damage_is_whole_in_the_fresh_store() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
     for key in 0..3000 {
-        let put = Put { expire: Expiry::After(1e6 + f64::from(key)), tag: Scalar::Null };
+        let put = Put { expire: Expiry::After(1e6 + f64::from(key)), ..Put::default() };
         cache.set_with(key, key, &put).unwrap();
     }
     let root = "SELECT rootpage FROM sqlite_master WHERE name = 'Cache_expire_time'";

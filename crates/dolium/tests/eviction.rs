@@ -139,3 +139,24 @@ fn shards_share_one_limit() {
     assert!(volume <= 8 << 20, "{volume}");
     assert!(volume > 7 << 20, "{volume} is far below the limit");
 }
+
+/// Rows of locks: evicting one would free the lock.
+#[test]
+fn what_is_kept_is_evicted_last() {
+    for policy in [Policy::LeastRecentlyStored, Policy::LeastRecentlyUsed, Policy::LeastFrequentlyUsed] {
+        let (_directory, cache, clock) = open(1 << 20, policy);
+        let kept = Put::new().keep(true);
+        cache.set_with(-1, "set", &kept).unwrap();
+        cache.set(-2, "set before").unwrap();
+        cache.set_with(-2, "overwritten", &kept.clone().expire_in(Duration::from_secs(5000))).unwrap();
+        assert!(cache.add(-3, "added", &kept).unwrap());
+        assert_eq!(cache.set_many([(-4, "one of many")], &kept).unwrap(), 1);
+        fill(&cache, &clock, 100);
+        for _ in 0..3 {
+            assert!(cache.get(100).unwrap().is_some());
+        }
+        fill_from(&cache, &clock, 200, 50);
+        assert_eq!(keys(&cache)[..4], [-4, -3, -2, -1], "{policy:?}");
+        assert_eq!(cache.info(-2).unwrap().unwrap().expire_time, Some(6000.0));
+    }
+}

@@ -144,7 +144,11 @@ fn payload(value: &Value) -> Payload<'_> {
 }
 
 fn put(expire: Option<f64>, tag: Option<&String>) -> Put {
-    Put { expire: expire.map_or(Expiry::Never, Expiry::After), tag: Scalar::from(tag.map(String::as_str)) }
+    Put {
+        expire: expire.map_or(Expiry::Never, Expiry::After),
+        tag: Scalar::from(tag.map(String::as_str)),
+        keep: false,
+    }
 }
 
 fn run(operations: Vec<Operation>) {

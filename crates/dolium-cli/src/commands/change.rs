@@ -33,7 +33,7 @@ pub(super) fn set(args: Set, timeout: Duration) -> Result<Outcome> {
     let value = source.read(args.kind)?;
     let store = Store::open(&directory, Access::Make, timeout)?;
     let key = args.typed.resolve(argument, &store)?;
-    let put = Put { expire: expiry(args.expire), tag: args.tag.scalar() };
+    let put = Put { expire: expiry(args.expire), tag: args.tag.scalar(), ..Put::default() };
     let shard = store.shard(&key);
     let stored = if args.add { value.add(shard, &key, &put)? } else { value.set(shard, &key, &put)? };
     let is_there = args.add && !stored && shard.contains(&key)?;

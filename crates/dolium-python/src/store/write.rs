@@ -9,7 +9,7 @@ use super::read::nothing;
 use super::{Argument, Flag, Found, Inner, Store, put};
 use crate::reader::PyReader;
 use crate::value::Outgoing;
-use crate::{custom, error, value};
+use crate::{custom, error};
 
 /// `set` or `add`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,6 +135,7 @@ impl Inner {
             let put = Put {
                 expire: found.expire_time.map_or_else(Default::default, dolium::Expiry::At),
                 tag: found.tag,
+                keep: false,
             };
             let sum = found.value.add(delta)?;
             match &shard.custom {
@@ -376,9 +377,6 @@ impl Store {
     }
 
     /// Stores a value that every eviction takes last: the rows of locks and counters.
-    ///
-    /// The columns by which entries are evicted get values that none can exceed, which diskcache's
-    /// processes respect too.
     #[pyo3(signature = (key, value, expire=None, tag=None, add=Flag(false)),
            text_signature = "($self, key, value, expire=None, tag=None, add=False)")]
     fn _keep(
@@ -389,22 +387,9 @@ impl Store {
         tag: Option<&Bound<'_, PyAny>>,
         add: Flag,
     ) -> PyResult<bool> {
-        const LAST: &str = "UPDATE Cache SET store_time = 253402300799.0, access_time = 253402300799.0,
-            access_count = 4611686018427387904 WHERE key = ?1 AND raw = ?2";
-        let py = key.py();
-        let inner = self.inner()?;
-        let put = put(expire, tag)?;
+        let put = put(expire, tag)?.keep(true);
         let how = if add.0 { How::Add } else { How::Replace };
-        let (shard, stored) = inner.key(key)?;
-        shard.transact(py, true, || {
-            let done = inner.store(key, value, &put, false, how, true)?;
-            if done {
-                let column = value::key_column(&stored);
-                let raw = dolium::Scalar::from(stored.raw());
-                shard.step(py, |cache| cache.sql(LAST, &[column, raw]).map(drop))?;
-            }
-            Ok(done)
-        })
+        self.inner()?.store(key, value, &put, false, how, true)
     }
 }
 

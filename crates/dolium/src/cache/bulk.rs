@@ -68,7 +68,7 @@ impl Cache {
             }
         }
         let now = self.clock.now();
-        let expire = put.expire.at(now);
+        let (expire, time) = (put.expire.at(now), put.time(now));
         let stored = self.handle.write(self.patience, |write| {
             let mut stored = Vec::with_capacity(prepared.len());
             for (position, key, value) in &mut prepared {
@@ -78,8 +78,8 @@ impl Cache {
                 }
                 let columns = value.finish(key)?;
                 match head {
-                    Some(head) => write.update(&head, columns, expire, &put.tag, now)?,
-                    None => write.insert(key, columns, expire, &put.tag, now)?,
+                    Some(head) => write.update(&head, columns, expire, &put.tag, time)?,
+                    None => write.insert(key, columns, expire, &put.tag, time)?,
                 }
                 write.adopt(value.file());
                 stored.push(*position);

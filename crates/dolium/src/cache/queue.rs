@@ -94,7 +94,7 @@ impl Cache {
                 None => Key::Int(number),
                 Some(prefix) => Key::Text(Cow::Owned(format!("{prefix}-{number:015}"))),
             };
-            write.insert(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, now)?;
+            write.insert(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, put.time(now))?;
             write.adopt(prepared.file());
             self.remove_expired(write, now)?;
             Ok(key)

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::policy::Policy;
 use crate::scalar::Scalar;
-use crate::sqlite::{Head, Write, statements};
+use crate::sqlite::{Head, KEPT, Write, statements};
 use crate::value::{Entry, Payload, Row, Value, mode};
 use crate::warning::Warning;
 
@@ -28,6 +28,8 @@ pub struct Put {
     pub expire: Expiry,
     /// The tag, by which entries can be evicted and listed.
     pub tag: Scalar,
+    /// Whether the entry is evicted last, whatever the policy: for locks and counters.
+    pub keep: bool,
 }
 
 /// When an entry expires.
@@ -90,6 +92,18 @@ impl Put {
     pub fn tag(mut self, tag: impl Into<Scalar>) -> Self {
         self.tag = tag.into();
         self
+    }
+
+    /// Has the entry evicted last, whatever the policy. Its time of writing is then the end of the year 9999.
+    #[must_use]
+    pub fn keep(mut self, keep: bool) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// The time of writing that is stored.
+    pub(crate) fn time(&self, now: Timestamp) -> Timestamp {
+        if self.keep { KEPT } else { now }
     }
 }
 
@@ -163,7 +177,7 @@ impl Cache {
     ) -> Result<bool> {
         self.store(&key.into(), value.into(), put, |write, key, prepared, put, now| {
             let columns = prepared.finish(key)?;
-            write.put(key, columns, put.expire.at(now), &put.tag, now)?;
+            write.put(key, columns, put.expire.at(now), &put.tag, put.time(now))?;
             Ok(true)
         })
     }
@@ -182,8 +196,8 @@ impl Cache {
             }
             let columns = prepared.finish(key)?;
             match head {
-                Some(head) => write.update(&head, columns, put.expire.at(now), &put.tag, now)?,
-                None => write.insert(key, columns, put.expire.at(now), &put.tag, now)?,
+                Some(head) => write.update(&head, columns, put.expire.at(now), &put.tag, put.time(now))?,
+                None => write.insert(key, columns, put.expire.at(now), &put.tag, put.time(now))?,
             }
             Ok(true)
         })
@@ -273,7 +287,7 @@ impl Cache {
             }
             let sum = default.ok_or(Error::Missing)?.plus(delta)?;
             let mut prepared = Prepared::new(&self.handle, sum.payload())?;
-            write.put(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, now)?;
+            write.put(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, put.time(now))?;
             self.remove_expired(write, now)?;
             Ok((sum, true))
         });

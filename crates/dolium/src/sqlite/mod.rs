@@ -6,4 +6,4 @@ pub(crate) mod statements;
 pub(crate) mod write;
 
 pub(crate) use connection::{Access, Connection};
-pub(crate) use write::{Head, Write};
+pub(crate) use write::{Head, KEPT, Write};

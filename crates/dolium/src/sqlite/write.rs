@@ -14,6 +14,10 @@ use crate::value::{Columns, Row};
 
 use super::statements;
 
+/// The time of writing, and of reading, of a row that every policy takes last: the end of the year 9999. What other
+/// programs evict respects it too, since it is all in the columns by which they choose. An `access_count` goes with it.
+pub(crate) const KEPT: Timestamp = 253_402_300_799.0;
+
 /// What a change must know of the row that it replaces.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -85,7 +89,8 @@ impl<'c> Write<'c> {
     ) -> Result<()> {
         const INSERT: &str =
             "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count,
-            tag, size, mode, filename, value) VALUES (?1, ?2, ?3, ?4, ?3, 0, ?5, ?6, ?7, ?8, ?9)";
+            tag, size, mode, filename, value)
+            VALUES (?1, ?2, ?3, ?4, ?3, (?3 = 253402300799) << 62, ?5, ?6, ?7, ?8, ?9)";
         self.connection.prepare_cached(INSERT)?.execute(params![
             key,
             key.raw(),
@@ -113,9 +118,9 @@ impl<'c> Write<'c> {
     ) -> Result<()> {
         // A column that is named is written to its index even if it stays the same: a page more to log.
         const SAME_EXPIRY: &str = "UPDATE Cache SET store_time = ?2, access_time = ?2,
-            access_count = 0, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7 WHERE rowid = ?1";
+            access_count = (?2 = 253402300799) << 62, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7 WHERE rowid = ?1";
         const NEW_EXPIRY: &str = "UPDATE Cache SET store_time = ?2, access_time = ?2,
-            access_count = 0, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7,
+            access_count = (?2 = 253402300799) << 62, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7,
             expire_time = ?8 WHERE rowid = ?1";
         let Columns { size, mode, filename, value } = columns;
         if expire == head.expire_time {
