@@ -788,3 +788,20 @@ def test_a_child_leaves_the_files_of_its_parents_transaction_alone(tmp_path):
         os.wait()
     assert cache["key"] == "new"
     assert cache.check() == []
+
+
+def test_attributes_of_the_native_disk_are_settings_of_its_cache(tmp_path):
+    """Assigning them is how programs of diskcache set them for one process."""
+    cache = dolium.Cache(tmp_path)
+    cache.disk.min_file_size = 10
+    cache.disk.pickle_protocol = 2
+    cache["file"], cache["pickle"] = "x" * 10, [1]
+    assert len(list(tmp_path.rglob("*.val"))) == 1
+    assert cache._sql("SELECT value FROM Cache WHERE key = 'pickle'").fetchall()[0][0].startswith(b"\x80\x02")
+    assert (cache.disk_min_file_size, cache.disk_pickle_protocol) == (10, 2)
+    cache.reset("disk_min_file_size", 100)
+    assert cache.disk.min_file_size == 100
+    assert copy.copy(pickle.loads(pickle.dumps(cache.disk))).pickle_protocol == 2
+    stored = dict(cache._sql("SELECT key, value FROM Settings").fetchall())
+    assert (stored["disk_min_file_size"], stored["disk_pickle_protocol"]) == (100, 5)
+    cache.close()

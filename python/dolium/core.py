@@ -131,6 +131,7 @@ class BaseCache(Store):
                 min_file_size=settings["disk_min_file_size"],
                 pickle_protocol=settings["disk_pickle_protocol"],
             )
+            known._follow(self)  # pyright: ignore[reportPrivateUsage]
             self.__dict__["_native_disk"] = known
         return known
 

@@ -14,6 +14,7 @@ import os
 import os.path as op
 import pickle
 import sqlite3
+import weakref
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
@@ -61,15 +62,49 @@ class Disk:
     ``disk_`` are arguments of the constructor.
     """
 
-    min_file_size: int
-    """Values of at least so many bytes (texts: characters) are kept in files of their own."""
-    pickle_protocol: int
-    """The protocol of pickles."""
+    _cache: weakref.ref[Any] | None = None
+    """The cache that converts natively, by its settings: the attributes here are those."""
 
     def __init__(self, directory: str, min_file_size: int = 0, pickle_protocol: int = 0) -> None:
         self._directory = directory
         self.min_file_size = min_file_size
         self.pickle_protocol = pickle_protocol
+
+    @property
+    def min_file_size(self) -> int:
+        """Values of at least so many bytes (texts: characters) are kept in files of their own."""
+        return self._ask("disk_min_file_size", self._min_file_size)
+
+    @min_file_size.setter
+    def min_file_size(self, value: int) -> None:
+        self._min_file_size = value
+        self._tell("disk_min_file_size", value)
+
+    @property
+    def pickle_protocol(self) -> int:
+        """The protocol of pickles."""
+        return self._ask("disk_pickle_protocol", self._pickle_protocol)
+
+    @pickle_protocol.setter
+    def pickle_protocol(self, value: int) -> None:
+        self._pickle_protocol = value
+        self._tell("disk_pickle_protocol", value)
+
+    def _follow(self, cache: Any) -> None:
+        """From now on the attributes are settings of `cache`; assignments hold for this process, as in diskcache."""
+        self._cache = weakref.ref(cache)
+
+    def _ask(self, setting: str, own: int) -> int:
+        cache = self._cache and self._cache()
+        return own if cache is None else getattr(cache, setting)
+
+    def _tell(self, setting: str, value: int) -> None:
+        cache = self._cache and self._cache()
+        if cache is not None:
+            cache.reset(setting, value, update=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
 
     def hash(self, key: Any) -> int:
         """A 32-bit number of `key` that chooses its shard; the same in every process.

@@ -77,6 +77,14 @@ impl Settings {
         self.derive();
     }
 
+    /// Gives a setting its default again; one without a default is no more.
+    pub fn forget(&mut self, name: &str) {
+        match Self::defaults().values.remove(name) {
+            Some(default) => self.set(name, default),
+            None => drop(self.values.remove(name)),
+        }
+    }
+
     pub fn int(&self, name: &str) -> Option<i64> {
         self.get(name).and_then(Scalar::as_int)
     }

@@ -55,6 +55,15 @@ impl Handle {
         self.room.store(0, Ordering::Relaxed);
     }
 
+    /// The settings for a new store: those that were changed for this process only are not meant for it.
+    pub(super) fn lasting_settings(&self) -> Settings {
+        let mut settings = Settings::clone(&self.settings());
+        for name in self.local().iter() {
+            settings.forget(name);
+        }
+        settings
+    }
+
     /// What a setting is as long as nobody has passed or stored it. A store that is made gets it; one that
     /// somebody else has made meanwhile says otherwise as soon as it is read.
     pub(crate) fn presume_setting(&self, name: &str, value: Scalar) {

@@ -145,7 +145,7 @@ impl Handle {
     /// once the transaction has committed: `settle`.
     fn prepare(&self, connection: &Connection) -> Result<()> {
         if !connection.has_schema.get() {
-            schema::ensure(connection, &self.settings())?;
+            schema::ensure(connection, &self.lasting_settings())?;
             schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
             let trash: bool =
                 connection.query_row("SELECT EXISTS (SELECT 1 FROM DoliumTrash)", [], |row| row.get(0))?;
