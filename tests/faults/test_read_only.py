@@ -7,7 +7,7 @@ import stat
 
 import dolium
 import pytest
-from processes.children import run
+from processes.children import Child, run
 
 from .mounts import needs_mounts, obey_permissions, read_only_mount, snapshot
 
@@ -117,6 +117,41 @@ def test_a_directory_without_write_permission(tmp_path, kind):
     finally:
         for path, mode in modes.items():
             path.chmod(mode)
+
+
+def test_who_cannot_write_sees_what_the_owner_writes(tmp_path):
+    """Without a log, and nowhere to put one, the file was taken for immutable: it is not, when the owner comes back."""
+    directory = tmp_path / "cache"
+    fill(directory, dolium.Cache)
+
+    def protect(*, protected):
+        directory.chmod(0o555 if protected else 0o755)
+        for path in directory.glob("cache.*"):
+            path.chmod(0o444 if protected else 0o644)
+
+    protect(protected=True)
+    body = """
+        cache = dolium.Cache(sys.argv[1])
+        while True:
+            say(cache["a"], cache.get("new"))
+            hear()
+    """
+    try:
+        with Child(body, directory, preexec_fn=obey_permissions) as reader:
+            reader.line("1 None")
+            for turn in range(4):
+                protect(protected=False)
+                owner = dolium.Cache(directory)
+                owner["a"] = turn
+                owner["new"] = str(turn) * 5000
+                if turn % 2:
+                    owner.close()
+                protect(protected=True)
+                reader.tell()
+                reader.line(f"{turn} {str(turn) * 5000}")
+                owner.close()
+    finally:
+        protect(protected=False)
 
 
 def test_the_child_obeys_permissions(tmp_path):

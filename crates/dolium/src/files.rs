@@ -310,6 +310,26 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
     Some(Identity { device: metadata.dev(), inode: metadata.ino() })
 }
 
+/// What of a file changes when it is written or replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    identity: Identity,
+    length: u64,
+    /// Of the content, and of the inode: seconds and their fractions.
+    times: [(i64, i64); 2],
+}
+
+/// `None`: there is no such file.
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).ok()?;
+    Some(Stamp {
+        identity: Identity { device: metadata.dev(), inode: metadata.ino() },
+        length: metadata.len(),
+        times: [(metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec())],
+    })
+}
+
 /// The file system that the path lies on.
 pub(crate) fn device(path: &Path) -> Option<u64> {
     identity(path).map(|identity| identity.device)

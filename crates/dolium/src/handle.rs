@@ -149,11 +149,20 @@ impl Handle {
         let _pass = gate::enter();
         self.renew()?;
         self.look();
-        let Some(connection) = self.pool.take(|epoch| self.open(epoch))? else {
-            return Ok(T::default());
+        let result = loop {
+            let Some(connection) = self.pool.take(|epoch| self.open(epoch))? else {
+                return Ok(T::default());
+            };
+            // Before, so that nothing old is read; after, because a writer may have come meanwhile.
+            let is_current = || connection.is_current(&self.database);
+            match is_current().then(|| f(&connection)).filter(|_| is_current()) {
+                Some(result) => {
+                    self.give_back(connection, result.as_ref().err());
+                    break result;
+                }
+                None => self.pool.forget(),
+            }
         };
-        let result = f(&connection);
-        self.give_back(connection, result.as_ref().err());
         if result.is_ok() && self.anchor.count() {
             self.anchor_reads();
         }

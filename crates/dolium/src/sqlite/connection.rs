@@ -38,6 +38,16 @@ pub(crate) struct Connection {
     pub is_known: Cell<bool>,
     /// How many settings the transaction in progress has stored.
     pub saved: Cell<usize>,
+    /// The files as they were when a connection was opened that takes them for immutable, and so neither locks
+    /// nor looks at them.
+    frozen: Option<Snapshot>,
+}
+
+/// What of a store changes when somebody writes.
+type Snapshot = (Option<files::Stamp>, u64);
+
+fn snapshot(database: &Path) -> Snapshot {
+    (files::stamp(database), files::length(&with_suffix(database, "-wal")))
 }
 
 impl Deref for Connection {
@@ -67,8 +77,13 @@ impl Connection {
         if access != Access::Create && !files::exists(path) {
             return Ok(None);
         }
+        let mut frozen = None;
         let raw = match access {
-            Access::Read => open_for_reading(path)?,
+            Access::Read => {
+                let (raw, snapshot) = open_for_reading(path)?;
+                frozen = snapshot;
+                raw
+            }
             Access::Write => open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
             Access::Create => {
                 if !files::exists(path) {
@@ -88,6 +103,7 @@ impl Connection {
             has_schema: Cell::new(false),
             is_known: Cell::new(false),
             saved: Cell::new(0),
+            frozen,
         }))
     }
 
@@ -101,6 +117,11 @@ impl Connection {
         let mut moved: c_int = 0;
         let asked = self.raw.file_control(Some("main"), FileControl::HasMoved(&mut moved));
         asked.is_ok() && moved != 0
+    }
+
+    /// Whether what was read is what is there, which SQLite does not see to on files it takes for immutable.
+    pub fn is_current(&self, path: &Path) -> bool {
+        self.frozen.as_ref().is_none_or(|frozen| *frozen == snapshot(path))
     }
 
     /// Closing will neither checkpoint nor remove the write-ahead log, even if this is the last connection.
@@ -118,17 +139,18 @@ fn open_raw(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection> {
 ///
 /// Where the log could be made, SQLite would make it for a reader and leave it behind, empty. A connection
 /// that may write but is told not to takes it away again when it closes.
-fn open_for_reading(path: &Path) -> Result<rusqlite::Connection> {
+fn open_for_reading(path: &Path) -> Result<(rusqlite::Connection, Option<Snapshot>)> {
+    let before = snapshot(path);
     let may_write = files::is_writable(path) && path.parent().is_some_and(files::is_writable);
     if may_write && files::length(&with_suffix(path, "-wal")) == 0 {
         let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         raw.pragma_update(None, "query_only", true)?;
-        return Ok(raw);
+        return Ok((raw, None));
     }
     let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     match raw.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
-        Ok(()) => return Ok(raw),
-        Err(error) if crate::error::is_busy(&error) => return Ok(raw),
+        Ok(()) => return Ok((raw, None)),
+        Err(error) if crate::error::is_busy(&error) => return Ok((raw, None)),
         Err(error)
             if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen)
                 && !crate::error::is_denied(&error) =>
@@ -136,7 +158,7 @@ fn open_for_reading(path: &Path) -> Result<rusqlite::Connection> {
             return Err(error.into());
         }
         // With a log the file is not the whole truth.
-        Err(error) if files::length(&with_suffix(path, "-wal")) > 0 => return Err(error.into()),
+        Err(error) if before.1 > 0 => return Err(error.into()),
         Err(_) => {}
     }
     let mut uri = String::from("file:");
@@ -150,7 +172,7 @@ fn open_for_reading(path: &Path) -> Result<rusqlite::Connection> {
     }
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    open_raw(Path::new(&uri), flags)
+    Ok((open_raw(Path::new(&uri), flags)?, Some(before)))
 }
 
 fn hex(digit: u8) -> char {
