@@ -53,7 +53,7 @@ python-test: build $(VENV)/ready-develop ## pytest, with the examples of README,
 	$(BIN)/python -m pytest $(PYTEST)
 
 torture: build $(VENV)/ready-develop ## the random and the killing tests, again and again: ROUNDS=10
-	PROPTEST_CASES=2000 $(CARGO) test $(LOCKED) --workspace --release -- --include-ignored
+	DOLIUM_TORTURE=1 PROPTEST_CASES=2000 $(CARGO) test $(LOCKED) --workspace --release -- --include-ignored
 	@for round in $$(seq $(ROUNDS)); do \
 		echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest -q --timeout=1200 $(PYTEST) || exit; done
 
