@@ -248,3 +248,21 @@ def test_a_sharded_cache_swallows_timeouts(cache, open_cache):
 def test_a_sharded_cache_insists_on_retry(cache):
     with pytest.raises(AssertionError), cache.transact(retry=False):
         pass
+
+
+@pytest.mark.parametrize(
+    "word", ["BEGIN IMMEDIATE", "COMMIT", " end", "/* */ rollback", "SAVEPOINT a", "RELEASE a"]
+)
+def test_raw_sql_leaves_transactions_alone(cache, word):
+    """It would end the transaction under `transact()`, or leave one open that nobody closes."""
+    with pytest.raises(ValueError, match="transact"):
+        cache._sql(word)
+    with rolled_back(cache):
+        cache["a"] = 1
+        with pytest.raises(ValueError, match="transact"):
+            cache._sql(word)
+        cache["b"] = 2
+    assert ("a" in cache, "b" in cache) == (False, False)
+    with cache.transact():
+        cache["a"] = 1
+    assert cache["a"] == 1

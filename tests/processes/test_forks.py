@@ -193,6 +193,82 @@ def test_fork_while_another_thread_is_in_a_transaction(tmp_path):
     )
 
 
+def test_fork_between_the_transactions_of_other_threads(tmp_path):
+    """A threaded server forks: it waits for the transactions under way, so that the child can use the cache."""
+    run_forking(
+        """
+        cache, shards = dolium.Cache(sys.argv[1]), dolium.FanoutCache(sys.argv[1] + "-shards", shards=3)
+        stop = threading.Event()
+        errors, counts = [], []
+        def work():
+            n = 0
+            try:
+                while not stop.is_set():
+                    n += 1
+                    with cache.transact(retry=True), shards.transact(retry=True):
+                        cache.incr("n")
+                        time.sleep(0.003)
+                        shards.incr("n")
+            except BaseException as error:
+                errors.append(error)
+            counts.append(n)
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads: thread.start()
+        def child():
+            assert cache["n"] > 0 and shards["n"] > 0
+            with cache.transact(retry=True):
+                cache.incr("children", retry=True)
+        while cache.get("n", 0) < 3:
+            time.sleep(0.01)
+        for _ in range(25):
+            joined(forked(child))
+        stop.set()
+        for thread in threads: thread.join()
+        assert errors == [], errors
+        assert cache["children"] == 25
+        assert cache["n"] == shards["n"] == sum(counts)
+        """,
+        tmp_path / "cache",
+    )
+
+
+def test_fork_does_not_wait_for_ever_nor_for_nothing(tmp_path):
+    run_forking(
+        """
+        cache, other = dolium.Cache(sys.argv[1]), dolium.Cache(sys.argv[1] + "-other")
+        inside, leave = threading.Event(), threading.Event()
+        def hold():
+            with cache.transact():
+                inside.set()
+                leave.wait(50)
+        def refused():
+            try:
+                cache.get("a")
+            except dolium.ForkedError:
+                other["child"] = 1
+            else:
+                os._exit(3)
+        def timed(child):
+            start = time.monotonic()
+            joined(forked(child))
+            return time.monotonic() - start
+        other["a"] = cache["a"] = 1
+        with other.transact():
+            assert timed(lambda: cache.incr("a")) < 1
+        thread = threading.Thread(target=hold)
+        thread.start()
+        inside.wait(50)
+        assert 1 < timed(refused) < 10
+        leave.set()
+        thread.join()
+        with cache.transact():
+            cache.incr("a")
+        assert (cache["a"], other["child"]) == (3, 1)
+        """,
+        tmp_path / "cache",
+    )
+
+
 def test_grandchildren(tmp_path):
     run_forking(
         """

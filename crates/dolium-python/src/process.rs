@@ -1,10 +1,8 @@
 //! Owns what the module asks of the process it is loaded into: a call at exit, a pause before forks, and
 //! the command line.
 
-use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -12,51 +10,26 @@ use pyo3::prelude::*;
 use crate::enter;
 use crate::store::deferred;
 
-/// Transactions that threads have open.
-static OPEN: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    /// Those of the thread.
-    static MINE: Cell<usize> = const { Cell::new(0) };
-}
-
-/// A level of a transaction was begun.
-pub(crate) fn entered() {
-    OPEN.fetch_add(1, Ordering::Relaxed);
-    MINE.set(MINE.get() + 1);
-}
-
-/// A level of a transaction ended.
-pub(crate) fn left() {
-    if MINE.get() > 0 {
-        MINE.set(MINE.get() - 1);
-        OPEN.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// How long a fork waits for the transactions of other threads. The child cannot use a directory with an
 /// open one; waiting longer would turn that into a hang.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Called before `os.fork()`, with the GIL: lets the transactions of other threads end.
+/// Called before `os.fork()`, with the GIL: lets the transactions of other threads end, and no new ones begin.
 #[pyfunction]
 fn _before_fork(py: Python<'_>) {
-    let others = || OPEN.load(Ordering::Relaxed) > MINE.get();
-    if others() {
-        enter::leave(py, || {
-            let end = Instant::now() + PATIENCE;
-            while others() && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-    }
+    enter::leave(py, || dolium::pause_transactions(PATIENCE));
+}
+
+/// Called in the parent, also if the fork failed.
+#[pyfunction]
+fn _after_fork_in_parent() {
+    dolium::resume_transactions();
 }
 
 /// Called in the child: the threads that had transactions are gone.
 #[pyfunction]
-fn _after_fork() {
+fn _after_fork_in_child() {
     deferred::forget();
-    OPEN.store(MINE.get(), Ordering::Relaxed);
 }
 
 /// Called at exit.
@@ -88,7 +61,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     if os.hasattr("register_at_fork")? {
         let hooks = pyo3::types::PyDict::new(py);
         hooks.set_item("before", wrap_pyfunction!(_before_fork, module)?)?;
-        hooks.set_item("after_in_child", wrap_pyfunction!(_after_fork, module)?)?;
+        hooks.set_item("after_in_parent", wrap_pyfunction!(_after_fork_in_parent, module)?)?;
+        hooks.set_item("after_in_child", wrap_pyfunction!(_after_fork_in_child, module)?)?;
         os.call_method("register_at_fork", (), Some(&hooks))?;
     }
     Ok(())

@@ -59,6 +59,7 @@ fn parent() {
 
 /// What the child inherited is dropped when a handle is used: `Handle::renew`.
 fn child() {
+    crate::pause::end_pauses();
     gate::open();
     keeper::resume(true);
     TURN.with(|mine| *mine.borrow_mut() = None);

@@ -170,7 +170,7 @@ impl Handle {
     }
 
     /// Returns a connection to the pool, unless it met damage.
-    fn give_back(&self, connection: Connection, error: Option<&Error>) {
+    pub(crate) fn give_back(&self, connection: Connection, error: Option<&Error>) {
         let damaged = error.and_then(Error::as_sqlite).is_some_and(error::is_damage);
         if damaged || !connection.is_autocommit() {
             self.pool.forget();

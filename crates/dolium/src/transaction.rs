@@ -13,6 +13,7 @@ use crate::files::NewFile;
 use crate::gate;
 use crate::handle::Handle;
 use crate::lock::Guard;
+use crate::pause::{has_transaction, is_paused, wait_for_forks};
 use crate::sqlite::{Connection, Write};
 use crate::wait::{Deadline, Patience};
 
@@ -94,25 +95,36 @@ impl Handle {
                 return Ok(());
             }
         }
-        let mut deadline = Deadline::new(patience);
-        // Into the slot inside the gate: a fork must find an open transaction there.
-        let ((), guard) = self.locked(&mut deadline, |_| {
-            let open = OpenTransaction {
-                connection: self.begin()?,
-                guard: None,
-                depth: 1,
-                files: Vec::new(),
-                has_trash: false,
-            };
-            *self.transaction.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
-            self.owner.store(current_thread(), Ordering::Release);
-            Ok(())
-        })?;
+        let guard = loop {
+            wait_for_forks()?;
+            let mut deadline = Deadline::new(patience);
+            if let (true, guard) = self.locked(&mut deadline, |_| self.occupy())? {
+                break guard;
+            }
+        };
         let _pass = gate::enter();
         if let Some(open) = self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             open.guard = Some(guard);
         }
         Ok(())
+    }
+
+    /// Begins a transaction and puts it into the slot, inside the gate: a fork must find an open transaction there.
+    /// `false`: a fork was announced meanwhile.
+    fn occupy(self: &Arc<Self>) -> Result<bool> {
+        let connection = self.begin()?;
+        let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        // With the slot locked: who announces a fork and looks into it later finds the transaction there.
+        if is_paused() && !has_transaction() {
+            drop(slot);
+            let undone = connection.execute_batch("ROLLBACK");
+            self.give_back(connection, None);
+            return Ok(undone.map(|()| false)?);
+        }
+        *slot =
+            Some(OpenTransaction { connection, guard: None, depth: 1, files: Vec::new(), has_trash: false });
+        self.owner.store(current_thread(), Ordering::Release);
+        Ok(true)
     }
 
     /// Closes a level of the thread's transaction; the outermost commits. Returns whether it was that.

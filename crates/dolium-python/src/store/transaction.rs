@@ -4,7 +4,6 @@ use pyo3::prelude::*;
 
 use super::deferred::{self, After};
 use super::{Flag, Shard, Store};
-use crate::process;
 
 impl Shard {
     /// Runs `f` in a transaction. Unlike an operation of the engine, `f` may run Python code: between the
@@ -24,13 +23,10 @@ impl Shard {
     }
 
     pub fn begin(&self, py: Python<'_>, retry: bool) -> PyResult<()> {
-        self.enter(py, retry, dolium::Cache::begin)?;
-        process::entered();
-        Ok(())
+        self.enter(py, retry, dolium::Cache::begin)
     }
 
     pub fn commit(&self, py: Python<'_>) -> PyResult<()> {
-        process::left();
         let committed = self.enter(py, true, dolium::Cache::commit);
         let how = if committed.is_ok() { After::Commit } else { After::Rollback };
         deferred::ended(py, self.cache(false), how)?;
@@ -38,7 +34,6 @@ impl Shard {
     }
 
     pub fn rollback(&self, py: Python<'_>) -> PyResult<()> {
-        process::left();
         let undone = self.enter(py, true, dolium::Cache::rollback);
         deferred::ended(py, self.cache(false), After::Rollback)?;
         undone

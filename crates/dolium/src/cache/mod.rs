@@ -9,6 +9,7 @@ mod prepare;
 mod queue;
 mod read;
 mod restore;
+mod sql;
 #[cfg(feature = "serde")]
 mod typed;
 mod upkeep;
@@ -20,7 +21,8 @@ pub use open::Builder;
 pub use queue::Side;
 pub use read::{Info, Stream};
 pub use restore::{Body, Original};
-pub use upkeep::{Stats, Table, shutdown};
+pub use sql::Table;
+pub use upkeep::{Stats, shutdown};
 pub use write::{Expiry, Number, Put};
 
 use std::path::Path;

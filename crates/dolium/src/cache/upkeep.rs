@@ -3,8 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-
 use crate::aside::with_suffix;
 use crate::error::{Error, Result};
 use crate::files;
@@ -31,19 +29,6 @@ pub struct Stats {
     pub evicted: u64,
     /// Values that this process has refused for being larger than `size_limit`.
     pub refused: u64,
-}
-
-/// The result of a raw statement.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Table {
-    /// Names of the columns; empty for a statement that returns no rows.
-    pub columns: Vec<String>,
-    /// The rows.
-    pub rows: Vec<Vec<Scalar>>,
-    /// Rows that a writing statement changed.
-    pub changed: usize,
-    /// The last row that was inserted.
-    pub last_rowid: i64,
 }
 
 impl Cache {
@@ -214,32 +199,6 @@ impl Cache {
         Ok(())
     }
 
-    /// Runs a statement of your own on the cache's database. One that writes fires the triggers that
-    /// keep the counters, and runs as a transaction of its own unless the thread is in one.
-    pub fn sql(&self, statement: &str, arguments: &[Scalar]) -> Result<Table> {
-        self.sql_many(statement, &[arguments.to_vec()])
-    }
-
-    /// Runs a statement once for each set of arguments, in one transaction if it writes.
-    pub fn sql_many(&self, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
-        let is_read =
-            self.handle.read(self.patience, |connection| Ok(Some(connection.prepare(statement)?.readonly())));
-        // Where there is no store yet, the statement may be the one that fills it.
-        match is_read {
-            Ok(Some(true)) => {
-                self.handle.read(self.patience, |connection| run(connection, statement, arguments))
-            }
-            Ok(_) => self.handle.write(self.patience, |write| {
-                let connection = write.connection();
-                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
-                let table = run(connection, statement, arguments);
-                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-                table
-            }),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Writes what is pending, for operations that only want to see it.
     pub(crate) fn write_pending_quietly(&self) {
         let patience = match self.patience {
@@ -249,26 +208,6 @@ impl Cache {
         // What could not be written stays pending; nothing depends on it but precision.
         let _ = self.handle.write_pending(patience);
     }
-}
-
-fn run(connection: &rusqlite::Connection, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
-    let mut prepared = connection.prepare(statement)?;
-    let mut table =
-        Table { columns: prepared.column_names().map(str::to_owned).collect(), ..Table::default() };
-    let width = prepared.column_count();
-    let writes = !prepared.readonly();
-    for arguments in arguments {
-        let mut rows = prepared.query(rusqlite::params_from_iter(arguments))?;
-        while let Some(row) = rows.next()? {
-            table.rows.push((0..width).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?);
-        }
-        if writes {
-            // What triggers changed does not count.
-            table.changed += usize::try_from(connection.changes()).unwrap_or(0);
-        }
-    }
-    table.last_rowid = connection.last_insert_rowid();
-    Ok(table)
 }
 
 impl std::fmt::Debug for Cache {

@@ -1,0 +1,122 @@
+//! Owns statements of a user's own on the database of a cache.
+
+use rusqlite::config::DbConfig;
+
+use crate::error::{Error, Result};
+use crate::scalar::Scalar;
+
+use super::Cache;
+
+/// The result of a raw statement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Names of the columns; empty for a statement that returns no rows.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<Scalar>>,
+    /// Rows that a writing statement changed.
+    pub changed: usize,
+    /// The last row that was inserted.
+    pub last_rowid: i64,
+}
+
+impl Cache {
+    /// Runs a statement of your own on the cache's database. One that writes fires the triggers that
+    /// keep the counters, and runs as a transaction of its own unless the thread is in one.
+    pub fn sql(&self, statement: &str, arguments: &[Scalar]) -> Result<Table> {
+        self.sql_many(statement, &[arguments.to_vec()])
+    }
+
+    /// Runs a statement once for each set of arguments, in one transaction if it writes.
+    pub fn sql_many(&self, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
+        if let Some(word) = transaction_word(statement) {
+            return Err(Error::Invalid(format!(
+                "{word} is not for statements of your own: use `transact()`, which all users of the directory know of"
+            )));
+        }
+        let is_read =
+            self.handle.read(self.patience, |connection| Ok(Some(connection.prepare(statement)?.readonly())));
+        // Where there is no store yet, the statement may be the one that fills it.
+        match is_read {
+            Ok(Some(true)) => {
+                self.handle.read(self.patience, |connection| run(connection, statement, arguments))
+            }
+            Ok(_) => self.handle.write(self.patience, |write| {
+                let connection = write.connection();
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
+                let table = run(connection, statement, arguments);
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+                table
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn run(connection: &rusqlite::Connection, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
+    let mut prepared = connection.prepare(statement)?;
+    let mut table =
+        Table { columns: prepared.column_names().map(str::to_owned).collect(), ..Table::default() };
+    let width = prepared.column_count();
+    let writes = !prepared.readonly();
+    for arguments in arguments {
+        let mut rows = prepared.query(rusqlite::params_from_iter(arguments))?;
+        while let Some(row) = rows.next()? {
+            table.rows.push((0..width).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?);
+        }
+        if writes {
+            // What triggers changed does not count.
+            table.changed += usize::try_from(connection.changes()).unwrap_or(0);
+        }
+    }
+    table.last_rowid = connection.last_insert_rowid();
+    Ok(table)
+}
+
+/// The word of a statement that would begin or end a transaction behind the back of [`Cache::transact`].
+fn transaction_word(statement: &str) -> Option<&str> {
+    const WORDS: [&str; 6] = ["BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"];
+    let statement = without_comments(statement);
+    let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
+    let word = &statement[..end];
+    WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)).then_some(word)
+}
+
+/// The statement without what SQLite passes over before its first word.
+fn without_comments(mut statement: &str) -> &str {
+    loop {
+        statement =
+            statement.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '\u{feff}');
+        let (opening, closing) = match statement.get(..2) {
+            Some("--") => (2, "\n"),
+            Some("/*") => (2, "*/"),
+            _ => return statement,
+        };
+        let rest = &statement[opening..];
+        statement = rest.find(closing).map_or("", |end| &rest[end + closing.len()..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_transactions_are_found_where_sqlite_finds_them() {
+        let found = [
+            "BEGIN IMMEDIATE",
+            " ;; commit",
+            "-- why\nEnd",
+            "/* a */ /* b */rollback TO x",
+            "\u{feff}SAVEPOINT x",
+            "release x;",
+        ];
+        for statement in found {
+            assert!(transaction_word(statement).is_some(), "{statement}");
+        }
+        for statement in ["SELECT 1", "", "-- BEGIN", "/* BEGIN", "beginning", "UPDATE x SET commit = 1", "é"]
+        {
+            assert_eq!(transaction_word(statement), None, "{statement}");
+        }
+    }
+}
