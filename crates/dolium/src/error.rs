@@ -184,7 +184,8 @@ impl Error {
 
     /// Whether the store can be put into a state in which the operation may succeed.
     pub(crate) fn is_mendable(&self) -> bool {
-        matches!(self, Self::Damaged { .. }) || self.as_sqlite().is_some_and(is_short)
+        let is_mendable = |error: &_| is_short(error) || is_about_schema(error);
+        matches!(self, Self::Damaged { .. }) || self.as_sqlite().is_some_and(is_mendable)
     }
 
     pub(crate) fn as_sqlite(&self) -> Option<&rusqlite::Error> {
@@ -195,6 +196,19 @@ impl Error {
 /// Whether SQLite found the file to be no sound database.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Whether SQLite misses what a statement names, or cannot read the schema at all: the schema is not ours, or the
+/// statement is a user's own and wrong.
+pub(crate) fn is_about_schema(error: &rusqlite::Error) -> bool {
+    let (rusqlite::Error::SqliteFailure(_, Some(message))
+    | rusqlite::Error::SqlInputError { msg: message, .. }) = error
+    else {
+        return false;
+    };
+    message.starts_with("unsupported file format")
+        || message.starts_with("no such column")
+        || message.contains(" has no column named ")
 }
 
 /// Whether a file ended where SQLite expected more. It bears with that but for the write-ahead log.

@@ -67,6 +67,39 @@ fn a_header_that_forbids_writing_is_damage() {
     }
 }
 
+#[test]
+fn a_schema_that_is_not_ours_is_damage_and_a_wrong_statement_is_not() {
+    let format: fn(&mut [u8]) = |bytes| bytes[47] ^= 8;
+    // SQLite has left older copies of its schema on free places of its pages.
+    let column: fn(&mut [u8]) = |bytes| {
+        for at in 0..bytes.len() - 16 {
+            if &bytes[at..at + 16] == b"access_time REAL" {
+                bytes[at + 2] ^= 16;
+            }
+        }
+    };
+    for damage in [format, column] {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = filled(directory.path());
+        let path = directory.path().join("cache.db");
+        let mut bytes = fs::read(&path).unwrap();
+        damage(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        cache.get(1).unwrap();
+        assert!(cache.set("new", 2).unwrap());
+        assert_eq!(cache.get("new").unwrap(), Some(Value::Int(2)));
+        assert!(set_aside(directory.path()) > 0);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let cache = filled(directory.path());
+    for _ in 0..3 {
+        cache.sql("SELECT nonsense FROM Cache", &[]).unwrap_err();
+        cache.sql("UPDATE Cache SET nonsense = 1", &[]).unwrap_err();
+    }
+    assert_eq!(cache.len().unwrap(), 201);
+    assert_eq!(set_aside(directory.path()), 0);
+}
+
 /// Wherever a store is cut off: reads and writes go on, and no value is wrong.
 #[test]
 fn a_truncated_store_gives_no_wrong_value() {

@@ -97,12 +97,29 @@ impl Handle {
         *tries += 1;
         match error {
             Error::Damaged { .. } if *tries <= 2 => self.set_aside_locked(*tries > 1),
+            error if error.as_sqlite().is_some_and(error::is_about_schema) && *tries <= 2 => {
+                if self.has_our_schema() { Err(error) } else { self.set_aside_locked(true) }
+            }
             error if error.is_mendable() && *tries <= 2 => {
                 self.drop_lost_log();
                 Ok(())
             }
             error => Err(error),
         }
+    }
+
+    /// Whether a fresh connection finds the columns that diskcache and we rely on. A store that cannot be looked at
+    /// now may have them.
+    fn has_our_schema(&self) -> bool {
+        let _pass = gate::enter();
+        let opened = Connection::open(&self.database, Access::Write, self.network, &self.settings(), 0);
+        let looked = opened.and_then(|connection| {
+            let Some(connection) = connection else { return Ok(()) };
+            let looked = schema::look(&connection);
+            connection.close_quickly();
+            Ok(looked?)
+        });
+        !looked.is_err_and(|error| error.as_sqlite().is_some_and(error::is_about_schema))
     }
 
     /// SQLite's index of the log speaks of frames that the log does not have: somebody removed the log under

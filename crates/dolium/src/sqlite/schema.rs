@@ -143,3 +143,13 @@ pub(crate) fn load_shards(connection: &Connection) -> rusqlite::Result<Option<i6
     const SELECT: &str = "SELECT value FROM Dolium WHERE key = 'shards'";
     connection.query_row(SELECT, [], |row| super::statements::int(row, 0)).optional()
 }
+
+/// Fails if the tables lack a column that we name.
+pub(crate) fn look(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare("SELECT key, value FROM Settings")?;
+    connection.prepare(
+        "SELECT rowid, key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value
+         FROM Cache",
+    )?;
+    Ok(())
+}
