@@ -5,10 +5,11 @@
 //! Everything is atomic words: racing with a writer gives a record that fails its checks, never undefined behaviour.
 //!
 //! **Order.** A writer stores bytes (relaxed), then `head` (release), then the slot (release). Before it uses space
-//! again it stores `tail` (relaxed) and puts a release fence between that and the bytes. A reader loads the slot
-//! (acquire), so that it sees the bytes that were stored before it, copies (relaxed), and after an acquire fence loads
-//! `tail` again: if the copy saw any byte of a later lap, the two fences make it see the `tail` that came before that
-//! byte, and the record is discarded. The checksum stands behind that, for files that somebody damaged.
+//! again it stores `tail` (release, since that drops slots: whoever finds their keys gone asks the database, and must
+//! find them there) and puts a release fence between that and the bytes. A reader loads the slot (acquire), so that it
+//! sees the bytes that were stored before it, copies (relaxed), and after an acquire fence loads `tail` again: if the
+//! copy saw any byte of a later lap, the two fences make it see the `tail` that came before that byte, and the record is
+//! discarded. The checksum stands behind that, for files that somebody damaged. `tests/weak.rs` tries every order.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -111,16 +112,20 @@ impl<'m, A: Atomic> Memory<'m, A> {
 
     /// Copies the record at a position out of the log. `None`: it is gone, or was never there.
     pub fn copy<'s>(&self, position: u64, scratch: &'s mut Vec<u64>) -> Option<View<'s>> {
+        self.snatch(position, scratch)?;
+        View::read(scratch, self.epoch, position)
+    }
+
+    /// Copies what lies at a position, and makes sure that it was not used again meanwhile.
+    pub fn snatch(&self, position: u64, scratch: &mut Vec<u64>) -> Option<()> {
         if self.field(field::TAIL).load(Acquire) > position {
             return None;
         }
         let head = self.field(field::HEAD).load(Acquire);
         self.copy_below(head, position, scratch)?;
         A::fence(Acquire);
-        if self.field(field::TAIL).load(Relaxed) > position {
-            return None;
-        }
-        View::read(scratch, self.epoch, position)
+        // Acquire: a tail above means that the database has it, and is asked next.
+        (self.field(field::TAIL).load(Acquire) <= position).then_some(())
     }
 
     /// Copies what lies at a position if it ends at or below `end`, which bounds it whatever the file says.

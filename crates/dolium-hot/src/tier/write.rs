@@ -104,8 +104,8 @@ impl<A: Atomic> Memory<'_, A> {
     fn make_way(&self, end: u64, drained: u64) {
         let needed = end.saturating_sub(self.shape.units);
         if needed > self.field(field::TAIL).load(Relaxed) {
-            // Not a store: whoever forgets what is clean moves the tail without T.
-            self.field(field::TAIL).fetch_max((needed + self.shape.units / 64).min(drained), Relaxed);
+            // Release, since it drops slots: who finds their keys gone must find them in the database. Not a store: whoever forgets what is clean moves the tail without T.
+            self.field(field::TAIL).fetch_max((needed + self.shape.units / 64).min(drained), Release);
             crash::point("tail stored");
         }
         // Even if it stays: the space up to it may not have been written since it was moved.

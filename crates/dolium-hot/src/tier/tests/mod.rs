@@ -5,4 +5,5 @@ mod crash;
 mod model;
 mod mortal;
 mod power;
+mod weak;
 mod world;
