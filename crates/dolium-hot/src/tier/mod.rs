@@ -16,7 +16,7 @@ mod scan;
 mod shape;
 mod write;
 
-use std::cell::RefCell;
+use std::cell::Cell as CoreCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -78,18 +78,18 @@ pub struct Tier {
 
 thread_local! {
     /// What a record is copied to. Kept small between two large ones.
-    static SCRATCH: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: CoreCell<Vec<u64>> = const { CoreCell::new(Vec::new()) };
 }
 
 /// Words of scratch that a thread keeps.
 const KEPT: usize = 8192;
 
 fn with_scratch<T>(f: impl FnOnce(&mut Vec<u64>) -> T) -> T {
-    // Taken out, so that `f` may read the tier again.
-    let mut scratch = SCRATCH.take();
+    // Taken out, so that `f` may read the tier again. A thread that is ending has none.
+    let mut scratch = SCRATCH.try_with(CoreCell::take).unwrap_or_default();
     let result = f(&mut scratch);
     if scratch.capacity() <= KEPT {
-        SCRATCH.set(scratch);
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
     }
     result
 }
@@ -347,7 +347,7 @@ impl Writing {
 
     /// Appends a record.
     pub fn append(&mut self, record: &mut Staged) -> Result<(), NoRoom> {
-        with_scratch(|scratch| self.tier.memory().append(record, scratch))
+        self.tier.memory().append(record)
     }
 
     /// Appends records so that either all of them survive a crash or none.

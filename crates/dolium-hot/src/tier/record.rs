@@ -342,6 +342,11 @@ pub(crate) fn first(word: u64) -> (u64, u8) {
     (word & 0xffff_ffff, byte(word, 4))
 }
 
+/// Whether a record with these words 0 and 6 can be about a key.
+pub(crate) fn is_of_key(first: u64, lengths: u64, key: Key<'_>) -> bool {
+    byte(first, 5) == key.kind && low(lengths) == key.bytes.len()
+}
+
 /// The first word of a pad.
 pub(crate) fn pad(units: u64) -> u64 {
     units | u64::from(PAD) << 32

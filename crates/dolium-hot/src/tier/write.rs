@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::atomic::Atomic;
 use super::crash;
 use super::memory::Memory;
-use super::record::{Key, Kind, MOST, Staged, pad};
-use super::shape::BUCKET;
+use super::record::{HEAD, Key, Kind, MOST, Staged, is_of_key, pad};
+use super::shape::{BUCKET, UNIT};
 use crate::layout::field;
 
 /// The record would overwrite one that is not in the database yet: drain, then try again.
@@ -22,13 +22,13 @@ struct Room {
 
 impl<A: Atomic> Memory<'_, A> {
     /// Appends a record and makes the index name it.
-    pub fn append(&self, record: &mut Staged, scratch: &mut Vec<u64>) -> Result<(), NoRoom> {
+    pub fn append(&self, record: &mut Staged) -> Result<(), NoRoom> {
         self.settle();
         // All that can be refused is refused before anything is stored.
-        let slot = self.slot_for(record, scratch).ok_or(NoRoom)?;
+        let (slot, hash) = self.slot_for(record).ok_or(NoRoom)?;
         let start = self.start(std::slice::from_ref(record))?;
         self.store_all(start, std::slice::from_mut(record));
-        self.name(slot, record);
+        self.name(slot, hash, record.position);
         Ok(())
     }
 
@@ -41,8 +41,8 @@ impl<A: Atomic> Memory<'_, A> {
         let start = self.start(records)?;
         self.store_all(start, records);
         for record in &*records {
-            if let Some(slot) = self.slot_for(record, scratch) {
-                self.name(slot, record);
+            if let Some((slot, hash)) = self.slot_for(record) {
+                self.name(slot, hash, record.position);
             }
         }
         Ok(())
@@ -124,21 +124,45 @@ impl<A: Atomic> Memory<'_, A> {
         }
     }
 
-    fn name(&self, slot: usize, record: &Staged) {
-        let hash = record.with_key(|kind, bytes| self.hash(kind, bytes));
+    fn name(&self, slot: usize, hash: u64, position: u64) {
         self.access(slot).store(0, Relaxed);
-        self.point(slot, hash, record.position);
+        self.point(slot, hash, position);
         crash::point("slot stored");
     }
 
-    /// The slot of a record's key, or one that may be given away.
-    fn slot_for(&self, record: &Staged, scratch: &mut Vec<u64>) -> Option<usize> {
+    /// The slot of a record's key, or one that may be given away; and the key's hash.
+    fn slot_for(&self, record: &Staged) -> Option<(usize, u64)> {
         record.with_key(|kind, bytes| {
             let hash = self.hash(kind, bytes);
-            let known =
-                self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place.slot);
-            known.or_else(|| self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)))
+            let known = self.own_slot(Key { kind, spelling: 0, bytes }, hash);
+            let slot =
+                known.or_else(|| self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)))?;
+            Some((slot, hash))
         })
+    }
+
+    /// The slot of a key. Nobody changes records while T is held, so that the key is compared where it lies.
+    fn own_slot(&self, key: Key<'_>, hash: u64) -> Option<usize> {
+        let tail = self.field(field::TAIL).load(Relaxed);
+        let first = self.bucket(hash);
+        (first..first + BUCKET).find(|slot| {
+            let word = self.slot(*slot).load(Relaxed);
+            let position = Self::position(word);
+            word >> 48 == hash >> 48 && position >= tail.max(1) && self.has_key(position, key)
+        })
+    }
+
+    fn has_key(&self, position: u64, key: Key<'_>) -> bool {
+        let start = Self::word_of(position % self.shape.units);
+        let words = (HEAD + key.bytes.len().div_ceil(8)).next_multiple_of(UNIT);
+        let Some(record) = self.log().get(start..start + words) else { return false };
+        let word = |at: usize| record[at].load(Relaxed);
+        is_of_key(word(0), word(6), key)
+            && key
+                .bytes
+                .chunks(8)
+                .zip(HEAD..)
+                .all(|(chunk, at)| word(at).to_le_bytes()[..chunk.len()] == *chunk)
     }
 
     /// The slots of a bucket that may be given away.

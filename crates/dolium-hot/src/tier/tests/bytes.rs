@@ -115,7 +115,7 @@ proptest! {
         // As `Tier::lock` does.
         if memory.bounds().is_some() && memory.recover(applied, &mut scratch) && memory.bounds().is_some() {
             look(&mut scratch);
-            let _ = memory.append(&mut delete(3), &mut scratch);
+            let _ = memory.append(&mut delete(3));
             let _ = memory.append_all(&mut [delete(1), staged(Kind::Fill, 2, 5)], &mut scratch);
             memory.drop_key(3, &key_bytes(1), &mut scratch);
         }

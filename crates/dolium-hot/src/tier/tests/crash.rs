@@ -146,8 +146,8 @@ fn a_direct_commit_that_only_sqlites_recovery_knows_takes_no_acknowledged_write_
 fn a_panicking_owner_loses_nothing() {
     let world = World::new(TINY);
     let memory = world.memory();
-    memory.append(&mut staged(Kind::Set, 1, 1), &mut Vec::new()).expect("room");
-    memory.append(&mut delete(1), &mut Vec::new()).expect("room");
+    memory.append(&mut staged(Kind::Set, 1, 1)).expect("room");
+    memory.append(&mut delete(1)).expect("room");
     assert!(memory.recover(0, &mut Vec::new()));
     assert_eq!(world.look(1), None);
     assert_eq!(world.reopened(), Vec::new());

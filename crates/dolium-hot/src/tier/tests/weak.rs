@@ -157,7 +157,7 @@ impl Tier {
     }
 
     fn set(&self, key: u8, value: u32) {
-        self.memory().append(&mut staged(Kind::Set, key, value), &mut Vec::new()).expect("room");
+        self.memory().append(&mut staged(Kind::Set, key, value)).expect("room");
     }
 
     /// The database is about key 1 only.
@@ -269,7 +269,7 @@ fn a_deleted_key_stays_away_when_its_deletion_is_drained_and_forgotten() {
     let ways = check(
         |tier| tier.set(1, 23),
         |tier| {
-            tier.memory().append(&mut delete(1), &mut Vec::new()).expect("room");
+            tier.memory().append(&mut delete(1)).expect("room");
             tier.drain();
             assert!(tier.memory().drop_key(3, &key_bytes(1), &mut Vec::new()));
         },

@@ -183,7 +183,7 @@ impl World {
         for _ in 0..1000 {
             self.holds_t = true;
             let appended = match &mut *records {
-                [record] => self.memory().append(record, &mut scratch),
+                [record] => self.memory().append(record),
                 records => self.memory().append_all(records, &mut scratch),
             };
             self.holds_t = false;
@@ -206,7 +206,7 @@ impl World {
             let key_now = Key { kind: 3, spelling: 0, bytes: &bytes };
             let is_absent = memory.find(key_now, memory.hash(3, &bytes), &mut scratch).is_none();
             if is_absent && memory.commits() == commits {
-                let _ = memory.append(&mut staged(Kind::Fill, key, value), &mut scratch);
+                let _ = memory.append(&mut staged(Kind::Fill, key, value));
             }
         }
         self.holds_t = false;
