@@ -19,7 +19,7 @@
 //! | 512 | 40 | tail, drained, applied, commits, state |
 //!
 //! The first 48 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
-//! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: index, access words, log
+//! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: counters, index, access words, log
 //! (`tier/shape.rs`).
 
 use crate::tier::Shape;

@@ -47,6 +47,18 @@ pub(crate) fn held_elsewhere(fd: BorrowedFd<'_>, first: u32, count: u32) -> io::
     Ok(i32::from(asked.l_type) != libc::F_UNLCK)
 }
 
+/// How many of these bytes others lock. By halves: of many locks the kernel names any one.
+pub(crate) fn count_held_elsewhere(fd: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<u32> {
+    if count == 0 || !held_elsewhere(fd, first, count)? {
+        return Ok(0);
+    }
+    if count == 1 {
+        return Ok(1);
+    }
+    let half = count / 2;
+    Ok(count_held_elsewhere(fd, first, half)? + count_held_elsewhere(fd, first + half, count - half)?)
+}
+
 // On 32-bit glibc only the 64-bit structure works with these commands; everywhere else the two are the same.
 #[cfg(not(all(target_env = "gnu", target_pointer_width = "32")))]
 use libc::flock as Flock;

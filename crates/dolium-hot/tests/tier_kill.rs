@@ -248,3 +248,20 @@ fn no_acknowledged_write_is_lost_and_no_value_goes_back_while_processes_are_kill
 fn no_acknowledged_write_is_lost_in_thousands_of_kills() {
     torture(2000, 7);
 }
+
+#[test]
+fn counters_are_summed_over_processes_and_the_attached_are_known() {
+    use dolium_hot::Counter;
+    let directory = tempfile::tempdir().expect("directory");
+    let mine = attach(directory.path());
+    assert_eq!(mine.1.attached().expect("asked"), 1);
+    let others: Vec<(Shared, Tier, Database)> = (0..5).map(|_| attach(directory.path())).collect();
+    assert_eq!(mine.1.attached().expect("asked"), 6);
+    for other in &others {
+        other.1.count(Counter::Hits, 7);
+    }
+    drop(others);
+    mine.1.count(Counter::Hits, 1);
+    assert_eq!((mine.1.counted(Counter::Hits), mine.1.counted(Counter::Misses)), (36, 0));
+    assert_eq!(mine.1.attached().expect("asked"), 1);
+}

@@ -5,6 +5,7 @@
 //! each file says what it owns.
 
 mod atomic;
+mod counters;
 mod crash;
 mod drain;
 mod forget;
@@ -29,6 +30,7 @@ use crate::map::Which;
 use crate::shared::{Lock, Member};
 use crate::wait::Acquired;
 
+pub use counters::Counter;
 pub use drain::{Batch, Change, Limit};
 pub(crate) use memory::Memory;
 pub use record::{Cell, Key, Kind, Row, Staged, View};
@@ -288,6 +290,22 @@ impl Tier {
                 }
             }
         });
+    }
+
+    /// Adds to a counter, in a line that hardly anybody else writes.
+    pub fn count(&self, counter: Counter, by: u64) {
+        self.memory().count(self.member.slot(), counter, by);
+    }
+
+    /// What all processes together have counted since the tier was made.
+    #[must_use]
+    pub fn counted(&self, counter: Counter) -> u64 {
+        self.memory().counted(counter)
+    }
+
+    /// How many processes are attached, this one included.
+    pub fn attached(&self) -> std::io::Result<u32> {
+        self.member.attached()
     }
 
     /// How many keys the index names.

@@ -1,7 +1,9 @@
-//! Where things lie in a `cache.hot` that has a tier: header page, index, access words, log.
+//! Where things lie in a `cache.hot` that has a tier: header page, counters, index, access words,
+//! log.
 //!
 //! Owns sizes and offsets, counted in 64-bit words. Refuses memory and files.
 
+use super::counters::{LINE, LINES};
 use crate::layout::HEADER_LEN;
 
 /// Slots of a bucket: one cache line.
@@ -48,8 +50,11 @@ impl Shape {
         8 * (self.log() as u64) + self.log_bytes()
     }
 
+    /// Where the counters begin.
+    pub const COUNTERS: usize = HEADER_LEN as usize / 8;
+
     /// Where the slots of the index begin.
-    pub const INDEX: usize = HEADER_LEN as usize / 8;
+    pub const INDEX: usize = Self::COUNTERS + LINES * LINE;
 
     /// Where their access words begin: in lines of their own, so that noting a read disturbs no lookup.
     pub fn access(self) -> usize {

@@ -78,8 +78,6 @@ fn stored(ops: &[Op]) -> HashSet<(u8, u32)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn whatever_the_file_holds_nobody_crashes_hangs_or_reads_what_was_never_stored(
         shape in shape(),

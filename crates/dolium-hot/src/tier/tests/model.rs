@@ -38,8 +38,6 @@ fn alone(rows: &mut Rows, op: &Op) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn the_tier_and_its_database_are_one_map(
         shape in shape(),

@@ -16,8 +16,6 @@ fn sorted(rows: &Rows) -> Rows {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn after_a_power_loss_the_state_is_a_prefix_of_the_history(
         units in 130..400_u64,
