@@ -25,7 +25,8 @@ impl<A: Atomic> Memory<'_, A> {
         crash::point("head recovered");
         self.field(field::LAST).store(last, Release);
         crash::point("last recovered");
-        let is_whole = self.restore_all(drained, head, scratch) && self.burn(last);
+        let applied = applied.max(self.field(field::APPLIED).load(Acquire));
+        let is_whole = self.restore_all(head, applied, scratch) && self.burn(last);
         self.field(field::COMMITS).fetch_add(1, Release);
         is_whole
     }
@@ -67,27 +68,30 @@ impl<A: Atomic> Memory<'_, A> {
         done
     }
 
-    /// Makes the index name the newest dirty record of every key; takes nothing out of it.
-    fn restore_all(&self, from: u64, to: u64, scratch: &mut Vec<u64>) -> bool {
-        let mut at = from;
+    /// Makes the index name the newest dirty record of every key, and nothing older than the newest record; takes nothing
+    /// out of it. What the database has is not named again where the index does not name the key: a direct commit may
+    /// have changed it since. From the tail on, for what the dead owner had not named may have been drained.
+    fn restore_all(&self, head: u64, applied: u64, scratch: &mut Vec<u64>) -> bool {
+        let mut at = self.field(field::TAIL).load(Relaxed).max(head.saturating_sub(self.shape.units));
         let mut is_whole = true;
-        while let Some((view, next)) = self.next(at, to, scratch) {
+        while let Some((view, next)) = self.next(at, head, scratch) {
             if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && !view.is_burn()) {
-                let key = view.key();
+                let (key, is_dirty) = (view.key(), view.number() > applied);
                 let (kind, bytes) = (key.kind, key.bytes.to_vec());
-                is_whole &= self.restore(kind, &bytes, at, scratch);
+                is_whole &= self.restore(kind, &bytes, at, is_dirty, scratch);
             }
             at = next;
         }
         is_whole
     }
 
-    fn restore(&self, kind: u8, bytes: &[u8], position: u64, scratch: &mut Vec<u64>) -> bool {
+    fn restore(&self, kind: u8, bytes: &[u8], position: u64, is_dirty: bool, scratch: &mut Vec<u64>) -> bool {
         let hash = self.hash(kind, bytes);
         let known = self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place);
         let slot = match known {
             Some(Place { position: named, .. }) if named >= position => return true,
             Some(place) => Some(place.slot),
+            None if !is_dirty => return true,
             // There is one: its writer had made sure of it, and nothing was named since.
             None => self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)),
         };

@@ -149,6 +149,15 @@ impl World {
         }
     }
 
+    /// What the index says of a key of which nothing is dirty is what the database says.
+    pub(crate) fn check_clean(&self, when: &str) {
+        let mut settled = self.clone();
+        settled.drain(usize::MAX);
+        for key in 0..=u8::MAX {
+            assert_eq!(settled.look(key), get(&settled.database.rows, key), "clean key {key} {when}");
+        }
+    }
+
     /// Does one thing as the engine does it; kills may fall anywhere in it.
     pub(crate) fn run(&mut self, op: &Op) {
         self.next = self.truth.clone();
