@@ -115,10 +115,13 @@ class FanoutCache(BaseCache):
     push = pull = peek = peekitem = property(_refuse)  # type: ignore[assignment]
 
     def close(self) -> None:
-        """Close all shards; forget the named caches, deques and indexes."""
+        """Close all shards and the named caches, deques and indexes, and forget these."""
         super().close()
         for names in ("_caches", "_deques", "_indexes"):
-            self.__dict__.get(names, {}).clear()
+            parts: dict[str, Any] = self.__dict__.get(names, {})
+            for part in parts.values():
+                getattr(part, "cache", part).close()
+            parts.clear()
 
     def _subdirectory(self, kind: str, name: str) -> str:
         return op.join(self._directory, kind, *name.split("/"))

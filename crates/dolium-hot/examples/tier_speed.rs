@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         mode: 1,
         filename: None,
         value: Cell::Blob(&[7; 100]),
+        note: 0,
     };
     let mut drains = 0;
     time("set", 1_000_000, |number| {

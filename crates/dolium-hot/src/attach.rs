@@ -117,7 +117,8 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
         // A first look without the lock decides which kind to ask for; it is repeated under the lock.
         let must_found = |found: &Found, is_alone| match found {
             Found::Valid(_, header) => {
-                is_alone && (header.shape.is_some() || matches!(wish, Wish::Tier { .. }))
+                let is_gone = header.shape.is_some() && is_gone(&paths.hot);
+                is_gone || is_alone && (header.shape.is_some() || matches!(wish, Wish::Tier { .. }))
             }
             Found::Unusable => true,
         };

@@ -58,8 +58,8 @@ pub use health::Health;
 pub use shared::{Lock, Shared};
 #[cfg(target_os = "linux")]
 pub use tier::{
-    Access as AccessWord, Base, Batch, Cell, Change, Counter, Key, Kind, Limit, NoRoom, Records, Row, Staged,
-    Tier, View, Writing,
+    Access as AccessWord, Base, Batch, Cell, Change, Counter, Key, Kind, Limit, NoRoom, Observer, Records,
+    Row, Staged, Tier, View, Writing,
 };
 pub use wait::Acquired;
 pub use writer::WriterLock;

@@ -30,12 +30,19 @@ unsafe impl Sync for Map {}
 impl Map {
     /// Maps `len` bytes of a file, which the caller has seen to be long enough; at least the header.
     pub(crate) fn new(file: &File, len: u64) -> io::Result<Self> {
+        Self::with(file, len, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// The same for somebody who may only read it, and must not write a word.
+    pub(crate) fn read_only(file: &File, len: u64) -> io::Result<Self> {
+        Self::with(file, len, ProtFlags::READ)
+    }
+
+    fn with(file: &File, len: u64, rights: ProtFlags) -> io::Result<Self> {
         let len = usize::try_from(len).map_err(io::Error::other)?;
         assert!(len >= HEADER_LEN as usize, "a file without its header");
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
-        let base = unsafe {
-            mmap(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
-        }?;
+        let base = unsafe { mmap(std::ptr::null_mut(), len, rights, MapFlags::SHARED, file, 0) }?;
         NonNull::new(base.cast())
             .map(|base| Self { base, len })
             .ok_or_else(|| io::Error::other("mapped at address zero"))

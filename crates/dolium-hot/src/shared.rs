@@ -118,7 +118,10 @@ impl Shared {
     /// whether that was done.
     pub fn leave<E>(self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
         let member = &*self.0;
-        let is_last = !member.is_stale() && attach::is_last(&member.descriptor, &member.paths, member.hot);
+        // Another thread may be using it, and would keep our slot when the file is gone.
+        let is_alone = Arc::strong_count(&self.0) == 1;
+        let is_last =
+            is_alone && !member.is_stale() && attach::is_last(&member.descriptor, &member.paths, member.hot);
         if is_last {
             let result = self.tier().map_or(Ok(true), |tier| tier.end(clear));
             if matches!(result, Ok(true)) {

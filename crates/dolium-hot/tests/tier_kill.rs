@@ -95,6 +95,7 @@ fn staged(kind: Kind, key: u64, value: i64) -> Staged {
         mode: 1,
         filename: None,
         value: Cell::Int(value),
+        note: 0,
     };
     Staged::row(kind, Key { kind: 1, spelling: 1, bytes: &key.to_le_bytes() }, &row)
 }

@@ -61,6 +61,12 @@ pub enum Error {
         /// What SQLite said.
         detail: String,
     },
+    /// Somebody replaced the database again and again while the operation waited. Nothing was changed.
+    #[error("{}: the database is being replaced by others; try again", path.display())]
+    Replaced {
+        /// The database file.
+        path: PathBuf,
+    },
     /// Any other error of SQLite.
     #[error("{}: {source}", path.display())]
     Sqlite {

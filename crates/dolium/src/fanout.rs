@@ -95,6 +95,9 @@ impl Fanout {
         let caches = (0..count).map(|shard| open_shard(builder, path(shard), count, &group));
         let caches: Vec<Cache> = caches.collect::<Result<_>>()?;
         caches[0].handle.shards.store(count as u64, Ordering::Relaxed);
+        for cache in &caches {
+            cache.handle.hot_share.store(count as u64, Ordering::Relaxed);
+        }
         if count != shards {
             let warning = Warning::Shards { directory: directory.clone(), stored: count, asked: shards };
             caches[0].handle.warnings.add(warning);

@@ -6,14 +6,16 @@
 mod damage;
 mod registry;
 mod settings;
+mod tier;
 mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use settings::Keep;
+pub(crate) use tier::Behind;
 
 use damage::Log;
 
@@ -34,6 +36,9 @@ use crate::warning::Warnings;
 /// diskcache's name of the database.
 pub(crate) const DATABASE: &str = "cache.db";
 
+/// How long attaching waits for programs that use the database.
+const ATTACHING: Duration = Duration::from_secs(10);
+
 pub(crate) struct Handle {
     pub directory: PathBuf,
     pub database: PathBuf,
@@ -45,6 +50,10 @@ pub(crate) struct Handle {
     pub(crate) forked: AtomicBool,
     settings: RwLock<Arc<Settings>>,
     loaded: AtomicBool,
+    /// Of the settings: whether the policy asks for what is read.
+    records_reads: AtomicBool,
+    /// Of the settings: whether hits and misses are counted.
+    counts_hits: AtomicBool,
     /// Settings that were passed when there was no store to keep them.
     unsaved: Mutex<Vec<String>>,
     /// Settings that are changed for this process only.
@@ -62,6 +71,14 @@ pub(crate) struct Handle {
     pub(crate) room: AtomicI64,
     pub(crate) has_trash: AtomicBool,
     pub(crate) commits: AtomicU32,
+    /// The tier of others, if this process may only read.
+    observer: Mutex<Option<dolium_hot::Observer>>,
+    /// Whether the keeper looks, or this process has just looked, for what other programs write.
+    watched: AtomicBool,
+    /// Reads before there was a tier.
+    reads: AtomicU32,
+    /// How many shards share the memory that one cache may take.
+    pub(crate) hot_share: AtomicU64,
     /// As the first shard of several: their number, which the store keeps. Else 0.
     pub(crate) shards: AtomicU64,
     pub(crate) awake: AtomicBool,
@@ -85,6 +102,8 @@ impl Handle {
             forked: AtomicBool::new(false),
             settings: RwLock::new(Arc::new(Settings::defaults())),
             loaded: AtomicBool::new(false),
+            records_reads: AtomicBool::new(false),
+            counts_hits: AtomicBool::new(false),
             unsaved: Mutex::default(),
             local: Mutex::default(),
             pool: Pool::default(),
@@ -98,6 +117,10 @@ impl Handle {
             room: AtomicI64::new(0),
             has_trash: AtomicBool::new(false),
             commits: AtomicU32::new(0),
+            observer: Mutex::default(),
+            watched: AtomicBool::new(false),
+            reads: AtomicU32::new(0),
+            hot_share: AtomicU64::new(1),
             shards: AtomicU64::new(0),
             awake: AtomicBool::new(false),
             maintaining: AtomicBool::new(false),
@@ -111,11 +134,24 @@ impl Handle {
         self.read_only.load(Ordering::Relaxed)
     }
 
-    /// Runs `f` on a connection. Where there is no store yet the answer is `T::default()`.
+    /// Runs `f` on a connection, after what waited in the hot tier was drained. Where there is no store yet the
+    /// answer is `T::default()`.
     ///
     /// `f` may run more than once. SQLite's view is one transaction per statement, or the thread's own
     /// open transaction.
     pub fn read<T: Default>(
+        self: &Arc<Self>,
+        patience: Patience,
+        f: impl FnMut(&rusqlite::Connection) -> Result<T>,
+    ) -> Result<T> {
+        if !self.is_mine() {
+            self.settle_order(patience)?;
+        }
+        self.read_now(patience, f)
+    }
+
+    /// The same with what SQLite has now.
+    pub fn read_now<T: Default>(
         self: &Arc<Self>,
         patience: Patience,
         mut f: impl FnMut(&rusqlite::Connection) -> Result<T>,
@@ -142,7 +178,7 @@ impl Handle {
         }
     }
 
-    fn try_read<T: Default>(
+    pub(super) fn try_read<T: Default>(
         self: &Arc<Self>,
         f: &mut impl FnMut(&rusqlite::Connection) -> Result<T>,
     ) -> Result<T> {

@@ -4,35 +4,54 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::gate;
 use crate::handle::Handle;
+use crate::wait::Patience;
 
 /// How often dirty caches are looked after.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long the last words of a cache may take.
+const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(200));
+
 struct Keeper {
     thread: Option<JoinHandle<()>>,
     stopping: bool,
-    dirty: Vec<Weak<Handle>>,
+    hurry: bool,
+    /// Held, so that what waits is written even if its cache is dropped.
+    dirty: Vec<Arc<Handle>>,
 }
 
-static KEEPER: Mutex<Keeper> = Mutex::new(Keeper { thread: None, stopping: false, dirty: Vec::new() });
+static KEEPER: Mutex<Keeper> =
+    Mutex::new(Keeper { thread: None, stopping: false, hurry: false, dirty: Vec::new() });
 static CHANGED: Condvar = Condvar::new();
 
 /// A cache wants to be looked after. One atomic if it is known already.
 pub(crate) fn wake(handle: &Arc<Handle>) {
-    handle.closed.store(false, Ordering::SeqCst);
-    if handle.awake.swap(true, Ordering::Relaxed) {
+    if handle.closed.load(Ordering::SeqCst) {
+        handle.closed.store(false, Ordering::SeqCst);
+    }
+    if handle.awake.load(Ordering::Relaxed) || handle.awake.swap(true, Ordering::Relaxed) {
         return;
     }
     let _pass = gate::enter();
     let mut keeper = lock();
-    keeper.dirty.push(Arc::downgrade(handle));
+    keeper.dirty.push(Arc::clone(handle));
     keeper.start();
+}
+
+/// What waits shall not wait for the tick.
+pub(crate) fn hurry() {
+    let _pass = gate::enter();
+    let mut keeper = lock();
+    if !keeper.hurry {
+        keeper.hurry = true;
+        CHANGED.notify_one();
+    }
 }
 
 /// Ends the thread, waits for it, and starts no other until `resume`.
@@ -71,23 +90,26 @@ impl Keeper {
 fn run() {
     crate::wait::never_ask_hook();
     while let Some(handles) = next() {
-        let still_dirty: Vec<_> = handles
-            .iter()
-            .filter(|handle| handle.upgrade().is_some_and(|handle| look_after(&handle, Handle::maintain)))
-            .cloned()
-            .collect();
-        lock().dirty.extend(still_dirty);
+        for handle in handles {
+            if look_after(&handle, Handle::maintain) {
+                lock().dirty.push(handle);
+            } else if Arc::strong_count(&handle) == 1 {
+                // Its cache is gone: nobody else would say goodbye.
+                let _ = handle.leave(PATIENCE);
+            }
+        }
     }
 }
 
 /// Waits until something is dirty, and then a tick. `None`: the thread shall end.
-fn next() -> Option<Vec<Weak<Handle>>> {
+fn next() -> Option<Vec<Arc<Handle>>> {
     let mut keeper = lock();
     while keeper.dirty.is_empty() && !keeper.stopping {
         keeper = CHANGED.wait(keeper).unwrap_or_else(PoisonError::into_inner);
     }
-    let wait = CHANGED.wait_timeout_while(keeper, TICK, |keeper| !keeper.stopping);
+    let wait = CHANGED.wait_timeout_while(keeper, TICK, |keeper| !keeper.stopping && !keeper.hurry);
     let (mut keeper, _) = wait.unwrap_or_else(PoisonError::into_inner);
+    keeper.hurry = false;
     (!keeper.stopping).then(|| std::mem::take(&mut keeper.dirty))
 }
 

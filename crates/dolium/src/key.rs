@@ -95,6 +95,40 @@ impl Key<'_> {
         })
     }
 
+    /// Calls `f` with the key as the hot tier compares it: floats that SQLite finds equal to an integer have the
+    /// integer's form.
+    pub(crate) fn with_hot<T>(&self, f: impl FnOnce(dolium_hot::Key<'_>) -> T) -> T {
+        const INTEGERS: std::ops::Range<f64> = -9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0;
+        let hot = |kind, spelling, bytes| dolium_hot::Key { kind, spelling, bytes };
+        match self {
+            Self::Int(value) => f(hot(hot::INT, hot::INT, &value.to_le_bytes())),
+            Self::Float(value) if value.fract() == 0.0 && INTEGERS.contains(value) => {
+                #[expect(clippy::cast_possible_truncation, reason = "integral and within range: exact")]
+                let integer = *value as i64;
+                f(hot(hot::INT, hot::FLOAT, &integer.to_le_bytes()))
+            }
+            Self::Float(value) => f(hot(hot::FLOAT, hot::FLOAT, &value.to_le_bytes())),
+            Self::Text(value) => f(hot(hot::TEXT, hot::TEXT, value.as_bytes())),
+            Self::Bytes(value) => f(hot(hot::BYTES, hot::BYTES, value)),
+            Self::Pickle(value) => f(hot(hot::PICKLE, hot::PICKLE, value)),
+        }
+    }
+
+    /// The key of a record, as its caller spelt it. `None` if no key is recorded like that.
+    pub(crate) fn from_hot(key: dolium_hot::Key<'_>) -> Option<Key<'static>> {
+        let word = || key.bytes.try_into().ok();
+        Some(match (key.kind, key.spelling) {
+            #[expect(clippy::cast_precision_loss, reason = "it was a float")]
+            (hot::INT, hot::FLOAT) => Key::Float(i64::from_le_bytes(word()?) as f64),
+            (hot::INT, _) => Key::Int(i64::from_le_bytes(word()?)),
+            (hot::FLOAT, _) => Key::Float(f64::from_le_bytes(word()?)),
+            (hot::TEXT, _) => Key::Text(Cow::Owned(String::from_utf8(key.bytes.to_vec()).ok()?)),
+            (hot::BYTES, _) => Key::Bytes(Cow::Owned(key.bytes.to_vec())),
+            (hot::PICKLE, _) => Key::Pickle(Cow::Owned(key.bytes.to_vec())),
+            _ => return None,
+        })
+    }
+
     /// Length in bytes of the stored form.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -121,6 +155,15 @@ impl Key<'_> {
             Self::Pickle(value) => (5, Cow::Borrowed(value)),
         }
     }
+}
+
+/// Kinds of keys in records of the hot tier.
+mod hot {
+    pub const INT: u8 = 1;
+    pub const FLOAT: u8 = 2;
+    pub const TEXT: u8 = 3;
+    pub const BYTES: u8 = 4;
+    pub const PICKLE: u8 = 5;
 }
 
 impl ToSql for Key<'_> {

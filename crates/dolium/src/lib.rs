@@ -56,8 +56,8 @@ mod wait;
 mod warning;
 
 pub use cache::{
-    Body, Builder, Cache, Expiry, Info, Keys, Number, Order, Original, Put, Side, Stats, Stream, Table,
-    shutdown,
+    Body, Builder, Cache, EntryRef, Expiry, Info, Keys, Number, Order, Original, Put, Side, Stats, Stream,
+    Table, ValueRef, shutdown,
 };
 pub use check::Problem;
 pub use clock::{Clock, Timestamp, system_time, timestamp};

@@ -39,7 +39,10 @@ impl Handle {
     /// One round of upkeep. Returns whether another is needed soon. Failures are left for the next round:
     /// whoever writes will meet them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
+        // Before the files are given up that hold it.
+        let is_drained = self.drain_all(PATIENCE).is_ok();
         self.lock.look_after();
+        let is_watched = self.watch_on(PATIENCE);
         let is_anchored = self.look_after_anchor();
         if self.pending.is_due() {
             let _ = self.write_pending(PATIENCE);
@@ -56,6 +59,8 @@ impl Handle {
             let _ = self.empty_trash(PATIENCE);
         }
         is_anchored
+            || is_watched
+            || !is_drained
             || !self.pending.is_empty()
             || !matches!(checkpointed, Ok(true))
             || self.has_trash.load(Ordering::Relaxed)
@@ -125,7 +130,13 @@ impl Handle {
             return Ok(());
         }
         let reads = self.pending.take();
+        let notes = self.take_notes();
         let written = self.write(patience, |write| {
+            // None of what the hot tier knows.
+            write.changes([]);
+            for (key, time, count) in &notes {
+                write.record_reads_of(key, *time, *count)?;
+            }
             for (&rowid, &(time, count)) in &reads.rows {
                 write.record_reads(rowid, time, count)?;
             }
@@ -150,7 +161,7 @@ impl Handle {
             return Ok(false);
         }
         self.release_anchor();
-        self.read(PATIENCE, |connection| checkpoint(connection, kind))
+        self.read_now(PATIENCE, |connection| checkpoint(connection, kind))
     }
 
     /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
@@ -194,7 +205,7 @@ impl Handle {
 
     /// The first of the value files that wait to be removed. One without a readable name is only forgotten.
     fn trash(self: &Arc<Self>, patience: Patience) -> Result<Vec<(i64, Option<String>)>> {
-        self.read(patience, |connection| {
+        self.read_now(patience, |connection| {
             let mut select = connection
                 .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT ?1")?;
             let rows = select.query_map([BATCH], |row| Ok((row.get(0)?, statements::text(row, 1)?)))?;

@@ -102,6 +102,9 @@ mod tests {
             });
             wait.recv().expect("begun");
             pause_transactions(Duration::from_secs(50));
+            // As the fork does: a commit under way is waited for there.
+            assert!(gate::close());
+            gate::open();
             assert!(cache.contains("a").expect("read"), "the pause began before the transaction was over");
             let second = scope.spawn(|| cache.transact().and_then(crate::Transaction::commit));
             std::thread::sleep(Duration::from_millis(50));

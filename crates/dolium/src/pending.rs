@@ -42,6 +42,11 @@ impl Pending {
         })
     }
 
+    /// Reads are noted in the hot tier. Returns as `record_read` does.
+    pub fn expect_notes(&self) -> bool {
+        self.record(|_| {})
+    }
+
     /// Counts a hit or a miss. Returns as `record_read` does.
     pub fn count(&self, hit: bool) -> bool {
         self.record(|reads| if hit { reads.hits += 1 } else { reads.misses += 1 })

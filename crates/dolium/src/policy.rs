@@ -1,5 +1,7 @@
 //! Owns the eviction policies, as data. How rows are removed is `cache::evict`'s business.
 
+use crate::clock::Timestamp;
+
 /// In which order entries are evicted when a cache is larger than its `size_limit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -57,6 +59,27 @@ const PLANS: [(Policy, Plan); 4] = [
         },
     ),
 ];
+
+/// Bits of a note that count; the rest is milliseconds.
+const COUNT: u64 = (1 << 22) - 1;
+
+/// What the hot tier notes of the reads of a key after one more at `now`: when it was read last, and how often.
+pub(crate) fn note(before: u64, now: Timestamp) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, within 42 bits till 2109"
+    )]
+    let milliseconds = (now * 1000.0) as u64;
+    milliseconds << COUNT.count_ones() | ((before & COUNT) + 1).min(COUNT)
+}
+
+/// Time and number of the reads that a note stands for.
+pub(crate) fn noted(note: u64) -> (Timestamp, i64) {
+    #[expect(clippy::cast_precision_loss, reason = "42 bits")]
+    let time = (note >> COUNT.count_ones()) as f64 / 1000.0;
+    (time, (note & COUNT).cast_signed())
+}
 
 impl Policy {
     pub(crate) fn plan(self) -> &'static Plan {

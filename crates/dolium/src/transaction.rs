@@ -7,11 +7,14 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use dolium_hot::Writing;
+
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::files::NewFile;
 use crate::gate;
 use crate::handle::Handle;
+use crate::key::Key;
 use crate::lock::Guard;
 use crate::pause::{has_transaction, is_paused, wait_for_forks};
 use crate::sqlite::{Connection, Write};
@@ -39,6 +42,10 @@ pub(crate) struct OpenTransaction {
     depth: u32,
     files: Vec<Arc<NewFile>>,
     has_trash: bool,
+    /// T, if there is a hot tier, which is empty and stays so.
+    writing: Option<Writing>,
+    /// The keys whose rows have changed; `None`: any.
+    changed: Option<Vec<Key<'static>>>,
 }
 
 impl OpenTransaction {
@@ -50,10 +57,14 @@ impl OpenTransaction {
     pub fn step<T>(&mut self, f: &mut impl FnMut(&mut Write<'_>) -> Result<T>) -> Result<T> {
         self.execute("SAVEPOINT step")?;
         let mut write = Write::new(&self.connection);
-        let done = f(&mut write).and_then(|result| Ok((result, write.finish()?)));
+        let done = f(&mut write).and_then(|result| {
+            let changed = write.take_changed();
+            Ok((result, changed, write.finish()?))
+        });
         match done {
-            Ok((result, (files, has_trash))) => {
+            Ok((result, changed, (files, has_trash))) => {
                 self.execute("RELEASE step")?;
+                self.changed = self.changed.take().zip(changed).map(|(before, now)| [before, now].concat());
                 self.files.extend(files);
                 self.has_trash |= has_trash;
                 Ok(result)
@@ -75,8 +86,8 @@ impl OpenTransaction {
 
     /// In a forked child: nothing here may be touched, not even closed, since it is the parent's.
     pub fn abandon(self) {
-        let Self { connection, guard, files, .. } = self;
-        std::mem::forget((connection, guard));
+        let Self { connection, guard, files, writing, .. } = self;
+        std::mem::forget((connection, guard, writing));
         for file in &files {
             file.keep();
         }
@@ -95,24 +106,33 @@ impl Handle {
                 return Ok(());
             }
         }
-        let guard = loop {
+        let (guard, writing) = loop {
             wait_for_forks()?;
             let mut deadline = Deadline::new(patience);
-            if let (true, guard) = self.locked(&mut deadline, |_| self.occupy())? {
-                break guard;
+            let occupied = self.locked_directly(&mut deadline, |_, writing| self.occupy(writing))?;
+            if let (true, guard, writing) = occupied {
+                break (guard, writing);
             }
         };
         let _pass = gate::enter();
         if let Some(open) = self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             open.guard = Some(guard);
+            open.writing = writing;
         }
         Ok(())
     }
 
     /// Begins a transaction and puts it into the slot, inside the gate: a fork must find an open transaction there.
     /// `false`: a fork was announced meanwhile.
-    fn occupy(self: &Arc<Self>) -> Result<bool> {
+    fn occupy(self: &Arc<Self>, writing: Option<&mut Writing>) -> Result<bool> {
         let connection = self.begin()?;
+        if let Some(writing) = writing
+            && let Err(error) = self.admit(&connection, writing)
+        {
+            let _ = connection.execute_batch("ROLLBACK");
+            self.give_back(connection, None);
+            return Err(error);
+        }
         let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
         // With the slot locked: who announces a fork and looks into it later finds the transaction there.
         if is_paused() && !has_transaction() {
@@ -121,8 +141,15 @@ impl Handle {
             self.give_back(connection, None);
             return Ok(undone.map(|()| false)?);
         }
-        *slot =
-            Some(OpenTransaction { connection, guard: None, depth: 1, files: Vec::new(), has_trash: false });
+        *slot = Some(OpenTransaction {
+            connection,
+            guard: None,
+            depth: 1,
+            files: Vec::new(),
+            has_trash: false,
+            writing: None,
+            changed: Some(Vec::new()),
+        });
         self.owner.store(current_thread(), Ordering::Release);
         Ok(true)
     }
@@ -133,18 +160,27 @@ impl Handle {
         let Some(open) = self.leave_transaction(false)? else {
             return Ok(false);
         };
-        let OpenTransaction { connection, guard, files, has_trash, .. } = open;
+        let OpenTransaction { connection, guard, files, has_trash, mut writing, changed, .. } = open;
         let lost = connection.is_autocommit();
         let done = if lost {
             Err(Error::RolledBack { directory: self.directory.clone() })
         } else {
             // Readers in a rollback journal may hold it up for as long as they like to.
-            self.commit(&connection, &mut Deadline::new(Patience::Forever))
+            let declared = writing.as_mut().map_or(Ok(()), |writing| {
+                let mut write = Write::new(&connection);
+                write.restore_changed(changed);
+                write.declare(writing)
+            });
+            declared.and_then(|()| self.commit(&connection, &mut Deadline::new(Patience::Forever)))
         };
+        if let (Ok(()), Some(writing)) = (&done, &mut writing) {
+            writing.committed();
+        }
         if done.is_err() && !connection.is_autocommit() {
             let _ = connection.execute_batch("ROLLBACK");
         }
         self.pool.put(connection);
+        drop(writing);
         drop(guard);
         done.map_err(|error| error.located(&self.database))?;
         for file in &files {
@@ -158,11 +194,12 @@ impl Handle {
     pub(crate) fn rollback_transaction(self: &Arc<Self>) -> Result<()> {
         let _pass = gate::enter();
         if let Some(open) = self.leave_transaction(true)? {
-            let OpenTransaction { connection, guard, .. } = open;
+            let OpenTransaction { connection, guard, writing, .. } = open;
             if !connection.is_autocommit() {
                 let _ = connection.execute_batch("ROLLBACK");
             }
             self.pool.put(connection);
+            drop(writing);
             drop(guard);
         }
         Ok(())

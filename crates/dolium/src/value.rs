@@ -75,7 +75,7 @@ pub struct Columns {
 /// A row as it is stored, for callers that decode values themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The row's place in the order of insertion.
+    /// The row's place in the order of insertion, or [`Row::HOT`].
     pub rowid: i64,
     /// When the value was written.
     pub store_time: Timestamp,
@@ -85,6 +85,11 @@ pub struct Row {
     pub tag: Scalar,
     /// The value.
     pub columns: Columns,
+}
+
+impl Row {
+    /// The `rowid` of a row that comes from the hot tier: it may have none yet.
+    pub const HOT: i64 = 0;
 }
 
 /// A value as it comes back.

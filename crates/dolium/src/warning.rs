@@ -50,6 +50,11 @@ pub enum Warning {
         /// The number asked for.
         asked: usize,
     },
+    /// Another program changed the database while entries waited that it did not know of.
+    Disturbed {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
     /// No signing key can be kept: pickles are written unsigned.
     NoSigningKey {
         /// Why.
@@ -86,6 +91,12 @@ impl fmt::Display for Warning {
             Self::Shards { directory, stored, asked } => write!(
                 f,
                 "{}: the cache has {stored} shards; the {asked} asked for are ignored",
+                directory.display(),
+            ),
+            Self::Disturbed { directory } => write!(
+                f,
+                "{}: another program changed the database after all processes of dolium had ended abruptly; \
+                    what they wrote last is given up for what it wrote",
                 directory.display(),
             ),
             Self::NoSigningKey { reason } => f.write_str(reason),

@@ -122,6 +122,15 @@ impl Model {
         self.items.insert(key, Item { value, expire, tag, order });
     }
 
+    /// When entries that have expired are removed is the engine's business; that no other is, is not.
+    fn forget_expired(&mut self, cache: &Cache, after: &Operation) {
+        let there: Vec<_> = cache.keys(Order::Insertion).unwrap().map(Result::unwrap).collect();
+        let gone = |key: &i64| !there.contains(&dolium::Key::Int(*key));
+        let lost: Vec<_> = self.items.keys().filter(|key| gone(key) && self.alive(**key).is_some()).collect();
+        assert!(lost.is_empty(), "{lost:?} are gone after {after:?}");
+        self.items.retain(|key, _| !gone(key));
+    }
+
     /// Each write takes expired entries along; the model never has more than the engine's `cull_limit`.
     fn cull(&mut self) {
         self.items.retain(|_, item| item.expire.is_none_or(|time| time > self.now));
@@ -171,6 +180,7 @@ fn run(operations: Vec<Operation>) {
             cache.close().unwrap();
             cache = open();
         }
+        model.forget_expired(&cache, &operation);
         assert_eq!(cache.len().unwrap(), model.items.len(), "after {operation:?}");
     }
     let mut order: Vec<_> = model.items.iter().map(|(key, item)| (item.order, *key)).collect();

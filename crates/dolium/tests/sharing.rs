@@ -288,3 +288,20 @@ fn reads_in_a_row_see_every_write_and_let_the_log_start_over() {
     cache.close().unwrap();
     assert!(!directory.path().join("cache.db-wal").exists());
 }
+
+/// The setting is the directory's, whatever the first operation of a process is.
+#[test]
+fn a_directory_without_a_hot_tier_stays_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let hot = directory.path().join("cache.hot");
+    let size = || hot.metadata().map_or(0, |found| found.len());
+    let cache = Cache::builder(directory.path()).setting("hot_size", 0).open().unwrap();
+    cache.set("a", 1).unwrap();
+    assert_eq!(size(), 4096, "the locks alone");
+    cache.close().unwrap();
+    drop(cache);
+    let cache = Cache::open(directory.path()).unwrap();
+    cache.push(1, None, dolium::Side::Back, &Put::new()).unwrap();
+    assert_eq!(size(), 4096);
+    assert_eq!(cache.get("a").unwrap(), Some(Value::Int(1)));
+}

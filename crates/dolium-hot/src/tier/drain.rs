@@ -70,14 +70,8 @@ impl Batch {
         self.places.len()
     }
 
-    /// The latest time at which a row of it was stored.
-    #[must_use]
-    pub fn latest_store_time(&self) -> Option<f64> {
-        let times = self.views().filter_map(|view| view.row()).map(|row| row.store_time);
-        times.max_by(f64::total_cmp)
-    }
-
-    fn views(&self) -> impl Iterator<Item = View<'_>> {
+    /// The records, oldest first.
+    pub fn records(&self) -> impl Iterator<Item = View<'_>> {
         self.places.iter().map(|&(start, end)| View::verified(&self.words[start..end]))
     }
 
@@ -87,7 +81,7 @@ impl Batch {
     pub fn changes(&self) -> Vec<Change<'_>> {
         let mut places: HashMap<(u8, &[u8]), usize> = HashMap::with_capacity(self.places.len());
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.places.len());
-        for (order, view) in self.views().enumerate().filter(|(_, view)| !view.is_burn()) {
+        for (order, view) in self.records().enumerate().filter(|(_, view)| !view.is_burn()) {
             let key = view.key();
             let place = *places.entry((key.kind, key.bytes)).or_insert(changes.len());
             let Some(change) = changes.get_mut(place) else {

@@ -9,7 +9,7 @@
 //! | 4 | store time |
 //! | 5 | expire time, NaN for none |
 //! | 6 | lengths of key and tag, 32 bits each |
-//! | 7 | length of the file name (16 bits), kind of the value (8 bits), length of the value (32 bits, from bit 32) |
+//! | 7 | length of the file name (16 bits), kind of the value, note of the caller, length of the value (32 bits, from bit 32) |
 //! | 8 | size of the value file |
 //! | 9 | mode |
 //! | 10… | key, tag, file name and value, one behind the other |
@@ -62,6 +62,8 @@ pub struct Row<'a> {
     pub filename: Option<&'a str>,
     /// The value.
     pub value: Cell<'a>,
+    /// Whatever else the caller wants to know of the record when it is drained.
+    pub note: u8,
 }
 
 /// What a record does.
@@ -157,7 +159,10 @@ impl Staged {
         words[4] = row.store_time.to_bits();
         words[5] = row.expire_time.unwrap_or(f64::NAN).to_bits();
         words[6] = key.bytes.len() as u64 | (row.tag.len() as u64) << 32;
-        words[7] = name.len() as u64 | u64::from(row.value.code()) << 16 | (row.value.len() as u64) << 32;
+        words[7] = name.len() as u64
+            | u64::from(row.value.code()) << 16
+            | u64::from(row.note) << 24
+            | (row.value.len() as u64) << 32;
         words[8] = row.size.cast_unsigned();
         words[9] = row.mode.cast_unsigned();
         let space = push(bytes_of_mut(&mut words[HEAD..]), key.bytes);
@@ -297,6 +302,7 @@ impl<'a> View<'a> {
             mode: self.words[9].cast_signed(),
             filename: if name.is_empty() { None } else { Some(std::str::from_utf8(name).ok()?) },
             value: Cell::of(byte(self.words[7], 2), rest.get(..self.value_len())?)?,
+            note: byte(self.words[7], 3),
         })
     }
 
@@ -411,6 +417,7 @@ mod tests {
             mode: 1,
             filename: None,
             value: Cell::Blob(b"0123456789abcdef"),
+            note: 9,
         };
         vec![
             row,

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use dolium::{Entry, Scalar, Value, mode};
+use dolium::{Entry, Scalar, Value, ValueRef, mode};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyFloat, PyString};
 
 use super::{Flag, Inner, Shard, Store, Trust};
 use crate::info::Info;
@@ -24,6 +24,14 @@ pub(crate) struct Found<'py> {
     pub expire_time: Option<f64>,
     pub tag: Scalar,
     pub store_time: f64,
+}
+
+/// What the hot tier says of a key.
+enum Memory<'py> {
+    /// There is an entry, or none.
+    Knows(Option<Found<'py>>),
+    /// Ask further.
+    Asks,
 }
 
 impl<'py> Found<'py> {
@@ -68,12 +76,7 @@ impl Inner {
         match Incoming::of(py, value)? {
             Incoming::Object(object) => Ok(object),
             Incoming::Pickle { bytes, signed } => {
-                let loads = match self.shared.trust {
-                    Trust::All => &LOADS,
-                    Trust::Signed if signed => &LOADS,
-                    Trust::Signed | Trust::Nothing => &TRUSTED,
-                };
-                loads.get(py)?.call1((PyBytes::new(py, &bytes),))
+                self.loads(signed).get(py)?.call1((PyBytes::new(py, &bytes),))
             }
         }
     }
@@ -102,6 +105,48 @@ impl Inner {
         }
     }
 
+    /// The answer of the hot tier, for which the interpreter need not be left.
+    fn in_memory<'py>(
+        &self,
+        py: Python<'py>,
+        shard: &Shard,
+        key: &dolium::Key<'_>,
+        retry: bool,
+    ) -> PyResult<Memory<'py>> {
+        let shown = shard.cache(retry).in_memory(key, |entry| {
+            let value = match entry.value {
+                ValueRef::Int(value) => value.into_pyobject(py)?.into_any(),
+                ValueRef::Float(value) => PyFloat::new(py, value).into_any(),
+                ValueRef::Text(value) => PyString::new(py, value).into_any(),
+                ValueRef::Bytes(value) => PyBytes::new(py, value).into_any(),
+                ValueRef::Pickle { bytes, signed } => {
+                    let loads = self.loads(signed).get(py)?;
+                    match self.unless_refused(py, loads.call1((PyBytes::new(py, bytes),)))? {
+                        Some(value) => value,
+                        None => return Ok(None),
+                    }
+                }
+                _ => py.None().into_bound(py),
+            };
+            let (expire_time, store_time) = (entry.expire_time, entry.store_time);
+            Ok(Some(Found { value, expire_time, tag: entry.tag(), store_time }))
+        });
+        match shown.map_err(|error| error::raise(py, error))? {
+            Some(Some(found)) => found.map(Memory::Knows),
+            Some(None) => Ok(Memory::Knows(None)),
+            None => Ok(Memory::Asks),
+        }
+    }
+
+    /// What loads a pickle.
+    fn loads(&self, signed: bool) -> &'static Lazy {
+        match self.shared.trust {
+            Trust::All => &LOADS,
+            Trust::Signed if signed => &LOADS,
+            Trust::Signed | Trust::Nothing => &TRUSTED,
+        }
+    }
+
     /// The value of a key; `None` if there is none, or if it was refused.
     pub fn find<'py>(
         &self,
@@ -114,6 +159,9 @@ impl Inner {
         if let Some(custom) = &shard.custom {
             let found = custom.find(self, shard, object, &key, read, retry);
             return Ok(self.unless_refused(py, found)?.flatten());
+        }
+        if !read && let Memory::Knows(answer) = self.in_memory(py, shard, &key, retry)? {
+            return Ok(answer);
         }
         if read && let Some(found) = find_file(py, shard, &key, retry)? {
             return Ok(Some(found));

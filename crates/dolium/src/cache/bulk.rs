@@ -1,12 +1,16 @@
 //! Owns operations on many keys: one transaction and, for Python, one crossing each.
 
+use dolium_hot::Kind;
+
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::Key;
 use crate::sqlite::statements::{self, is_alive};
+use crate::sqlite::tier::CULLS;
 use crate::value::{Payload, Value};
 
 use super::prepare::Prepared;
-use super::{Cache, Put};
+use super::{Cache, Put, hot};
 
 impl Cache {
     /// The values of many keys, in their order, all of one moment. Each is as `get` would give it.
@@ -69,7 +73,14 @@ impl Cache {
         }
         let now = self.clock.now();
         let (expire, time) = (put.expire.at(now), put.time(now));
+        if replace && !prepared.is_empty() && self.store_many_hot(&mut prepared, put, now)? {
+            if let Some((_, key, _)) = prepared.last() {
+                self.wrote(key, bytes)?;
+            }
+            return Ok(prepared.into_iter().map(|(position, ..)| position).collect());
+        }
         let stored = self.handle.write(self.patience, |write| {
+            write.changes(prepared.iter().map(|(_, key, _)| key.borrowed()));
             let mut stored = Vec::with_capacity(prepared.len());
             for (position, key, value) in &mut prepared {
                 let head = write.head(key)?;
@@ -93,10 +104,30 @@ impl Cache {
         Ok(stored)
     }
 
+    /// Stores all in the hot tier, if they fit there together.
+    fn store_many_hot(
+        &self,
+        prepared: &mut [(usize, Key<'_>, Prepared)],
+        put: &Put,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let expire_time = put.expire.at(now);
+        let staged = prepared.iter_mut().map(|(_, key, value)| {
+            Ok(hot::staged(Kind::Set, key, value.finish(key)?, expire_time, &put.tag, put.time(now), CULLS))
+        });
+        let mut records = staged.collect::<Result<Vec<_>>>()?;
+        let stored = self.set_hot(&mut records)?.is_some();
+        if stored {
+            prepared.iter().filter_map(|(_, _, value)| value.file()).for_each(|file| file.keep());
+        }
+        Ok(stored)
+    }
+
     /// Removes many entries, all or none of them. Returns how many there were.
     pub fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
         let now = self.clock.now();
         self.handle.write(self.patience, |write| {
+            write.changes(keys.iter().map(Key::borrowed));
             let mut count = 0;
             for key in keys {
                 if let Some(head) = write.head(key)? {

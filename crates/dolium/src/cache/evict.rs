@@ -224,9 +224,15 @@ fn candidates(column: &str) -> String {
 impl Write<'_> {
     /// Removes entries that have expired, at most `limit`. Returns how many.
     pub(crate) fn remove_expired(&mut self, now: Timestamp, limit: u32) -> Result<usize> {
+        self.remove_expired_but(now, limit, &[])
+    }
+
+    /// The same, sparing some rows.
+    pub(crate) fn remove_expired_but(&mut self, now: Timestamp, limit: u32, but: &[i64]) -> Result<usize> {
         const SELECT: &str = "SELECT rowid, expire_time, size, filename, 0 FROM Cache
             WHERE expire_time IS NOT NULL AND expire_time <= ?1 ORDER BY expire_time LIMIT ?2";
-        let found = self.heads(SELECT, (now, limit))?;
+        let mut found = self.heads(SELECT, (now, limit))?;
+        found.retain(|(head, _)| !but.contains(&head.rowid));
         self.remove_heads(&found)
     }
 
@@ -268,7 +274,7 @@ impl Write<'_> {
 
     fn remove_heads(&mut self, found: &[(Head, i64)]) -> Result<usize> {
         for (head, _) in found {
-            self.remove(head)?;
+            self.remove_and_name(head)?;
         }
         Ok(found.len())
     }

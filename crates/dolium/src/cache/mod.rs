@@ -3,7 +3,9 @@
 
 mod bulk;
 mod evict;
+mod hot;
 mod iterate;
+mod memory;
 mod open;
 mod prepare;
 mod queue;
@@ -17,6 +19,7 @@ mod write;
 
 pub(crate) use evict::{Evictions, measure};
 pub use iterate::{Keys, Order};
+pub use memory::{EntryRef, ValueRef};
 pub use open::Builder;
 pub use queue::Side;
 pub use read::{Info, Stream};

@@ -94,6 +94,7 @@ impl Cache {
                 None => Key::Int(number),
                 Some(prefix) => Key::Text(Cow::Owned(format!("{prefix}-{number:015}"))),
             };
+            write.changes([key.borrowed()]);
             write.insert(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, put.time(now))?;
             write.adopt(prepared.file());
             self.remove_expired(write, now)?;
@@ -201,7 +202,7 @@ fn take<T>(
             None => None,
         };
         if remove || found.is_none() {
-            write.remove(&Head::of(&row))?;
+            write.remove_and_name(&Head::of(&row))?;
         }
         if let Some((key, value)) = found {
             return Ok(Some((key, row, value)));

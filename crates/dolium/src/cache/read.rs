@@ -108,8 +108,7 @@ impl Cache {
     /// Whether a key is there and has not expired.
     pub fn contains<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool> {
         let key = key.into();
-        let now = self.clock.now();
-        self.handle.read(self.patience, |connection| Ok(statements::contains(connection, &key, now)?))
+        self.is_there(&key)
     }
 
     /// What is known of an entry beside its value.
@@ -152,9 +151,7 @@ impl Cache {
         let now = self.clock.now();
         let mut missing: Option<String> = None;
         let found = loop {
-            let row =
-                self.handle.read(self.patience, |connection| Ok(statements::find(connection, key, now)?))?;
-            let Some(row) = row else { break None };
+            let Some(row) = self.look_up(key)? else { break None };
             if missing.is_some() && row.columns.filename == missing {
                 break None;
             }
@@ -185,6 +182,14 @@ impl Cache {
         Ok(value)
     }
 
+    /// Counts a read that the hot tier has answered.
+    pub(super) fn count_read(&self, hit: bool) {
+        let counted = self.counts && self.handle.counts_hits();
+        if counted && self.handle.pending.count(hit) && !self.is_read_only() {
+            keeper::wake(&self.handle);
+        }
+    }
+
     /// Notes a hit or a miss for statistics and for the policies that ask.
     fn record(&self, hit: Option<i64>, now: Timestamp) {
         if !self.counts {
@@ -195,7 +200,9 @@ impl Cache {
         if settings.statistics {
             wake |= self.handle.pending.count(hit.is_some());
         }
-        if let Some(rowid) = hit.filter(|_| settings.policy.plan().records_reads) {
+        // The hot tier has noted its own.
+        let cold = hit.filter(|rowid| *rowid != Row::HOT);
+        if let Some(rowid) = cold.filter(|_| settings.policy.plan().records_reads) {
             wake |= self.handle.pending.record_read(rowid, now);
         }
         if wake && !self.is_read_only() {

@@ -42,6 +42,7 @@ impl Cache {
                 self.handle.read(self.patience, |connection| run(connection, statement, arguments))
             }
             Ok(_) => self.handle.write(self.patience, |write| {
+                write.changes_any();
                 let connection = write.connection();
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
                 let table = run(connection, statement, arguments);

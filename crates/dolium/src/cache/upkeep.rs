@@ -186,16 +186,20 @@ impl Cache {
                 Patience::Timeout(timeout) => Patience::Timeout(timeout.min(CLOSING)),
                 Patience::Forever => Patience::Timeout(CLOSING),
             };
+            // What cannot be drained waits in its file for whoever opens the cache next.
+            let _ = self.handle.drain_all(patience);
+            let _ = self.handle.write_pending(patience);
             // A checkpoint of the keeper's under way would let ours, which must cover the last commit, do nothing.
             self.handle.rest();
-            let _ = self.handle.write_pending(patience);
             self.handle.take_out_trash(patience);
+            let _ = self.handle.leave(patience);
         }
         self.handle.rest();
         let _pass = gate::enter();
         self.handle.close_connections(false);
         self.handle.forget_settings();
         self.handle.lock.detach();
+        self.handle.forget_reads();
         Ok(())
     }
 

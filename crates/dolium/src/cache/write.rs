@@ -2,16 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
+use dolium_hot::Kind;
+
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::policy::Policy;
 use crate::scalar::Scalar;
+use crate::sqlite::tier::CULLS;
 use crate::sqlite::{Head, KEPT, Write, statements};
 use crate::value::{Entry, Payload, Row, Value, mode};
 use crate::warning::Warning;
 
 use super::Cache;
+use super::hot::{self, Change, NewRow};
 use super::prepare::Prepared;
 
 /// What is stored beside a value.
@@ -175,11 +179,7 @@ impl Cache {
         value: impl Into<Payload<'v>>,
         put: &Put,
     ) -> Result<bool> {
-        self.store(&key.into(), value.into(), put, |write, key, prepared, put, now| {
-            let columns = prepared.finish(key)?;
-            write.put(key, columns, put.expire.at(now), &put.tag, put.time(now))?;
-            Ok(true)
-        })
+        self.store(&key.into(), value.into(), put, true)
     }
 
     /// Stores a value unless the key has one. Returns whether it was stored.
@@ -189,45 +189,86 @@ impl Cache {
         value: impl Into<Payload<'v>>,
         put: &Put,
     ) -> Result<bool> {
-        self.store(&key.into(), value.into(), put, |write, key, prepared, put, now| {
-            let head = write.head(key)?;
-            if head.as_ref().is_some_and(|head| statements::is_alive(head.expire_time, now)) {
-                return Ok(false);
-            }
-            let columns = prepared.finish(key)?;
-            match head {
-                Some(head) => write.update(&head, columns, put.expire.at(now), &put.tag, put.time(now))?,
-                None => write.insert(key, columns, put.expire.at(now), &put.tag, put.time(now))?,
-            }
-            Ok(true)
-        })
+        self.store(&key.into(), value.into(), put, false)
     }
 
-    fn store(
-        &self,
-        key: &Key<'_>,
-        value: Payload<'_>,
-        put: &Put,
-        change: impl Fn(&mut Write<'_>, &Key<'_>, &mut Prepared, &Put, Timestamp) -> Result<bool>,
-    ) -> Result<bool> {
+    fn store(&self, key: &Key<'_>, value: Payload<'_>, put: &Put, replace: bool) -> Result<bool> {
         self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value)?;
         if self.refuses(prepared.size()) {
             return Ok(false);
         }
         let now = self.clock.now();
-        let stored = self.handle.write(self.patience, |write| {
-            let stored = change(write, key, &mut prepared, put, now)?;
-            if stored {
-                write.adopt(prepared.file());
-                self.remove_expired(write, now)?;
-            }
-            Ok(stored)
-        })?;
+        let stored = match self.store_hot(key, &mut prepared, put, replace, now)? {
+            Some(stored) => stored,
+            None => self.store_directly(key, &mut prepared, put, replace, now)?,
+        };
         if stored {
             self.wrote(key, key.len() as u64 + prepared.size())?;
         }
         Ok(stored)
+    }
+
+    fn store_hot(
+        &self,
+        key: &Key<'_>,
+        prepared: &mut Prepared,
+        put: &Put,
+        replace: bool,
+        now: Timestamp,
+    ) -> Result<Option<bool>> {
+        let expire_time = put.expire.at(now);
+        let stored = if replace {
+            let columns = prepared.finish(key)?;
+            let mut record =
+                hot::staged(Kind::Set, key, columns, expire_time, &put.tag, put.time(now), CULLS);
+            self.set_hot(std::slice::from_mut(&mut record))?.map(|()| true)
+        } else {
+            self.change_hot(key, |row| {
+                if row.is_some_and(|row| statements::is_alive(row.expire_time, now)) {
+                    return Ok(Change::Leave(false));
+                }
+                let columns = prepared.finish(key)?.clone();
+                Ok(Change::Set(
+                    NewRow {
+                        columns,
+                        expire_time,
+                        tag: put.tag.clone(),
+                        store_time: put.time(now),
+                        culls: true,
+                    },
+                    true,
+                ))
+            })?
+        };
+        if stored == Some(true)
+            && let Some(file) = prepared.file()
+        {
+            file.keep();
+        }
+        Ok(stored)
+    }
+
+    fn store_directly(
+        &self,
+        key: &Key<'_>,
+        prepared: &mut Prepared,
+        put: &Put,
+        replace: bool,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.handle.write(self.patience, |write| {
+            write.changes([key.borrowed()]);
+            let head = write.head(key)?;
+            if !replace && head.as_ref().is_some_and(|head| statements::is_alive(head.expire_time, now)) {
+                return Ok(false);
+            }
+            let columns = prepared.finish(key)?;
+            write.put_over(head.as_ref(), key, columns, put.expire.at(now), &put.tag, put.time(now))?;
+            write.adopt(prepared.file());
+            self.remove_expired(write, now)?;
+            Ok(true)
+        })
     }
 
     /// Whether a value is larger than the whole cache may be, and so would only drive out all others.
@@ -250,7 +291,21 @@ impl Cache {
     pub fn touch<'k>(&self, key: impl Into<Key<'k>>, expire: impl Into<Expiry>) -> Result<bool> {
         let (key, expire) = (key.into(), expire.into());
         let now = self.clock.now();
+        let touched = self.change_hot(&key, |row| {
+            let Some(row) = row.filter(|row| statements::is_alive(row.expire_time, now)) else {
+                return Ok(Change::Leave(false));
+            };
+            let Row { columns, tag, store_time, .. } = row;
+            Ok(Change::Set(
+                NewRow { columns, tag, store_time, expire_time: expire.at(now), culls: false },
+                true,
+            ))
+        })?;
+        if let Some(touched) = touched {
+            return Ok(touched);
+        }
         self.handle.write(self.patience, |write| {
+            write.changes([key.borrowed()]);
             let Some(head) = alive(write.head(&key)?, now) else {
                 return Ok(false);
             };
@@ -273,7 +328,15 @@ impl Cache {
     ) -> Result<Number> {
         let (key, delta) = (key.into(), delta.into());
         let now = self.clock.now();
+        let hot = self.change_hot(&key, |row| self.incremented(&key, row, delta, default, put, now))?;
+        if let Some((sum, is_new)) = hot {
+            if is_new {
+                self.wrote(&key, key.len() as u64)?;
+            }
+            return Ok(sum);
+        }
         let sum = self.handle.write(self.patience, |write| {
+            write.changes([key.borrowed()]);
             if let Some(row) = write.row(&key, now)? {
                 let sum = number(&row)?.plus(delta)?;
                 if matches!(sum, Number::Float(sum) if sum.is_nan()) {
@@ -298,11 +361,46 @@ impl Cache {
         Ok(sum)
     }
 
+    fn incremented(
+        &self,
+        key: &Key<'_>,
+        row: Option<Row>,
+        delta: Number,
+        default: Option<Number>,
+        put: &Put,
+        now: Timestamp,
+    ) -> Result<Change<(Number, bool)>> {
+        let row = row.filter(|row| statements::is_alive(row.expire_time, now));
+        let is_new = row.is_none();
+        let before = row.as_ref().map_or_else(|| default.ok_or(Error::Missing), number)?;
+        let sum = before.plus(delta)?;
+        let columns = Prepared::new(&self.handle, sum.payload())?.finish(key)?.clone();
+        let row = match row {
+            Some(row) => NewRow::with(row, columns, now),
+            None => NewRow {
+                columns,
+                expire_time: put.expire.at(now),
+                tag: put.tag.clone(),
+                store_time: put.time(now),
+                culls: true,
+            },
+        };
+        Ok(Change::Set(row, (sum, is_new)))
+    }
+
     /// Removes an entry. Returns whether there was one.
     pub fn delete<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool> {
         let key = key.into();
         let now = self.clock.now();
+        let deleted = self.change_hot(&key, |row| {
+            let is_there = row.is_some_and(|row| statements::is_alive(row.expire_time, now));
+            Ok(if is_there { Change::Delete(true) } else { Change::Leave(false) })
+        })?;
+        if let Some(deleted) = deleted {
+            return Ok(deleted);
+        }
         self.handle.write(self.patience, |write| {
+            write.changes([key.borrowed()]);
             let Some(head) = alive(write.head(&key)?, now) else {
                 return Ok(false);
             };
@@ -324,7 +422,20 @@ impl Cache {
     ) -> Result<Option<Entry>> {
         let key = key.into();
         let now = self.clock.now();
+        let popped = self.change_hot(&key, |row| {
+            let Some(row) = row.filter(|row| statements::is_alive(row.expire_time, now)) else {
+                return Ok(Change::Leave(None));
+            };
+            match self.value_of(&key, &row)? {
+                Some(value) if !accept(&value) => Err(Error::Refused),
+                value => Ok(Change::Delete(value.map(|value| (row, value)))),
+            }
+        })?;
+        if let Some(popped) = popped {
+            return Ok(popped.map(|(row, value)| Entry::of(row, value)));
+        }
         let popped = self.handle.write(self.patience, |write| {
+            write.changes([key.borrowed()]);
             let Some(row) = write.row(&key, now)? else {
                 return Ok(None);
             };
@@ -346,7 +457,18 @@ impl Cache {
     ) -> Result<Option<(Row, T)>> {
         let key = key.into();
         let now = self.clock.now();
+        let popped = self.change_hot(&key, |row| {
+            let Some(row) = row.filter(|row| statements::is_alive(row.expire_time, now)) else {
+                return Ok(Change::Leave(None));
+            };
+            let value = fetch(&row)?;
+            Ok(Change::Delete(Some((row, value))))
+        })?;
+        if let Some(popped) = popped {
+            return Ok(popped);
+        }
         self.handle.write(self.patience, |write| {
+            write.changes([key.borrowed()]);
             let Some(row) = write.row(&key, now)? else {
                 return Ok(None);
             };

@@ -14,6 +14,7 @@ use crate::wait::{Deadline, Patience};
 use crate::warning::Warning;
 
 use super::Handle;
+use super::tier::EVERYTHING;
 
 /// How often a handle looks whether somebody replaced the database under it.
 const LOOK: Duration = Duration::from_millis(100);
@@ -56,6 +57,9 @@ impl Handle {
         self.warnings.add(Warning::Replaced { path: self.database.clone() });
         connection.close_quickly();
         self.close_connections(true);
+        if let Some(tier) = self.lock.tier_inside() {
+            tier.forget_clean();
+        }
         self.loaded.store(false, Ordering::Release);
         self.room.store(0, Ordering::Relaxed);
     }
@@ -98,7 +102,12 @@ impl Handle {
         match error {
             Error::Damaged { .. } if *tries <= 2 => self.set_aside_locked(*tries > 1),
             error if error.as_sqlite().is_some_and(error::is_about_schema) && *tries <= 2 => {
-                if self.has_our_schema() { Err(error) } else { self.set_aside_locked(true) }
+                match self.has_our_schema() {
+                    false => self.set_aside_locked(true),
+                    // It may have been set aside meanwhile.
+                    true if *tries == 1 => Ok(()),
+                    true => Err(error),
+                }
             }
             error if error.is_mendable() && *tries <= 2 => {
                 self.drop_lost_log();
@@ -153,6 +162,8 @@ impl Handle {
     /// process has done so already. `surely`: damage was met again after such a look, which does not compare
     /// indexes with rows. The caller holds the writer lock.
     pub(crate) fn set_aside_locked(self: &Arc<Self>, surely: bool) -> Result<()> {
+        let mut deadline = Deadline::new(Patience::Timeout(LOOK));
+        let waiting = self.tier_that_waits(&deadline);
         let _pass = gate::enter();
         if self.owner.load(Ordering::Relaxed) != 0 {
             return Err(Error::Damaged {
@@ -164,8 +175,14 @@ impl Handle {
         if !surely && self.is_sound() {
             return Ok(());
         }
+        let saved = waiting.map(|(tier, _writing)| tier.pending(0, EVERYTHING));
+        self.retire_tier();
         let aside = crate::aside::rename_store(&self.database)?;
         self.room.store(0, Ordering::Relaxed);
+        if let Some(batch) = saved.filter(|batch| !batch.is_empty()) {
+            // It was acknowledged, and is not damaged.
+            self.try_write(&mut deadline, &mut |write| write.apply(&batch))?;
+        }
         self.warnings.add(Warning::SetAside { path: self.database.clone(), aside });
         Ok(())
     }
@@ -175,9 +192,17 @@ impl Handle {
     pub(crate) fn discard_locked(&self) -> Result<()> {
         let _pass = gate::enter();
         self.close_connections(true);
+        self.retire_tier();
         crate::aside::remove_store(&crate::aside::rename_store(&self.database)?);
         self.room.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What the hot tier knows is of a database that is not there any more. Inside the gate.
+    fn retire_tier(&self) {
+        if let Some(tier) = self.lock.tier_inside() {
+            tier.retire();
+        }
     }
 
     fn is_sound(&self) -> bool {

@@ -37,6 +37,7 @@ impl Handle {
             }
         }
         *settings = Arc::new(stored);
+        self.remember(&settings);
         self.loaded.store(true, Ordering::Release);
         self.room.store(0, Ordering::Relaxed);
     }
@@ -46,6 +47,7 @@ impl Handle {
         let _pass = gate::enter();
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut settings).set(name, value);
+        self.remember(&settings);
         self.local().retain(|local| local != name);
         match keep {
             Keep::Save => self.unsaved().push(name.to_owned()),
@@ -74,6 +76,22 @@ impl Handle {
         if !is_known {
             Arc::make_mut(&mut settings).set(name, value);
         }
+    }
+
+    /// Keeps what each read asks for where it costs one load.
+    fn remember(&self, settings: &Settings) {
+        self.records_reads.store(settings.policy.plan().records_reads, Ordering::Relaxed);
+        self.counts_hits.store(settings.statistics, Ordering::Relaxed);
+    }
+
+    /// Whether hits and misses are counted. One load.
+    pub(crate) fn counts_hits(&self) -> bool {
+        self.counts_hits.load(Ordering::Relaxed)
+    }
+
+    /// Whether the policy asks for what is read. One load.
+    pub(crate) fn records_reads(&self) -> bool {
+        self.records_reads.load(Ordering::Relaxed)
     }
 
     /// The settings are read again when the store is opened next.

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use dolium_hot::Writing;
+
 use crate::error::{self, Error, Result};
 use crate::lock::Guard;
 use crate::sqlite::{Access, Connection, Write, schema};
@@ -25,14 +27,42 @@ impl Handle {
             return self.in_transaction(|open| open.step(&mut f));
         }
         let mut deadline = Deadline::new(patience);
-        let first = self.locked(&mut deadline, |deadline| self.try_write(deadline, &mut f));
+        let mut direct = |deadline: &mut Deadline, writing: Option<&mut Writing>| {
+            let Some(writing) = writing else { return self.try_write(deadline, &mut f) };
+            let result = self.try_write(deadline, &mut |write| {
+                self.admit(write.connection(), writing)?;
+                let result = f(write)?;
+                write.declare(writing)?;
+                Ok(result)
+            })?;
+            writing.committed();
+            Ok(result)
+        };
+        let first = self.locked_directly(&mut deadline, &mut direct);
         let done = match first {
-            Err(Error::Full { .. }) if self.make_room() => {
-                self.locked(&mut deadline, |deadline| self.try_write(deadline, &mut f))
-            }
+            Err(Error::Full { .. }) if self.make_room() => self.locked_directly(&mut deadline, &mut direct),
             other => other,
         };
-        done.map(|(result, _guard)| result)
+        done.map(|(result, ..)| result)
+    }
+
+    /// The same as `locked`, with the hot tier empty and kept so by T, which is returned too.
+    pub(crate) fn locked_directly<T>(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        mut f: impl FnMut(&mut Deadline, Option<&mut Writing>) -> Result<T>,
+    ) -> Result<(T, Guard, Option<Writing>)> {
+        let mut quiet = None;
+        let (result, guard) = self.locked_after(
+            deadline,
+            |deadline| self.quiesce(deadline),
+            |deadline, mut writing| {
+                let result = f(deadline, writing.as_mut())?;
+                quiet = writing;
+                Ok(result)
+            },
+        )?;
+        Ok((result, guard, quiet))
     }
 
     /// Runs `f` under the writer lock and inside the gate, again as long as a foreign program is busy with
@@ -42,13 +72,23 @@ impl Handle {
         deadline: &mut Deadline,
         mut f: impl FnMut(&mut Deadline) -> Result<T>,
     ) -> Result<(T, Guard)> {
+        self.locked_after(deadline, |_| Ok(()), |deadline, ()| f(deadline))
+    }
+
+    /// The same after something that may wait, and so cannot happen inside the gate.
+    fn locked_after<W, T>(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        mut before: impl FnMut(&mut Deadline) -> Result<W>,
+        mut f: impl FnMut(&mut Deadline, W) -> Result<T>,
+    ) -> Result<(T, Guard)> {
         let mut damages = 0;
         loop {
             let guard = self.acquire(deadline)?;
-            let attempt = {
+            let attempt = before(deadline).and_then(|ready| {
                 let _pass = gate::enter();
-                f(deadline)
-            };
+                f(deadline, ready)
+            });
             match attempt.map_err(|error| error.located(&self.database)) {
                 Ok(result) => return Ok((result, guard)),
                 Err(Error::Sqlite { source, .. }) if error::is_busy(&source) => {
@@ -58,13 +98,14 @@ impl Handle {
                         return Err(self.timeout(deadline));
                     }
                 }
+                Err(Error::Replaced { .. }) if damages < 2 => damages += 1,
                 Err(error) => self.mend_locked(&mut damages, error)?,
             }
         }
     }
 
     /// Waits for the writer lock. Not inside the gate: the owner may be another process.
-    pub(crate) fn acquire(&self, deadline: &mut Deadline) -> Result<Guard> {
+    pub(crate) fn acquire(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Guard> {
         if self.is_read_only() {
             return Err(Error::ReadOnly { directory: self.directory.clone() });
         }
@@ -72,13 +113,13 @@ impl Handle {
             let _pass = gate::enter();
             self.renew()?;
         }
-        self.lock.acquire(&self.database, deadline).map_err(|error| match error {
+        self.lock.acquire(self, deadline).map_err(|error| match error {
             Error::Timeout { .. } => self.timeout(deadline),
             other => other,
         })
     }
 
-    fn try_write<T>(
+    pub(super) fn try_write<T>(
         self: &Arc<Self>,
         deadline: &mut Deadline,
         f: &mut impl FnMut(&mut Write<'_>) -> Result<T>,

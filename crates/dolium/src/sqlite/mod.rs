@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod schema;
 pub(crate) mod statements;
+pub(crate) mod tier;
 pub(crate) mod write;
 
 pub(crate) use connection::{Access, Connection};

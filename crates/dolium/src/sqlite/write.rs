@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::files::NewFile;
 use crate::key::Key;
-use crate::scalar::Scalar;
+use crate::scalar::{Scalar, Stored};
 use crate::value::{Columns, Row};
 
 use super::statements;
@@ -46,11 +46,60 @@ pub(crate) struct Write<'c> {
     has_trash: bool,
     /// Value files that rows of this transaction name: removed again unless it commits.
     files: Vec<Arc<NewFile>>,
+    /// Keys whose rows are changed.
+    named: Vec<Key<'static>>,
+    /// Rows are changed whose keys nobody has named.
+    is_anonymous: bool,
+    /// All keys are named, somebody says.
+    is_vouched: bool,
 }
+
+/// Changed keys above which the hot tier forgets all it knows rather than each.
+const MANY: usize = 1000;
 
 impl<'c> Write<'c> {
     pub fn new(connection: &'c Connection) -> Self {
-        Self { connection, count: 0, size: 0, has_trash: false, files: Vec::new() }
+        Self {
+            connection,
+            count: 0,
+            size: 0,
+            has_trash: false,
+            files: Vec::new(),
+            named: Vec::new(),
+            is_anonymous: false,
+            is_vouched: false,
+        }
+    }
+
+    /// Says which keys' rows the transaction changes, beside those that it names itself. If nobody says so, all that is
+    /// hot turns cold.
+    pub fn changes<'k>(&mut self, keys: impl IntoIterator<Item = Key<'k>>) {
+        self.named.extend(keys.into_iter().map(Key::into_owned));
+        self.is_vouched = true;
+    }
+
+    /// Any row may be changed.
+    pub fn changes_any(&mut self) {
+        self.is_anonymous = true;
+    }
+
+    /// The keys whose rows are changed; `None`: any.
+    pub fn take_changed(&mut self) -> Option<Vec<Key<'static>>> {
+        let named = std::mem::take(&mut self.named);
+        (self.is_vouched || !self.is_anonymous).then_some(named)
+    }
+
+    /// Takes over what a longer transaction has changed.
+    pub fn restore_changed(&mut self, changed: Option<Vec<Key<'static>>>) {
+        self.is_anonymous |= changed.is_none();
+        self.named.extend(changed.into_iter().flatten());
+    }
+
+    /// Before a direct commit: the hot tier forgets what becomes wrong, and the number is noted.
+    pub fn declare(&mut self, writing: &mut dolium_hot::Writing) -> Result<()> {
+        let changed = self.take_changed();
+        forget(writing, changed);
+        self.reach(writing.life(), writing.next_number())
     }
 
     pub fn connection(&self) -> &'c Connection {
@@ -103,6 +152,7 @@ impl<'c> Write<'c> {
             columns.value,
         ])?;
         self.count += 1;
+        self.is_anonymous = true;
         self.grow(columns.size);
         Ok(())
     }
@@ -122,6 +172,7 @@ impl<'c> Write<'c> {
         const NEW_EXPIRY: &str = "UPDATE Cache SET store_time = ?2, access_time = ?2,
             access_count = (?2 = 253402300799) << 62, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7,
             expire_time = ?8 WHERE rowid = ?1";
+        self.is_anonymous = true;
         let Columns { size, mode, filename, value } = columns;
         if expire == head.expire_time {
             let mut update = self.connection.prepare_cached(SAME_EXPIRY)?;
@@ -143,14 +194,29 @@ impl<'c> Write<'c> {
         tag: &Scalar,
         now: Timestamp,
     ) -> Result<()> {
-        match self.head(key)? {
-            Some(head) => self.update(&head, columns, expire, tag, now),
+        let head = self.head(key)?;
+        self.put_over(head.as_ref(), key, columns, expire, tag, now)
+    }
+
+    /// The same, where the row that is there has been read.
+    pub fn put_over(
+        &mut self,
+        head: Option<&Head>,
+        key: &Key<'_>,
+        columns: &Columns,
+        expire: Option<Timestamp>,
+        tag: &Scalar,
+        now: Timestamp,
+    ) -> Result<()> {
+        match head {
+            Some(head) => self.update(head, columns, expire, tag, now),
             None => self.insert(key, columns, expire, tag, now),
         }
     }
 
     /// Changes when a row expires.
     pub fn set_expiry(&mut self, rowid: i64, expire: Option<Timestamp>) -> Result<()> {
+        self.is_anonymous = true;
         let mut update =
             self.connection.prepare_cached("UPDATE Cache SET expire_time = ?2 WHERE rowid = ?1")?;
         update.execute(params![rowid, expire])?;
@@ -159,6 +225,7 @@ impl<'c> Write<'c> {
 
     /// Corrects the length of a row's value file.
     pub fn set_size(&mut self, head: &Head, size: i64) -> Result<()> {
+        self.is_anonymous = true;
         let mut update = self.connection.prepare_cached("UPDATE Cache SET size = ?2 WHERE rowid = ?1")?;
         update.execute(params![head.rowid, size])?;
         self.grow(size.saturating_sub(head.size));
@@ -183,6 +250,7 @@ impl<'c> Write<'c> {
     pub fn set_number(&mut self, rowid: i64, value: &Scalar, now: Timestamp) -> Result<()> {
         const UPDATE: &str = "UPDATE Cache SET store_time = ?2, access_time = ?2,
             access_count = access_count + 1, value = ?3 WHERE rowid = ?1";
+        self.is_anonymous = true;
         self.connection.prepare_cached(UPDATE)?.execute(params![rowid, now, value])?;
         Ok(())
     }
@@ -190,13 +258,31 @@ impl<'c> Write<'c> {
     /// Removes a row.
     pub fn remove(&mut self, head: &Head) -> Result<()> {
         self.connection.prepare_cached("DELETE FROM Cache WHERE rowid = ?1")?.execute([head.rowid])?;
+        self.is_anonymous = true;
+        self.removed(head)
+    }
+
+    fn removed(&mut self, head: &Head) -> Result<()> {
         self.count -= 1;
         self.grow(head.size.saturating_neg());
         self.trash(head.filename.as_deref())
     }
 
+    /// Removes a row whose key the caller does not know, and says which it was.
+    pub fn remove_and_name(&mut self, head: &Head) -> Result<()> {
+        const DELETE: &str = "DELETE FROM Cache WHERE rowid = ?1 RETURNING key, raw";
+        let mut delete = self.connection.prepare_cached(DELETE)?;
+        let key =
+            delete.query_row([head.rowid], |row| Ok((row.get::<_, Stored>(0)?, row.get::<_, Scalar>(1)?)));
+        let Some((key, raw)) = key.optional()? else { return Ok(()) };
+        drop(delete);
+        self.named.extend(Key::from_columns(key, &raw));
+        self.removed(head)
+    }
+
     /// Removes every row. Without triggers SQLite drops whole pages instead of walking the rows.
     pub fn remove_all(&mut self) -> Result<usize> {
+        self.is_anonymous = true;
         let sums = format!("SELECT count(*), {}, count(filename) FROM Cache", statements::SIZES);
         let (count, size, files): (i64, i64, i64) =
             self.connection.query_row(&sums, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -217,6 +303,14 @@ impl<'c> Write<'c> {
         const UPDATE: &str = "UPDATE Cache SET access_time = max(access_time, ?2),
             access_count = access_count + ?3 WHERE rowid = ?1";
         self.connection.prepare_cached(UPDATE)?.execute(params![rowid, time, count])?;
+        Ok(())
+    }
+
+    /// The same for the row of a key, if there is one.
+    pub fn record_reads_of(&mut self, key: &Key<'_>, time: Timestamp, count: i64) -> Result<()> {
+        const UPDATE: &str = "UPDATE Cache SET access_time = max(access_time, ?3),
+            access_count = access_count + ?4 WHERE key = ?1 AND raw = ?2";
+        self.connection.prepare_cached(UPDATE)?.execute(params![key, key.raw(), time, count])?;
         Ok(())
     }
 
@@ -251,5 +345,13 @@ impl<'c> Write<'c> {
         self.add_to_counter("count", count)?;
         self.add_to_counter("size", size)?;
         Ok((std::mem::take(&mut self.files), self.has_trash))
+    }
+}
+
+/// The hot tier forgets keys, or with `None` all that is clean.
+pub(crate) fn forget(writing: &mut dolium_hot::Writing, changed: Option<Vec<Key<'static>>>) {
+    match changed.filter(|keys| keys.len() <= MANY) {
+        Some(keys) => keys.iter().for_each(|key| key.with_hot(|key| writing.forget(key))),
+        None => writing.forget_clean(),
     }
 }

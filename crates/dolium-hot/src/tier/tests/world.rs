@@ -72,6 +72,7 @@ pub(crate) fn staged(kind: Kind, key: u8, value: u32) -> Staged {
         mode: 1,
         filename: None,
         value: Cell::Blob(&bytes),
+        note: 0,
     };
     Staged::row(kind, Key { kind: 3, spelling: 3, bytes: &key_bytes(key) }, &row)
 }

@@ -1,0 +1,73 @@
+//! Owns reading a tier without being one of its members: by those who may not write the directory.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::memory::Memory;
+use super::record::{Key, View};
+use super::{Shape, with_scratch};
+use crate::layout::{PREFIX_LEN, Reading, decode};
+use crate::map::Map;
+
+/// A tier that is only looked at: no slot, no lock, nothing written. Clones are the same mapping.
+#[derive(Clone, Debug)]
+pub struct Observer(Arc<Observed>);
+
+#[derive(Debug)]
+struct Observed {
+    map: Map,
+    shape: Shape,
+    life: u64,
+}
+
+impl Observer {
+    /// Looks at the tier of a directory, if it has the life that the database names; `None` otherwise.
+    pub fn new(directory: &Path, life: u64) -> io::Result<Option<Self>> {
+        let file = match File::open(directory.join("cache.hot")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut bytes = [0; PREFIX_LEN];
+        if file.read_exact_at(&mut bytes, 0).is_err() {
+            return Ok(None);
+        }
+        let Reading::Valid(header) = decode(&bytes, file.metadata()?.len()) else { return Ok(None) };
+        let Some(shape) = header.shape.filter(|_| header.epoch == life && cfg!(target_endian = "little"))
+        else {
+            return Ok(None);
+        };
+        let map = Map::read_only(&file, header.file_len())?;
+        Ok(Some(Self(Arc::new(Observed { map, shape, life }))))
+    }
+
+    fn memory(&self) -> Memory<'_> {
+        Memory::new(self.0.map.words(), self.0.shape, self.0.life)
+    }
+
+    /// Names the life of the tier.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.0.life
+    }
+
+    /// Whether it is still in use.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.memory().is_live()
+    }
+
+    /// As [`Tier::get`](super::Tier::get).
+    pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>) -> T) -> Option<T> {
+        let memory = self.memory();
+        if !memory.is_live() {
+            return None;
+        }
+        with_scratch(|scratch| {
+            let (_, view) = memory.find(key, memory.hash(key.kind, key.bytes), scratch)?;
+            memory.is_live().then(|| f(view))
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! Owns operations on one key in the hot tier: reading it before SQLite, changing it instead of SQLite. What does not
+//! fit there, and what happens inside a transaction, is left to the callers' direct way.
+
+use dolium_hot::{AccessWord, Kind, NoRoom, Staged, Tier, View, Writing};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::keeper;
+use crate::key::Key;
+use crate::policy;
+use crate::scalar::Scalar;
+use crate::sqlite::tier::{CULLS, cell, scalar};
+use crate::sqlite::{KEPT, statements};
+use crate::value::{Columns, Row};
+use crate::wait::Deadline;
+
+use super::Cache;
+
+/// Bytes of rows that are repeated in the tier when they are read.
+const FILLED: usize = 64 << 10;
+
+/// What was known of a key when an operation looked: it may only go on if that still holds.
+enum Seen {
+    /// The newest record lay there.
+    Record(u64),
+    /// There was none, and the database had been changed so often.
+    Commits(u64),
+}
+
+/// What an operation wants done with a key.
+pub(super) enum Change<T> {
+    /// Nothing.
+    Leave(T),
+    /// A new row.
+    Set(NewRow, T),
+    /// No row.
+    Delete(T),
+}
+
+/// A row to be stored.
+pub(super) struct NewRow {
+    pub columns: Columns,
+    pub expire_time: Option<Timestamp>,
+    pub tag: Scalar,
+    pub store_time: Timestamp,
+    /// Whether writing it takes expired entries along.
+    pub culls: bool,
+}
+
+impl NewRow {
+    /// A row with another value.
+    pub fn with(row: Row, columns: Columns, now: Timestamp) -> Self {
+        let store_time = if row.store_time < KEPT { now } else { KEPT };
+        Self { columns, expire_time: row.expire_time, tag: row.tag, store_time, culls: false }
+    }
+
+    fn staged(&self, kind: Kind, key: &Key<'_>) -> Staged {
+        let note = if self.culls { CULLS } else { 0 };
+        staged(kind, key, &self.columns, self.expire_time, &self.tag, self.store_time, note)
+    }
+}
+
+/// A record of a row.
+pub(super) fn staged(
+    kind: Kind,
+    key: &Key<'_>,
+    columns: &Columns,
+    expire_time: Option<Timestamp>,
+    tag: &Scalar,
+    store_time: Timestamp,
+    note: u8,
+) -> Staged {
+    let row = dolium_hot::Row {
+        store_time,
+        expire_time,
+        tag: cell(tag),
+        size: columns.size,
+        mode: columns.mode,
+        filename: columns.filename.as_deref(),
+        value: cell(&columns.value),
+        note,
+    };
+    key.with_hot(|key| Staged::row(kind, key, &row))
+}
+
+/// The row of a record; `None` if it says that there is none.
+fn row_of(view: &View<'_>) -> Option<Row> {
+    let row = view.row()?;
+    Some(Row {
+        rowid: Row::HOT,
+        store_time: row.store_time,
+        expire_time: row.expire_time,
+        tag: scalar(&row.tag),
+        columns: Columns {
+            size: row.size,
+            mode: row.mode,
+            filename: row.filename.map(str::to_owned),
+            value: scalar(&row.value),
+        },
+    })
+}
+
+impl Cache {
+    /// The row of a key unless it has expired, from the tier or from SQLite.
+    pub(super) fn look_up(&self, key: &Key<'_>) -> Result<Option<Row>> {
+        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let Some(tier) = tier else {
+            let observed = self.observe(key, |view| self.is_alive(view).then(|| row_of(view)).flatten())?;
+            return observed.map_or_else(|| self.look_up_cold(key), Ok);
+        };
+        let found = key.with_hot(|hot| {
+            tier.get(hot, |view, access| {
+                let row = self.is_alive(&view).then(|| row_of(&view)).flatten()?;
+                self.note(access);
+                Some(row)
+            })
+        });
+        if let Some(answer) = found {
+            return Ok(answer);
+        }
+        let commits = tier.commits();
+        let row = self.look_up_cold(key)?;
+        if let Some(row) = &row {
+            offer(&tier, key, row, commits);
+        }
+        Ok(row)
+    }
+
+    /// Whether a key is there and has not expired.
+    pub(super) fn is_there(&self, key: &Key<'_>) -> Result<bool> {
+        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let known = match tier {
+            Some(tier) => key.with_hot(|hot| tier.get(hot, |view, _| self.is_alive(&view))),
+            None => self.observe(key, |view| self.is_alive(view))?,
+        };
+        known.map_or_else(
+            || {
+                let now = self.clock.now();
+                self.handle
+                    .read_now(self.patience, |connection| Ok(statements::contains(connection, key, now)?))
+            },
+            Ok,
+        )
+    }
+
+    /// What a tier says of a key that this process may only look at.
+    fn observe<T>(&self, key: &Key<'_>, f: impl Fn(&View<'_>) -> T) -> Result<Option<T>> {
+        if !self.is_read_only() || self.in_transaction() {
+            return Ok(None);
+        }
+        let Some(observer) = self.handle.observer(self.patience)? else { return Ok(None) };
+        Ok(key.with_hot(|hot| observer.get(hot, |view| f(&view))))
+    }
+
+    fn look_up_cold(&self, key: &Key<'_>) -> Result<Option<Row>> {
+        let now = self.clock.now();
+        self.handle.read_now(self.patience, |connection| Ok(statements::find(connection, key, now)?))
+    }
+
+    /// Whether a record is a row that has not expired. The clock is read only if it can.
+    pub(super) fn is_alive(&self, view: &View<'_>) -> bool {
+        view.kind() != Kind::Delete
+            && view.expire_time().is_none_or(|time| statements::is_alive(Some(time), self.clock.now()))
+    }
+
+    /// Notes a read for the policies that ask.
+    pub(super) fn note(&self, access: AccessWord<'_>) {
+        if self.counts && self.handle.records_reads() {
+            let before = access.get();
+            let after = policy::note(before, self.clock.now());
+            if before != after {
+                access.set(after);
+            }
+            if before == 0 && self.handle.pending.expect_notes() {
+                keeper::wake(&self.handle);
+            }
+        }
+    }
+
+    /// Changes a key in the tier, as `decide` says about its row; that may be asked again if others are faster.
+    /// `None`: it has to be done directly.
+    pub(super) fn change_hot<T>(
+        &self,
+        key: &Key<'_>,
+        mut decide: impl FnMut(Option<Row>) -> Result<Change<T>>,
+    ) -> Result<Option<T>> {
+        let Some(tier) = self.tier_to_change()? else { return Ok(None) };
+        let mut deadline = Deadline::new(self.patience);
+        loop {
+            let (row, seen) = self.see(&tier, key)?;
+            let (mut record, answer) = match decide(row)? {
+                Change::Leave(answer) => return Ok(Some(answer)),
+                Change::Set(row, answer) => (row.staged(Kind::Set, key), answer),
+                Change::Delete(answer) => (key.with_hot(Staged::delete), answer),
+            };
+            if record.bytes() > tier.longest() {
+                return Ok(None);
+            }
+            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
+            if !confirm(&tier, &writing, key, &seen) {
+                continue;
+            }
+            if writing.append(&mut record).is_ok() {
+                drop(writing);
+                self.handle.after_append(&tier);
+                return Ok(Some(answer));
+            }
+            drop(writing);
+            if !self.make_way(&tier, &mut deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Stores a row whatever was there before. `None`: it has to be done directly.
+    pub(super) fn set_hot(&self, records: &mut [Staged]) -> Result<Option<()>> {
+        let Some(tier) = self.tier_to_change()? else { return Ok(None) };
+        let bytes: u64 = records.iter().map(Staged::bytes).sum();
+        if bytes > tier.capacity() / 4 || records.iter().any(|record| record.bytes() > tier.longest()) {
+            return Ok(None);
+        }
+        let mut deadline = Deadline::new(self.patience);
+        loop {
+            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
+            let appended = match &mut *records {
+                [record] => writing.append(record),
+                records => writing.append_all(records),
+            };
+            drop(writing);
+            match appended {
+                Ok(()) => {
+                    self.handle.after_append(&tier);
+                    return Ok(Some(()));
+                }
+                Err(NoRoom) if self.make_way(&tier, &mut deadline)? => {}
+                Err(NoRoom) => return Ok(None),
+            }
+        }
+    }
+
+    /// T; `None` if the tier is not in use any more.
+    fn write_tier(&self, tier: &Tier, deadline: &Deadline) -> Result<Option<Writing>> {
+        match self.handle.write_tier(tier, deadline) {
+            Err(Error::Replaced { .. }) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// After a record found no room. `false`: nothing is dirty, so that it will not find any.
+    fn make_way(&self, tier: &Tier, deadline: &mut Deadline) -> Result<bool> {
+        if !tier.is_dirty() {
+            return Ok(false);
+        }
+        self.handle.drain_some(deadline)?;
+        Ok(true)
+    }
+
+    fn tier_to_change(&self) -> Result<Option<Tier>> {
+        if self.in_transaction() { Ok(None) } else { self.handle.tier_to_write() }
+    }
+
+    /// The row of a key, expired or not, and how it was found.
+    fn see(&self, tier: &Tier, key: &Key<'_>) -> Result<(Option<Row>, Seen)> {
+        let hot = key.with_hot(|hot| tier.get(hot, |view, _| (row_of(&view), Seen::Record(view.position()))));
+        if let Some(found) = hot {
+            return Ok(found);
+        }
+        let commits = tier.commits();
+        let row = self.handle.read_now(self.patience, |connection| {
+            Ok(statements::find(connection, key, Timestamp::NEG_INFINITY)?)
+        })?;
+        Ok((row, Seen::Commits(commits)))
+    }
+}
+
+/// Whether what was seen of a key still holds, now that T is ours.
+fn confirm(tier: &Tier, writing: &Writing, key: &Key<'_>, seen: &Seen) -> bool {
+    let position = key.with_hot(|hot| writing.get(hot, |view| view.position()));
+    match (seen, position) {
+        (Seen::Record(seen), Some(position)) => *seen == position,
+        (Seen::Commits(commits), None) => *commits == tier.commits(),
+        _ => false,
+    }
+}
+
+/// Repeats a row that was read in the tier, if nothing has changed since and nobody is writing.
+fn offer(tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
+    if row.columns.value.len() > FILLED || row.columns.mode == statements::UNREADABLE {
+        return;
+    }
+    let mut record = staged(Kind::Fill, key, &row.columns, row.expire_time, &row.tag, row.store_time, 0);
+    if let Some(mut writing) = tier.try_lock()
+        && confirm(tier, &writing, key, &Seen::Commits(commits))
+    {
+        // Without room it is forgotten.
+        let _ = writing.append(&mut record);
+    }
+}

@@ -1,0 +1,451 @@
+//! Owns the hot tier's part in a handle: attaching with what the database says, draining, and the moments in which
+//! the tier must be empty.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use dolium_hot::{Limit, Observer, Records, Tier, Writing};
+
+use crate::clock::Timestamp;
+use crate::error::{self, Error, Result};
+use crate::key::Key;
+use crate::lock::Hot;
+use crate::sqlite::Write;
+use crate::sqlite::tier::{Reached, reached};
+use crate::wait::{Deadline, Patience, may_continue};
+use crate::{files, gate, keeper, policy};
+
+use super::Handle;
+
+/// What one transaction drains.
+const DRAIN: Limit = Limit { records: 2000, bytes: 4 << 20 };
+
+/// All that waits.
+pub(super) const EVERYTHING: Limit = Limit { records: usize::MAX, bytes: u64::MAX };
+
+/// What a writer drains that found no room: it is to be quick.
+const FORCED: Limit = Limit { records: 256, bytes: 1 << 20 };
+
+/// Bytes of log that may be left to be drained while T keeps other writers waiting.
+const LITTLE: u64 = 64 << 10;
+
+/// The size of a tier unless the setting `hot_size` says otherwise.
+const SIZE: u64 = 16 << 20;
+
+/// The least of it.
+const SMALL: u64 = 512 << 10;
+
+/// Reads of a directory that nobody has a tier of before one is made for them.
+const READS: u32 = 256;
+
+type Told<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The database, for the first who attaches. The open lock keeps all others out, so that D is not needed.
+pub(crate) struct Behind<'h> {
+    handle: &'h Arc<Handle>,
+    error: Option<Error>,
+}
+
+impl<'h> Behind<'h> {
+    pub fn new(handle: &'h Arc<Handle>) -> Self {
+        Self { handle, error: None }
+    }
+
+    /// Why attaching failed, if it was here.
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+
+    fn tell<T>(&mut self, result: Result<T>) -> Told<T> {
+        result.map_err(|error| {
+            let told = error.to_string();
+            self.error = Some(error);
+            told.into()
+        })
+    }
+}
+
+impl dolium_hot::Base for Behind<'_> {
+    fn reached(&mut self) -> Told<Option<(u64, u64)>> {
+        let mut deadline = Deadline::new(Patience::Timeout(super::ATTACHING));
+        let found = self
+            .handle
+            .alone(&mut deadline, |_| self.handle.try_read(&mut |connection| Ok(reached(connection)?)));
+        let found = self.tell(found)?;
+        // What others have written since is newer than what waits.
+        if let Some(Reached { is_disturbed: true, .. }) = found {
+            self.handle
+                .warnings
+                .add(crate::warning::Warning::Disturbed { directory: self.handle.directory.clone() });
+        }
+        Ok(found.filter(|found| !found.is_disturbed).map(|found| (found.life, found.number)))
+    }
+
+    fn begin(&mut self, life: Option<u64>, records: Records<'_>) -> Told<()> {
+        if life.is_none() && records.is_empty() {
+            return Ok(());
+        }
+        let mut deadline = Deadline::new(Patience::Timeout(super::ATTACHING));
+        let handle = self.handle;
+        let begun = handle.write_alone(&mut deadline, &mut |write| {
+            for view in records.iter() {
+                write.apply_one(&view)?;
+            }
+            match life {
+                Some(life) => write.reach(life, 0),
+                None => write.end_tier(),
+            }
+        });
+        self.tell(begun)
+    }
+}
+
+impl Handle {
+    /// Bytes of the tier that this process would make.
+    #[expect(clippy::disallowed_methods, reason = "the owner of this variable")]
+    pub(crate) fn hot_size(self: &Arc<Self>) -> u64 {
+        if !self.is_loaded() {
+            // Opening the database reads the settings. What is wrong with it will be met again.
+            let _pass = gate::enter();
+            let _: Result<()> = self.try_read(&mut |_| Ok(()));
+        }
+        let asked = std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
+        let settings = self.settings();
+        let set = settings
+            .get("hot_size")
+            .and_then(crate::scalar::Scalar::as_int)
+            .and_then(|size| u64::try_from(size).ok());
+        if let Some(size) = set.or(asked) {
+            return size;
+        }
+        let share = SIZE / self.hot_share.load(Ordering::Relaxed).max(1);
+        let size = settings.size_limit.map_or(share, |limit| share.min(limit / 16)).max(SMALL);
+        // Where little is free it is needed for the database.
+        if files::free_bytes(&self.directory).is_none_or(|free| free > 4 * size) { size } else { 0 }
+    }
+
+    /// The tier, if this process has one.
+    pub(crate) fn tier(&self) -> Option<Tier> {
+        match self.lock.hot() {
+            Hot::Tier(tier) => Some(tier),
+            Hot::None | Hot::Unattached => None,
+        }
+    }
+
+    /// The tier, if this process has one and it may answer without asking SQLite whether other programs have written.
+    pub(crate) fn tier_to_answer(&self) -> Option<Tier> {
+        self.watched.load(Ordering::Relaxed).then(|| self.tier()).flatten()
+    }
+
+    /// Sees to it that what other programs write is noticed, by this call and then by the keeper at each tick as long
+    /// as the tier is used.
+    fn watch(self: &Arc<Self>) -> Result<()> {
+        if self.watched.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.forget_disturbed(Patience::Timeout(super::ATTACHING))?;
+        self.watched.store(true, Ordering::Relaxed);
+        keeper::wake(self);
+        Ok(())
+    }
+
+    /// Called by the keeper. Returns whether the tier was used since the last time.
+    pub(crate) fn watch_on(self: &Arc<Self>, patience: Patience) -> bool {
+        if !self.watched.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        // A failure leaves it to the next who asks.
+        let _ = self.forget_disturbed(patience);
+        true
+    }
+
+    /// If other programs have changed rows, the tier forgets what it knows of rows.
+    fn forget_disturbed(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        let found = self.read_now(patience, |connection| Ok(reached(connection)?))?;
+        if found.is_some_and(|found| found.is_disturbed) {
+            self.drain(&mut Deadline::new(patience), DRAIN)?;
+        }
+        Ok(())
+    }
+
+    /// The tier for a write, attached if need be. Not inside the gate.
+    pub(crate) fn tier_to_write(self: &Arc<Self>) -> Result<Option<Tier>> {
+        match self.lock.hot() {
+            Hot::Tier(tier) => return Ok(Some(tier)),
+            Hot::None => return Ok(None),
+            Hot::Unattached if self.is_read_only() => return Ok(None),
+            Hot::Unattached => {}
+        }
+        {
+            let _pass = gate::enter();
+            self.renew()?;
+        }
+        match self.lock.join(self)? {
+            Hot::Tier(tier) => Ok(Some(tier)),
+            Hot::None | Hot::Unattached => Ok(None),
+        }
+    }
+
+    /// The tier for a read. A process that has read a while makes one if there is none; before, it joins those who
+    /// have one. Not inside the gate.
+    pub(crate) fn tier_to_read(self: &Arc<Self>) -> Result<Option<Tier>> {
+        match self.lock.hot() {
+            Hot::Tier(tier) => {
+                self.watch()?;
+                return Ok(Some(tier));
+            }
+            Hot::None => return Ok(None),
+            Hot::Unattached => {}
+        }
+        {
+            let _pass = gate::enter();
+            self.renew()?;
+        }
+        if self.is_read_only() || !files::exists(&self.database) {
+            return Ok(None);
+        }
+        let is_worth_it = self.reads.fetch_add(1, Ordering::Relaxed) >= READS;
+        let is_used = || {
+            self.read_now(
+                Patience::Timeout(super::ATTACHING),
+                |connection| Ok(reached(connection)?.is_some()),
+            )
+        };
+        if is_worth_it || is_used()? {
+            match self.lock.join(self) {
+                Ok(Hot::Tier(tier)) => return Ok(Some(tier)),
+                // Opening the database has shown that it can only be read.
+                Err(_) if self.is_read_only() => {}
+                // On a full disk, say: as long as nobody has a tier, none is needed for reading.
+                Err(error) if is_used()? => return Err(error),
+                Err(_) | Ok(Hot::None | Hot::Unattached) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// After closing: the next use is the first again.
+    pub(crate) fn forget_reads(&self) {
+        self.reads.store(0, Ordering::Relaxed);
+        self.watched.store(false, Ordering::Relaxed);
+    }
+
+    /// The tier that others have, for a process that may only read. The database is asked each time: nobody tells an
+    /// observer that all have gone.
+    pub(crate) fn observer(self: &Arc<Self>, patience: Patience) -> Result<Option<Observer>> {
+        let found = self.read_now(patience, |connection| Ok(reached(connection)?))?;
+        let Some(Reached { life, .. }) = found else { return Ok(None) };
+        let _pass = gate::enter();
+        let mut known = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|known| known.life() != life) {
+            *known =
+                Observer::new(&self.directory, life).map_err(Error::io(self.directory.join("cache.hot")))?;
+        }
+        Ok(known.clone())
+    }
+
+    /// For operations that ask SQLite about more than a key: what was dirty when they started is drained.
+    pub(crate) fn settle_order(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
+            return Ok(());
+        };
+        let mut deadline = Deadline::new(patience);
+        let head = tier.head();
+        while tier.is_live() && tier.is_dirty() && tier.drained_to() < head {
+            self.drain(&mut deadline, DRAIN)?;
+        }
+        Ok(())
+    }
+
+    /// Drains all.
+    pub(crate) fn drain_all(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        let mut deadline = Deadline::new(patience);
+        while self.tier().is_some_and(|tier| tier.is_dirty()) {
+            self.drain(&mut deadline, DRAIN)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for a record that found none.
+    pub(crate) fn drain_some(self: &Arc<Self>, deadline: &mut Deadline) -> Result<()> {
+        self.drain(deadline, FORCED)
+    }
+
+    fn drain(self: &Arc<Self>, deadline: &mut Deadline, limit: Limit) -> Result<()> {
+        self.locked(deadline, |deadline| {
+            self.lock.tier_inside().map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit))
+        })
+        .map(|_| ())
+    }
+
+    /// One step. The caller holds D and is inside the gate.
+    fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<()> {
+        if !files::exists(&self.database) {
+            // Removed, perhaps with its directory: what waits has nowhere to go, and nothing may be made for it.
+            tier.retire();
+            return Ok(());
+        }
+        let drained = self.try_write(deadline, &mut |write| {
+            let found = match reached(write.connection())? {
+                Some(found) if found.life == tier.life() => found,
+                Some(_) => return Ok(None),
+                None => {
+                    // Somebody took the database, or its log, away. What waits was acknowledged.
+                    write.apply(&tier.pending(0, EVERYTHING))?;
+                    return Ok(None);
+                }
+            };
+            if found.is_disturbed {
+                tier.forget_clean();
+            }
+            let batch = tier.pending(found.number, limit);
+            write.apply(&batch)?;
+            write.remove_expired_after(&batch, self.settings().cull_limit)?;
+            write.reach(found.life, batch.number())?;
+            Ok(Some((batch, found.is_disturbed)))
+        })?;
+        match drained {
+            Some((batch, is_disturbed)) => {
+                tier.drained(&batch);
+                if is_disturbed {
+                    // A fill may have been under way the first time.
+                    tier.forget_clean();
+                }
+            }
+            // The database is another one.
+            None => tier.retire(),
+        }
+        Ok(())
+    }
+
+    /// What reads have noted in the tier.
+    pub(crate) fn take_notes(&self) -> Vec<(Key<'static>, Timestamp, i64)> {
+        let mut notes = Vec::new();
+        if let Some(tier) = self.tier().filter(|_| self.records_reads()) {
+            tier.take_accesses(|view, note| {
+                let (time, count) = policy::noted(note);
+                notes.extend(Key::from_hot(view.key()).map(|key| (key, time, count)));
+            });
+        }
+        notes
+    }
+
+    /// After a record was appended: it is to be drained within a tick, or sooner where much waits.
+    pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
+        keeper::wake(self);
+        if tier.dirty_bytes() > tier.capacity() / 4 {
+            keeper::hurry();
+        }
+    }
+
+    /// Empties the tier and keeps it so: before SQLite is written directly. The caller holds D and is not inside the
+    /// gate.
+    pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Option<Writing>> {
+        let Some(tier) = self.tier() else { return Ok(None) };
+        let drain = |deadline: &mut Deadline| {
+            let _pass = gate::enter();
+            self.drain_locked(&tier, deadline, DRAIN)
+        };
+        while tier.is_live() && tier.dirty_bytes() > LITTLE {
+            drain(deadline)?;
+        }
+        // The hook may write, which would wait for the lock D that this thread holds.
+        let writing = self.take_t(&tier, deadline, &mut || true)?;
+        while tier.is_live() && tier.is_dirty() {
+            drain(deadline)?;
+        }
+        if !tier.is_live() {
+            return Err(Error::Replaced { path: self.database.clone() });
+        }
+        Ok(Some(writing))
+    }
+
+    /// At the beginning of a direct transaction: is this still the database behind the tier, and has nobody else
+    /// written to it?
+    pub(crate) fn admit(&self, connection: &rusqlite::Connection, writing: &mut Writing) -> Result<()> {
+        match reached(connection)? {
+            Some(found) if found.life == writing.life() => {
+                if found.is_disturbed {
+                    writing.forget_clean();
+                }
+                Ok(())
+            }
+            _ => {
+                writing.retire();
+                Err(Error::Replaced { path: self.database.clone() })
+            }
+        }
+    }
+
+    /// Takes T, with nothing held. Not inside the gate.
+    pub(crate) fn write_tier(self: &Arc<Self>, tier: &Tier, deadline: &Deadline) -> Result<Writing> {
+        self.take_t(tier, deadline, &mut may_continue)
+    }
+
+    fn take_t(
+        self: &Arc<Self>,
+        tier: &Tier,
+        deadline: &Deadline,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Writing> {
+        let mut applied = || {
+            let found =
+                self.read_now(Patience::Timeout(super::ATTACHING), |connection| Ok(reached(connection)?));
+            found.ok().flatten().filter(|found| found.life == tier.life()).map(|found| found.number)
+        };
+        let writing = tier.lock(deadline.left(), tick, &mut applied);
+        writing.map_err(|error| match error {
+            dolium_hot::LockError::Interrupted => Error::Interrupted,
+            dolium_hot::LockError::Timeout => self.timeout(deadline),
+            _ if !tier.is_live() => Error::Replaced { path: self.database.clone() },
+            other => Error::Lock { directory: self.directory.clone(), detail: other.to_string() },
+        })
+    }
+
+    /// The tier with T, so that nothing is added to what waits there. None if there is no tier or T cannot be had.
+    pub(super) fn tier_that_waits(self: &Arc<Self>, deadline: &Deadline) -> Option<(Tier, Writing)> {
+        let tier = self.tier()?;
+        let writing = self.take_t(&tier, deadline, &mut || true).ok()?;
+        Some((tier, writing))
+    }
+
+    /// Runs `f` in a transaction of its own without D: only while nobody else can have the directory attached.
+    fn write_alone(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        f: &mut impl FnMut(&mut Write<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.alone(deadline, |deadline| self.try_write(deadline, f))
+    }
+
+    /// Repeats `f` while other programs are busy with the database, and after a damaged one was set aside, for which
+    /// D is not needed either.
+    fn alone<T: Default>(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        mut f: impl FnMut(&mut Deadline) -> Result<T>,
+    ) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            let done = {
+                let _pass = gate::enter();
+                f(deadline)
+            };
+            match done.map_err(|error| error.located(&self.database)) {
+                Err(Error::Sqlite { source, .. }) if error::is_busy(&source) && deadline.sleep() => {}
+                Err(Error::Sqlite { source, .. }) if error::is_empty_store(&source) => {
+                    return Ok(T::default());
+                }
+                Err(error) => self.mend_locked(&mut tries, error)?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Lets go of the tier at the end: all is drained, and the last one out says so in the database.
+    pub(crate) fn leave(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        self.drain_all(patience)?;
+        let mut deadline = Deadline::new(patience);
+        self.lock.leave(|| self.write_alone(&mut deadline, &mut |write| write.end_tier()))
+    }
+}

@@ -1,0 +1,173 @@
+//! Owns what the database says of the hot tier in front of it, and how records become rows.
+
+use dolium_hot::{Batch, Cell, Kind, View};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::Result;
+use crate::key::Key;
+use crate::scalar::Scalar;
+use crate::value::Columns;
+
+use super::{KEPT, Write};
+
+/// The row of the table `Dolium` with this key: 24 bytes, little-endian: the life of the tier, the number of the last
+/// change in it that the database has, and the value that `foreign` had then.
+const TIER: &str = "tier";
+
+/// The note of records that take expired entries along.
+pub(crate) const CULLS: u8 = 1;
+
+/// Expired entries that one drain removes at most.
+const AT_ONCE: u32 = 1000;
+
+/// What the database has of a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub life: u64,
+    pub number: u64,
+    /// Whether others than dolium have changed rows since.
+    pub is_disturbed: bool,
+}
+
+/// What the database has of a tier; `None`: nothing is in front of it.
+pub(crate) fn reached(connection: &Connection) -> rusqlite::Result<Option<Reached>> {
+    const SELECT: &str = "SELECT ours.value, theirs.value FROM Dolium AS ours
+        LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign' WHERE ours.key = ?1";
+    let found: rusqlite::Result<Option<(Scalar, Scalar)>> = connection
+        .prepare_cached(SELECT)
+        .and_then(|mut select| select.query_row([TIER], |row| Ok((row.get(0)?, row.get(1)?))).optional());
+    let (ours, theirs) = match found {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        // A store of diskcache has no such table.
+        Err(error) if crate::error::is_empty_store(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Scalar::Blob(bytes) = ours else { return Ok(None) };
+    let word =
+        |at: usize| bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    let (Some(life), Some(number), Some(foreign)) = (word(0), word(8), word(16)) else { return Ok(None) };
+    let is_disturbed = theirs.as_int().map(i64::cast_unsigned) != Some(foreign);
+    Ok(Some(Reached { life, number, is_disturbed }))
+}
+
+impl Write<'_> {
+    /// Notes in this transaction which number it reaches.
+    pub fn reach(&mut self, life: u64, number: u64) -> Result<()> {
+        const UPSERT: &str =
+            "INSERT INTO Dolium VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        let foreign: i64 = self
+            .connection()
+            .prepare_cached("SELECT value FROM Dolium WHERE key = 'foreign'")?
+            .query_row([], |row| row.get::<_, Scalar>(0))
+            .optional()?
+            .and_then(|value| value.as_int())
+            .unwrap_or(0);
+        let bytes = [life, number, foreign.cast_unsigned()].map(u64::to_le_bytes).concat();
+        self.connection().prepare_cached(UPSERT)?.execute(params![TIER, bytes])?;
+        Ok(())
+    }
+
+    /// Says that there is no tier.
+    pub fn end_tier(&mut self) -> Result<()> {
+        self.connection().prepare_cached("DELETE FROM Dolium WHERE key = ?1")?.execute([TIER])?;
+        Ok(())
+    }
+
+    /// Makes rows of a batch, in the places that they would have if each record had been applied alone.
+    pub fn apply(&mut self, batch: &Batch) -> Result<()> {
+        for change in batch.changes() {
+            let Some(key) = Key::from_hot(change.key) else { continue };
+            if change.replaces
+                && change.newest.kind() == Kind::Set
+                && let Some(head) = self.head(&key)?
+            {
+                self.remove(&head)?;
+            }
+            self.apply_record(&key, &change.newest)?;
+            for filename in change.superseded {
+                self.trash(Some(filename))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes entries that had expired when a record of the batch was written that takes them along, as if it had
+    /// done so itself: at most `limit` each, and none that was changed after.
+    pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<()> {
+        let records: Vec<_> = batch.records().collect();
+        let culling = |view: &View<'_>| {
+            view.row().filter(|row| row.note == CULLS && row.store_time < KEPT).map(|row| row.store_time)
+        };
+        let Some(last) = records.iter().rposition(|view| culling(view).is_some()).filter(|_| limit > 0)
+        else {
+            return Ok(());
+        };
+        let times: Vec<f64> = records.iter().filter_map(culling).collect();
+        let now = times.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut changed = Vec::new();
+        for key in records[last + 1..].iter().filter_map(key_of) {
+            changed.extend(self.head(&key)?.map(|head| head.rowid));
+        }
+        let limit = limit.saturating_mul(u32::try_from(times.len()).unwrap_or(u32::MAX));
+        self.remove_expired_but(now, limit.min(AT_ONCE), &changed)?;
+        Ok(())
+    }
+
+    /// Makes a row of one record.
+    pub fn apply_one(&mut self, view: &View<'_>) -> Result<()> {
+        key_of(view).map_or(Ok(()), |key| self.apply_record(&key, view))
+    }
+
+    fn apply_record(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
+        let head = self.head(key)?;
+        let Some(row) = view.row() else {
+            return head.map_or(Ok(()), |head| self.remove(&head));
+        };
+        let columns = Columns {
+            size: row.size,
+            mode: row.mode,
+            filename: row.filename.map(str::to_owned),
+            value: scalar(&row.value),
+        };
+        let tag = scalar(&row.tag);
+        match head {
+            Some(mut head) => {
+                if head.filename == columns.filename {
+                    // Only what is beside the value changed: the file stays in use.
+                    head.filename = None;
+                }
+                self.update(&head, &columns, row.expire_time, &tag, row.store_time)
+            }
+            None => self.insert(key, &columns, row.expire_time, &tag, row.store_time),
+        }
+    }
+}
+
+/// The key of a record as its caller spelt it.
+fn key_of(view: &View<'_>) -> Option<Key<'static>> {
+    Key::from_hot(view.key())
+}
+
+/// A column of a record.
+pub(crate) fn scalar(cell: &Cell<'_>) -> Scalar {
+    match *cell {
+        Cell::Null => Scalar::Null,
+        Cell::Int(value) => Scalar::Int(value),
+        Cell::Real(value) => Scalar::Real(value),
+        // What was text when it was written is text, or the record would have failed its checksum.
+        Cell::Text(bytes) => Scalar::Text(String::from_utf8_lossy(bytes).into_owned()),
+        Cell::Blob(bytes) => Scalar::Blob(bytes.to_vec()),
+    }
+}
+
+/// A column for a record.
+pub(crate) fn cell(scalar: &Scalar) -> Cell<'_> {
+    match scalar {
+        Scalar::Null => Cell::Null,
+        Scalar::Int(value) => Cell::Int(*value),
+        Scalar::Real(value) => Cell::Real(*value),
+        Scalar::Text(text) => Cell::Text(text.as_bytes()),
+        Scalar::Blob(bytes) => Cell::Blob(bytes),
+    }
+}
