@@ -356,7 +356,7 @@ def test_both_write_at_once_with_a_hot_tier(oracle, tmp_path):
     """Of one key the later word holds, and nothing is torn; what only one of them writes is exact."""
     with Child(
         """
-        cache = dolium.Cache(sys.argv[1])
+        cache = dolium.Cache(sys.argv[1], hot_size=-1)
         cache["started"] = 1
         say("started")
         for n in range(3000):

@@ -163,12 +163,15 @@ fn put(expire: Option<f64>, tag: Option<&String>) -> Put {
 fn run(operations: Vec<Operation>) {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::manual(1000.0);
+    // With and without.
+    let hot_size = if operations.len() % 2 == 0 { 0 } else { 1 << 20 };
     let open = || {
         Cache::builder(directory.path())
             .clock(clock.clone())
             .policy(Policy::None)
             .setting("disk_min_file_size", MIN_FILE_SIZE)
             .setting("cull_limit", 1_000_000)
+            .setting("hot_size", hot_size)
             .open()
             .unwrap()
     };

@@ -29,7 +29,7 @@ const FORCED: Limit = Limit { records: 256, bytes: 1 << 20 };
 /// Bytes of log that may be left to be drained while T keeps other writers waiting.
 const LITTLE: u64 = 64 << 10;
 
-/// The size of a tier unless the setting `hot_size` says otherwise.
+/// The size of a tier if the setting `hot_size` leaves it to us.
 const SIZE: u64 = 16 << 20;
 
 /// The least of it.
@@ -111,11 +111,9 @@ impl Handle {
         }
         let asked = std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
         let settings = self.settings();
-        let set = settings
-            .get("hot_size")
-            .and_then(crate::scalar::Scalar::as_int)
-            .and_then(|size| u64::try_from(size).ok());
-        if let Some(size) = set.or(asked) {
+        let set = settings.get("hot_size").and_then(crate::scalar::Scalar::as_int);
+        // Negative: as much as fits the cache.
+        if let Ok(size) = u64::try_from(set.or(asked).unwrap_or(0)) {
             return size;
         }
         let share = SIZE / self.hot_share.load(Ordering::Relaxed).max(1);
