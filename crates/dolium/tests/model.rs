@@ -164,7 +164,7 @@ fn run(operations: Vec<Operation>) {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::manual(1000.0);
     // With and without.
-    let hot_size = if operations.len() % 2 == 0 { 0 } else { 1 << 20 };
+    let hot_size = if operations.len().is_multiple_of(2) { 0 } else { 1 << 20 };
     let open = || {
         Cache::builder(directory.path())
             .clock(clock.clone())
