@@ -59,17 +59,18 @@ impl EntryRef<'_> {
 
 impl Cache {
     /// Shows `f` the entry of a key that the hot tier knows, and counts that as a read. It neither waits nor enters
-    /// the kernel: two to three hundred nanoseconds. `None`: [`entry`](Self::entry) has to be asked; `Some(None)`: there
-    /// is no such entry.
+    /// the kernel. `None`: [`entry`](Self::entry) has to be asked, which is so without a tier and at the first read after
+    /// a pause; `Some(None)`: there is no such entry.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// use dolium::{Cache, ValueRef};
     ///
-    /// let cache = Cache::open(dir.path())?;
+    /// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
     /// cache.set("answer", 42)?;
-    /// let shown = cache.in_memory(&"answer".into(), |entry| assert_eq!(entry.value, ValueRef::Int(42)))?;
-    /// # let _ = shown;
+    /// assert!(cache.contains("answer")?);
+    /// let shown = cache.in_memory(&"answer".into(), |entry| entry.value == ValueRef::Int(42))?;
+    /// assert_eq!(shown, Some(Some(true)));
     /// # Ok::<(), dolium::Error>(())
     /// ```
     pub fn in_memory<T>(
