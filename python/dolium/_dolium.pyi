@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from io import BufferedReader, BytesIO
+from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, final
 from warnings import WarningMessage
 
@@ -26,6 +27,7 @@ __all__ = [
     "Info",
     "KeyIterator",
     "Store",
+    "Transaction",
     "__version__",
     "_canonical",
     "_cli",
@@ -36,6 +38,18 @@ __all__ = [
 ]
 
 __version__: Final[str]
+
+@disjoint_base
+class Transaction:
+    def __new__(cls, store: Store, retry: bool = False) -> Self: ...
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
 
 @disjoint_base
 class Store:

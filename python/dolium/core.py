@@ -31,6 +31,7 @@ from .constants import (
 from .disk import Disk, JSONDisk
 from .errors import EmptyDirWarning, Timeout, UnknownFileWarning
 from .memo import args_to_key, full_name
+from .transaction import Transaction
 
 __all__ = [
     "DBNAME",
@@ -153,8 +154,7 @@ class BaseCache(Store):
         else:
             object.__setattr__(self, name, value)
 
-    @contextmanager
-    def transact(self, retry: bool = False) -> Generator[None, None, None]:
+    def transact(self, retry: bool = False) -> Transaction:
         """A transaction: all that the block does happens at once, or, if it raises, not at all.
 
         Until the block ends no other thread or process can write, and others read what was before.
@@ -171,14 +171,7 @@ class BaseCache(Store):
         Raises:
             Timeout: Other writers kept the cache locked for longer than `timeout`.
         """
-        self._begin(retry)
-        try:
-            yield
-        except BaseException:
-            self._rollback()
-            raise
-        else:
-            self._commit()
+        return Transaction(self, retry)
 
     def memoize(
         self,

@@ -6,13 +6,13 @@ Every operation on keys is inherited from the native ``Store``, which chooses th
 from __future__ import annotations
 
 import os.path as op
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .constants import ENOVAL
 from .core import BaseCache, Cache
 from .disk import Disk
+from .transaction import Transaction
 
 if TYPE_CHECKING:
     from .persistent import Deque, Index
@@ -84,8 +84,7 @@ class FanoutCache(BaseCache):
     def _hash(self) -> Callable[[Any], int]:
         return self.disk.hash
 
-    @contextmanager
-    def transact(self, retry: bool = True) -> Generator[None, None, None]:
+    def transact(self, retry: bool = True) -> Transaction:
         """A transaction over all shards: see :meth:`Cache.transact`. It waits as long as it takes.
 
         >>> import dolium
@@ -94,10 +93,7 @@ class FanoutCache(BaseCache):
         ...     cache["a"] = cache["b"] = 1
         """
         assert retry, "retry must be True in FanoutCache"
-        with ExitStack() as stack:
-            for shard in self._shards:
-                stack.enter_context(shard.transact(retry=True))
-            yield
+        return Transaction(self, retry=True)
 
     def expire(self, retry: bool = False) -> int:  # type: ignore[override]
         """Remove the entries that have expired; return how many there were."""

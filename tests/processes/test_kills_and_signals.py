@@ -237,6 +237,37 @@ def test_signal_handlers_run_while_waiting(tmp_path):
         holder.finish()
 
 
+def test_a_signal_at_any_moment_leaves_no_transaction_open(tmp_path):
+    """Between the beginning of a transaction and its block, too: others would wait for ever."""
+    with Child(
+        """
+        import random, signal
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, interrupt)
+        chance = random.Random(7)
+        cache = dolium.Cache(sys.argv[1])
+        for _ in range(400):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, 0.005))
+                while True:
+                    cache.set("waits", "x" * 5000, retry=True)
+                    with cache.transact():
+                        cache.incr("one")
+                        cache.incr("two")
+            except KeyboardInterrupt:
+                assert not cache._in_transaction()
+                assert cache.get("one") == cache.get("two")
+        say("sound", cache.check() == [])
+        """,
+        tmp_path,
+    ) as child:
+        child.line("sound True")
+        child.finish()
+
+
 def test_ctrl_c_in_a_busy_loop_leaves_a_sound_cache(tmp_path):
     for _ in range(5):
         with Child(

@@ -34,6 +34,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     process::refuse_subinterpreters(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<store::Store>()?;
+    module.add_class::<store::Transaction>()?;
     module.add_class::<info::Info>()?;
     module.add_class::<iterator::KeyIterator>()?;
     module.add_class::<sql::Cursor>()?;

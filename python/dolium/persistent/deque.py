@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, MutableSequence, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from ..memo import MISS
+from ..transaction import Transaction
 from .backing import open_cache, state_of, strict
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ class Deque(MutableSequence[T]):
         with self.transact():
             self._trim("front")
 
-    @contextmanager
-    def transact(self) -> Generator[None, None, None]:
+    def transact(self) -> Transaction:
         """Keep others from writing until the ``with`` block ends, then make its changes at once.
 
         Others can read meanwhile. If the block raises, nothing has changed. Blocks may be nested.
@@ -128,8 +127,7 @@ class Deque(MutableSequence[T]):
         >>> list(deque)
         ['b', 'c', 'a']
         """
-        with self._store.transact(retry=True):
-            yield
+        return self._store.transact(retry=True)
 
     # Reading
 

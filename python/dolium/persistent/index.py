@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import (
-    Generator,
     ItemsView,
     Iterable,
     Iterator,
@@ -21,12 +20,12 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from ..constants import ENOVAL
 from ..memo import MISS, Memoizer
+from ..transaction import Transaction
 from .backing import open_cache, state_of, strict
 
 if TYPE_CHECKING:
@@ -105,8 +104,7 @@ class Index(MutableMapping[K, V]):
         """Path of the directory."""
         return self._cache.directory
 
-    @contextmanager
-    def transact(self) -> Generator[None, None, None]:
+    def transact(self) -> Transaction:
         """Keep others from writing until the ``with`` block ends, then make its changes at once.
 
         Others can read meanwhile. If the block raises, nothing has changed. Blocks may be nested.
@@ -118,8 +116,7 @@ class Index(MutableMapping[K, V]):
         >>> dict(index)
         {'total': 5, 'count': 1}
         """
-        with self._store.transact(retry=True):
-            yield
+        return self._store.transact(retry=True)
 
     # One item
 

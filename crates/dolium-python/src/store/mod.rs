@@ -23,6 +23,7 @@ use crate::{enter, error, key, value};
 
 pub(crate) use queue::Item;
 pub(crate) use read::Found;
+pub(crate) use transaction::Transaction;
 pub(crate) use write::How;
 
 /// A directory of entries, or several as shards. The base class of `Cache` and `FanoutCache`.

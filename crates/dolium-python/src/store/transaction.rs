@@ -73,6 +73,42 @@ impl Store {
     }
 }
 
+/// The `with` block of a transaction. Native, because between two lines of Python a signal may raise: one that came
+/// after the transaction had begun would leave it open, and all other writers waiting, for ever.
+#[pyclass(frozen, subclass, module = "dolium._dolium")]
+pub(crate) struct Transaction {
+    store: Py<Store>,
+    retry: bool,
+}
+
+#[pymethods]
+impl Transaction {
+    #[new]
+    #[pyo3(signature = (store, retry=Flag(false)), text_signature = "(store, retry=False)")]
+    fn new(store: Py<Store>, retry: Flag) -> Self {
+        Self { store, retry: retry.0 }
+    }
+
+    /// Begins.
+    fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
+        self.store.get()._begin(py, Flag(self.retry))
+    }
+
+    /// Commits, or undoes all if the block has raised.
+    #[pyo3(signature = (kind, error, trace, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        kind: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+        trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (error, trace);
+        let store = self.store.get();
+        if kind.is_none() { store._commit(py) } else { store._rollback(py) }
+    }
+}
+
 impl Store {
     /// Ends all shards, whatever happens to some of them; raises what went wrong first.
     fn each(&self, py: Python<'_>, end: impl Fn(&Shard, Python<'_>) -> PyResult<()>) -> PyResult<()> {

@@ -113,7 +113,7 @@ impl Handle {
         let settings = self.settings();
         let set = settings.get("hot_size").and_then(crate::scalar::Scalar::as_int);
         // Negative: as much as fits the cache.
-        if let Ok(size) = u64::try_from(set.or(asked).unwrap_or(0)) {
+        if let Ok(size) = u64::try_from(set.or(asked).unwrap_or(-1)) {
             return size;
         }
         let share = SIZE / self.hot_share.load(Ordering::Relaxed).max(1);
