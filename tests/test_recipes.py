@@ -331,6 +331,8 @@ def test_ctrl_c_ends_the_wait(plain: Any, kind: Any):
     with kind(plain, "lock"):
         (process,) = run(
             f"""
+            import signal
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             print("waiting", flush=True)
             try:
                 {kind.__name__}(cache, "lock").acquire()

@@ -177,12 +177,12 @@ class Lock(_Guard):
         waiting.acquire(self._where(), self._try, lambda: not self.locked())
 
     def _try(self) -> bool:
-        if self._expire is None:
-            return _keep(self._cache, self._key, None, None, self._tag, add=True)
+        # A transaction even for the single add: programs that use diskcache see no lock that waits in the hot tier.
         with _home(self._cache, self._key).transact(retry=True):
             if not _keep(self._cache, self._key, None, self._expire, self._tag, add=True):
                 return False
-            self._deadlines[_me()] = self._deadline()
+            if self._expire is not None:
+                self._deadlines[_me()] = self._deadline()
         return True
 
     def release(self) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 PRELUDE = """\
 import os, sys, time, signal, threading
 import dolium
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 def say(*words):
     print(*words, flush=True)
 def hear():

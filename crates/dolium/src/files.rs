@@ -58,10 +58,15 @@ impl NewFile {
         let parent = path.parent().expect("a value file lies in a directory of its own");
         let mut tries = 0;
         loop {
-            create_directory(parent)?;
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < 10 => tries += 1,
-                other => return other.map_err(Error::io(path)),
+            let opened = create_directory(parent).and_then(|()| {
+                let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+                opened.map_err(Error::io(&path))
+            });
+            match opened {
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && tries < 10 => {
+                    tries += 1;
+                }
+                other => return other,
             }
         }
     }

@@ -10,7 +10,7 @@ mod tier;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,7 @@ pub(crate) struct Handle {
     pub(crate) evictions: Evictions,
     /// Bytes that may be written before the volume has to be measured again.
     pub(crate) room: AtomicI64,
+    min_file_size: AtomicUsize,
     pub(crate) has_trash: AtomicBool,
     pub(crate) commits: AtomicU32,
     /// The tier of others, if this process may only read.
@@ -115,6 +116,7 @@ impl Handle {
             warnings: Warnings::default(),
             evictions: Evictions::default(),
             room: AtomicI64::new(0),
+            min_file_size: AtomicUsize::new(0),
             has_trash: AtomicBool::new(false),
             commits: AtomicU32::new(0),
             observer: Mutex::default(),

@@ -3,7 +3,7 @@
 //! keeps no cache alive.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -21,13 +21,12 @@ const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(200));
 struct Keeper {
     thread: Option<JoinHandle<()>>,
     stopping: bool,
-    hurry: bool,
     /// Held, so that what waits is written even if its cache is dropped.
     dirty: Vec<Arc<Handle>>,
 }
 
-static KEEPER: Mutex<Keeper> =
-    Mutex::new(Keeper { thread: None, stopping: false, hurry: false, dirty: Vec::new() });
+static KEEPER: Mutex<Keeper> = Mutex::new(Keeper { thread: None, stopping: false, dirty: Vec::new() });
+static HURRY: AtomicBool = AtomicBool::new(false);
 static CHANGED: Condvar = Condvar::new();
 
 /// A cache wants to be looked after. One atomic if it is known already.
@@ -44,14 +43,14 @@ pub(crate) fn wake(handle: &Arc<Handle>) {
     keeper.start();
 }
 
-/// What waits shall not wait for the tick.
+/// What waits shall not wait for the tick. One load if that is known already.
 pub(crate) fn hurry() {
-    let _pass = gate::enter();
-    let mut keeper = lock();
-    if !keeper.hurry {
-        keeper.hurry = true;
-        CHANGED.notify_one();
+    if HURRY.load(Ordering::Relaxed) || HURRY.swap(true, Ordering::Relaxed) {
+        return;
     }
+    let _pass = gate::enter();
+    let _keeper = lock();
+    CHANGED.notify_one();
 }
 
 /// Ends the thread, waits for it, and starts no other until `resume`.
@@ -70,6 +69,7 @@ pub(crate) fn stop() {
 pub(crate) fn resume(child: bool) {
     let mut keeper = lock();
     keeper.stopping = false;
+    HURRY.store(false, Ordering::Relaxed);
     if child {
         keeper.dirty.clear();
     } else if !keeper.dirty.is_empty() {
@@ -107,9 +107,10 @@ fn next() -> Option<Vec<Arc<Handle>>> {
     while keeper.dirty.is_empty() && !keeper.stopping {
         keeper = CHANGED.wait(keeper).unwrap_or_else(PoisonError::into_inner);
     }
-    let wait = CHANGED.wait_timeout_while(keeper, TICK, |keeper| !keeper.stopping && !keeper.hurry);
+    let wait =
+        CHANGED.wait_timeout_while(keeper, TICK, |keeper| !keeper.stopping && !HURRY.load(Ordering::Relaxed));
     let (mut keeper, _) = wait.unwrap_or_else(PoisonError::into_inner);
-    keeper.hurry = false;
+    HURRY.store(false, Ordering::Relaxed);
     (!keeper.stopping).then(|| std::mem::take(&mut keeper.dirty))
 }
 

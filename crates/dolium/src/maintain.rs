@@ -50,7 +50,7 @@ impl Handle {
         let log = files::length(&crate::aside::with_suffix(&self.database, "-wal"));
         let checkpointed = if log > LONG_LOG {
             self.acquire(&mut crate::wait::Deadline::new(PATIENCE)).and_then(|_guard| self.checkpoint())
-        } else if log > LOG {
+        } else if log > LOG || log > 0 && self.is_disk_scarce() {
             self.checkpoint()
         } else {
             Ok(true)
@@ -107,11 +107,13 @@ impl Handle {
     /// Where the disk is nearly full, a writer that is faster than the keeper would fill it with its log,
     /// and no checkpoint could move that into the database any more.
     pub(crate) fn spare_room(self: &Arc<Self>) {
-        if self.commits.fetch_add(1, Ordering::Relaxed) % COMMITS == COMMITS - 1
-            && files::free_bytes(&self.directory).is_some_and(|free| free < SCARCE)
-        {
+        if self.commits.fetch_add(1, Ordering::Relaxed) % COMMITS == COMMITS - 1 && self.is_disk_scarce() {
             let _ = self.checkpoint();
         }
+    }
+
+    fn is_disk_scarce(&self) -> bool {
+        files::free_bytes(&self.directory).is_some_and(|free| free < SCARCE)
     }
 
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.

@@ -190,6 +190,12 @@ impl Tier {
         self.memory().field(field::HEAD).load(Acquire)
     }
 
+    /// The number of the newest change: it grows with each.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.memory().field(field::LAST).load(Acquire)
+    }
+
     /// Up to where all is in the database.
     #[must_use]
     pub fn drained_to(&self) -> u64 {

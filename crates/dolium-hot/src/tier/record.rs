@@ -117,7 +117,10 @@ impl<'a> Cell<'a> {
         }
     }
 
-    fn len(&self) -> usize {
+    /// Its length in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
         match self {
             Self::Null => 0,
             Self::Int(_) | Self::Real(_) => 8,

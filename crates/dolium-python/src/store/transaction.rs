@@ -43,8 +43,8 @@ impl Shard {
 #[pymethods]
 impl Store {
     /// Begins a transaction of this thread, or one more level of it.
-    #[pyo3(signature = (retry=Flag(false)), text_signature = "($self, retry=False)")]
-    fn _begin(&self, py: Python<'_>, retry: Flag) -> PyResult<()> {
+    #[pyo3(name = "_begin", signature = (retry=Flag(false)), text_signature = "($self, retry=False)")]
+    fn begin(&self, py: Python<'_>, retry: Flag) -> PyResult<()> {
         let shards = &self.inner()?.shared.shards;
         for (index, shard) in shards.iter().enumerate() {
             if let Err(error) = shard.begin(py, retry.0) {
@@ -58,12 +58,14 @@ impl Store {
     }
 
     /// Ends a level of the transaction; the outermost commits.
-    fn _commit(&self, py: Python<'_>) -> PyResult<()> {
+    #[pyo3(name = "_commit")]
+    fn commit(&self, py: Python<'_>) -> PyResult<()> {
         self.each(py, Shard::commit)
     }
 
     /// Undoes the transaction, if this is its outermost level.
-    fn _rollback(&self, py: Python<'_>) -> PyResult<()> {
+    #[pyo3(name = "_rollback")]
+    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
         self.each(py, Shard::rollback)
     }
 
@@ -91,7 +93,7 @@ impl Transaction {
 
     /// Begins.
     fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
-        self.store.get()._begin(py, Flag(self.retry))
+        self.store.get().begin(py, Flag(self.retry))
     }
 
     /// Commits, or undoes all if the block has raised.
@@ -105,7 +107,7 @@ impl Transaction {
     ) -> PyResult<()> {
         let _ = (error, trace);
         let store = self.store.get();
-        if kind.is_none() { store._commit(py) } else { store._rollback(py) }
+        if kind.is_none() { store.commit(py) } else { store.rollback(py) }
     }
 }
 

@@ -45,6 +45,9 @@ impl Inner {
         } else {
             let outgoing = Outgoing::of(value, || self.protocol(py))?;
             let loan = outgoing.lend()?;
+            if how == How::Replace && shard.cache(retry).set_in_memory(&key, loan.clone().payload(), put) {
+                return Ok(true);
+            }
             shard.enter(py, retry, |cache| match how {
                 How::Replace => cache.set_with(&key, loan.payload(), put),
                 How::Add => cache.add(&key, loan.payload(), put),

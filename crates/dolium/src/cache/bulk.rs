@@ -1,13 +1,14 @@
 //! Owns operations on many keys: one transaction and, for Python, one crossing each.
 
 use dolium_hot::Kind;
+use rusqlite::Connection;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::Key;
 use crate::sqlite::statements::{self, is_alive};
 use crate::sqlite::tier::CULLS;
-use crate::value::{Payload, Value};
+use crate::value::{Payload, Row, Value};
 
 use super::prepare::Prepared;
 use super::{Cache, Put, hot};
@@ -16,21 +17,12 @@ impl Cache {
     /// The values of many keys, in their order, all of one moment. Each is as `get` would give it.
     pub fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Value>>> {
         let now = self.clock.now();
-        let rows = self.handle.read(self.patience, |connection| {
-            // Inside a transaction of the thread's own it is one moment anyway.
-            let begins = connection.is_autocommit();
-            if begins {
-                connection.execute_batch("BEGIN")?;
-            }
-            let rows = keys.iter().map(|key| statements::find(connection, key, now));
-            let rows = rows.collect::<rusqlite::Result<Vec<_>>>();
-            if begins {
-                connection.execute_batch("COMMIT")?;
-            }
-            Ok(rows?)
-        })?;
-        let found = keys.iter().zip(rows.into_iter().map(Some).chain(std::iter::repeat_with(|| None)));
-        found.map(|(key, row)| self.value_of_row(key, row.flatten(), now)).collect()
+        let rows = match self.look_up_many(keys, now)? {
+            Some(rows) => rows,
+            None => self.handle.read(self.patience, |connection| find_many(connection, keys, now))?,
+        };
+        let found = keys.iter().zip(rows.into_iter().chain(std::iter::repeat_with(|| None)));
+        found.map(|(key, row)| self.value_of_row(key, row, now)).collect()
     }
 
     /// Stores many values, all or none of them. Returns how many were stored: all but those refused for
@@ -138,4 +130,23 @@ impl Cache {
             Ok(count)
         })
     }
+}
+
+/// The rows of many keys, all of one moment; expired ones are not there.
+pub(super) fn find_many<'k>(
+    connection: &Connection,
+    keys: impl IntoIterator<Item = &'k Key<'k>>,
+    now: Timestamp,
+) -> Result<Vec<Option<Row>>> {
+    // Inside a transaction of the thread's own it is one moment anyway.
+    let begins = connection.is_autocommit();
+    if begins {
+        connection.execute_batch("BEGIN")?;
+    }
+    let rows = keys.into_iter().map(|key| statements::find(connection, key, now));
+    let rows = rows.collect::<rusqlite::Result<Vec<_>>>();
+    if begins {
+        connection.execute_batch("COMMIT")?;
+    }
+    Ok(rows?)
 }

@@ -40,6 +40,11 @@ pub(crate) struct Evictions {
     pub refused: AtomicU64,
 }
 
+/// What a row of so many bytes of key and value takes.
+pub(super) fn cost(bytes: u64) -> i64 {
+    i64::try_from(bytes + OVERHEAD).unwrap_or(i64::MAX)
+}
+
 impl Cache {
     /// Removes the entries that have expired by `now`, by default the current time. Returns how many.
     pub fn expire(&self, now: Option<Timestamp>) -> Result<usize> {
@@ -109,12 +114,9 @@ impl Cache {
     /// After a write of so many bytes, last under that key: evicts if the cache has become too large. Measures only when enough
     /// was written since the last time for that to be possible.
     pub(crate) fn wrote(&self, key: &Key<'_>, bytes: u64) -> Result<()> {
-        if !self.in_transaction() {
-            self.handle.spare_room();
-        }
-        let bytes = i64::try_from(bytes + OVERHEAD).unwrap_or(i64::MAX);
-        let before = self.handle.room.fetch_sub(bytes, Ordering::Relaxed);
-        if before > bytes || self.in_transaction() {
+        let cost = cost(bytes);
+        let before = self.handle.room.fetch_sub(cost, Ordering::Relaxed);
+        if before > cost || self.in_transaction() {
             return Ok(());
         }
         self.enforce_limit(Some(key))
@@ -124,7 +126,7 @@ impl Cache {
     /// written last stays.
     pub(crate) fn enforce_limit(&self, last: Option<&Key<'_>>) -> Result<()> {
         let settings = self.handle.settings();
-        if settings.policy == Policy::None || settings.cull_limit == 0 {
+        if settings.size_limit.is_none() || settings.policy == Policy::None || settings.cull_limit == 0 {
             self.handle.room.store(i64::MAX / 2, Ordering::Relaxed);
             return Ok(());
         }

@@ -15,6 +15,7 @@ use crate::value::{Columns, Row};
 use crate::wait::Deadline;
 
 use super::Cache;
+use super::bulk::find_many;
 
 /// Bytes of rows that are repeated in the tier when they are read.
 const FILLED: usize = 64 << 10;
@@ -80,7 +81,11 @@ pub(super) fn staged(
         value: cell(&columns.value),
         note,
     };
-    key.with_hot(|key| Staged::row(kind, key, &row))
+    stage(kind, key, &row)
+}
+
+pub(super) fn stage(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> Staged {
+    key.with_hot(|key| Staged::row(kind, key, row))
 }
 
 /// The row of a record; `None` if it says that there is none.
@@ -124,6 +129,44 @@ impl Cache {
             offer(&tier, key, row, commits);
         }
         Ok(row)
+    }
+
+    /// The rows of many keys, all of one moment, from the tier and, for what is not there, from SQLite. `None`: without a
+    /// tier, and where writers are too fast for that.
+    pub(super) fn look_up_many(&self, keys: &[Key<'_>], now: Timestamp) -> Result<Option<Vec<Option<Row>>>> {
+        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let Some(tier) = tier else { return Ok(None) };
+        // Whoever changes something grows one of these; but a change that is under way has grown them already.
+        let moment = || (tier.last(), tier.commits());
+        let Some(before) = tier.try_lock().map(|_quiet| moment()) else { return Ok(None) };
+        let mut cold = Vec::new();
+        let known = keys.iter().enumerate().map(|(position, key)| {
+            let found = key.with_hot(|hot| {
+                tier.get(hot, |view, access| {
+                    let row = self.is_alive(&view).then(|| row_of(&view)).flatten()?;
+                    self.note(access);
+                    Some(row)
+                })
+            });
+            found.unwrap_or_else(|| {
+                cold.push((position, key));
+                None
+            })
+        });
+        let mut rows: Vec<_> = known.collect();
+        if !cold.is_empty() {
+            let missing = cold.iter().map(|(_, key)| *key);
+            let found = self
+                .handle
+                .read_now(self.patience, |connection| find_many(connection, missing.clone(), now))?;
+            for ((position, key), row) in cold.into_iter().zip(found) {
+                if let Some(row) = &row {
+                    offer(&tier, key, row, before.1);
+                }
+                rows[position] = row;
+            }
+        }
+        Ok((moment() == before && tier.is_live()).then_some(rows))
     }
 
     /// Whether a key is there and has not expired.

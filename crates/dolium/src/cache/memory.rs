@@ -1,18 +1,25 @@
 //! Owns answering from the hot tier without copying, allocating or waiting, for callers that have a better place for
 //! a value than the heap.
 
-use dolium_hot::{Cell, View};
+use std::sync::atomic::Ordering;
+
+use dolium_hot::{Cell, Kind, View};
 
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::sign::{TRAILER_LEN, Verdict};
-use crate::sqlite::tier::scalar;
-use crate::value::mode;
+use crate::sqlite::tier::{CULLS, cell, scalar};
+use crate::value::{Payload, mode};
 
-use super::Cache;
+use super::evict::cost;
+use super::hot::stage;
 use super::prepare::signer;
+use super::{Cache, Put};
+
+/// Bytes from which on a value takes the general way: copying it should not hold up the caller's other threads.
+const SMALL: usize = 1 << 10;
 
 /// A value in shared memory, see [`Value`](crate::Value).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,6 +104,57 @@ impl Cache {
             self.count_read(found.is_some());
         }
         Ok(answer)
+    }
+
+    /// Stores a small number, text or bytes in the hot tier, if that needs neither waiting nor entering the kernel.
+    /// `false`: nothing has happened, and [`set_with`](Self::set_with) has to be asked.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use dolium::{Cache, Put};
+    ///
+    /// let cache = Cache::open(dir.path())?;
+    /// assert!(!cache.set_in_memory(&"answer".into(), 42, &Put::new()), "the first use attaches");
+    /// cache.set("question", "?")?;
+    /// assert!(cache.set_in_memory(&"answer".into(), 42, &Put::new()));
+    /// assert_eq!(cache.get("answer")?, Some(42.into()));
+    /// # Ok::<(), dolium::Error>(())
+    /// ```
+    pub fn set_in_memory<'v>(&self, key: &Key<'_>, value: impl Into<Payload<'v>>, put: &Put) -> bool {
+        let value = match value.into() {
+            Payload::Int(value) => Cell::Int(value),
+            Payload::Float(value) if !value.is_nan() => Cell::Real(value),
+            Payload::Text(value) => Cell::Text(value.as_bytes()),
+            Payload::Bytes(value) => Cell::Blob(value),
+            _ => return false,
+        };
+        let written = cost((key.len() + value.len()) as u64);
+        let is_simple = value.len() < self.handle.min_file_size().min(SMALL)
+            && self.handle.room.load(Ordering::Relaxed) > written
+            && !self.in_transaction();
+        if !is_simple {
+            return false;
+        }
+        let Some(tier) = self.handle.tier() else { return false };
+        let now = self.clock.now();
+        let row = dolium_hot::Row {
+            store_time: put.time(now),
+            expire_time: put.expire.at(now),
+            tag: cell(&put.tag),
+            size: 0,
+            mode: mode::RAW,
+            filename: None,
+            value,
+            note: CULLS,
+        };
+        let mut record = stage(Kind::Set, key, &row);
+        let is_stored = record.bytes() <= tier.longest()
+            && tier.try_lock().is_some_and(|mut writing| writing.append(&mut record).is_ok());
+        if is_stored {
+            self.handle.after_append(&tier);
+            self.handle.room.fetch_sub(written, Ordering::Relaxed);
+        }
+        is_stored
     }
 
     /// `None`: the value is elsewhere, or of a kind that is better left to the general way.

@@ -82,11 +82,17 @@ impl Handle {
     fn remember(&self, settings: &Settings) {
         self.records_reads.store(settings.policy.plan().records_reads, Ordering::Relaxed);
         self.counts_hits.store(settings.statistics, Ordering::Relaxed);
+        self.min_file_size.store(settings.min_file_size, Ordering::Relaxed);
     }
 
     /// Whether hits and misses are counted. One load.
     pub(crate) fn counts_hits(&self) -> bool {
         self.counts_hits.load(Ordering::Relaxed)
+    }
+
+    /// Bytes from which on a value lies in a file. One load.
+    pub(crate) fn min_file_size(&self) -> usize {
+        self.min_file_size.load(Ordering::Relaxed)
     }
 
     /// Whether the policy asks for what is read. One load.
