@@ -28,7 +28,7 @@ use crate::lock::WriterLock;
 use crate::pending::Pending;
 use crate::pool::Pool;
 use crate::settings::Settings;
-use crate::sqlite::{Access, Connection, schema};
+use crate::sqlite::{Access, Connection, glance, schema};
 use crate::transaction::{OpenTransaction, current_thread};
 use crate::wait::{Deadline, Patience};
 use crate::warning::Warnings;
@@ -178,6 +178,15 @@ impl Handle {
                 done => return done,
             }
         }
+    }
+
+    /// What `f` finds in a database that nobody has open, this process neither; else `None`.
+    pub(crate) fn glance<T>(&self, f: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> Option<T> {
+        let _pass = gate::enter();
+        if self.is_mine() || self.renew().is_err() {
+            return None;
+        }
+        glance(&self.database, f)
     }
 
     pub(super) fn try_read<T: Default>(

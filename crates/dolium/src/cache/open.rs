@@ -159,7 +159,10 @@ impl Cache {
         if passed.is_empty() {
             return Ok(());
         }
-        self.load_settings()?;
+        match self.handle.glance(|connection| Ok(schema::load_settings(connection)?)) {
+            Some(stored) => self.handle.adopt_settings(stored),
+            None => self.load_settings()?,
+        }
         let settings = self.handle.settings();
         for (name, value) in passed {
             if settings.get(&name) != Some(&value) {
