@@ -52,10 +52,12 @@ types: build $(VENV)/ready-develop ## pyright on the package, stubtest on the na
 python-test: build $(VENV)/ready-develop ## pytest, with the examples of README, guide and docstrings
 	$(BIN)/python -m pytest $(PYTEST)
 
-torture: build $(VENV)/ready-develop ## the random and the killing tests, again and again: ROUNDS=10
+torture: build $(VENV)/ready-develop ## the random and the killing tests, again and again, with the hot tier and without: ROUNDS=10
 	DOLIUM_TORTURE=1 PROPTEST_CASES=2000 $(CARGO) test $(LOCKED) --workspace --release -- --include-ignored
 	@for round in $$(seq $(ROUNDS)); do \
-		echo "round $$round of $(ROUNDS)"; $(BIN)/python -m pytest -q --timeout=1200 $(PYTEST) || exit; done
+		for size in -1 0; do \
+			echo "round $$round of $(ROUNDS), hot_size $$size"; \
+			DOLIUM_HOT_SIZE=$$size $(BIN)/python -m pytest -q --timeout=1200 $(PYTEST) || exit; done; done
 
 # The rivals live in an environment of their own. One that cannot be installed is named in the table.
 bench: build bench/.venv/ready ## dolium beside other caches: bench/results/
