@@ -116,7 +116,7 @@ impl Handle {
             warnings: Warnings::default(),
             evictions: Evictions::default(),
             room: AtomicI64::new(0),
-            min_file_size: AtomicUsize::new(0),
+            min_file_size: AtomicUsize::new(Settings::defaults().min_file_size),
             has_trash: AtomicBool::new(false),
             commits: AtomicU32::new(0),
             observer: Mutex::default(),

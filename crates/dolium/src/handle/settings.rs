@@ -75,6 +75,7 @@ impl Handle {
             self.is_loaded() || self.unsaved().iter().chain(self.local().iter()).any(|known| known == name);
         if !is_known {
             Arc::make_mut(&mut settings).set(name, value);
+            self.remember(&settings);
         }
     }
 
