@@ -43,9 +43,7 @@ impl Handle {
             Err(Error::Full { .. }) if self.make_room() => self.locked_directly(&mut deadline, &mut direct),
             other => other,
         };
-        let result = done.map(|(result, ..)| result)?;
-        self.spare_room();
-        Ok(result)
+        done.map(|(result, ..)| result)
     }
 
     /// The same as `locked`, with the hot tier empty and kept so by T, which is returned too.
