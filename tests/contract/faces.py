@@ -75,7 +75,7 @@ FACES = [
     Face("Cache, nothing evicted", dolium.Cache, {"eviction_policy": "none", "cull_limit": 0}, ONE),
     Face("Cache, counting hits", dolium.Cache, {"statistics": True}, ONE),
     Face("Cache, tag index", dolium.Cache, {"tag_index": True}, ONE),
-    Face("Cache, hot tier", dolium.Cache, {"hot_size": -1}, ONE),
+    Face("Cache, no hot tier", dolium.Cache, {"hot_size": 0}, ONE),
     Face("Cache, rollback journal", dolium.Cache, {"sqlite_journal_mode": "delete"}, ONE),
     Face("Cache, pickle protocol 2", dolium.Cache, {"disk_pickle_protocol": 2}, ONE),
     Face("Cache, JSONDisk", dolium.Cache, {"disk": dolium.JSONDisk}, frozenset({"one"})),

@@ -266,3 +266,21 @@ def test_raw_sql_leaves_transactions_alone(cache, word):
     with cache.transact():
         cache["a"] = 1
     assert cache["a"] == 1
+
+
+def test_a_transaction_decorates_a_function(cache):
+    """As what `contextlib` makes does: each call is a transaction of its own."""
+
+    @cache.transact(retry=True)
+    def put(value, *, fails=False):
+        cache["a"] = value
+        if fails:
+            raise StopError
+        return value
+
+    assert put(1) == 1
+    with pytest.raises(StopError):
+        put(2, fails=True)
+    assert cache["a"] == 1
+    assert put(3) == 3
+    assert cache["a"] == 3

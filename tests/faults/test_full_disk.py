@@ -65,6 +65,65 @@ def test_a_full_disk_is_an_error_and_changes_nothing(tmp_path, kind, size):
 
 
 @needs_mounts
+@pytest.mark.parametrize("end", ["room", "close", "kill"])
+def test_what_the_hot_tier_took_on_a_full_disk_is_kept(tmp_path, end):
+    """Small values go on until the tier is full too. Once there is room, all that were taken come to the database."""
+    body = """
+    directory, end = sys.argv[1], sys.argv[2]
+
+    def fill(tell):
+        cache = dolium.Cache(directory, hot_size=1 << 20, eviction_policy="none", timeout=5)
+        cache["first"] = "x"
+        with open(directory + "/ballast", "wb", buffering=0) as ballast:
+            try:
+                while ballast.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+        try:
+            for n in range(100_000):
+                cache[n] = f"{n}" * 20
+                tell(n)
+        except OSError as error:
+            assert isinstance(error, dolium.DoliumError), repr(error)
+        else:
+            raise AssertionError("no error")
+        return cache
+
+    taken = []
+    if end == "kill":
+        source, sink = os.pipe()
+        if os.fork() == 0:
+            fill(lambda n: os.write(sink, b"."))
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.close(sink)
+        with open(source, "rb") as dots:
+            taken = list(range(len(dots.read())))
+        os.wait()
+    else:
+        cache = fill(taken.append)
+        assert all(cache[n] == f"{n}" * 20 for n in taken)
+        if end == "close":
+            try:
+                cache.close()
+            except OSError as error:
+                assert isinstance(error, dolium.DoliumError), repr(error)
+    assert len(taken) > 1000, len(taken)
+    os.truncate(directory + "/ballast", 0)
+    if end != "room":
+        cache = dolium.Cache(directory)
+    cache["again"] = "y"
+    expected = {"first": "x", "again": "y", **{n: f"{n}" * 20 for n in taken}}
+    assert {key: cache[key] for key in cache} == expected
+    os.remove(directory + "/ballast")
+    assert [str(problem.message) for problem in cache.check()] == []
+    cache.close()
+    say("kept")
+    """
+    assert run(body, tmp_path, end, prefix=small_disk(tmp_path, 16_000))[-1] == "kept"
+
+
+@needs_mounts
 def test_a_disk_that_is_full_from_the_start(tmp_path):
     """Even the first write of a new cache fails with a sentence, not with a signal."""
     run(

@@ -47,13 +47,16 @@ def test_parent_and_child_go_on_with_the_same_object(tmp_path):
             assert cache["before"] == "x" * 50_000
             for _ in range(200):
                 cache.incr("n", retry=True)
+                cache[os.getpid()] = "small"
             cache["child"] = "y" * 50_000
             cache.close()
         pids = [forked(child) for _ in range(3)]
         for _ in range(200):
             cache.incr("n", retry=True)
+            cache[os.getpid()] = "small"
         joined(*pids)
         assert cache["n"] == 800
+        assert [cache[pid] for pid in (*pids, os.getpid())] == ["small"] * 4
         assert cache["child"] == "y" * 50_000
         assert cache.check() == []
         """,

@@ -72,6 +72,8 @@ pub(crate) struct Handle {
     min_file_size: AtomicUsize,
     pub(crate) has_trash: AtomicBool,
     pub(crate) commits: AtomicU32,
+    /// The disk was nearly full when it was looked at last.
+    pub(crate) is_scarce: AtomicBool,
     /// The tier of others, if this process may only read.
     observer: Mutex<Option<dolium_hot::Observer>>,
     /// Whether the keeper looks, or this process has just looked, for what other programs write.
@@ -119,6 +121,7 @@ impl Handle {
             min_file_size: AtomicUsize::new(Settings::defaults().min_file_size),
             has_trash: AtomicBool::new(false),
             commits: AtomicU32::new(0),
+            is_scarce: AtomicBool::new(false),
             observer: Mutex::default(),
             watched: AtomicBool::new(false),
             reads: AtomicU32::new(0),

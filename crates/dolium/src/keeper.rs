@@ -26,6 +26,7 @@ struct Keeper {
 }
 
 static KEEPER: Mutex<Keeper> = Mutex::new(Keeper { thread: None, stopping: false, dirty: Vec::new() });
+/// Beside the mutex, so that a writer who wants it again and again takes none.
 static HURRY: AtomicBool = AtomicBool::new(false);
 static CHANGED: Condvar = Condvar::new();
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files;
 use crate::gate;
 use crate::handle::Handle;
 use crate::sqlite::{Write, statements};
-use crate::wait::Patience;
+use crate::wait::{Patience, is_own_thread};
 
 /// The write-ahead log's length in bytes above which it is checkpointed.
 pub(crate) const LOG: u64 = 16 << 20;
@@ -20,11 +20,14 @@ pub(crate) const LOG: u64 = 16 << 20;
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
 const LONG_LOG: u64 = 32 << 20;
 
-/// Commits between two looks at how full the disk is.
+/// Commits between two looks at how full the disk is, as long as it is not.
 const COMMITS: u32 = 64;
 
-/// Free bytes of the file system below which writers see to checkpoints themselves.
+/// Free bytes of the file system below which writers look at each commit, and empty their log in time.
 const SCARCE: u64 = 64 << 20;
+
+/// In time: as long as the log is this part of what is free. Emptying it can take as much as it is long.
+const IN_TIME: u64 = 4;
 
 /// Value files that are unlinked at once: a fork waits for it.
 const BATCH: u16 = 1000;
@@ -47,10 +50,10 @@ impl Handle {
         if self.pending.is_due() {
             let _ = self.write_pending(PATIENCE);
         }
-        let log = files::length(&crate::aside::with_suffix(&self.database, "-wal"));
+        let log = self.log_length();
         let checkpointed = if log > LONG_LOG {
             self.acquire(&mut crate::wait::Deadline::new(PATIENCE)).and_then(|_guard| self.checkpoint())
-        } else if log > LOG || log > 0 && self.is_disk_scarce() {
+        } else if log > LOG {
             self.checkpoint()
         } else {
             Ok(true)
@@ -64,6 +67,17 @@ impl Handle {
             || !self.pending.is_empty()
             || !matches!(checkpointed, Ok(true))
             || self.has_trash.load(Ordering::Relaxed)
+    }
+
+    /// Runs what commits to the database; once more if the disk was full and room could be made. Holding nothing.
+    pub(crate) fn with_room<T>(self: &Arc<Self>, mut commit: impl FnMut() -> Result<T>) -> Result<T> {
+        let done = match commit() {
+            // The keeper comes again; callers cannot wait for that.
+            Err(Error::Full { .. }) if !is_own_thread() && self.make_room() => commit(),
+            done => done,
+        }?;
+        self.spare_room();
+        Ok(done)
     }
 
     /// After a write met a full disk: frees what logs and trash take, here and in the other caches of the
@@ -107,19 +121,25 @@ impl Handle {
     /// Where the disk is nearly full, a writer that is faster than the keeper would fill it with its log,
     /// and no checkpoint could move that into the database any more.
     pub(crate) fn spare_room(self: &Arc<Self>) {
-        if self.commits.fetch_add(1, Ordering::Relaxed) % COMMITS == COMMITS - 1 && self.is_disk_scarce() {
-            let _ = self.checkpoint();
+        let is_due = self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(COMMITS);
+        if !is_due && !self.is_scarce.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(free) = files::free_bytes(&self.directory) else { return };
+        self.is_scarce.store(free < SCARCE, Ordering::Relaxed);
+        if free < SCARCE && self.log_length() > free / IN_TIME {
+            self.shrink();
         }
     }
 
-    fn is_disk_scarce(&self) -> bool {
-        files::free_bytes(&self.directory).is_some_and(|free| free < SCARCE)
+    fn log_length(&self) -> u64 {
+        files::length(&crate::aside::with_suffix(&self.database, "-wal"))
     }
 
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.
     pub(crate) fn rest(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        while self.maintaining.load(Ordering::SeqCst) && !crate::wait::is_own_thread() {
+        while self.maintaining.load(Ordering::SeqCst) && !is_own_thread() {
             std::thread::sleep(Duration::from_micros(200));
         }
         // The keeper's own last write may have taken it for use.

@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
 
+use std::fs;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use dolium::{Cache, Error, Key, Number, Order, Payload, Put, Value};
+use dolium::{Cache, Error, Key, Number, Order, Payload, Put, Scalar, Value};
 
 fn open(directory: &tempfile::TempDir) -> Cache {
     Cache::open(directory.path()).unwrap()
@@ -264,7 +265,7 @@ fn a_new_directory_shows_nothing_of_one_whose_inode_it_got() {
         cache.set(1, 1).unwrap();
         cache.close().unwrap();
         #[expect(clippy::disallowed_methods, reason = "what a user does")]
-        std::fs::remove_dir_all(&directory).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
         old.push(cache);
     }
 }
@@ -304,4 +305,25 @@ fn a_directory_without_a_hot_tier_stays_so() {
     cache.push(1, None, dolium::Side::Back, &Put::new()).unwrap();
     assert_eq!(size(), 4096);
     assert_eq!(cache.get("a").unwrap(), Some(Value::Int(1)));
+}
+
+/// Passed settings are compared with the stored ones, wherever these are: in a log that a killed process left, too.
+#[test]
+fn settings_that_lie_in_a_log_alone_are_found_on_opening() {
+    let (living, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let cache = Cache::builder(living.path()).setting("hot_size", 0).open().unwrap();
+    cache.set("a", 1).unwrap();
+    cache.flush().unwrap();
+    cache.change_setting("cull_limit", &Scalar::Int(77), true).unwrap();
+    for name in ["cache.db", "cache.db-wal"] {
+        fs::copy(living.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let second = Cache::builder(killed.path()).setting("statistics", 1).open().unwrap();
+    assert_eq!(second.setting("cull_limit").unwrap(), Some(Scalar::Int(77)));
+    second.close().unwrap();
+    drop(second);
+    assert!(!killed.path().join("cache.db-wal").exists());
+    let third = Cache::builder(killed.path()).setting("statistics", 1).open().unwrap();
+    assert!(!killed.path().join("cache.db-wal").exists(), "nobody has it open, so opening makes no log");
+    assert_eq!(third.setting("cull_limit").unwrap(), Some(Scalar::Int(77)));
 }

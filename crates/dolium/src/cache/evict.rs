@@ -114,9 +114,6 @@ impl Cache {
     /// After a write of so many bytes, last under that key: evicts if the cache has become too large. Measures only when enough
     /// was written since the last time for that to be possible.
     pub(crate) fn wrote(&self, key: &Key<'_>, bytes: u64) -> Result<()> {
-        if !self.in_transaction() {
-            self.handle.spare_room();
-        }
         let cost = cost(bytes);
         let before = self.handle.room.fetch_sub(cost, Ordering::Relaxed);
         if before > cost || self.in_transaction() {

@@ -106,8 +106,9 @@ impl Cache {
         Ok(answer)
     }
 
-    /// Stores a small number, text or bytes in the hot tier, if that needs neither waiting nor entering the kernel.
-    /// `false`: nothing has happened, and [`set_with`](Self::set_with) has to be asked.
+    /// Stores a small number, text or bytes in the hot tier, if that needs no waiting; it enters the kernel only where
+    /// the thread that drains has to be woken. `false`: nothing has happened, and [`set_with`](Self::set_with) has to be
+    /// asked.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

@@ -125,6 +125,7 @@ impl Cache {
     /// Ends what `begin` started.
     pub fn commit(&self) -> Result<()> {
         if self.handle.commit_transaction()? {
+            self.handle.spare_room();
             self.enforce_limit(None)?;
         }
         Ok(())

@@ -270,10 +270,12 @@ impl Handle {
     }
 
     fn drain(self: &Arc<Self>, deadline: &mut Deadline, limit: Limit) -> Result<()> {
-        self.locked(deadline, |deadline| {
-            self.lock.tier_inside().map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit))
+        self.with_room(|| {
+            let drained = self.locked(deadline, |deadline| {
+                self.lock.tier_inside().map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit))
+            });
+            drained.map(|_| ())
         })
-        .map(|_| ())
     }
 
     /// One step. The caller holds D and is inside the gate.

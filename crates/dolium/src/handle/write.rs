@@ -38,12 +38,8 @@ impl Handle {
             writing.committed();
             Ok(result)
         };
-        let first = self.locked_directly(&mut deadline, &mut direct);
-        let done = match first {
-            Err(Error::Full { .. }) if self.make_room() => self.locked_directly(&mut deadline, &mut direct),
-            other => other,
-        };
-        done.map(|(result, ..)| result)
+        // The result without the locks: room is made after they are free.
+        self.with_room(|| self.locked_directly(&mut deadline, &mut direct).map(|(result, ..)| result))
     }
 
     /// The same as `locked`, with the hot tier empty and kept so by T, which is returned too.
