@@ -55,6 +55,12 @@ impl FileLock {
         Ok(Guard::new(Held::File(Arc::clone(member)), member.generation, acquired))
     }
 
+    /// As [`Shared::holders`](crate::Shared::holders).
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// Whether it was attached by an ancestor of this process.
     #[must_use]
     pub fn is_stale(&self) -> bool {

@@ -119,7 +119,7 @@ impl Shared {
     pub fn leave<E>(self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
         let member = &*self.0;
         // Another thread may be using it, and would keep our slot when the file is gone.
-        let is_alone = Arc::strong_count(&self.0) == 1;
+        let is_alone = self.holders() == 1;
         let is_last =
             is_alone && !member.is_stale() && attach::is_last(&member.descriptor, &member.paths, member.hot);
         if is_last {
@@ -131,6 +131,12 @@ impl Shared {
             return result;
         }
         Ok(false)
+    }
+
+    /// How many there are of this membership: clones, and the locks, guards and tiers made of them.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
     }
 
     /// The lock D: who may write the database.

@@ -76,6 +76,16 @@ impl WriterLock {
         }
     }
 
+    /// How many there are of this membership: clones, and the locks, guards and tiers made of them.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Shared(shared) => shared.holders(),
+            Self::File(lock) => lock.holders(),
+        }
+    }
+
     /// As [`Lock::acquire`](crate::Lock::acquire).
     pub fn acquire(
         &self,

@@ -114,8 +114,8 @@ impl Cache {
             return Ok(());
         }
         if problems.len() > before {
-            let _guard = self.handle.acquire(&mut Deadline::new(self.patience))?;
-            return self.handle.set_aside_locked(true);
+            let held = self.handle.acquire(&mut Deadline::new(self.patience))?;
+            return self.handle.set_aside_locked(held.tier(), true);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dolium_hot::{Access, AttachError, FileSystem, Health, LockError, Tier};
+use dolium_hot::{Access, AttachError, FileSystem, Guard, Health, LockError, Tier};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -13,7 +13,24 @@ use crate::gate;
 use crate::handle::{Behind, Handle};
 use crate::wait::{Deadline, may_continue};
 
-pub(crate) use dolium_hot::Guard;
+/// The writer lock, held. Whoever has it answers for the tier that came with it, whatever other threads let go of
+/// meanwhile.
+#[must_use = "the lock is released when this is dropped"]
+pub(crate) struct Held {
+    guard: Guard,
+    tier: Option<Tier>,
+}
+
+impl Held {
+    pub fn tier(&self) -> Option<&Tier> {
+        self.tier.as_ref()
+    }
+
+    /// The lock alone.
+    pub fn into_guard(self) -> Guard {
+        self.guard
+    }
+}
 
 /// Whether the directory lies on a file system that is not fit for memory shared by processes.
 pub(crate) fn is_network(directory: &Path) -> bool {
@@ -48,16 +65,16 @@ impl WriterLock {
     }
 
     /// Waits for the lock until the deadline. Not inside the gate.
-    pub fn acquire(&self, handle: &Arc<Handle>, deadline: &mut Deadline) -> Result<Guard> {
+    pub fn acquire(&self, handle: &Arc<Handle>, deadline: &mut Deadline) -> Result<Held> {
         let mut tries = 0;
         loop {
             let Attached { lock, tier } = self.attach(handle)?;
             let error = match lock.acquire(deadline.left(), &mut may_continue) {
                 // Whoever replaced the database has told the tier so; its lock is not the one that others use now.
-                Ok(_) if tier.is_some_and(|tier| !tier.is_live()) => {
+                Ok(_) if tier.as_ref().is_some_and(|tier| !tier.is_live()) => {
                     String::from("the hot tier was replaced")
                 }
-                Ok(guard) => return Ok(guard),
+                Ok(guard) => return Ok(Held { guard, tier }),
                 Err(LockError::Timeout) => {
                     return Err(Error::Timeout {
                         directory: self.directory.clone(),
@@ -92,7 +109,7 @@ impl WriterLock {
         }
     }
 
-    /// The tier, from inside the gate. Whoever holds the lock has attached.
+    /// The same from inside the gate.
     pub fn tier_inside(&self) -> Option<Tier> {
         self.lock().as_ref().and_then(|attached| attached.tier.clone()).filter(Tier::is_live)
     }
@@ -132,17 +149,24 @@ impl WriterLock {
         Ok(self.lock().get_or_insert(Attached { lock, tier }).clone())
     }
 
-    /// Ends the membership in good order, once all is drained: `clear` says in the database that there is no tier.
-    pub fn leave(&self, clear: impl FnOnce() -> Result<()>) -> Result<()> {
-        let attached = {
-            let _pass = gate::enter();
-            self.lock().take()
+    /// Ends the membership in good order: `clear` says in the database that there is no tier. `false`: something has to
+    /// be drained before. A membership that another thread uses stays.
+    pub fn leave(&self, clear: impl FnOnce() -> Result<()>) -> Result<bool> {
+        let Some(Attached { lock, tier }) = self.take_unused(|tier| !tier.is_dirty()) else {
+            return Ok(!self.tier_inside().is_some_and(|tier| tier.is_dirty()));
         };
-        if let Some(Attached { lock, tier }) = attached {
-            drop(tier);
-            lock.leave(clear)?;
-        }
-        Ok(())
+        drop(tier);
+        lock.leave(clear)?;
+        Ok(true)
+    }
+
+    fn take_unused(&self, accept: impl Fn(&Tier) -> bool) -> Option<Attached> {
+        let _pass = gate::enter();
+        // Clones are made of what lies here, with the mutex held, so that none appears after the look.
+        self.lock().take_if(|attached| {
+            attached.lock.holders() == 1 + usize::from(attached.tier.is_some())
+                && attached.tier.as_ref().is_none_or(&accept)
+        })
     }
 
     fn explain(&self, error: AttachError) -> Error {
@@ -155,8 +179,12 @@ impl WriterLock {
         }
     }
 
-    /// Lets go of the lock's files; the next write attaches again.
-    pub fn detach(&self) {
+    /// Lets go of the lock's files, unless another thread uses them; the next write attaches again.
+    pub fn detach_unused(&self) {
+        drop(self.take_unused(|_| true));
+    }
+
+    fn detach(&self) {
         let _pass = gate::enter();
         let attached = self.lock().take();
         drop(attached);
@@ -178,5 +206,25 @@ impl WriterLock {
 
     fn lock(&self) -> MutexGuard<'_, Option<Attached>> {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::Cache;
+
+    #[test]
+    fn who_holds_the_lock_keeps_the_tier_while_another_thread_closes() {
+        let directory = tempfile::tempdir().expect("directory");
+        let cache = Cache::open(directory.path()).expect("cache");
+        cache.set("a", 1).expect("set");
+        let handle = Handle::of(directory.path(), false);
+        let held = handle.acquire(&mut Deadline::new(crate::wait::Patience::Forever)).expect("lock");
+        std::thread::scope(|scope| scope.spawn(|| cache.close()).join().expect("thread")).expect("close");
+        assert!(handle.tier().is_some(), "it was taken away");
+        // What the keeper does where the file is gone.
+        handle.lock.detach();
+        assert!(held.tier().is_some_and(Tier::is_live), "it does not belong to the lock");
     }
 }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use dolium_hot::Writing;
+use dolium_hot::{Guard, Writing};
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
@@ -15,7 +15,6 @@ use crate::files::NewFile;
 use crate::gate;
 use crate::handle::Handle;
 use crate::key::Key;
-use crate::lock::Guard;
 use crate::pause::{has_transaction, is_paused, wait_for_forks};
 use crate::sqlite::{Connection, Write};
 use crate::wait::{Deadline, Patience};

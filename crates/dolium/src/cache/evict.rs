@@ -73,8 +73,8 @@ impl Cache {
             // Clearing is what users reach for when a store is damaged.
             Err(Error::Damaged { .. }) if !self.in_transaction() => {
                 let mut deadline = crate::wait::Deadline::new(self.patience);
-                let _guard = self.handle.acquire(&mut deadline)?;
-                self.handle.set_aside_locked(false)?;
+                let held = self.handle.acquire(&mut deadline)?;
+                self.handle.set_aside_locked(held.tier(), false)?;
                 Ok(0)
             }
             // Removing takes room in the log. A new store takes less than the old one gives back.
@@ -88,8 +88,8 @@ impl Cache {
         let count = self.len()?;
         let names = self.handle.read(self.patience, |connection| Ok(statements::filenames(connection)?))?;
         let mut deadline = crate::wait::Deadline::new(self.patience);
-        let _guard = self.handle.acquire(&mut deadline)?;
-        self.handle.discard_locked()?;
+        let held = self.handle.acquire(&mut deadline)?;
+        self.handle.discard_locked(held.tier())?;
         for name in &names {
             files::remove(&self.handle.directory, name);
         }

@@ -198,8 +198,12 @@ impl Cache {
         let _pass = gate::enter();
         self.handle.close_connections(false);
         self.handle.forget_settings();
-        self.handle.lock.detach();
+        self.handle.lock.detach_unused();
         self.handle.forget_reads();
+        if self.handle.lock.tier_inside().is_some() {
+            // Another thread uses it at this moment: what it writes has to be drained.
+            crate::keeper::wake(&self.handle);
+        }
         Ok(())
     }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use dolium_hot::Tier;
+
 use crate::aside::with_suffix;
 use crate::error::{self, Error, Result};
 use crate::files::{self, Identity};
@@ -88,7 +90,7 @@ impl Handle {
             return Err(error);
         }
         match (self.acquire(&mut Deadline::new(patience)), error) {
-            (Ok(_guard), error) => self.mend_locked(tries, error),
+            (Ok(held), error) => self.mend_locked(held.tier(), tries, error),
             (Err(Error::ReadOnly { .. }), Error::Damaged { path, detail }) => {
                 Err(Error::Damaged { path, detail: format!("{detail}; and it is read-only here") })
             }
@@ -96,14 +98,19 @@ impl Handle {
         }
     }
 
-    /// The same for who holds the writer lock.
-    pub(super) fn mend_locked(self: &Arc<Self>, tries: &mut u32, error: Error) -> Result<()> {
+    /// The same for who holds the writer lock, and has the tier that came with it.
+    pub(super) fn mend_locked(
+        self: &Arc<Self>,
+        tier: Option<&Tier>,
+        tries: &mut u32,
+        error: Error,
+    ) -> Result<()> {
         *tries += 1;
         match error {
-            Error::Damaged { .. } if *tries <= 2 => self.set_aside_locked(*tries > 1),
+            Error::Damaged { .. } if *tries <= 2 => self.set_aside_locked(tier, *tries > 1),
             error if error.as_sqlite().is_some_and(error::is_about_schema) && *tries <= 2 => {
                 match self.has_our_schema() {
-                    false => self.set_aside_locked(true),
+                    false => self.set_aside_locked(tier, true),
                     // It may have been set aside meanwhile.
                     true if *tries == 1 => Ok(()),
                     true => Err(error),
@@ -160,10 +167,10 @@ impl Handle {
 
     /// Sets a damaged store aside under another name, unless a fresh look finds it sound: then another
     /// process has done so already. `surely`: damage was met again after such a look, which does not compare
-    /// indexes with rows. The caller holds the writer lock.
-    pub(crate) fn set_aside_locked(self: &Arc<Self>, surely: bool) -> Result<()> {
+    /// indexes with rows. The caller holds the writer lock, and has the tier that came with it.
+    pub(crate) fn set_aside_locked(self: &Arc<Self>, tier: Option<&Tier>, surely: bool) -> Result<()> {
         let mut deadline = Deadline::new(Patience::Timeout(LOOK));
-        let waiting = self.tier_that_waits(&deadline);
+        let waiting = tier.and_then(|tier| Some((tier, self.stop_tier(tier, &deadline)?)));
         let _pass = gate::enter();
         if self.owner.load(Ordering::Relaxed) != 0 {
             return Err(Error::Damaged {
@@ -176,7 +183,7 @@ impl Handle {
             return Ok(());
         }
         let saved = waiting.map(|(tier, _writing)| tier.pending(0, EVERYTHING));
-        self.retire_tier();
+        tier.inspect(|tier| tier.retire());
         let aside = crate::aside::rename_store(&self.database)?;
         self.room.store(0, Ordering::Relaxed);
         if let Some(batch) = saved.filter(|batch| !batch.is_empty()) {
@@ -188,21 +195,15 @@ impl Handle {
     }
 
     /// Removes the store; the next write makes a new one. Other processes notice as they notice a store that
-    /// was set aside. The caller holds the writer lock.
-    pub(crate) fn discard_locked(&self) -> Result<()> {
+    /// was set aside. The caller holds the writer lock, and has the tier that came with it.
+    pub(crate) fn discard_locked(&self, tier: Option<&Tier>) -> Result<()> {
         let _pass = gate::enter();
         self.close_connections(true);
-        self.retire_tier();
+        // What it knows is of a database that is not there any more.
+        tier.inspect(|tier| tier.retire());
         crate::aside::remove_store(&crate::aside::rename_store(&self.database)?);
         self.room.store(0, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// What the hot tier knows is of a database that is not there any more. Inside the gate.
-    fn retire_tier(&self) {
-        if let Some(tier) = self.lock.tier_inside() {
-            tier.retire();
-        }
     }
 
     fn is_sound(&self) -> bool {

@@ -38,6 +38,9 @@ const SMALL: u64 = 512 << 10;
 /// Reads of a directory that nobody has a tier of before one is made for them.
 const READS: u32 = 256;
 
+/// How often a process that leaves drains what others have written meanwhile. It is theirs after that.
+const LEAVING: u32 = 3;
+
 type Told<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The database, for the first who attaches. The open lock keeps all others out, so that D is not needed.
@@ -271,9 +274,11 @@ impl Handle {
 
     fn drain(self: &Arc<Self>, deadline: &mut Deadline, limit: Limit) -> Result<()> {
         self.with_room(|| {
-            let drained = self.locked(deadline, |deadline| {
-                self.lock.tier_inside().map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit))
-            });
+            let drained = self.locked_after(
+                deadline,
+                |_, tier| Ok(tier.cloned()),
+                |deadline, tier| tier.map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit)),
+            );
             drained.map(|_| ())
         })
     }
@@ -340,24 +345,27 @@ impl Handle {
 
     /// Empties the tier and keeps it so: before SQLite is written directly. The caller holds D and is not inside the
     /// gate.
-    pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Option<Writing>> {
-        let Some(tier) = self.tier() else { return Ok(None) };
+    pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline, tier: &Tier) -> Result<Writing> {
         let drain = |deadline: &mut Deadline| {
             let _pass = gate::enter();
-            self.drain_locked(&tier, deadline, DRAIN)
+            self.drain_locked(tier, deadline, DRAIN)
         };
         while tier.is_live() && tier.dirty_bytes() > LITTLE {
             drain(deadline)?;
         }
         // The hook may write, which would wait for the lock D that this thread holds.
-        let writing = self.take_t(&tier, deadline, &mut || true)?;
+        let writing = self.take_t(tier, deadline, &mut || true)?;
         while tier.is_live() && tier.is_dirty() {
             drain(deadline)?;
+        }
+        if !files::exists(&self.database) {
+            // Before it is made anew: what is written to the tier after that would be lost.
+            tier.retire();
         }
         if !tier.is_live() {
             return Err(Error::Replaced { path: self.database.clone() });
         }
-        Ok(Some(writing))
+        Ok(writing)
     }
 
     /// At the beginning of a direct transaction: is this still the database behind the tier, and has nobody else
@@ -402,11 +410,9 @@ impl Handle {
         })
     }
 
-    /// The tier with T, so that nothing is added to what waits there. None if there is no tier or T cannot be had.
-    pub(super) fn tier_that_waits(self: &Arc<Self>, deadline: &Deadline) -> Option<(Tier, Writing)> {
-        let tier = self.tier()?;
-        let writing = self.take_t(&tier, deadline, &mut || true).ok()?;
-        Some((tier, writing))
+    /// T, so that nothing is added to what waits in the tier. None if it cannot be had.
+    pub(super) fn stop_tier(self: &Arc<Self>, tier: &Tier, deadline: &Deadline) -> Option<Writing> {
+        self.take_t(tier, deadline, &mut || true).ok()
     }
 
     /// Runs `f` in a transaction of its own without D: only while nobody else can have the directory attached.
@@ -436,7 +442,7 @@ impl Handle {
                 Err(Error::Sqlite { source, .. }) if error::is_empty_store(&source) => {
                     return Ok(T::default());
                 }
-                Err(error) => self.mend_locked(&mut tries, error)?,
+                Err(error) => self.mend_locked(None, &mut tries, error)?,
                 done => return done,
             }
         }
@@ -444,8 +450,13 @@ impl Handle {
 
     /// Lets go of the tier at the end: all is drained, and the last one out says so in the database.
     pub(crate) fn leave(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        self.drain_all(patience)?;
         let mut deadline = Deadline::new(patience);
-        self.lock.leave(|| self.write_alone(&mut deadline, &mut |write| write.end_tier()))
+        for _ in 0..LEAVING {
+            self.drain_all(patience)?;
+            if self.lock.leave(|| self.write_alone(&mut deadline, &mut |write| write.end_tier()))? {
+                break;
+            }
+        }
+        Ok(())
     }
 }

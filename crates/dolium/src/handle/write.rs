@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use dolium_hot::Writing;
+use dolium_hot::{Guard, Tier, Writing};
 
 use crate::error::{self, Error, Result};
-use crate::lock::Guard;
+use crate::lock::Held;
 use crate::sqlite::{Access, Connection, Write, schema};
 use crate::wait::{Deadline, Patience};
 use crate::{files, gate, keeper};
@@ -42,7 +42,7 @@ impl Handle {
         self.with_room(|| self.locked_directly(&mut deadline, &mut direct).map(|(result, ..)| result))
     }
 
-    /// The same as `locked`, with the hot tier empty and kept so by T, which is returned too.
+    /// Runs `f` as `locked_after` does, with the hot tier empty and kept so by T, which is returned too.
     pub(crate) fn locked_directly<T>(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -51,7 +51,7 @@ impl Handle {
         let mut quiet = None;
         let (result, guard) = self.locked_after(
             deadline,
-            |deadline| self.quiesce(deadline),
+            |deadline, tier| tier.map(|tier| self.quiesce(deadline, tier)).transpose(),
             |deadline, mut writing| {
                 let result = f(deadline, writing.as_mut())?;
                 quiet = writing;
@@ -62,46 +62,38 @@ impl Handle {
     }
 
     /// Runs `f` under the writer lock and inside the gate, again as long as a foreign program is busy with
-    /// the database, and once more after a damaged store was set aside. Returns the lock too.
-    pub(crate) fn locked<T>(
+    /// the database, and once more after a damaged store was set aside. `before` comes first and outside of the gate, since
+    /// it may wait. Returns the lock too.
+    pub(super) fn locked_after<W, T>(
         self: &Arc<Self>,
         deadline: &mut Deadline,
-        mut f: impl FnMut(&mut Deadline) -> Result<T>,
-    ) -> Result<(T, Guard)> {
-        self.locked_after(deadline, |_| Ok(()), |deadline, ()| f(deadline))
-    }
-
-    /// The same after something that may wait, and so cannot happen inside the gate.
-    fn locked_after<W, T>(
-        self: &Arc<Self>,
-        deadline: &mut Deadline,
-        mut before: impl FnMut(&mut Deadline) -> Result<W>,
+        mut before: impl FnMut(&mut Deadline, Option<&Tier>) -> Result<W>,
         mut f: impl FnMut(&mut Deadline, W) -> Result<T>,
     ) -> Result<(T, Guard)> {
         let mut damages = 0;
         loop {
-            let guard = self.acquire(deadline)?;
-            let attempt = before(deadline).and_then(|ready| {
+            let held = self.acquire(deadline)?;
+            let attempt = before(deadline, held.tier()).and_then(|ready| {
                 let _pass = gate::enter();
                 f(deadline, ready)
             });
             match attempt.map_err(|error| error.located(&self.database)) {
-                Ok(result) => return Ok((result, guard)),
+                Ok(result) => return Ok((result, held.into_guard())),
                 Err(Error::Sqlite { source, .. }) if error::is_busy(&source) => {
                     // The interrupt hook may use this very cache.
-                    drop(guard);
+                    drop(held);
                     if !deadline.pause()? {
                         return Err(self.timeout(deadline));
                     }
                 }
                 Err(Error::Replaced { .. }) if damages < 2 => damages += 1,
-                Err(error) => self.mend_locked(&mut damages, error)?,
+                Err(error) => self.mend_locked(held.tier(), &mut damages, error)?,
             }
         }
     }
 
     /// Waits for the writer lock. Not inside the gate: the owner may be another process.
-    pub(crate) fn acquire(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Guard> {
+    pub(crate) fn acquire(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Held> {
         if self.is_read_only() {
             return Err(Error::ReadOnly { directory: self.directory.clone() });
         }
