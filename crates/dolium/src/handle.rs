@@ -69,6 +69,8 @@ pub(crate) struct Handle {
     pub(crate) evictions: Evictions,
     /// Bytes that may be written before the volume has to be measured again.
     pub(crate) room: AtomicI64,
+    /// Value files may wait in the hot tier whose sizes the database does not know yet.
+    pub(crate) files_wait: AtomicBool,
     min_file_size: AtomicUsize,
     pub(crate) has_trash: AtomicBool,
     pub(crate) commits: AtomicU32,
@@ -118,6 +120,7 @@ impl Handle {
             warnings: Warnings::default(),
             evictions: Evictions::default(),
             room: AtomicI64::new(0),
+            files_wait: AtomicBool::new(false),
             min_file_size: AtomicUsize::new(Settings::defaults().min_file_size),
             has_trash: AtomicBool::new(false),
             commits: AtomicU32::new(0),

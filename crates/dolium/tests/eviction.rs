@@ -47,6 +47,19 @@ fn no_more_is_evicted_than_needed() {
 }
 
 #[test]
+fn values_in_files_count_before_they_are_drained() {
+    const LIMIT: usize = 2 << 20;
+    let (_directory, cache, clock) = open(LIMIT, Policy::LeastRecentlyStored);
+    fill(&cache, &clock, 80);
+    // Small ones last: it is they who look.
+    for n in 0..100 {
+        cache.set(format!("small {n}"), &vec![7; 100]).unwrap();
+    }
+    let volume = usize::try_from(cache.volume().unwrap()).unwrap();
+    assert!(volume <= LIMIT + 20_000, "{volume}");
+}
+
+#[test]
 fn a_value_that_cannot_fit_drives_nothing_out() {
     let (_directory, cache, clock) = open(1 << 20, Policy::LeastRecentlyStored);
     fill(&cache, &clock, 3);

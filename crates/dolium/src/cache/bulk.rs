@@ -110,7 +110,9 @@ impl Cache {
         let mut records = staged.collect::<Result<Vec<_>>>()?;
         let stored = self.set_hot(&mut records)?.is_some();
         if stored {
-            prepared.iter().filter_map(|(_, _, value)| value.file()).for_each(|file| file.keep());
+            for (_, _, value) in prepared.iter() {
+                self.left_to_tier(value);
+            }
         }
         Ok(stored)
     }

@@ -130,12 +130,38 @@ impl Cache {
             self.handle.room.store(i64::MAX / 2, Ordering::Relaxed);
             return Ok(());
         }
+        if self.is_far_below_limit(settings.size_limit) {
+            return Ok(());
+        }
         let evicted = self.evict_by_policy(self.own_limit(), last).and_then(|_| self.relieve_largest());
         match evicted {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             // The write that brought us here is done, and may not be reported as failed. The next one tries again.
             _ => Ok(()),
         }
+    }
+
+    /// Whether less than half of the limit is used even if what waits in the tier takes twice its size there, which is
+    /// known without draining it: most caches are, most of the time.
+    fn is_far_below_limit(&self, limit: Option<u64>) -> bool {
+        let Some(limit) = limit.filter(|_| self.group.is_none()) else { return false };
+        if self.handle.files_wait.load(Ordering::Relaxed) || self.in_transaction() {
+            return false;
+        }
+        // Before the look at the database: what is drained between them counts twice.
+        let waiting = self.handle.tier().map_or(0, |tier| tier.dirty_bytes());
+        match self.handle.read_now(self.patience, used_bytes) {
+            Ok(used) if used.saturating_add(2 * waiting) < limit / 2 => {
+                self.leave_room(limit, used + 2 * waiting);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn leave_room(&self, limit: u64, used: u64) {
+        let room = i64::try_from(((limit - used) / WRITERS).min(limit / PARTS)).unwrap_or(i64::MAX);
+        self.handle.room.store(room, Ordering::Relaxed);
     }
 
     /// As a shard: evicts elsewhere if all shards together are too large.
@@ -167,11 +193,11 @@ impl Cache {
             return Ok(0);
         };
         let mut total = 0;
+        self.handle.files_wait.store(false, Ordering::Relaxed);
         loop {
             let used = measure(&self.handle, self.patience)?;
             if used <= limit {
-                let room = i64::try_from(((limit - used) / WRITERS).min(limit / PARTS)).unwrap_or(i64::MAX);
-                self.handle.room.store(room, Ordering::Relaxed);
+                self.leave_room(limit, used);
                 return Ok(total);
             }
             if settings.policy.plan().records_reads {

@@ -1,5 +1,6 @@
 //! Owns changing one key: set, add, touch, incr, delete, pop.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use dolium_hot::Kind;
@@ -241,12 +242,20 @@ impl Cache {
                 ))
             })?
         };
-        if stored == Some(true)
-            && let Some(file) = prepared.file()
-        {
-            file.keep();
+        if stored == Some(true) {
+            self.left_to_tier(prepared);
         }
         Ok(stored)
+    }
+
+    /// A value waits in the tier now, which names its file.
+    pub(super) fn left_to_tier(&self, prepared: &Prepared) {
+        if prepared.is_filed() {
+            self.handle.files_wait.store(true, Ordering::Relaxed);
+        }
+        if let Some(file) = prepared.file() {
+            file.keep();
+        }
     }
 
     fn store_directly(
@@ -283,7 +292,7 @@ impl Cache {
             size,
             size_limit,
         });
-        self.handle.evictions.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.handle.evictions.refused.fetch_add(1, Ordering::Relaxed);
         true
     }
 
