@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Info(Info),
     /// Show hits and misses
     Stats(Stats),
+    /// Show what goes on in a cache, live
+    Top(Top),
     /// List the keys
     List(List),
     /// Print a value
@@ -149,6 +151,21 @@ pub(crate) struct Stats {
     #[arg(long)]
     pub disable: bool,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub place: Place,
+    /// How often to look
+    #[arg(long, short, value_name = "DURATION", default_value = "1s", value_parser = human::parse_wait)]
+    pub interval: Duration,
+    /// Stop after so many looks
+    #[arg(long, short = 'n', value_name = "N")]
+    pub count: Option<usize>,
+    /// Print one JSON object per look
     #[arg(long)]
     pub json: bool,
 }

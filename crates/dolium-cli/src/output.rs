@@ -38,6 +38,12 @@ impl Output {
         Ok(())
     }
 
+    /// What was printed so far is to be seen now.
+    pub fn show(&mut self) -> Result<()> {
+        self.stream.flush()?;
+        Ok(())
+    }
+
     pub fn finish(mut self) -> Result<()> {
         self.stream.flush()?;
         Ok(())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dolium::pickle::Protocol;
-use dolium::{Cache, Fanout, Key, Scalar, Warning};
+use dolium::{Cache, Fanout, HotTier, Key, Scalar, Warning};
 
 use crate::outcome::{Failure, Result, say};
 
@@ -114,6 +114,11 @@ impl Store {
     /// Adds up what each shard says.
     pub fn sum<T: std::iter::Sum>(&self, ask: impl FnMut(&Cache) -> dolium::Result<T>) -> Result<T> {
         Ok(self.shards().iter().map(ask).sum::<dolium::Result<T>>()?)
+    }
+
+    /// The hot tier, of all shards together.
+    pub fn hot_tier(&self) -> Result<HotTier> {
+        Ok(HotTier::of_shards(self.shards())?)
     }
 
     /// A setting; all shards have the same, but for their share of the limit.

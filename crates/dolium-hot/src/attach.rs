@@ -16,6 +16,7 @@ use crate::ofd::{self, FILE_REGIME_BYTE, Kind, OPEN_BYTE, SLOTS};
 use crate::tier::{Base, Memory, Records, Shape};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -212,6 +213,16 @@ pub(crate) fn is_last(descriptor: &Descriptor, paths: &Paths, hot: Identity) -> 
         reopen(descriptor);
     }
     alone
+}
+
+/// How many are attached to a directory: processes, and this one as often as it is. Only looks, so that reading
+/// `cache.lock` is enough.
+pub fn count_attached(directory: &Path) -> io::Result<u32> {
+    match File::open(directory.join("cache.lock")) {
+        Ok(file) => ofd::count_held_elsewhere(file.as_fd(), 0, SLOTS),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes the file. The caller is the last and has the open lock.

@@ -48,6 +48,8 @@ mod word;
 mod writer;
 
 pub use access::Access;
+#[cfg(target_os = "linux")]
+pub use attach::count_attached;
 pub use error::{AttachError, LockError};
 pub use file_lock::FileLock;
 pub use filesystem::{FileSystem, filesystem};
@@ -58,8 +60,8 @@ pub use health::Health;
 pub use shared::{Lock, Shared};
 #[cfg(target_os = "linux")]
 pub use tier::{
-    Access as AccessWord, Base, Batch, Cell, Change, Counter, Key, Kind, Limit, NoRoom, Observer, Records,
-    Row, Staged, Tier, View, Writing,
+    Access as AccessWord, Base, Batch, Cell, Change, Counter, Gauge, Key, Kind, Limit, NoRoom, Observer,
+    Records, Row, Staged, Tier, View, Writing,
 };
 pub use wait::Acquired;
 pub use writer::WriterLock;

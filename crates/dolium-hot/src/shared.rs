@@ -274,11 +274,6 @@ impl Member {
         self.slot
     }
 
-    /// How many slots are taken, ours included.
-    pub(crate) fn attached(&self) -> io::Result<u32> {
-        Ok(1 + ofd::count_held_elsewhere(self.descriptor.borrow()?, 0, SLOTS)?)
-    }
-
     pub(crate) fn header(&self) -> Header {
         self.header
     }

@@ -56,11 +56,12 @@ mod wait;
 mod warning;
 
 pub use cache::{
-    Body, Builder, Cache, EntryRef, Expiry, Info, Keys, Number, Order, Original, Put, Side, Stats, Stream,
-    Table, ValueRef, shutdown,
+    Body, Builder, Cache, EntryRef, Expiry, HotTier, Info, Keys, NoTier, Number, Order, Original, Put, Side,
+    Stats, Stream, Table, ValueRef, shutdown,
 };
 pub use check::Problem;
 pub use clock::{Clock, Timestamp, system_time, timestamp};
+pub use dolium_hot::{Counter, Gauge};
 pub use error::{Error, Result};
 pub use fanout::Fanout;
 pub use key::Key;

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use dolium_hot::{Guard, Writing};
+use dolium_hot::{Counter, Guard, Writing};
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
@@ -174,6 +174,7 @@ impl Handle {
         };
         if let (Ok(()), Some(writing)) = (&done, &mut writing) {
             writing.committed();
+            writing.count(Counter::Direct, 1);
         }
         if done.is_err() && !connection.is_autocommit() {
             let _ = connection.execute_batch("ROLLBACK");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dolium::{Cache, Key, Scalar, mode};
+use dolium::{Cache, HotTier, Key, Scalar, mode};
 use serde_json::{Map, Value as Json, json};
 
 use crate::args::Info;
@@ -56,6 +56,7 @@ struct Facts {
     trash: i64,
     /// Changes that programs other than dolium made. `None`: dolium never wrote here.
     foreign: Option<i64>,
+    tier: HotTier,
     settings: Vec<(String, Scalar)>,
 }
 
@@ -83,6 +84,7 @@ impl Facts {
             journal: shards[0].journal_mode()?.unwrap_or_else(|| "none yet".to_owned()),
             trash: total("SELECT count(*) FROM DoliumTrash"),
             foreign: (!ours.is_empty()).then_some(foreign),
+            tier: store.hot_tier()?,
             settings: shards[0].settings()?,
         })
     }
@@ -110,6 +112,7 @@ impl Facts {
             "journal": self.journal,
             "pending_trash": self.trash,
             "foreign_changes": self.foreign,
+            "hot_tier": json::hot_tier(&self.tier),
             "nested": nested,
             "settings": settings,
         })
@@ -137,6 +140,7 @@ impl Facts {
             output.field("hits", &super::stats::ratio(self.hits, self.misses))?;
         }
         output.field("journal", &self.journal)?;
+        output.field("hot tier", &tier_text(&self.tier))?;
         if self.trash > 0 {
             output.field("trash", &format!("{} value files wait to be removed", self.trash))?;
         }
@@ -237,4 +241,18 @@ fn print_entry(key: &Key<'_>, info: &dolium::Info, output: &mut Output) -> Resul
         output.field("file", &path.display().to_string())?;
     }
     Ok(())
+}
+
+/// `16.8 MB, 12 keys, 345 kB not in the database yet, 4 processes`.
+fn tier_text(tier: &HotTier) -> String {
+    match &tier.gauge {
+        Ok(gauge) => format!(
+            "{}, {} keys, {} not in the database yet, {} processes",
+            human::size(gauge.capacity),
+            human::count(usize::try_from(gauge.keys).unwrap_or(usize::MAX)),
+            human::size(gauge.dirty_bytes),
+            tier.processes,
+        ),
+        Err(why) => format!("none: {why}"),
+    }
 }

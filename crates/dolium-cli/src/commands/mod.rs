@@ -7,6 +7,7 @@ mod list;
 mod read;
 mod stats;
 mod sweep;
+mod top;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(crate) fn act(cli: Cli) -> Result<Outcome> {
     match cli.command {
         Command::Info(args) => info::act(args, timeout),
         Command::Stats(args) => stats::act(args, timeout),
+        Command::Top(args) => top::act(args, timeout),
         Command::List(args) => list::act(args, timeout),
         Command::Get(args) => read::get(args, timeout),
         Command::Pop(args) => read::pop(args, timeout),

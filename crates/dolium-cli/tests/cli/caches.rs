@@ -319,3 +319,49 @@ fn the_help_is_as_it_was_agreed() {
     }
     assert_eq!(text, std::fs::read_to_string(path).expect("the help"));
 }
+
+#[test]
+fn the_hot_tier_is_seen_while_others_use_it_and_said_to_be_missing_after() {
+    let world = World::new();
+    let cache = dolium::Cache::open(world.path("c")).expect("cache");
+    for key in 0..10 {
+        cache.set(key, 1).expect("set");
+    }
+    cache.get(3).expect("get");
+    cache.get(-3).expect("get");
+    let tier = &world.run(["info", "c", "--json"]).code(0).json()["hot_tier"];
+    assert_eq!(tier["processes"], 1);
+    assert_eq!((&tier["counted"]["sets"], &tier["counted"]["hits"]), (&json!(10), &json!(1)));
+    assert_eq!(tier["counted"]["misses"], 1);
+    let text = world.run(["info", "c"]).code(0);
+    assert!(text.lines().iter().any(|line| line.starts_with("hot tier") && line.ends_with("1 processes")));
+    cache.close().expect("close");
+    let tier = &world.run(["info", "c", "--json"]).code(0).json()["hot_tier"];
+    assert_eq!(tier["none"], "no process uses the cache; the next that does makes one");
+}
+
+#[test]
+fn top_tells_rates_line_by_line() {
+    let world = World::new();
+    let cache = dolium::Cache::open(world.path("c")).expect("cache");
+    cache.set("a", 1).expect("set");
+    let looks = std::thread::scope(|scope| {
+        let looks = scope.spawn(|| world.run(["top", "c", "-i", "1", "-n", "2", "--json"]).code(0));
+        while !looks.is_finished() {
+            cache.get("a").expect("get");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        looks.join().expect("top")
+    });
+    let looks: Vec<serde_json::Value> =
+        looks.lines().iter().map(|line| serde_json::from_str(line).expect("an object per line")).collect();
+    assert_eq!(looks.len(), 2);
+    for look in looks {
+        assert_eq!((&look["entries"], &look["hot_tier"]["processes"]), (&json!(1), &json!(1)), "{look}");
+        assert!(look["per_second"]["hits"].as_f64().expect("a rate") > 1.0, "{look}");
+        assert_eq!(look["per_second"]["misses"], 0.0, "{look}");
+    }
+    let table = world.run(["top", "c", "-i", "1", "-n", "1"]).code(0);
+    assert!(table.lines()[0].trim_start().starts_with("hits/s"), "{}", table.text());
+    assert_eq!(table.lines().len(), 2, "no screen where nobody looks: {}", table.text());
+}

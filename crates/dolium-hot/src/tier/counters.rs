@@ -57,6 +57,25 @@ impl Counter {
         Self::Evictions,
         Self::Expirations,
     ];
+
+    /// Its name for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hits => "hits",
+            Self::Misses => "misses",
+            Self::Sets => "sets",
+            Self::Deletes => "deletes",
+            Self::Fills => "fills",
+            Self::Drains => "drains",
+            Self::Drained => "drained",
+            Self::DrainTime => "drain_time",
+            Self::Forced => "forced",
+            Self::Direct => "direct",
+            Self::Evictions => "evictions",
+            Self::Expirations => "expirations",
+        }
+    }
 }
 
 impl<A: Atomic> Memory<'_, A> {

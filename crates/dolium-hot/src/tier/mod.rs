@@ -9,6 +9,7 @@ mod counters;
 mod crash;
 mod drain;
 mod forget;
+mod gauge;
 mod hash;
 mod memory;
 mod observe;
@@ -33,6 +34,7 @@ use crate::wait::Acquired;
 
 pub use counters::Counter;
 pub use drain::{Batch, Change, Limit};
+pub use gauge::Gauge;
 pub(crate) use memory::Memory;
 pub use observe::Observer;
 pub use record::{Cell, Key, Kind, Row, Staged, View};
@@ -167,9 +169,7 @@ impl Tier {
     /// Bytes of log that wait to be drained.
     #[must_use]
     pub fn dirty_bytes(&self) -> u64 {
-        let memory = self.memory();
-        let drained = memory.field(field::DRAINED).load(Acquire);
-        if self.is_dirty() { 16 * memory.field(field::HEAD).load(Acquire).saturating_sub(drained) } else { 0 }
+        self.memory().dirty_bytes()
     }
 
     /// Bytes of the log.
@@ -305,31 +305,10 @@ impl Tier {
         self.memory().count(self.member.slot(), counter, by);
     }
 
-    /// What all processes together have counted since the tier was made.
+    /// The tier at this moment. A walk over the index: a millisecond for 16 MiB.
     #[must_use]
-    pub fn counted(&self, counter: Counter) -> u64 {
-        self.memory().counted(counter)
-    }
-
-    /// How many processes are attached, this one included.
-    pub fn attached(&self) -> std::io::Result<u32> {
-        self.member.attached()
-    }
-
-    /// How many keys the index names.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let memory = self.memory();
-        let tail = memory.field(field::TAIL).load(Acquire);
-        (0..self.shape.slots())
-            .filter(|slot| Memory::<AtomicU64>::position(memory.slot(*slot).load(Relaxed)) >= tail.max(1))
-            .count()
-    }
-
-    /// Whether the index names no key.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn gauge(&self) -> Gauge {
+        self.memory().gauge()
     }
 }
 
@@ -356,6 +335,11 @@ impl Writing {
     /// As [`Tier::retire`].
     pub fn retire(&mut self) {
         self.tier.retire();
+    }
+
+    /// As [`Tier::count`].
+    pub fn count(&self, counter: Counter, by: u64) {
+        self.tier.count(counter, by);
     }
 
     /// The tier's life.

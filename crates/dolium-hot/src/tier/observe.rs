@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::gauge::Gauge;
 use super::memory::Memory;
 use super::record::{Key, View};
 use super::{Shape, with_scratch};
@@ -57,6 +58,12 @@ impl Observer {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.memory().is_live()
+    }
+
+    /// As [`Tier::gauge`](super::Tier::gauge).
+    #[must_use]
+    pub fn gauge(&self) -> Gauge {
+        self.memory().gauge()
     }
 
     /// As [`Tier::get`](super::Tier::get).

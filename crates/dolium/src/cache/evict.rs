@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use dolium_hot::Counter;
 use rusqlite::Connection;
 
 use crate::clock::Timestamp;
@@ -49,7 +50,9 @@ impl Cache {
     /// Removes the entries that have expired by `now`, by default the current time. Returns how many.
     pub fn expire(&self, now: Option<Timestamp>) -> Result<usize> {
         let now = now.unwrap_or_else(|| self.clock.now());
-        self.in_steps(|write| write.remove_expired(now, STEP))
+        let removed = self.in_steps(|write| write.remove_expired(now, STEP))?;
+        self.handle.count(Counter::Expirations, removed as u64);
+        Ok(removed)
     }
 
     /// Removes the entries with a tag. Returns how many.
@@ -221,6 +224,7 @@ impl Cache {
             }
             total += removed;
             self.handle.evictions.evicted.fetch_add(removed as u64, Ordering::Relaxed);
+            self.handle.count(Counter::Evictions, removed as u64);
             self.handle.warnings.add(Warning::Evicting {
                 directory: self.handle.directory.clone(),
                 size_limit: self.total_limit(&settings).unwrap_or(limit),

@@ -1,7 +1,7 @@
 //! Owns operations on one key in the hot tier: reading it before SQLite, changing it instead of SQLite. What does not
 //! fit there, and what happens inside a transaction, is left to the callers' direct way.
 
-use dolium_hot::{AccessWord, Kind, NoRoom, Staged, Tier, View, Writing};
+use dolium_hot::{AccessWord, Counter, Kind, NoRoom, Staged, Tier, View, Writing};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -121,10 +121,12 @@ impl Cache {
             })
         });
         if let Some(answer) = found {
+            self.count_lookups(&tier, 1, usize::from(answer.is_some()));
             return Ok(answer);
         }
         let commits = tier.commits();
         let row = self.look_up_cold(key)?;
+        self.count_lookups(&tier, 1, usize::from(row.is_some()));
         if let Some(row) = &row {
             offer(&tier, key, row, commits);
         }
@@ -166,7 +168,22 @@ impl Cache {
                 rows[position] = row;
             }
         }
-        Ok((moment() == before && tier.is_live()).then_some(rows))
+        let is_of_one_moment = moment() == before && tier.is_live();
+        if is_of_one_moment {
+            self.count_lookups(&tier, rows.len(), rows.iter().flatten().count());
+        }
+        Ok(is_of_one_moment.then_some(rows))
+    }
+
+    /// Counts for whoever watches the tier: unlike `statistics` it is always on, and free.
+    pub(super) fn count_lookups(&self, tier: &Tier, lookups: usize, hits: usize) {
+        if self.counts {
+            for (counter, by) in [(Counter::Hits, hits), (Counter::Misses, lookups - hits)] {
+                if by > 0 {
+                    tier.count(counter, by as u64);
+                }
+            }
+        }
     }
 
     /// Whether a key is there and has not expired.
@@ -231,10 +248,10 @@ impl Cache {
         let mut deadline = Deadline::new(self.patience);
         loop {
             let (row, seen) = self.see(&tier, key)?;
-            let (mut record, answer) = match decide(row)? {
+            let ((mut record, counter), answer) = match decide(row)? {
                 Change::Leave(answer) => return Ok(Some(answer)),
-                Change::Set(row, answer) => (row.staged(Kind::Set, key), answer),
-                Change::Delete(answer) => (key.with_hot(Staged::delete), answer),
+                Change::Set(row, answer) => ((row.staged(Kind::Set, key), Counter::Sets), answer),
+                Change::Delete(answer) => ((key.with_hot(Staged::delete), Counter::Deletes), answer),
             };
             if record.bytes() > tier.longest() {
                 return Ok(None);
@@ -245,6 +262,7 @@ impl Cache {
             }
             if writing.append(&mut record).is_ok() {
                 drop(writing);
+                tier.count(counter, 1);
                 self.handle.after_append(&tier);
                 return Ok(Some(answer));
             }
@@ -272,6 +290,7 @@ impl Cache {
             drop(writing);
             match appended {
                 Ok(()) => {
+                    tier.count(Counter::Sets, records.len() as u64);
                     self.handle.after_append(&tier);
                     return Ok(Some(()));
                 }
@@ -294,6 +313,7 @@ impl Cache {
         if !tier.is_dirty() {
             return Ok(false);
         }
+        tier.count(Counter::Forced, 1);
         self.handle.drain_some(deadline)?;
         Ok(true)
     }
@@ -336,6 +356,8 @@ fn offer(tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
         && confirm(tier, &writing, key, &Seen::Commits(commits))
     {
         // Without room it is forgotten.
-        let _ = writing.append(&mut record);
+        if writing.append(&mut record).is_ok() {
+            writing.count(Counter::Fills, 1);
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use dolium_hot::{Cell, Kind, View};
+use dolium_hot::{Cell, Counter, Kind, View};
 
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -101,6 +101,7 @@ impl Cache {
         });
         let answer = answer.unwrap_or(Ok(None))?;
         if let Some(found) = &answer {
+            self.count_lookups(&tier, 1, usize::from(found.is_some()));
             self.count_read(found.is_some());
         }
         Ok(answer)
@@ -152,6 +153,7 @@ impl Cache {
         let is_stored = record.bytes() <= tier.longest()
             && tier.try_lock().is_some_and(|mut writing| writing.append(&mut record).is_ok());
         if is_stored {
+            tier.count(Counter::Sets, 1);
             self.handle.after_append(&tier);
             self.handle.room.fetch_sub(written, Ordering::Relaxed);
         }

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod evict;
+mod gauge;
 mod hot;
 mod iterate;
 mod memory;
@@ -18,6 +19,7 @@ mod upkeep;
 mod write;
 
 pub(crate) use evict::{Evictions, measure};
+pub use gauge::{HotTier, NoTier};
 pub use iterate::{Keys, Order};
 pub use memory::{EntryRef, ValueRef};
 pub use open::Builder;

@@ -3,8 +3,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
-use dolium_hot::{Limit, Observer, Records, Tier, Writing};
+use dolium_hot::{Counter, Limit, Observer, Records, Tier, Writing};
 
 use crate::clock::Timestamp;
 use crate::error::{self, Error, Result};
@@ -104,23 +105,27 @@ impl dolium_hot::Base for Behind<'_> {
 }
 
 impl Handle {
-    /// Bytes of the tier that this process would make.
+    /// What the cache, or for this process the environment, says about the bytes of a tier.
     #[expect(clippy::disallowed_methods, reason = "the owner of this variable")]
+    pub(crate) fn asked_hot_size(&self) -> Option<i64> {
+        let asked = || std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
+        let set = self.settings().get("hot_size").and_then(crate::scalar::Scalar::as_int);
+        set.or_else(asked)
+    }
+
+    /// Bytes of the tier that this process would make.
     pub(crate) fn hot_size(self: &Arc<Self>) -> u64 {
         if !self.is_loaded() {
             // Opening the database reads the settings. What is wrong with it will be met again.
             let _pass = gate::enter();
             let _: Result<()> = self.try_read(&mut |_| Ok(()));
         }
-        let asked = std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
-        let settings = self.settings();
-        let set = settings.get("hot_size").and_then(crate::scalar::Scalar::as_int);
         // Negative: as much as fits the cache.
-        if let Ok(size) = u64::try_from(set.or(asked).unwrap_or(-1)) {
+        if let Ok(size) = u64::try_from(self.asked_hot_size().unwrap_or(-1)) {
             return size;
         }
         let share = SIZE / self.hot_share.load(Ordering::Relaxed).max(1);
-        let size = settings.size_limit.map_or(share, |limit| share.min(limit / 16)).max(SMALL);
+        let size = self.settings().size_limit.map_or(share, |limit| share.min(limit / 16)).max(SMALL);
         // Where little is free it is needed for the database.
         if files::free_bytes(&self.directory).is_none_or(|free| free > 4 * size) { size } else { 0 }
     }
@@ -290,6 +295,7 @@ impl Handle {
             tier.retire();
             return Ok(());
         }
+        let since = Instant::now();
         let drained = self.try_write(deadline, &mut |write| {
             let found = match reached(write.connection())? {
                 Some(found) if found.life == tier.life() => found,
@@ -305,13 +311,17 @@ impl Handle {
             }
             let batch = tier.pending(found.number, limit);
             write.apply(&batch)?;
-            write.remove_expired_after(&batch, self.settings().cull_limit)?;
+            let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
             write.reach(found.life, batch.number())?;
-            Ok(Some((batch, found.is_disturbed)))
+            Ok(Some((batch, expired, found.is_disturbed)))
         })?;
         match drained {
-            Some((batch, is_disturbed)) => {
+            Some((batch, expired, is_disturbed)) => {
                 tier.drained(&batch);
+                tier.count(Counter::Expirations, expired as u64);
+                tier.count(Counter::Drained, batch.len() as u64);
+                tier.count(Counter::Drains, 1);
+                tier.count(Counter::DrainTime, u64::try_from(since.elapsed().as_micros()).unwrap_or(0));
                 if is_disturbed {
                     // A fill may have been under way the first time.
                     tier.forget_clean();
@@ -382,6 +392,13 @@ impl Handle {
                 writing.retire();
                 Err(Error::Replaced { path: self.database.clone() })
             }
+        }
+    }
+
+    /// Adds to what all processes have counted, if there is a tier.
+    pub(crate) fn count(&self, counter: Counter, by: u64) {
+        if let Some(tier) = self.tier() {
+            tier.count(counter, by);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use dolium_hot::{Guard, Tier, Writing};
+use dolium_hot::{Counter, Guard, Tier, Writing};
 
 use crate::error::{self, Error, Result};
 use crate::lock::Held;
@@ -36,6 +36,7 @@ impl Handle {
                 Ok(result)
             })?;
             writing.committed();
+            writing.count(Counter::Direct, 1);
             Ok(result)
         };
         // The result without the locks: room is made after they are free.

@@ -93,15 +93,15 @@ impl Write<'_> {
     }
 
     /// Removes entries that had expired when a record of the batch was written that takes them along, as if it had
-    /// done so itself: at most `limit` each, and none that was changed after.
-    pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<()> {
+    /// done so itself: at most `limit` each, and none that was changed after. Returns how many.
+    pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<usize> {
         let records: Vec<_> = batch.records().collect();
         let culling = |view: &View<'_>| {
             view.row().filter(|row| row.note == CULLS && row.store_time < KEPT).map(|row| row.store_time)
         };
         let Some(last) = records.iter().rposition(|view| culling(view).is_some()).filter(|_| limit > 0)
         else {
-            return Ok(());
+            return Ok(0);
         };
         let times: Vec<f64> = records.iter().filter_map(culling).collect();
         let now = times.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -110,8 +110,7 @@ impl Write<'_> {
             changed.extend(self.head(&key)?.map(|head| head.rowid));
         }
         let limit = limit.saturating_mul(u32::try_from(times.len()).unwrap_or(u32::MAX));
-        self.remove_expired_but(now, limit.min(AT_ONCE), &changed)?;
-        Ok(())
+        self.remove_expired_but(now, limit.min(AT_ONCE), &changed)
     }
 
     /// Makes a row of one record.

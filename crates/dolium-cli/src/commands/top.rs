@@ -1,0 +1,183 @@
+//! Owns `top`: what all processes together do with a cache, look after look. On a terminal a screen that is drawn
+//! again, elsewhere a line per look.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dolium::{Cache, Counter, Gauge, HotTier};
+use serde_json::{Value as Json, json};
+
+use crate::args::Top;
+use crate::outcome::{Outcome, Result};
+use crate::output::Output;
+use crate::place::{Access, Store};
+use crate::{human, json};
+
+/// What is shown as a rate.
+const RATES: [Counter; 8] = [
+    Counter::Hits,
+    Counter::Misses,
+    Counter::Sets,
+    Counter::Deletes,
+    Counter::Fills,
+    Counter::Evictions,
+    Counter::Direct,
+    Counter::Drained,
+];
+
+/// Lines of a table after which its head is repeated.
+const PAGE: usize = 20;
+
+/// Moves the cursor to the corner and clears what is below.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+pub(super) fn act(args: Top, timeout: Duration) -> Result<Outcome> {
+    let store = Store::open(&args.place.resolve()?, Access::Look, timeout)?;
+    let mut output = Output::new();
+    let mut before = Look::at(&store)?;
+    let mut looks = 0;
+    while args.count.is_none_or(|count| looks < count) {
+        thread::sleep(args.interval);
+        let now = Look::at(&store)?;
+        let change = Change { seconds: (now.time - before.time).as_secs_f64(), before: &before, now: &now };
+        if args.json {
+            output.json(&change.json())?;
+        } else if output.is_terminal {
+            change.draw(&store, &mut output)?;
+        } else {
+            change.print(looks, &mut output)?;
+        }
+        output.show()?;
+        before = now;
+        looks += 1;
+    }
+    store.close()?;
+    Ok(Outcome::Done)
+}
+
+/// A cache at a moment.
+struct Look {
+    time: Instant,
+    entries: usize,
+    volume: u64,
+    tier: HotTier,
+}
+
+impl Look {
+    fn at(store: &Store) -> Result<Self> {
+        Ok(Self {
+            time: Instant::now(),
+            entries: store.sum(Cache::len)?,
+            volume: store.sum(Cache::volume)?,
+            tier: store.hot_tier()?,
+        })
+    }
+
+    /// Zero without a tier.
+    fn counted(&self, counter: Counter) -> u64 {
+        self.tier.gauge.as_ref().map_or(0, |gauge| gauge.counted(counter))
+    }
+}
+
+/// What happened between two looks.
+struct Change<'a> {
+    seconds: f64,
+    before: &'a Look,
+    now: &'a Look,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates and means")]
+impl Change<'_> {
+    /// A tier that was made since counts from 0.
+    fn count(&self, counter: Counter) -> u64 {
+        let (before, now) = (self.before.counted(counter), self.now.counted(counter));
+        now.checked_sub(before).unwrap_or(now)
+    }
+
+    fn per_second(&self, counter: Counter) -> f64 {
+        self.count(counter) as f64 / self.seconds
+    }
+
+    /// Milliseconds that a commit of a drain took.
+    fn drain_time(&self) -> Option<f64> {
+        let drains = self.count(Counter::Drains);
+        (drains > 0).then(|| self.count(Counter::DrainTime) as f64 / 1000.0 / drains as f64)
+    }
+
+    fn hit_ratio(&self) -> Option<f64> {
+        let (hits, misses) = (self.count(Counter::Hits), self.count(Counter::Misses));
+        (hits + misses > 0).then(|| 100.0 * hits as f64 / (hits + misses) as f64)
+    }
+
+    fn dirty_bytes(&self) -> u64 {
+        self.now.tier.gauge.as_ref().map_or(0, |gauge| gauge.dirty_bytes)
+    }
+
+    fn json(&self) -> Json {
+        let rates: serde_json::Map<String, Json> = RATES
+            .iter()
+            .map(|counter| (counter.name().to_owned(), json!(self.per_second(*counter))))
+            .collect();
+        json!({
+            "seconds": self.seconds,
+            "entries": self.now.entries,
+            "volume": self.now.volume,
+            "per_second": rates,
+            "drain_milliseconds": self.drain_time(),
+            "hot_tier": json::hot_tier(&self.now.tier),
+        })
+    }
+
+    fn print(&self, looks: usize, output: &mut Output) -> Result<()> {
+        if looks.is_multiple_of(PAGE) {
+            let names: Vec<String> = RATES.iter().map(|counter| format!("{}/s", counter.name())).collect();
+            let head = columns(names.iter().map(String::as_str));
+            output.line(&format!(
+                "{head}{:>10}{:>12}{:>10}{:>10}",
+                "drain ms", "dirty", "entries", "processes"
+            ))?;
+        }
+        let rates: Vec<String> = RATES.iter().map(|counter| rate(self.per_second(*counter))).collect();
+        let drain = self.drain_time().map_or_else(|| "-".to_owned(), |time| format!("{time:.1}"));
+        let (dirty, entries) = (human::size(self.dirty_bytes()), human::count(self.now.entries));
+        let line = columns(rates.iter().map(String::as_str));
+        output.line(&format!("{line}{drain:>10}{dirty:>12}{entries:>10}{:>10}", self.now.tier.processes))
+    }
+
+    fn draw(&self, store: &Store, output: &mut Output) -> Result<()> {
+        output.line(&format!("{CLEAR}{}", store.directory().display()))?;
+        output.line("")?;
+        let entries = human::count(self.now.entries);
+        output.field("entries", &format!("{entries}, {}", human::size(self.now.volume)))?;
+        output.field("processes", &self.now.tier.processes.to_string())?;
+        match &self.now.tier.gauge {
+            Ok(gauge) => self.draw_tier(gauge, output),
+            Err(why) => output.field("hot tier", &format!("none: {why}")),
+        }
+    }
+
+    fn draw_tier(&self, gauge: &Gauge, output: &mut Output) -> Result<()> {
+        let keys = human::count(usize::try_from(gauge.keys).unwrap_or(usize::MAX));
+        output.field("hot tier", &format!("{}, {keys} keys", human::size(gauge.capacity)))?;
+        output.field("dirty", &human::size(gauge.dirty_bytes))?;
+        let none = || "-".to_owned();
+        output.field("hit ratio", &self.hit_ratio().map_or_else(none, |ratio| format!("{ratio:.1} %")))?;
+        output.field("a drain", &self.drain_time().map_or_else(none, |time| format!("{time:.1} ms")))?;
+        output.line("")?;
+        output.line(&format!("{:<14}{:>14}{:>18}", "", "per second", "in all"))?;
+        for counter in RATES {
+            let all = human::count(usize::try_from(gauge.counted(counter)).unwrap_or(usize::MAX));
+            output.line(&format!("{:<14}{:>14}{all:>18}", counter.name(), rate(self.per_second(counter))))?;
+        }
+        Ok(())
+    }
+}
+
+fn columns<'a>(cells: impl Iterator<Item = &'a str>) -> String {
+    cells.fold(String::new(), |line, cell| format!("{line}{cell:>13}"))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
+fn rate(per_second: f64) -> String {
+    human::count(per_second.round() as usize)
+}

@@ -1,0 +1,96 @@
+//! Owns what users are told of the hot tier: whether there is one, why not, and what goes on in it.
+
+use std::fmt;
+
+use dolium_hot::{Gauge, Observer};
+
+use crate::error::{Error, Result};
+
+use super::Cache;
+
+/// Why a directory has no hot tier now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoTier {
+    /// The file system is one of a network, where processes of several machines share no memory.
+    Network,
+    /// The setting `hot_size`, or `DOLIUM_HOT_SIZE` for this process, is 0.
+    TurnedOff,
+    /// No process uses the cache.
+    Unused,
+    /// Those who use the cache made none.
+    Declined,
+}
+
+impl fmt::Display for NoTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "processes cannot share memory on the file system of a network",
+            Self::TurnedOff => "turned off by hot_size = 0",
+            Self::Unused => "no process uses the cache; the next that does makes one",
+            Self::Declined => {
+                "the processes that use the cache made none: they only read, have it turned off, or found the disk nearly full"
+            }
+        })
+    }
+}
+
+/// The hot tier of a directory, as all processes see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HotTier {
+    /// How many processes have attached to the directory: those that have written, or have read for a while.
+    pub processes: u32,
+    /// What goes on in the tier, or why there is none.
+    pub gauge: std::result::Result<Gauge, NoTier>,
+}
+
+impl HotTier {
+    /// That of a cache with several shards.
+    pub fn of_shards(shards: &[Cache]) -> Result<Self> {
+        let mut together = shards[0].hot_tier()?;
+        for shard in &shards[1..] {
+            let other = shard.hot_tier()?;
+            together.processes = together.processes.max(other.processes);
+            together.gauge = match (together.gauge, other.gauge) {
+                (Ok(one), Ok(other)) => Ok(one.and(&other)),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(together)
+    }
+}
+
+impl Cache {
+    /// The hot tier of the directory, as all processes see it. Writes nothing and attaches to nothing. About a
+    /// millisecond.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use dolium::{Cache, Counter};
+    ///
+    /// let cache = Cache::open(dir.path())?;
+    /// cache.set("answer", 42)?;
+    /// cache.get("answer")?;
+    /// let tier = cache.hot_tier()?;
+    /// assert_eq!(tier.processes, 1);
+    /// let gauge = tier.gauge.expect("it is on by default");
+    /// assert_eq!((gauge.counted(Counter::Sets), gauge.counted(Counter::Hits)), (1, 1));
+    /// # Ok::<(), dolium::Error>(())
+    /// ```
+    pub fn hot_tier(&self) -> Result<HotTier> {
+        let path = self.directory();
+        let processes = dolium_hot::count_attached(path).map_err(Error::io(path.join("cache.lock")))?;
+        let seen = match self.handle.tier() {
+            Some(tier) => Some(tier.gauge()),
+            None => self.handle.observer(self.patience)?.filter(Observer::is_live).map(|tier| tier.gauge()),
+        };
+        let why = || match () {
+            () if self.handle.network => NoTier::Network,
+            () if self.handle.asked_hot_size() == Some(0) => NoTier::TurnedOff,
+            () if processes == 0 => NoTier::Unused,
+            () => NoTier::Declined,
+        };
+        Ok(HotTier { processes, gauge: seen.ok_or_else(why) })
+    }
+}
