@@ -45,6 +45,7 @@ from .errors import (
 from .fanout import FanoutCache
 from .persistent import Deque, Index
 from .recipes import Averager, BoundedSemaphore, Lock, RLock, barrier, memoize_stampede, throttle
+from .stats import HotTier, Stats
 
 if TYPE_CHECKING:
     from .djangocache import DjangoCache as DjangoCache
@@ -68,6 +69,7 @@ __all__ = [
     "EvictionWarning",
     "FanoutCache",
     "ForkedError",
+    "HotTier",
     "Index",
     "Info",
     "InvalidArgumentError",
@@ -78,6 +80,7 @@ __all__ = [
     "ReplacedStoreWarning",
     "ShardCountWarning",
     "SigningKeyWarning",
+    "Stats",
     "StorageError",
     "StorageFullError",
     "Timeout",

@@ -34,6 +34,7 @@ from .memo import MISS, CacheKey, Memoizer, Results, memoizer
 if TYPE_CHECKING:
     from .core import Cache
     from .persistent import Deque, Index
+    from .stats import Stats
 
 __all__ = ["DEFAULT_TIMEOUT", "DjangoCache"]
 
@@ -240,7 +241,7 @@ class DjangoCache(BaseCache):
         """Remove what has expired and return how many entries that was."""
         return self._cache.expire()
 
-    def stats(self, enable: bool = True, reset: bool = False) -> tuple[int, int]:
+    def stats(self, enable: bool = True, reset: bool = False) -> Stats:
         """Hits and misses so far; from now on they are counted, or not, as `enable` says."""
         return self._cache.stats(enable=enable, reset=reset)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import pickle
 import time
 from pathlib import Path
 
 import dolium
 import pytest
+from dolium import HotTier
 
 GONE, LATER = -1, 1000
 
@@ -262,3 +265,22 @@ def test_stats_and_repr_do_not_need_the_directory(face, directory):
     assert isinstance(repr(cache), str)
     cache.close()
     assert isinstance(repr(cache), str)
+
+
+@pytest.mark.needs("native")
+def test_stats_tell_what_goes_on_in_the_hot_tier(cache, face):
+    cache["a"] = 1
+    assert cache.get("a") == 1
+    assert cache.delete("a")
+    assert cache.get("a") is None
+    stats = cache.stats()
+    counted = (1, 1) if face.settings.get("statistics") else (0, 0)
+    assert stats == (stats.hits, stats.misses) == counted
+    assert (stats.evicted, stats.refused) == (0, 0)
+    if face.settings.get("hot_size") == 0 or os.environ.get("DOLIUM_HOT_SIZE") == "0":
+        assert stats.hot == HotTier(processes=1, missing="turned off by hot_size = 0")
+    else:
+        assert (stats.hot.missing, stats.hot.processes) == (None, 1)
+        assert (stats.hot.sets, stats.hot.deletes, stats.hot.hits, stats.hot.misses) == (1, 1, 1, 1)
+    again = pickle.loads(pickle.dumps(stats))
+    assert (again, again.hot) == (stats, stats.hot)

@@ -118,7 +118,10 @@ impl Store {
 
     /// The hot tier, of all shards together.
     pub fn hot_tier(&self) -> Result<HotTier> {
-        Ok(HotTier::of_shards(self.shards())?)
+        Ok(match self {
+            Self::Plain(cache) => cache.hot_tier()?,
+            Self::Sharded(fanout) => fanout.hot_tier()?,
+        })
     }
 
     /// A setting; all shards have the same, but for their share of the limit.

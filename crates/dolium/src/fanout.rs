@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cache::{Builder, Cache, Stats, measure};
+use crate::cache::{Builder, Cache, HotTier, Stats, measure};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::handle::{DATABASE, Handle};
@@ -153,15 +153,13 @@ impl Fanout {
 
     /// The sum of the shards' counters.
     pub fn stats(&self) -> Result<Stats> {
-        self.shards.iter().try_fold(Stats::default(), |sum, shard| {
-            let stats = shard.stats()?;
-            Ok(Stats {
-                hits: sum.hits + stats.hits,
-                misses: sum.misses + stats.misses,
-                evicted: sum.evicted + stats.evicted,
-                refused: sum.refused + stats.refused,
-            })
-        })
+        self.shards.iter().map(Cache::stats).sum()
+    }
+
+    /// The hot tiers of all shards, see [`Cache::hot_tier`].
+    pub fn hot_tier(&self) -> Result<HotTier> {
+        let first = self.shards[0].hot_tier()?;
+        self.shards[1..].iter().try_fold(first, |tiers, shard| Ok(tiers.and(shard.hot_tier()?)))
     }
 
     /// Removes all entries. Returns how many.

@@ -62,7 +62,7 @@ struct Facts {
 
 impl Facts {
     fn of(store: &Store) -> Result<Self> {
-        let stats: Vec<_> = store.shards().iter().map(Cache::stats).collect::<dolium::Result<_>>()?;
+        let stats = store.sum(Cache::stats)?;
         let expired = "SELECT count(*) FROM Cache WHERE expire_time <= ?1";
         let is_ours = "SELECT count(*) FROM sqlite_master WHERE name = 'DoliumTrash'";
         let shards = store.shards();
@@ -78,8 +78,8 @@ impl Facts {
                 .iter()
                 .filter_map(|shard| number(shard, "SELECT value FROM Settings WHERE key = 'size'", &[]))
                 .sum(),
-            hits: stats.iter().map(|stats| stats.hits).sum(),
-            misses: stats.iter().map(|stats| stats.misses).sum(),
+            hits: stats.hits,
+            misses: stats.misses,
             limit: store.size_limit()?,
             journal: shards[0].journal_mode()?.unwrap_or_else(|| "none yet".to_owned()),
             trash: total("SELECT count(*) FROM DoliumTrash"),

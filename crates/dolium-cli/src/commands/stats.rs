@@ -15,9 +15,7 @@ pub(super) fn act(args: Stats, timeout: Duration) -> Result<Outcome> {
     let changes = args.reset || args.enable || args.disable;
     let access = if changes { Access::Change } else { Access::Look };
     let store = Store::open(&args.place.resolve()?, access, timeout)?;
-    let stats: Vec<_> = store.shards().iter().map(Cache::stats).collect::<dolium::Result<_>>()?;
-    let hits: i64 = stats.iter().map(|stats| stats.hits).sum();
-    let misses: i64 = stats.iter().map(|stats| stats.misses).sum();
+    let dolium::Stats { hits, misses, .. } = store.sum(Cache::stats)?;
     for shard in store.shards() {
         if args.enable || args.disable {
             shard.change_setting("statistics", &Scalar::from(args.enable), true)?;

@@ -1,10 +1,10 @@
 //! Owns what concerns a cache as a whole: removing many entries, size, statistics, settings, keys,
 //! checking, closing.
 
-use dolium::{Cache, Error, Order, Problem, Scalar};
+use dolium::{Cache, Counter, Error, HotTier, Order, Problem, Scalar, Stats};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyDict, PyList};
 
 use super::open::setting;
 use super::{Argument, Flag, Inner, Shard, Store};
@@ -13,6 +13,8 @@ use crate::iterator::KeyIterator;
 use crate::lazy::Lazy;
 use crate::value::{scalar, unscalar};
 
+static STATS: Lazy = Lazy::new("dolium.stats", "Stats");
+static HOT_TIER: Lazy = Lazy::new("dolium.stats", "HotTier");
 static ENOVAL: Lazy = Lazy::new("dolium.constants", "ENOVAL");
 static MESSAGE: Lazy = Lazy::new("warnings", "WarningMessage");
 static UNKNOWN_FILE: Lazy = Lazy::new("dolium.errors", "UnknownFileWarning");
@@ -116,6 +118,23 @@ fn message<'py>(py: Python<'py>, problem: &Problem) -> PyResult<Bound<'py, PyAny
     let class = class.get(py)?;
     let warning = class.call1((problem.to_string(),))?;
     MESSAGE.get(py)?.call1((warning, class, "dolium", 0))
+}
+
+fn hot_tier<'py>(py: Python<'py>, tier: &HotTier) -> PyResult<Bound<'py, PyAny>> {
+    let told = PyDict::new(py);
+    told.set_item("processes", tier.processes)?;
+    match &tier.gauge {
+        Err(why) => told.set_item("missing", why.to_string())?,
+        Ok(gauge) => {
+            told.set_item("capacity", gauge.capacity)?;
+            told.set_item("keys", gauge.keys)?;
+            told.set_item("dirty_bytes", gauge.dirty_bytes)?;
+            for counter in Counter::ALL {
+                told.set_item(counter.name(), gauge.counted(counter))?;
+            }
+        }
+    }
+    HOT_TIER.get(py)?.call((), Some(&told))
 }
 
 fn check(py: Python<'_>, shard: &Shard, fix: bool, retry: bool) -> PyResult<Vec<Problem>> {
@@ -265,7 +284,8 @@ impl Store {
 
     /// Return how often `get` found a value and how often it did not, while `statistics` was on.
     ///
-    /// `enable` turns counting on or off from now on; `reset=True` sets both counters to 0 afterwards.
+    /// `enable` turns counting on or off from now on; `reset=True` sets both counters to 0 afterwards. The pair has
+    /// attributes, too: `evicted`, `refused`, and `hot` with what goes on in the memory that all processes share.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()
@@ -275,10 +295,10 @@ impl Store {
     /// >>> cache.stats()
     /// (0, 1)
     #[pyo3(signature = (enable=Flag(true), reset=Flag(false)), text_signature = "($self, enable=True, reset=False)")]
-    fn stats(&self, py: Python<'_>, enable: Flag, reset: Flag) -> PyResult<(i64, i64)> {
-        let mut sum = (0, 0);
+    fn stats<'py>(&self, py: Python<'py>, enable: Flag, reset: Flag) -> PyResult<Bound<'py, PyAny>> {
+        let mut sum: Option<(Stats, HotTier)> = None;
         for shard in &self.inner()?.shared.shards {
-            let stats = shard.enter(py, true, |cache| {
+            let (mut stats, mut hot) = shard.enter(py, true, |cache| {
                 let stats = cache.stats()?;
                 if reset.0 && (stats.hits, stats.misses) != (0, 0) {
                     cache.reset_stats()?;
@@ -287,11 +307,16 @@ impl Store {
                 if cache.setting("statistics")?.as_ref() != Some(&wanted) {
                     cache.change_setting("statistics", &wanted, true)?;
                 }
-                Ok(stats)
+                Ok((stats, cache.hot_tier()?))
             })?;
-            sum = (sum.0 + stats.hits, sum.1 + stats.misses);
+            if let Some((others, tiers)) = sum {
+                (stats, hot) = (others + stats, tiers.and(hot));
+            }
+            sum = Some((stats, hot));
         }
-        Ok(sum)
+        let (stats, hot) = sum.ok_or_else(|| PyValueError::new_err("a cache without shards"))?;
+        let hot = hot_tier(py, &hot)?;
+        STATS.get(py)?.call1((stats.hits, stats.misses, stats.evicted, stats.refused, hot))
     }
 
     /// Make evicting and listing by tag fast.
@@ -364,9 +389,9 @@ impl Store {
     }
 
     /// All settings as this process knows them.
-    fn _settings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
+    fn _settings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let settings = self.inner()?.shared.shards[0].enter(py, true, Cache::settings)?;
-        let dict = pyo3::types::PyDict::new(py);
+        let dict = PyDict::new(py);
         for (name, value) in settings {
             dict.set_item(name, unscalar(py, &value)?)?;
         }

@@ -46,18 +46,15 @@ pub struct HotTier {
 }
 
 impl HotTier {
-    /// That of a cache with several shards.
-    pub fn of_shards(shards: &[Cache]) -> Result<Self> {
-        let mut together = shards[0].hot_tier()?;
-        for shard in &shards[1..] {
-            let other = shard.hot_tier()?;
-            together.processes = together.processes.max(other.processes);
-            together.gauge = match (together.gauge, other.gauge) {
-                (Ok(one), Ok(other)) => Ok(one.and(&other)),
-                (one, other) => one.or(other),
-            };
-        }
-        Ok(together)
+    /// That of a cache with these two shards. Of none, the reason of the first.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let gauge = match (self.gauge, other.gauge) {
+            (Ok(one), Ok(other)) => Ok(one.and(&other)),
+            (Err(why), Err(_)) => Err(why),
+            (one, other) => one.or(other),
+        };
+        Self { processes: self.processes.max(other.processes), gauge }
     }
 }
 

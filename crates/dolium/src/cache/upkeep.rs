@@ -31,6 +31,25 @@ pub struct Stats {
     pub refused: u64,
 }
 
+impl std::ops::Add for Stats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            hits: self.hits + other.hits,
+            misses: self.misses + other.misses,
+            evicted: self.evicted + other.evicted,
+            refused: self.refused + other.refused,
+        }
+    }
+}
+
+impl std::iter::Sum for Stats {
+    fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
+        each.fold(Self::default(), |sum, stats| sum + stats)
+    }
+}
+
 impl Cache {
     /// How many entries there are, expired ones included.
     pub fn len(&self) -> Result<usize> {

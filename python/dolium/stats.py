@@ -1,0 +1,86 @@
+"""What ``stats()`` returns: diskcache's pair, and beside it what goes on in the hot tier."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class HotTier(NamedTuple):
+    """The memory that all processes of a cache share in front of its database, as all of them together use it.
+
+    What is counted is counted since the tier was made: when the first process came that uses it now.
+    """
+
+    processes: int
+    """How many processes have attached to the cache: those that have written, or have read for a while."""
+    missing: str | None = None
+    """Why there is no tier now. All that follows is 0 then."""
+    capacity: int = 0
+    """Bytes of the log."""
+    keys: int = 0
+    """How many keys it knows."""
+    dirty_bytes: int = 0
+    """Bytes of the log that are not in the database yet."""
+    hits: int = 0
+    """Lookups that found something, in the tier or in the database."""
+    misses: int = 0
+    """Lookups that did not."""
+    sets: int = 0
+    """Entries stored through the tier."""
+    deletes: int = 0
+    """Entries removed through the tier."""
+    fills: int = 0
+    """Rows of the database that came into the tier."""
+    drains: int = 0
+    """Commits that took records to the database."""
+    drained: int = 0
+    """Records that they took."""
+    drain_time: int = 0
+    """Microseconds that they took."""
+    forced: int = 0
+    """Times that a writer found no room and drained first."""
+    direct: int = 0
+    """Transactions that wrote to the database directly."""
+    evictions: int = 0
+    """Entries evicted."""
+    expirations: int = 0
+    """Expired entries removed."""
+
+
+class Stats(tuple[int, int]):
+    """Hits and misses, a pair as in diskcache, with attributes that say more.
+
+    >>> import dolium
+    >>> cache = dolium.Cache()
+    >>> cache["a"] = 1
+    >>> hits, misses = stats = cache.stats()
+    >>> stats
+    (0, 0)
+    >>> stats.hot.sets
+    1
+    """
+
+    evicted: int
+    """Entries that this process has evicted to keep within ``size_limit``."""
+    refused: int
+    """Values that this process has refused for being larger than ``size_limit``."""
+    hot: HotTier
+    """The hot tier, which counts whether ``statistics`` is on or not."""
+
+    def __new__(cls, hits: int, misses: int, evicted: int, refused: int, hot: HotTier) -> Stats:
+        stats = super().__new__(cls, (hits, misses))
+        stats.evicted, stats.refused, stats.hot = evicted, refused, hot
+        return stats
+
+    @property
+    def hits(self) -> int:
+        """How often a value was found, while ``statistics`` was on."""
+        return self[0]
+
+    @property
+    def misses(self) -> int:
+        """How often none was found, while ``statistics`` was on."""
+        return self[1]
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (self[0], self[1], self.evicted, self.refused, self.hot)
