@@ -7,7 +7,6 @@ natively and calls nothing here; a subclass is called for every key and value.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import json
 import os
@@ -294,6 +293,8 @@ def takes_key(store: Callable[..., Any]) -> bool:
     >>> takes_key(Disk.store), takes_key(lambda self, value, read: None)
     (True, False)
     """
+    import inspect  # slow to import, and only needed here
+
     try:
         parameters = inspect.signature(store).parameters.values()
     except (TypeError, ValueError):

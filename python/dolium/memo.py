@@ -14,7 +14,6 @@ loop that miss the same key at the same time wait for one computation.
 from __future__ import annotations
 
 import functools
-import inspect
 import io
 import pickle
 import sys
@@ -216,6 +215,8 @@ def _resolve_names(func: Callable[..., Any], ignore: Iterable[Any]) -> tuple[Ite
     names = {entry for entry in ignore if isinstance(entry, str)}
     if not names:
         return ignore, None
+    import inspect  # as below
+
     try:
         parameters = list(inspect.signature(func).parameters.values())
     except (TypeError, ValueError):  # some built-ins have no signature
@@ -305,6 +306,8 @@ def _refuse_function(name: object) -> None:
 
 def is_coroutine_function(func: Callable[..., Any]) -> bool:
     """Whether calling `func` gives a coroutine; sees through partials and callable objects."""
+    import inspect  # slow to import: only for programs that memoize
+
     if inspect.iscoroutinefunction(func):
         return True
     call = getattr(type(func), "__call__", None)  # noqa: B004 (it is looked at, not called)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import time
 
 import dolium
 import pytest
@@ -160,6 +161,42 @@ def test_a_stopped_owner_stops_no_reader_and_loses_nothing(tmp_path):
         assert cache.set("c", 1) is True
         assert (cache["a"], len(cache["b"])) == ("new", 100_000)
         cache.close()
+
+
+def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_path):
+    """In the middle of a write to shared memory, of a drain, of nothing: others read on, and write or are told."""
+    body = """
+    cache = dolium.Cache(sys.argv[1])
+    say("ready")
+    for n in range(10**9):
+        cache.set(n % 100, n, retry=True)
+        cache.incr("count", retry=True)
+        if not n % 1000:
+            say(n)
+    """
+    cache = dolium.Cache(tmp_path, timeout=0.1)
+    cache["mine"] = 0
+    timeouts = 0
+    with Child(body, tmp_path) as writer:
+        writer.line("ready")
+        for turn in range(40):
+            time.sleep(random.random() / 100)
+            os.kill(writer.pid, signal.SIGSTOP)
+            assert cache["mine"] == turn
+            try:
+                cache.set("mine", turn + 1)
+            except dolium.Timeout:
+                timeouts += 1
+            os.kill(writer.pid, signal.SIGCONT)
+            cache.set("mine", turn + 1, retry=True)
+        said = [int(line) for line in writer.kill()]
+    print(f"{timeouts} of 40 times it was stopped with a lock")
+    assert cache["mine"] == 40
+    assert said
+    assert cache["count"] > said[-1]
+    assert all(cache[n] % 100 == n for n in range(100))
+    assert not cache.check()
+    cache.close()
 
 
 WAITS = [
