@@ -294,6 +294,7 @@ fn the_help_is_as_it_was_agreed() {
     let commands = [
         "info",
         "stats",
+        "top",
         "list",
         "get",
         "set",
