@@ -77,12 +77,14 @@ PROMISES = (
 
 def markdown(run: dict[str, Any]) -> str:
     machine, rounds = run["machine"], len(run["rounds"])
+    mixes = sum("mix_rate" in figures.get("dolium", {}) for figures in run["rounds"])
     head = [
         f"# dolium beside other caches, {run['date'][:10]}, commit {run['commit']}",
         "",
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}, "
         f"{machine['filesystem']}, Python {machine['python']}; load before the run {machine['load_before']:.1f}.",
-        f"Medians of {rounds} rounds, turn by turn, each cache in processes of its own; `make bench` made it"
+        f"Medians of {rounds} rounds (of 8 processes: {mixes}), turn by turn, each cache in processes of its own; "
+        "`make bench` made it"
         f"{', with --quick: ' + format(QUICK.stock, ',') + ' entries instead of 100,000' if run['quick'] else ''}.",
         "",
     ]

@@ -42,9 +42,9 @@ class HotTier(NamedTuple):
     direct: int = 0
     """Transactions that wrote to the database directly."""
     evictions: int = 0
-    """Entries evicted."""
+    """Entries removed to keep within ``size_limit``, expired ones first."""
     expirations: int = 0
-    """Expired entries removed."""
+    """Expired entries removed otherwise."""
 
 
 class Stats(tuple[int, int]):

@@ -24,7 +24,7 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-pub(crate) fn count(number: usize) -> String {
+pub(crate) fn count(number: impl std::fmt::Display) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -39,6 +39,11 @@ pub(crate) fn count(number: usize) -> String {
 /// `1 entry`, `2 entries`.
 pub(crate) fn entries(number: usize) -> String {
     format!("{} {}", count(number), if number == 1 { "entry" } else { "entries" })
+}
+
+/// `1 process`, `2 processes`.
+pub(crate) fn processes(number: u32) -> String {
+    format!("{} {}", count(number), if number == 1 { "process" } else { "processes" })
 }
 
 const UNITS: [(f64, &str); 5] =

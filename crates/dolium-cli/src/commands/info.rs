@@ -125,7 +125,7 @@ impl Facts {
             .map_or_else(|| "Cache".to_owned(), |shards| format!("FanoutCache of {shards} shards"));
         output.field("kind", &kind)?;
         let expired = if self.expired > 0 {
-            format!(", {} of them expired", human::count(usize::try_from(self.expired).unwrap_or(0)))
+            format!(", {} of them expired", human::count(self.expired))
         } else {
             String::new()
         };
@@ -243,15 +243,15 @@ fn print_entry(key: &Key<'_>, info: &dolium::Info, output: &mut Output) -> Resul
     Ok(())
 }
 
-/// `16.8 MB, 12 keys, 345 kB not in the database yet, 4 processes`.
+/// `16.0 MiB, 12 keys, 345.0 KiB not in the database yet, 4 processes`.
 fn tier_text(tier: &HotTier) -> String {
     match &tier.gauge {
         Ok(gauge) => format!(
-            "{}, {} keys, {} not in the database yet, {} processes",
+            "{}, {} keys, {} not in the database yet, {}",
             human::size(gauge.capacity),
-            human::count(usize::try_from(gauge.keys).unwrap_or(usize::MAX)),
+            human::count(gauge.keys),
             human::size(gauge.dirty_bytes),
-            tier.processes,
+            human::processes(tier.processes),
         ),
         Err(why) => format!("none: {why}"),
     }

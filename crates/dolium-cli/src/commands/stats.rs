@@ -34,8 +34,8 @@ pub(super) fn act(args: Stats, timeout: Duration) -> Result<Outcome> {
             "ratio": share(hits, misses),
         }))?;
     } else {
-        output.field("hits", &count(hits))?;
-        output.field("misses", &count(misses))?;
+        output.field("hits", &human::count(hits))?;
+        output.field("misses", &human::count(misses))?;
         if let Some(share) = share(hits, misses) {
             output.field("ratio", &format!("{:.1} %", 100.0 * share))?;
         }
@@ -48,10 +48,6 @@ pub(super) fn act(args: Stats, timeout: Duration) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn count(number: i64) -> String {
-    human::count(usize::try_from(number).unwrap_or(0))
-}
-
 /// The part of all reads that found something.
 #[expect(clippy::cast_precision_loss, reason = "a ratio")]
 fn share(hits: i64, misses: i64) -> Option<f64> {
@@ -61,5 +57,5 @@ fn share(hits: i64, misses: i64) -> Option<f64> {
 /// `123 of 456 reads (27.0 %)`.
 pub(super) fn ratio(hits: i64, misses: i64) -> String {
     let share = share(hits, misses).map(|share| format!(" ({:.1} %)", 100.0 * share));
-    format!("{} of {} reads{}", count(hits), count(hits + misses), share.unwrap_or_default())
+    format!("{} of {} reads{}", human::count(hits), human::count(hits + misses), share.unwrap_or_default())
 }

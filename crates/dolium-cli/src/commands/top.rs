@@ -28,7 +28,7 @@ const RATES: [Counter; 8] = [
 /// Lines of a table after which its head is repeated.
 const PAGE: usize = 20;
 
-/// Moves the cursor to the corner and clears what is below.
+/// Moves the cursor to the corner and clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 pub(super) fn act(args: Top, timeout: Duration) -> Result<Outcome> {
@@ -157,7 +157,7 @@ impl Change<'_> {
     }
 
     fn draw_tier(&self, gauge: &Gauge, output: &mut Output) -> Result<()> {
-        let keys = human::count(usize::try_from(gauge.keys).unwrap_or(usize::MAX));
+        let keys = human::count(gauge.keys);
         output.field("hot tier", &format!("{}, {keys} keys", human::size(gauge.capacity)))?;
         output.field("dirty", &human::size(gauge.dirty_bytes))?;
         let none = || "-".to_owned();
@@ -166,7 +166,7 @@ impl Change<'_> {
         output.line("")?;
         output.line(&format!("{:<14}{:>14}{:>18}", "", "per second", "in all"))?;
         for counter in RATES {
-            let all = human::count(usize::try_from(gauge.counted(counter)).unwrap_or(usize::MAX));
+            let all = human::count(gauge.counted(counter));
             output.line(&format!("{:<14}{:>14}{all:>18}", counter.name(), rate(self.per_second(counter))))?;
         }
         Ok(())
@@ -177,7 +177,6 @@ fn columns<'a>(cells: impl Iterator<Item = &'a str>) -> String {
     cells.fold(String::new(), |line, cell| format!("{line}{cell:>13}"))
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
 fn rate(per_second: f64) -> String {
-    human::count(per_second.round() as usize)
+    human::count(format_args!("{per_second:.0}"))
 }

@@ -335,7 +335,7 @@ fn the_hot_tier_is_seen_while_others_use_it_and_said_to_be_missing_after() {
     assert_eq!((&tier["counted"]["sets"], &tier["counted"]["hits"]), (&json!(10), &json!(1)));
     assert_eq!(tier["counted"]["misses"], 1);
     let text = world.run(["info", "c"]).code(0);
-    assert!(text.lines().iter().any(|line| line.starts_with("hot tier") && line.ends_with("1 processes")));
+    assert!(text.lines().iter().any(|line| line.starts_with("hot tier") && line.ends_with(", 1 process")));
     cache.close().expect("close");
     let tier = &world.run(["info", "c", "--json"]).code(0).json()["hot_tier"];
     assert_eq!(tier["none"], "no process uses the cache; the next that does makes one");

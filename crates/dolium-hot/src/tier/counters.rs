@@ -35,7 +35,7 @@ pub enum Counter {
     Forced,
     /// Transactions that wrote to the database directly.
     Direct,
-    /// Entries evicted.
+    /// Entries removed to keep within the limit, expired ones first.
     Evictions,
     /// Entries that had expired and were removed.
     Expirations,

@@ -59,8 +59,8 @@ impl HotTier {
 }
 
 impl Cache {
-    /// The hot tier of the directory, as all processes see it. Writes nothing and attaches to nothing. About a
-    /// millisecond.
+    /// The hot tier of the directory, as all processes see it. Writes nothing and attaches to nothing. A walk
+    /// over the index: a tenth of a millisecond for 16 MiB.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

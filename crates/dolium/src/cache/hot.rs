@@ -175,7 +175,7 @@ impl Cache {
         Ok(is_of_one_moment.then_some(rows))
     }
 
-    /// Counts for whoever watches the tier: unlike `statistics` it is always on, and free.
+    /// Counts for whoever watches the tier: unlike `statistics` it is always on, for an addition.
     pub(super) fn count_lookups(&self, tier: &Tier, lookups: usize, hits: usize) {
         if self.counts {
             for (counter, by) in [(Counter::Hits, hits), (Counter::Misses, lookups - hits)] {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use dolium_hot::Kind;
+use dolium_hot::{Counter, Kind};
 
 use crate::clock::{self, Timestamp};
 use crate::error::{Error, Result};
@@ -491,7 +491,8 @@ impl Cache {
     pub(crate) fn remove_expired(&self, write: &mut Write<'_>, now: Timestamp) -> Result<()> {
         let limit = self.handle.settings().cull_limit;
         if limit > 0 {
-            write.remove_expired(now, limit)?;
+            let removed = write.remove_expired(now, limit)?;
+            self.handle.count(Counter::Expirations, removed as u64);
         }
         Ok(())
     }

@@ -397,7 +397,9 @@ impl Handle {
 
     /// Adds to what all processes have counted, if there is a tier.
     pub(crate) fn count(&self, counter: Counter, by: u64) {
-        if let Some(tier) = self.tier() {
+        if by > 0
+            && let Some(tier) = self.tier()
+        {
             tier.count(counter, by);
         }
     }
