@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut writing = tier.lock(None, &mut || true, &mut || None).expect("T is free");
         while writing.append(&mut record).is_err() {
             drop(writing);
-            let batch = tier.pending(0, Limit { records: usize::MAX, bytes: u64::MAX });
+            let batch = tier.pending(0, Limit { keys: usize::MAX, bytes: u64::MAX });
             tier.drained(&batch);
             drains += 1;
             writing = tier.lock(None, &mut || true, &mut || None).expect("T is free");

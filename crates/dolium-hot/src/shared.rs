@@ -210,10 +210,10 @@ impl Lock {
         patience: Option<Duration>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Guard, LockError> {
-        if let Some(guard) = self.try_acquire() {
+        let Self(member, which) = self;
+        if let Some(guard) = Self::try_take(member, *which) {
             return Ok(guard);
         }
-        let Self(member, which) = self;
         let mut pace = Pace::default();
         let local = &member.turn(*which).local;
         let acquired =
@@ -222,17 +222,16 @@ impl Lock {
     }
 
     /// Takes the lock if it is free and nobody else is to have it first: no system call, no clock.
-    pub(crate) fn try_acquire(&self) -> Option<Guard> {
-        let Self(member, which) = self;
-        let turn = member.turn(*which);
+    pub(crate) fn try_take(member: &Arc<Member>, which: Which) -> Option<Guard> {
+        let turn = member.turn(which);
         if member.is_stale() || turn.courtesy.is_owed() || !turn.local.try_lock() {
             return None;
         }
-        if !word::try_take(&member.word(*which), member.slot, false) {
+        if !word::try_take(&member.word(which), member.slot, false) {
             turn.local.unlock();
             return None;
         }
-        Some(Guard::new(Held::Word(Arc::clone(member), *which), member.generation, Acquired::Free))
+        Some(Guard::new(Held::Word(Arc::clone(member), which), member.generation, Acquired::Free))
     }
 
     pub(crate) fn of(member: &Arc<Member>, which: Which) -> Self {

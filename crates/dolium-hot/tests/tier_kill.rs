@@ -104,7 +104,7 @@ fn drain(shared: &Shared, tier: &Tier, database: &Database) {
     let _guard = shared.lock().acquire(Some(LONG), &mut || true).expect("D");
     let mut state = database.read();
     assert_eq!(state.life, tier.life());
-    let batch = tier.pending(state.applied, Limit { records: 300, bytes: 1 << 20 });
+    let batch = tier.pending(state.applied, Limit { keys: 300, bytes: 1 << 20 });
     batch.changes().iter().for_each(|change| apply(&mut state.rows, &change.newest));
     state.applied = batch.number();
     database.commit(&state);

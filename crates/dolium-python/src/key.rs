@@ -23,6 +23,11 @@ static SAFETY: Lazy = Lazy::new("uuid", "SafeUUID");
 const DEPTH: u32 = 100;
 
 /// The key that a Python object is. Borrows text and bytes from it.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "else a key is moved through memory, which costs as much as the rest"
+)]
 pub(crate) fn of<'a>(
     object: &'a Bound<'_, PyAny>,
     protocol: impl FnOnce() -> PyResult<i64>,
@@ -34,7 +39,13 @@ pub(crate) fn of<'a>(
         }
     } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
         return Ok(Key::Bytes(Cow::Borrowed(bytes.as_bytes())));
-    } else if object.is_exact_instance_of::<PyInt>() {
+    }
+    of_other(object, protocol)
+}
+
+#[inline(never)]
+fn of_other(object: &Bound<'_, PyAny>, protocol: impl FnOnce() -> PyResult<i64>) -> PyResult<Key<'static>> {
+    if object.is_exact_instance_of::<PyInt>() {
         if let Ok(number) = object.extract() {
             return Ok(Key::Int(number));
         }

@@ -80,6 +80,8 @@ pub(crate) struct Handle {
     observer: Mutex<Option<dolium_hot::Observer>>,
     /// Whether the keeper looks, or this process has just looked, for what other programs write.
     watched: AtomicBool,
+    /// How far the log of the tier reached at the keeper's last tick.
+    seen_head: AtomicU64,
     /// Reads before there was a tier.
     reads: AtomicU32,
     /// How many shards share the memory that one cache may take.
@@ -127,6 +129,7 @@ impl Handle {
             is_scarce: AtomicBool::new(false),
             observer: Mutex::default(),
             watched: AtomicBool::new(false),
+            seen_head: AtomicU64::new(0),
             reads: AtomicU32::new(0),
             hot_share: AtomicU64::new(1),
             shards: AtomicU64::new(0),

@@ -12,8 +12,8 @@ use crate::gate;
 use crate::handle::Handle;
 use crate::wait::Patience;
 
-/// How often dirty caches are looked after.
-const TICK: Duration = Duration::from_millis(100);
+/// How often dirty caches are looked after. What waits is drained at the second tick that sees it.
+const TICK: Duration = Duration::from_millis(50);
 
 /// How long the last words of a cache may take.
 const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(200));

@@ -43,7 +43,7 @@ impl Handle {
     /// whoever writes will meet them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
         // Before the files are given up that hold it.
-        let is_drained = self.drain_all(PATIENCE).is_ok();
+        let is_drained = self.drain_aged(PATIENCE);
         self.lock.look_after();
         let is_watched = self.watch_on(PATIENCE);
         let is_anchored = self.look_after_anchor();

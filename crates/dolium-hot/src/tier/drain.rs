@@ -1,7 +1,7 @@
 //! Owns what a drain needs: the records that the database has not got, one change per key, in an order that gives the
 //! rows their places.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
@@ -13,8 +13,8 @@ use crate::layout::field;
 /// How much one drain takes along.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// Records at most.
-    pub records: usize,
+    /// Keys after which no further record is begun: each costs the database a row, however many records it has.
+    pub keys: usize,
     /// Bytes of log after which no further record is begun.
     pub bytes: u64,
 }
@@ -119,8 +119,9 @@ impl<A: Atomic> Memory<'_, A> {
         };
         let mut batch = Batch { number: applied, ..Batch::default() };
         let mut at = drained;
+        let mut keys = HashSet::new();
         let (mut bytes, mut is_open) = (0, false);
-        while is_open || (batch.len() < limit.records && bytes < limit.bytes) {
+        while is_open || (keys.len() < limit.keys && bytes < limit.bytes) {
             let Some((view, next)) = self.next(at, head, scratch) else { break };
             if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && view.number() > applied) {
                 batch.number = batch.number.max(view.number());
@@ -129,6 +130,7 @@ impl<A: Atomic> Memory<'_, A> {
                 batch.places.push((start, batch.words.len()));
                 bytes += 8 * view.words().len() as u64;
                 is_open = view.rest() > 0;
+                keys.insert(self.hash(view.key().kind, view.key().bytes));
             }
             at = next;
         }

@@ -237,10 +237,18 @@ impl Tier {
         memory.field(field::UNRECOVERED).store(0, Relaxed);
     }
 
+    /// Does what can be done for records before T is taken, so that T is held for less.
+    pub fn prepare(&self, records: &mut [Staged]) {
+        let memory = self.memory();
+        for record in records {
+            memory.prepare(record);
+        }
+    }
+
     /// Takes T if it is free and there is nothing to recover.
     #[must_use]
     pub fn try_lock(&self) -> Option<Writing> {
-        let guard = Lock::of(&self.member, Which::Tier).try_acquire()?;
+        let guard = Lock::try_take(&self.member, Which::Tier)?;
         let memory = self.memory();
         let sound = memory.field(field::UNRECOVERED).load(Relaxed) == 0
             && memory.is_live()

@@ -3,7 +3,7 @@
 //! | word | |
 //! |---|---|
 //! | 0 | units (32 bits), kind, kind of the key, spelling of the key, kind of the tag |
-//! | 1 | checksum of all others, seeded with the epoch |
+//! | 1 | checksum of all others, seeded with the epoch; position and number come last |
 //! | 2 | position |
 //! | 3 | number, 0 for a fill (48 bits); how many records of the same chunk follow (16 bits) |
 //! | 4 | store time |
@@ -14,8 +14,10 @@
 //! | 9 | mode |
 //! | 10… | key, tag, file name and value, one behind the other |
 
-use super::hash;
+use std::cell::Cell as CoreCell;
+
 use super::shape::UNIT;
+use super::{KEPT, hash};
 
 /// Words before the bytes of a record.
 pub(crate) const HEAD: usize = 10;
@@ -128,6 +130,7 @@ impl<'a> Cell<'a> {
         }
     }
 
+    #[inline]
     fn of(code: u8, bytes: &'a [u8]) -> Option<Self> {
         Some(match code {
             0 if bytes.is_empty() => Self::Null,
@@ -149,6 +152,18 @@ pub struct Staged {
     pub(crate) position: u64,
     key_kind: u8,
     key_len: usize,
+    sums: Option<Sums>,
+}
+
+/// What can be computed of a record before its place is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sums {
+    /// The life of the tier for which it holds.
+    epoch: u64,
+    /// The hash of the key.
+    pub hash: u64,
+    /// The checksum of all but position and number.
+    body: u64,
 }
 
 impl Staged {
@@ -172,7 +187,7 @@ impl Staged {
         let space = push_cell(space, &row.tag);
         let space = push(space, name);
         push_cell(space, &row.value);
-        Self { words, kind, position: 0, key_kind: key.kind, key_len: key.bytes.len() }
+        Self { words, kind, position: 0, key_kind: key.kind, key_len: key.bytes.len(), sums: None }
     }
 
     /// A record that removes a key.
@@ -182,12 +197,22 @@ impl Staged {
         words[5] = f64::NAN.to_bits();
         words[6] = key.bytes.len() as u64;
         push(bytes_of_mut(&mut words[HEAD..]), key.bytes);
-        Self { words, kind: Kind::Delete, position: 0, key_kind: key.kind, key_len: key.bytes.len() }
+        Self {
+            words,
+            kind: Kind::Delete,
+            position: 0,
+            key_kind: key.kind,
+            key_len: key.bytes.len(),
+            sums: None,
+        }
     }
 
     fn head(kind: Kind, key: Key<'_>, bytes: usize) -> Vec<u64> {
         let length = (HEAD + bytes.div_ceil(8)).next_multiple_of(UNIT);
-        let mut words = vec![0; length];
+        // The one before: a writer writes again and again.
+        let mut words = SPARE.try_with(CoreCell::take).unwrap_or_default();
+        words.clear();
+        words.resize(length, 0);
         words[0] = (length / UNIT) as u64
             | u64::from(kind.code()) << 32
             | u64::from(key.kind) << 40
@@ -217,13 +242,38 @@ impl Staged {
         Self::delete(Key { kind: BURN, spelling: 0, bytes: b"" })
     }
 
+    /// Computes what does not need T, if that has not been done.
+    #[inline]
+    pub(crate) fn sums(&mut self, epoch: u64) -> Sums {
+        match self.sums {
+            Some(sums) if sums.epoch == epoch => sums,
+            _ => {
+                let hash = self.with_key(|kind, bytes| hash::key(kind, bytes, epoch));
+                *self.sums.insert(Sums { epoch, hash, body: body_sum(&self.words, epoch) })
+            }
+        }
+    }
+
     /// Gives it its place, its number, and how many records of its chunk follow.
     pub(crate) fn seal(&mut self, epoch: u64, position: u64, number: u64, rest: u64) -> &[u64] {
+        let Sums { body, .. } = self.sums(epoch);
         self.words[2] = position;
         self.words[3] = number & NUMBER | rest << 48;
-        self.words[1] = checksum(&self.words, epoch);
+        self.words[1] = checksum(&self.words, body);
         &self.words
     }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.words.capacity() <= KEPT {
+            let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.words)));
+        }
+    }
+}
+
+thread_local! {
+    static SPARE: CoreCell<Vec<u64>> = const { CoreCell::new(Vec::new()) };
 }
 
 /// A record that was copied out of the log, and proved to be whole.
@@ -239,18 +289,20 @@ impl<'a> View<'a> {
         let whole = words.len() >= HEAD
             && words[2] == position
             && Kind::of(byte(words[0], 4)).is_some()
-            && words[1] == checksum(words, epoch);
+            && words[1] == checksum(words, body_sum(words, epoch));
         let length = view.key_len() + view.tag_len() + view.name_len() + view.value_len();
         (whole && length <= 8 * (words.len() - HEAD)).then_some(view)
     }
 
     /// Words that `read` has accepted before.
+    #[inline]
     pub(crate) fn verified(words: &'a [u64]) -> Self {
         Self { words }
     }
 
     /// What it does.
     #[must_use]
+    #[inline]
     pub fn kind(&self) -> Kind {
         Kind::of(byte(self.words[0], 4)).unwrap_or(Kind::Fill)
     }
@@ -279,6 +331,7 @@ impl<'a> View<'a> {
 
     /// Its key.
     #[must_use]
+    #[inline]
     pub fn key(&self) -> Key<'a> {
         Key {
             kind: byte(self.words[0], 5),
@@ -293,24 +346,65 @@ impl<'a> View<'a> {
         if self.kind() == Kind::Delete {
             return None;
         }
-        let (_, rest) = self.bytes().split_at_checked(self.key_len())?;
-        let (tag, rest) = rest.split_at_checked(self.tag_len())?;
-        let (name, rest) = rest.split_at_checked(self.name_len())?;
-        let expire_time = f64::from_bits(self.words[5]);
+        let (_, rest) = self.bytes().split_at_checked(self.key_len() + self.tag_len())?;
+        let name = rest.get(..self.name_len())?;
         Some(Row {
-            store_time: f64::from_bits(self.words[4]),
-            expire_time: (!expire_time.is_nan()).then_some(expire_time),
-            tag: Cell::of(byte(self.words[0], 7), tag)?,
+            store_time: self.store_time(),
+            expire_time: self.expire_time(),
+            tag: self.tag()?,
             size: self.words[8].cast_signed(),
-            mode: self.words[9].cast_signed(),
+            mode: self.mode(),
             filename: if name.is_empty() { None } else { Some(std::str::from_utf8(name).ok()?) },
-            value: Cell::of(byte(self.words[7], 2), rest.get(..self.value_len())?)?,
-            note: byte(self.words[7], 3),
+            value: self.value()?,
+            note: self.note(),
         })
+    }
+
+    /// What else the writer of its row noted.
+    #[must_use]
+    pub fn note(&self) -> u8 {
+        byte(self.words[7], 3)
+    }
+
+    /// The value of its row; `None` if nobody could have written it.
+    #[must_use]
+    #[inline]
+    pub fn value(&self) -> Option<Cell<'a>> {
+        let start = self.key_len() + self.tag_len() + self.name_len();
+        Cell::of(byte(self.words[7], 2), self.bytes().get(start..start + self.value_len())?)
+    }
+
+    /// The tag of its row; `None` if nobody could have written it.
+    #[must_use]
+    pub fn tag(&self) -> Option<Cell<'a>> {
+        let start = self.key_len();
+        Cell::of(byte(self.words[0], 7), self.bytes().get(start..start + self.tag_len())?)
+    }
+
+    /// How the value of its row is stored.
+    #[must_use]
+    #[inline]
+    pub fn mode(&self) -> i64 {
+        self.words[9].cast_signed()
+    }
+
+    /// Whether its value lies in a file.
+    #[must_use]
+    #[inline]
+    pub fn has_file(&self) -> bool {
+        self.name_len() > 0
+    }
+
+    /// When it was written.
+    #[must_use]
+    #[inline]
+    pub fn store_time(&self) -> f64 {
+        f64::from_bits(self.words[4])
     }
 
     /// Until when it is good; `None`: for ever.
     #[must_use]
+    #[inline]
     pub fn expire_time(&self) -> Option<f64> {
         let time = f64::from_bits(self.words[5]);
         (!time.is_nan()).then_some(time)
@@ -325,22 +419,27 @@ impl<'a> View<'a> {
         self.words
     }
 
+    #[inline]
     fn bytes(&self) -> &'a [u8] {
         bytes_of(&self.words[HEAD..])
     }
 
+    #[inline]
     fn key_len(&self) -> usize {
         low(self.words[6])
     }
 
+    #[inline]
     fn tag_len(&self) -> usize {
         high(self.words[6])
     }
 
+    #[inline]
     fn name_len(&self) -> usize {
         low(self.words[7]) & 0xffff
     }
 
+    #[inline]
     fn value_len(&self) -> usize {
         high(self.words[7])
     }
@@ -361,19 +460,29 @@ pub(crate) fn pad(units: u64) -> u64 {
     units | u64::from(PAD) << 32
 }
 
-fn checksum(words: &[u64], epoch: u64) -> u64 {
-    hash::words(&words[2..], epoch ^ words[0].rotate_left(32))
+/// The checksum of a record. Position and number, which are known last, come last.
+#[inline]
+fn checksum(words: &[u64], body: u64) -> u64 {
+    hash::finish(body, words[2], words[3])
 }
 
+#[inline]
+fn body_sum(words: &[u64], epoch: u64) -> u64 {
+    hash::words(&words[4..], epoch ^ words[0].rotate_left(32))
+}
+
+#[inline]
 fn byte(word: u64, at: usize) -> u8 {
     word.to_le_bytes()[at]
 }
 
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "32 bits fit")]
 fn low(word: u64) -> usize {
     word as u32 as usize
 }
 
+#[inline]
 fn high(word: u64) -> usize {
     low(word >> 32)
 }
@@ -394,6 +503,7 @@ fn push_cell<'s>(space: &'s mut [u8], cell: &Cell<'_>) -> &'s mut [u8] {
     }
 }
 
+#[inline]
 fn bytes_of(words: &[u64]) -> &[u8] {
     // SAFETY: any initialized word is eight initialized bytes, and bytes need no alignment. They are in the order of
     // the file, since big-endian machines have no tier.

@@ -1,6 +1,7 @@
 //! Owns every change of the tier: appending records, publishing and dropping slots, moving the tail.
 //! The caller holds T; nothing here waits, allocates or can fail half-way.
 
+use std::hint::black_box;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
@@ -14,6 +15,12 @@ use crate::layout::field;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
+/// Words of a cache line.
+const LINE: usize = 8;
+
+/// Units of a record that `prepare` brings near; the processor sees by itself where a longer one goes on.
+const NEAR: u64 = 128;
+
 /// Where a record will lie.
 struct Room {
     start: u64,
@@ -25,7 +32,8 @@ impl<A: Atomic> Memory<'_, A> {
     pub fn append(&self, record: &mut Staged) -> Result<(), NoRoom> {
         self.settle();
         // All that can be refused is refused before anything is stored.
-        let (slot, hash) = self.slot_for(record).ok_or(NoRoom)?;
+        let hash = record.sums(self.epoch).hash;
+        let slot = self.slot_for(record, hash).ok_or(NoRoom)?;
         let start = self.start(std::slice::from_ref(record))?;
         self.store_all(start, std::slice::from_mut(record));
         self.name(slot, hash, record.position);
@@ -40,12 +48,26 @@ impl<A: Atomic> Memory<'_, A> {
         }
         let start = self.start(records)?;
         self.store_all(start, records);
-        for record in &*records {
-            if let Some((slot, hash)) = self.slot_for(record) {
+        for record in records {
+            let hash = record.sums(self.epoch).hash;
+            if let Some(slot) = self.slot_for(record, hash) {
                 self.name(slot, hash, record.position);
             }
         }
         Ok(())
+    }
+
+    /// What can be done for a record before T is taken: others wait while it is held. What is looked at here only has
+    /// to be near when it is looked at again.
+    pub fn prepare(&self, record: &mut Staged) {
+        let hash = record.sums(self.epoch).hash;
+        black_box(self.slot_for(record, hash));
+        let room = self.place(self.field(field::HEAD).load(Relaxed), record.units());
+        let place = Self::word_of(room.start % self.shape.units);
+        let words = Self::word_of(record.units().min(NEAR));
+        for line in self.log().get(place..place + words).unwrap_or_default().chunks(LINE) {
+            black_box(line[0].load(Relaxed));
+        }
     }
 
     fn store_all(&self, start: u64, records: &mut [Staged]) {
@@ -130,15 +152,10 @@ impl<A: Atomic> Memory<'_, A> {
         crash::point("slot stored");
     }
 
-    /// The slot of a record's key, or one that may be given away; and the key's hash.
-    fn slot_for(&self, record: &Staged) -> Option<(usize, u64)> {
-        record.with_key(|kind, bytes| {
-            let hash = self.hash(kind, bytes);
-            let known = self.own_slot(Key { kind, spelling: 0, bytes }, hash);
-            let slot =
-                known.or_else(|| self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)))?;
-            Some((slot, hash))
-        })
+    /// The slot of a record's key, or one that may be given away.
+    fn slot_for(&self, record: &Staged, hash: u64) -> Option<usize> {
+        let known = record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
+        known.or_else(|| self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)))
     }
 
     /// The slot of a key. Nobody changes records while T is held, so that the key is compared where it lies.
@@ -177,11 +194,9 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// Whether each record finds a slot, even if all their keys are new.
-    fn slots_suffice(&self, records: &[Staged], scratch: &mut Vec<u64>) -> bool {
+    fn slots_suffice(&self, records: &mut [Staged], scratch: &mut Vec<u64>) -> bool {
         scratch.clear();
-        let bucket =
-            |record: &Staged| record.with_key(|kind, bytes| self.bucket(self.hash(kind, bytes)) as u64);
-        scratch.extend(records.iter().map(bucket));
+        scratch.extend(records.iter_mut().map(|record| self.bucket(record.sums(self.epoch).hash) as u64));
         scratch.sort_unstable();
         #[expect(clippy::cast_possible_truncation, reason = "slots of an index that is mapped")]
         let mut crowds = scratch.chunk_by(|a, b| a == b).map(|crowd| (crowd[0] as usize, crowd.len()));

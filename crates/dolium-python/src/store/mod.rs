@@ -159,17 +159,29 @@ impl Inner {
     }
 
     /// The key that an object is, and the shard it belongs to.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "else a key is moved through memory, which costs as much as the rest"
+    )]
     pub fn key<'a>(&'a self, object: &'a Bound<'_, PyAny>) -> PyResult<(&'a Shard, Key<'a>)> {
-        let shards = &self.shared.shards;
-        let first = &shards[0];
-        if let Some(custom) = &first.custom {
+        match &*self.shared.shards {
+            [only] if only.custom.is_none() => Ok((only, key::of(object, || self.protocol(object.py()))?)),
+            shards => self.shard_and_key(shards, object),
+        }
+    }
+
+    #[inline(never)]
+    fn shard_and_key<'a>(
+        &'a self,
+        shards: &'a [Shard],
+        object: &'a Bound<'_, PyAny>,
+    ) -> PyResult<(&'a Shard, Key<'a>)> {
+        if let Some(custom) = &shards[0].custom {
             let (index, key) = custom.key_and_index(object, shards.len())?;
             return Ok((&shards[index], key));
         }
         let key = key::of(object, || self.protocol(object.py()))?;
-        if shards.len() == 1 {
-            return Ok((first, key));
-        }
         let index = key.shard_hash() as usize % shards.len();
         Ok((&shards[index], key))
     }

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use dolium::{Entry, Scalar, Value, ValueRef, mode};
+use dolium::{Entry, EntryRef, Scalar, Value, ValueRef, mode};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyFloat, PyString};
+use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
 
 use super::{Flag, Inner, Shard, Store, Trust};
 use crate::info::Info;
@@ -27,11 +27,31 @@ pub(crate) struct Found<'py> {
 }
 
 /// What the hot tier says of a key.
-enum Memory<'py> {
+enum Memory<T> {
     /// There is an entry, or none.
-    Knows(Option<Found<'py>>),
+    Knows(Option<T>),
     /// Ask further.
     Asks,
+}
+
+/// A value as it was found in the hot tier.
+enum Shown<'py> {
+    Object(Bound<'py, PyAny>),
+    Pickle(Bound<'py, PyBytes>, bool),
+}
+
+impl<'py> Shown<'py> {
+    #[inline]
+    fn of(py: Python<'py>, value: ValueRef<'_>) -> Self {
+        Self::Object(match value {
+            ValueRef::Bytes(value) => PyBytes::new(py, value).into_any(),
+            ValueRef::Text(value) => PyString::new(py, value).into_any(),
+            ValueRef::Int(value) => PyInt::new(py, value).into_any(),
+            ValueRef::Float(value) => PyFloat::new(py, value).into_any(),
+            ValueRef::Pickle { bytes, signed } => return Self::Pickle(PyBytes::new(py, bytes), signed),
+            _ => py.None().into_bound(py),
+        })
+    }
 }
 
 impl<'py> Found<'py> {
@@ -105,37 +125,27 @@ impl Inner {
         }
     }
 
-    /// The answer of the hot tier, for which the interpreter need not be left.
-    fn in_memory<'py>(
+    /// The answer of the hot tier, for which the interpreter need not be left: a value, or that there is none, and what
+    /// `beside` takes of its entry.
+    #[inline]
+    fn in_memory<'py, B>(
         &self,
         py: Python<'py>,
-        shard: &Shard,
-        key: &dolium::Key<'_>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
         retry: bool,
-    ) -> PyResult<Memory<'py>> {
-        let shown = shard.cache(retry).in_memory(key, |entry| {
-            let value = match entry.value {
-                ValueRef::Int(value) => value.into_pyobject(py)?.into_any(),
-                ValueRef::Float(value) => PyFloat::new(py, value).into_any(),
-                ValueRef::Text(value) => PyString::new(py, value).into_any(),
-                ValueRef::Bytes(value) => PyBytes::new(py, value).into_any(),
-                ValueRef::Pickle { bytes, signed } => {
-                    let loads = self.loads(signed).get(py)?;
-                    match self.unless_refused(py, loads.call1((PyBytes::new(py, bytes),)))? {
-                        Some(value) => value,
-                        None => return Ok(None),
-                    }
-                }
-                _ => py.None().into_bound(py),
-            };
-            let (expire_time, store_time) = (entry.expire_time, entry.store_time);
-            Ok(Some(Found { value, expire_time, tag: entry.tag(), store_time }))
-        });
-        match shown.map_err(|error| error::raise(py, error))? {
-            Some(Some(found)) => found.map(Memory::Knows),
-            Some(None) => Ok(Memory::Knows(None)),
-            None => Ok(Memory::Asks),
-        }
+        beside: impl FnOnce(&EntryRef<'_>) -> B,
+    ) -> PyResult<Memory<(Bound<'py, PyAny>, B)>> {
+        let cache = shard.cache(retry);
+        let shown = cache.in_memory(key, |entry| (Shown::of(py, entry.value), beside(&entry)));
+        Ok(match shown {
+            Some(Some((Shown::Object(object), beside))) => Memory::Knows(Some((object, beside))),
+            Some(Some((Shown::Pickle(bytes, signed), beside))) => {
+                let object = self.unless_refused(py, self.loads(signed).get(py)?.call1((bytes,)))?;
+                Memory::Knows(object.map(|object| (object, beside)))
+            }
+            Some(None) => Memory::Knows(None),
+            None => Memory::Asks,
+        })
     }
 
     /// What loads a pickle.
@@ -145,6 +155,20 @@ impl Inner {
             Trust::Signed if signed => &LOADS,
             Trust::Signed | Trust::Nothing => &TRUSTED,
         }
+    }
+
+    /// The value of a key alone, if the hot tier answers: what is common is to be fast.
+    #[inline]
+    fn find_quickly<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        retry: bool,
+    ) -> PyResult<Memory<(Bound<'py, PyAny>, ())>> {
+        let (shard, key) = self.key(object)?;
+        if shard.custom.is_some() {
+            return Ok(Memory::Asks);
+        }
+        self.in_memory(object.py(), (shard, &key), retry, |_| ())
     }
 
     /// The value of a key; `None` if there is none, or if it was refused.
@@ -160,8 +184,16 @@ impl Inner {
             let found = custom.find(self, shard, object, &key, read, retry);
             return Ok(self.unless_refused(py, found)?.flatten());
         }
-        if !read && let Memory::Knows(answer) = self.in_memory(py, shard, &key, retry)? {
-            return Ok(answer);
+        if !read {
+            let beside = |entry: &EntryRef<'_>| (entry.expire_time(), entry.tag(), entry.store_time());
+            if let Memory::Knows(answer) = self.in_memory(py, (shard, &key), retry, beside)? {
+                return Ok(answer.map(|(value, (expire_time, tag, store_time))| Found {
+                    value,
+                    expire_time,
+                    tag,
+                    store_time,
+                }));
+            }
         }
         if read && let Some(found) = find_file(py, shard, &key, retry)? {
             return Ok(Some(found));
@@ -231,6 +263,12 @@ impl Store {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
         let inner = self.inner()?;
+        if !(read.0 || expire_time.0 || tag.0 || max_age.is_some())
+            && let Memory::Knows(answer) = inner.find_quickly(key, retry.0)?
+        {
+            let value = answer.map(|(value, ())| value).or(default);
+            return Ok(value.unwrap_or_else(|| py.None().into_bound(py)));
+        }
         let result = inner.find(key, read.0, retry.0);
         let found = match result {
             Err(error) if inner.lenient && error::is_contention(py, &error) => None,

@@ -178,10 +178,12 @@ impl Cache {
     /// Counts for whoever watches the tier: unlike `statistics` it is always on, for an addition.
     pub(super) fn count_lookups(&self, tier: &Tier, lookups: usize, hits: usize) {
         if self.counts {
-            for (counter, by) in [(Counter::Hits, hits), (Counter::Misses, lookups - hits)] {
-                if by > 0 {
-                    tier.count(counter, by as u64);
-                }
+            let misses = lookups - hits;
+            if hits > 0 {
+                tier.count(Counter::Hits, hits as u64);
+            }
+            if misses > 0 {
+                tier.count(Counter::Misses, misses as u64);
             }
         }
     }
@@ -256,6 +258,7 @@ impl Cache {
             if record.bytes() > tier.longest() {
                 return Ok(None);
             }
+            tier.prepare(std::slice::from_mut(&mut record));
             let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
             if !confirm(&tier, &writing, key, &seen) {
                 continue;
@@ -281,6 +284,7 @@ impl Cache {
             return Ok(None);
         }
         let mut deadline = Deadline::new(self.patience);
+        tier.prepare(records);
         loop {
             let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
             let appended = match &mut *records {
@@ -314,7 +318,7 @@ impl Cache {
             return Ok(false);
         }
         tier.count(Counter::Forced, 1);
-        self.handle.drain_some(deadline)?;
+        self.handle.drain_some(tier, deadline)?;
         Ok(true)
     }
 

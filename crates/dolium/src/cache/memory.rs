@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use dolium_hot::{Cell, Counter, Kind, View};
 
 use crate::clock::Timestamp;
-use crate::error::Result;
 use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::sign::{TRAILER_LEN, Verdict};
@@ -45,22 +44,30 @@ pub enum ValueRef<'a> {
 }
 
 /// An entry in shared memory, as long as the function runs that is shown it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct EntryRef<'a> {
     /// The value.
     pub value: ValueRef<'a>,
-    /// When it expires.
-    pub expire_time: Option<Timestamp>,
-    /// When it was written.
-    pub store_time: Timestamp,
-    tag: Cell<'a>,
+    view: View<'a>,
 }
 
 impl EntryRef<'_> {
+    /// When it expires.
+    #[must_use]
+    pub fn expire_time(&self) -> Option<Timestamp> {
+        self.view.expire_time()
+    }
+
+    /// When it was written.
+    #[must_use]
+    pub fn store_time(&self) -> Timestamp {
+        self.view.store_time()
+    }
+
     /// Its tag.
     #[must_use]
     pub fn tag(&self) -> Scalar {
-        scalar(&self.tag)
+        self.view.tag().map_or(Scalar::Null, |tag| scalar(&tag))
     }
 }
 
@@ -76,35 +83,30 @@ impl Cache {
     /// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
     /// cache.set("answer", 42)?;
     /// assert!(cache.contains("answer")?);
-    /// let shown = cache.in_memory(&"answer".into(), |entry| entry.value == ValueRef::Int(42))?;
+    /// let shown = cache.in_memory(&"answer".into(), |entry| entry.value == ValueRef::Int(42));
     /// assert_eq!(shown, Some(Some(true)));
     /// # Ok::<(), dolium::Error>(())
     /// ```
-    pub fn in_memory<T>(
-        &self,
-        key: &Key<'_>,
-        f: impl FnOnce(EntryRef<'_>) -> T,
-    ) -> Result<Option<Option<T>>> {
+    // What is passed back is small: moving what was written piece by piece costs more than all the rest.
+    pub fn in_memory<T>(&self, key: &Key<'_>, f: impl FnOnce(EntryRef<'_>) -> T) -> Option<Option<T>> {
         if self.in_transaction() {
-            return Ok(None);
+            return None;
         }
-        let Some(tier) = self.handle.tier_to_answer() else { return Ok(None) };
-        let answer: Option<Result<Option<Option<T>>>> = key.with_hot(|hot| {
+        let tier = self.handle.tier_to_answer()?;
+        let answer = key.with_hot(|hot| {
             tier.get(hot, |view, access| {
                 if !self.is_alive(&view) {
-                    return Ok(Some(None));
+                    return Some(None);
                 }
-                let Some(entry) = self.entry_of(key, &view)? else { return Ok(None) };
+                let value = self.value_in(key, &view)?;
                 self.note(access);
-                Ok(Some(Some(f(entry))))
+                Some(Some(f(EntryRef { value, view })))
             })
         });
-        let answer = answer.unwrap_or(Ok(None))?;
-        if let Some(found) = &answer {
-            self.count_lookups(&tier, 1, usize::from(found.is_some()));
-            self.count_read(found.is_some());
-        }
-        Ok(answer)
+        let found = answer.flatten()?;
+        self.count_lookups(&tier, 1, usize::from(found.is_some()));
+        self.count_read(found.is_some());
+        Some(found)
     }
 
     /// Stores a small number, text or bytes in the hot tier, if that needs no waiting; it enters the kernel only where
@@ -150,6 +152,7 @@ impl Cache {
             note: CULLS,
         };
         let mut record = stage(Kind::Set, key, &row);
+        tier.prepare(std::slice::from_mut(&mut record));
         let is_stored = record.bytes() <= tier.longest()
             && tier.try_lock().is_some_and(|mut writing| writing.append(&mut record).is_ok());
         if is_stored {
@@ -161,30 +164,29 @@ impl Cache {
     }
 
     /// `None`: the value is elsewhere, or of a kind that is better left to the general way.
-    fn entry_of<'v>(&self, key: &Key<'_>, view: &View<'v>) -> Result<Option<EntryRef<'v>>> {
-        let Some(row) = view.row().filter(|row| row.filename.is_none()) else { return Ok(None) };
-        let value = match (row.mode, row.value) {
-            (mode::RAW, Cell::Int(value)) => ValueRef::Int(value),
-            (mode::RAW, Cell::Real(value)) => ValueRef::Float(value),
-            (mode::RAW, Cell::Text(bytes)) => match std::str::from_utf8(bytes) {
-                Ok(text) => ValueRef::Text(text),
-                Err(_) => return Ok(None),
-            },
-            (mode::RAW, Cell::Blob(bytes)) => ValueRef::Bytes(bytes),
-            (mode::PICKLE, Cell::Blob(bytes)) => self.vouched(key, bytes)?,
-            _ => return Ok(None),
-        };
-        let (expire_time, store_time, tag) = (row.expire_time, row.store_time, row.tag);
-        Ok(Some(EntryRef { value, expire_time, store_time, tag }))
+    #[inline]
+    fn value_in<'v>(&self, key: &Key<'_>, view: &View<'v>) -> Option<ValueRef<'v>> {
+        if view.has_file() {
+            return None;
+        }
+        match (view.mode(), view.value()?) {
+            (mode::RAW, Cell::Int(value)) => Some(ValueRef::Int(value)),
+            (mode::RAW, Cell::Real(value)) => Some(ValueRef::Float(value)),
+            (mode::RAW, Cell::Text(bytes)) => std::str::from_utf8(bytes).ok().map(ValueRef::Text),
+            (mode::RAW, Cell::Blob(bytes)) => Some(ValueRef::Bytes(bytes)),
+            (mode::PICKLE, Cell::Blob(bytes)) => self.vouched(key, bytes),
+            _ => None,
+        }
     }
 
-    fn vouched<'v>(&self, key: &Key<'_>, bytes: &'v [u8]) -> Result<ValueRef<'v>> {
-        let Some(signer) = signer(&self.handle)? else {
-            return Ok(ValueRef::Pickle { bytes, signed: false });
+    /// `None`: the general way has to say why the key cannot be read.
+    fn vouched<'v>(&self, key: &Key<'_>, bytes: &'v [u8]) -> Option<ValueRef<'v>> {
+        let Some(signer) = signer(&self.handle).ok()? else {
+            return Some(ValueRef::Pickle { bytes, signed: false });
         };
         let (kind, form) = key.signed_form();
         let is_ours = signer.verify(bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
         let bytes = if is_ours { &bytes[..bytes.len() - TRAILER_LEN] } else { bytes };
-        Ok(ValueRef::Pickle { bytes, signed: is_ours })
+        Some(ValueRef::Pickle { bytes, signed: is_ours })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dolium_hot::{Counter, Limit, Observer, Records, Tier, Writing};
 
@@ -18,14 +18,23 @@ use crate::{files, gate, keeper, policy};
 
 use super::Handle;
 
-/// What one transaction drains.
-const DRAIN: Limit = Limit { records: 2000, bytes: 4 << 20 };
+/// What one transaction drains. Much: a key that was written often is one row.
+const DRAIN: Limit = Limit { keys: 8192, bytes: 32 << 20 };
 
 /// All that waits.
-pub(super) const EVERYTHING: Limit = Limit { records: usize::MAX, bytes: u64::MAX };
+pub(super) const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
 
 /// What a writer drains that found no room: it is to be quick.
-const FORCED: Limit = Limit { records: 256, bytes: 1 << 20 };
+const FORCED: Limit = Limit { keys: 256, bytes: 1 << 20 };
+
+/// How long a writer without room waits for D before it looks for room again.
+const TURN: Duration = Duration::from_millis(2);
+
+/// Turns after which the interrupt hook is asked.
+const TURNS: u32 = 16;
+
+/// The part of the log that may wait for a tick.
+const FULL: u64 = 4;
 
 /// Bytes of log that may be left to be drained while T keeps other writers waiting.
 const LITTLE: u64 = 64 << 10;
@@ -169,7 +178,7 @@ impl Handle {
     fn forget_disturbed(self: &Arc<Self>, patience: Patience) -> Result<()> {
         let found = self.read_now(patience, |connection| Ok(reached(connection)?))?;
         if found.is_some_and(|found| found.is_disturbed) {
-            self.drain(&mut Deadline::new(patience), DRAIN)?;
+            self.drain(&mut Deadline::new(patience), DRAIN, |_| true)?;
         }
         Ok(())
     }
@@ -255,33 +264,74 @@ impl Handle {
         let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
             return Ok(());
         };
-        let mut deadline = Deadline::new(patience);
         let head = tier.head();
-        while tier.is_live() && tier.is_dirty() && tier.drained_to() < head {
-            self.drain(&mut deadline, DRAIN)?;
-        }
-        Ok(())
+        self.drain_while(&mut Deadline::new(patience), DRAIN, |tier| {
+            tier.is_dirty() && tier.drained_to() < head
+        })
     }
 
     /// Drains all.
     pub(crate) fn drain_all(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let mut deadline = Deadline::new(patience);
-        while self.tier().is_some_and(|tier| tier.is_dirty()) {
-            self.drain(&mut deadline, DRAIN)?;
+        self.drain_while(&mut Deadline::new(patience), DRAIN, Tier::is_dirty)
+    }
+
+    /// Called by the keeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
+    /// keepers, too: what one has just drained the others need not. Returns whether nothing is left.
+    pub(crate) fn drain_aged(self: &Arc<Self>, patience: Patience) -> bool {
+        let Some(tier) = self.tier() else { return true };
+        let head = tier.head();
+        // At most: the last tick may have seen another tier.
+        let seen = self.seen_head.swap(head, Ordering::Relaxed).min(head);
+        let is_due = |tier: &Tier| {
+            tier.is_dirty() && (tier.drained_to() < seen || tier.dirty_bytes() > tier.capacity() / FULL)
+        };
+        let drained = self.drain_while(&mut Deadline::new(patience), DRAIN, is_due);
+        drained.is_ok() && !tier.is_dirty()
+    }
+
+    /// Makes room for a record that found none, unless somebody else does meanwhile: it looks again in each turn, since
+    /// who waits for D until it is free stands behind all others who found no room.
+    pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
+        let seen = tier.drained_to();
+        let is_wanted = |tier: &Tier| tier.is_dirty() && tier.drained_to() == seen;
+        for turn in 1_u32.. {
+            let left = deadline.left();
+            let mut until = Deadline::new(Patience::Timeout(left.map_or(TURN, |left| left.min(TURN))));
+            match self.drain_while(&mut until, FORCED, is_wanted) {
+                Err(Error::Timeout { .. }) if left.is_some_and(|left| left.is_zero()) => {
+                    return Err(self.timeout(deadline));
+                }
+                Err(Error::Timeout { .. }) if !turn.is_multiple_of(TURNS) || may_continue() => {}
+                Err(Error::Timeout { .. }) => return Err(Error::Interrupted),
+                done => return done,
+            }
         }
         Ok(())
     }
 
-    /// Makes room for a record that found none.
-    pub(crate) fn drain_some(self: &Arc<Self>, deadline: &mut Deadline) -> Result<()> {
-        self.drain(deadline, FORCED)
+    /// Drains as long as it is wanted, which is asked again when D is there: who had it before may have done it all.
+    fn drain_while(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        limit: Limit,
+        wanted: impl Fn(&Tier) -> bool,
+    ) -> Result<()> {
+        while self.tier().is_some_and(|tier| wanted(&tier)) {
+            self.drain(deadline, limit, &wanted)?;
+        }
+        Ok(())
     }
 
-    fn drain(self: &Arc<Self>, deadline: &mut Deadline, limit: Limit) -> Result<()> {
+    fn drain(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        limit: Limit,
+        wanted: impl Fn(&Tier) -> bool,
+    ) -> Result<()> {
         self.with_room(|| {
             let drained = self.locked_after(
                 deadline,
-                |_, tier| Ok(tier.cloned()),
+                |_, tier| Ok(tier.filter(|tier| wanted(tier)).cloned()),
                 |deadline, tier| tier.map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit)),
             );
             drained.map(|_| ())
@@ -348,7 +398,7 @@ impl Handle {
     /// After a record was appended: it is to be drained within a tick, or sooner where much waits.
     pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
         keeper::wake(self);
-        if tier.dirty_bytes() > tier.capacity() / 4 {
+        if tier.dirty_bytes() > tier.capacity() / FULL {
             keeper::hurry();
         }
     }

@@ -97,7 +97,8 @@ impl Write<'_> {
     pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<usize> {
         let records: Vec<_> = batch.records().collect();
         let culling = |view: &View<'_>| {
-            view.row().filter(|row| row.note == CULLS && row.store_time < KEPT).map(|row| row.store_time)
+            let culls = view.kind() == Kind::Set && view.note() == CULLS && view.store_time() < KEPT;
+            culls.then(|| view.store_time())
         };
         let Some(last) = records.iter().rposition(|view| culling(view).is_some()).filter(|_| limit > 0)
         else {
@@ -119,9 +120,8 @@ impl Write<'_> {
     }
 
     fn apply_record(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
-        let head = self.head(key)?;
         let Some(row) = view.row() else {
-            return head.map_or(Ok(()), |head| self.remove(&head));
+            return self.head(key)?.map_or(Ok(()), |head| self.remove(&head));
         };
         let columns = Columns {
             size: row.size,
@@ -130,6 +130,13 @@ impl Write<'_> {
             value: scalar(&row.value),
         };
         let tag = scalar(&row.tag);
+        if self.rows.are_new
+            && self.insert_unless_there(key, &columns, row.expire_time, &tag, row.store_time)?
+        {
+            return Ok(());
+        }
+        let head = self.head(key)?;
+        self.rows.are_new = head.is_none();
         match head {
             Some(mut head) => {
                 if head.filename == columns.filename {

@@ -1,9 +1,10 @@
 //! Owns the statements that change rows, inside a transaction that somebody else began.
 //! Triggers do not run here: `count`, `size` and the trash are kept by `Write` itself.
 
+use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -41,6 +42,7 @@ impl Head {
 /// A transaction in progress, or one operation inside a longer one.
 pub(crate) struct Write<'c> {
     connection: &'c Connection,
+    pub(super) rows: Rows<'c>,
     count: i64,
     size: i64,
     has_trash: bool,
@@ -54,6 +56,34 @@ pub(crate) struct Write<'c> {
     is_vouched: bool,
 }
 
+/// What a transaction remembers from row to row: statements, since taking them from the cache each time would cost a
+/// tenth.
+#[derive(Default)]
+pub(super) struct Rows<'c> {
+    /// The key that was looked for last had no row. New keys come in runs, and are inserted without looking.
+    pub are_new: bool,
+    head: Once<'c>,
+    insert: Once<'c>,
+    update: Once<'c>,
+}
+
+#[derive(Default)]
+struct Once<'c>(RefCell<Option<CachedStatement<'c>>>);
+
+impl<'c> Once<'c> {
+    fn get(
+        &self,
+        connection: &'c Connection,
+        sql: &str,
+    ) -> rusqlite::Result<RefMut<'_, CachedStatement<'c>>> {
+        let mut kept = self.0.borrow_mut();
+        if kept.is_none() {
+            *kept = Some(connection.prepare_cached(sql)?);
+        }
+        Ok(RefMut::map(kept, |kept| kept.as_mut().expect("it has just been put there")))
+    }
+}
+
 /// Changed keys above which the hot tier forgets all it knows rather than each.
 const MANY: usize = 1000;
 
@@ -61,6 +91,7 @@ impl<'c> Write<'c> {
     pub fn new(connection: &'c Connection) -> Self {
         Self {
             connection,
+            rows: Rows::default(),
             count: 0,
             size: 0,
             has_trash: false,
@@ -110,7 +141,7 @@ impl<'c> Write<'c> {
     pub fn head(&self, key: &Key<'_>) -> Result<Option<Head>> {
         const SELECT: &str =
             "SELECT rowid, expire_time, size, filename FROM Cache WHERE key = ?1 AND raw = ?2";
-        let mut select = self.connection.prepare_cached(SELECT)?;
+        let mut select = self.rows.head.get(self.connection, SELECT)?;
         let found = select.query_row((key, key.raw()), |row| {
             Ok(Head {
                 rowid: row.get(0)?,
@@ -127,7 +158,7 @@ impl<'c> Write<'c> {
         Ok(statements::find(self.connection, key, now)?)
     }
 
-    /// Adds a row at the end of the order of insertion.
+    /// Adds a row at the end of the order of insertion, for a key that has none.
     pub fn insert(
         &mut self,
         key: &Key<'_>,
@@ -136,11 +167,27 @@ impl<'c> Write<'c> {
         tag: &Scalar,
         now: Timestamp,
     ) -> Result<()> {
+        if self.insert_unless_there(key, columns, expire, tag, now)? {
+            Ok(())
+        } else {
+            Err(rusqlite::Error::StatementChangedRows(0).into())
+        }
+    }
+
+    /// The same, unless the key has one. Returns whether it was added.
+    pub fn insert_unless_there(
+        &mut self,
+        key: &Key<'_>,
+        columns: &Columns,
+        expire: Option<Timestamp>,
+        tag: &Scalar,
+        now: Timestamp,
+    ) -> Result<bool> {
         const INSERT: &str =
             "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count,
             tag, size, mode, filename, value)
-            VALUES (?1, ?2, ?3, ?4, ?3, (?3 = 253402300799) << 62, ?5, ?6, ?7, ?8, ?9)";
-        self.connection.prepare_cached(INSERT)?.execute(params![
+            VALUES (?1, ?2, ?3, ?4, ?3, (?3 = 253402300799) << 62, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
+        let added = self.rows.insert.get(self.connection, INSERT)?.execute(params![
             key,
             key.raw(),
             now,
@@ -151,10 +198,12 @@ impl<'c> Write<'c> {
             columns.filename,
             columns.value,
         ])?;
-        self.count += 1;
-        self.is_anonymous = true;
-        self.grow(columns.size);
-        Ok(())
+        if added > 0 {
+            self.count += 1;
+            self.is_anonymous = true;
+            self.grow(columns.size);
+        }
+        Ok(added > 0)
     }
 
     /// Gives a row a new value. It keeps its place in the order of insertion.
@@ -175,7 +224,7 @@ impl<'c> Write<'c> {
         self.is_anonymous = true;
         let Columns { size, mode, filename, value } = columns;
         if expire == head.expire_time {
-            let mut update = self.connection.prepare_cached(SAME_EXPIRY)?;
+            let mut update = self.rows.update.get(self.connection, SAME_EXPIRY)?;
             update.execute(params![head.rowid, now, tag, size, mode, filename, value])?;
         } else {
             let mut update = self.connection.prepare_cached(NEW_EXPIRY)?;

@@ -308,8 +308,8 @@ impl World {
     }
 }
 
-pub(crate) fn limit(records: usize) -> Limit {
-    Limit { records, bytes: u64::MAX }
+pub(crate) fn limit(keys: usize) -> Limit {
+    Limit { keys, bytes: u64::MAX }
 }
 
 /// What the engine does with a batch.
