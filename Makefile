@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CARGO := cargo
 LOCKED := --locked
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test build lint fmt rust-test doc types python-test torture bench bench-quick wheel clean
@@ -61,7 +62,9 @@ torture: build $(VENV)/ready-develop ## the random and the killing tests, again 
 
 # The rivals live in an environment of their own. One that cannot be installed is named in the table.
 bench: build bench/.venv/ready ## dolium beside other caches: bench/results/
-	$(BIN)/python bench/compare.py --rivals bench/.venv/bin/python $(BENCH)
+	PYO3_BUILD_EXTENSION_MODULE=1 $(CARGO) build $(LOCKED) --release --quiet -p dolium-bench-bare
+	$(CARGO) build $(LOCKED) --release --quiet -p dolium --example speed
+	$(BIN)/python bench/compare.py --rivals bench/.venv/bin/python --native $(TARGET)/release $(BENCH)
 
 bench-quick: BENCH = --quick
 bench-quick: bench ## the same in two minutes, less exact

@@ -31,6 +31,15 @@ from faces import FACES
 
 HERE = Path(__file__).resolve().parent
 MIX_ROUNDS = 3
+PHASES = ("round", "limit", "rust", "mix", "counter", "sustained")
+COUNTERS = (
+    "dolium",
+    "diskcache",
+    "diskcache-community",
+    "diskcache_rs",
+    "pysciqlop-cache",
+    "Redis, loopback",
+)
 WRITING = (
     "write,writev,pwrite64,pwritev,pwritev2,ftruncate,fallocate,fsync,fdatasync,unlink,unlinkat,rename,renameat,"
     "renameat2,mkdir,mkdirat,chmod,fchmod,fchmodat,copy_file_range,sendfile"
@@ -42,6 +51,9 @@ def main() -> None:
     parser.add_argument(
         "--rivals", default=sys.executable, help="the Python in which the rivals are installed"
     )
+    parser.add_argument(
+        "--native", type=Path, help="where cargo has put the bare limit and the example `speed`"
+    )
     parser.add_argument("--quick", action="store_true", help="smaller and fewer rounds")
     parser.add_argument("--rounds", type=int, help="default: 7, or 3 when quick")
     parser.add_argument("--only", nargs="+", choices=FACES, help="only these caches")
@@ -49,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds = arguments.rounds or (3 if arguments.quick else 7)
     with redis_server() as port, tempfile.TemporaryDirectory(prefix="dolium-bench-") as directory:
-        runner = Runner(arguments.rivals, Path(directory), arguments.quick, port)
+        runner = Runner(arguments.rivals, Path(directory), arguments.quick, port, arguments.native)
         run = runner.compare(arguments.only or list(FACES), rounds)
     arguments.out.mkdir(parents=True, exist_ok=True)
     stem = f"{run['date'][:10]}-{run['commit']}" + ("-quick" if arguments.quick else "")
@@ -61,12 +73,16 @@ def main() -> None:
 
 
 class Runner:
-    def __init__(self, rivals: str, directory: Path, quick: bool, port: int | None) -> None:
+    def __init__(
+        self, rivals: str, directory: Path, quick: bool, port: int | None, native: Path | None
+    ) -> None:
         self.rivals, self.directory, self.quick, self.port = rivals, directory, quick, port
+        self.native = native
         # A key of the bench's own, and no trace of it in the user's files.
         self.environment = os.environ | {
             "BENCH_REDIS_PORT": str(port or 0),
             "XDG_STATE_HOME": str(directory / "state"),
+            "BENCH_BARE": str(native / "libbare.so" if native else ""),
         }
 
     def command(self, name: str, what: str) -> list[str]:
@@ -111,18 +127,36 @@ class Runner:
         for number in range(rounds):
             figures: dict[str, dict[str, Any]] = {name: {} for name in names}
             turned = names[number % len(names) :] + names[: number % len(names)]
-            for what in ("round", "mix") if number < MIX_ROUNDS else ("round",):
+            for what in PHASES:
                 for name in turned:
-                    if what == "mix" and not FACES[name].shared:
+                    if not self.is_due(what, name, number):
                         continue
-                    say(f"round {number + 1} of {rounds}: {name}{', 8 processes' if what == 'mix' else ''}")
-                    answer = self.ask(name, what)
+                    say(f"round {number + 1} of {rounds}: {name}, {what}")
+                    answer = self.from_rust() if what == "rust" else self.ask(name, what)
                     if "failed" in answer:
                         run["failed"][name] = answer.pop("failed")
                     figures[name] |= answer
             run["rounds"].append(figures)
         run["medians"] = {name: medians([figures[name] for figures in run["rounds"]]) for name in names}
         return run
+
+    def is_due(self, what: str, name: str, number: int) -> bool:
+        """Whether a phase is for this cache, and in this round."""
+        face = FACES[name]
+        if what in ("limit", "rust"):
+            return name == "dolium" and self.native is not None
+        if what == "sustained":
+            return face.sustains and number == 0
+        if what in ("mix", "counter"):
+            return face.shared and number < MIX_ROUNDS and (what == "mix" or name in COUNTERS)
+        return True
+
+    def from_rust(self) -> dict[str, Any]:
+        """What a get costs a program in Rust."""
+        assert self.native is not None
+        speed = [str(self.native / "examples" / "speed"), "get, hit"]
+        done = subprocess.run(speed, env=self.environment, capture_output=True, text=True, check=True)
+        return {"get_rust": float(done.stdout.split()[-2]) / 1e6}
 
     def absent(self, name: str) -> bool:
         return name.startswith("Redis") and self.port is None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+STORED, USED, READ = "least-recently-stored", "least-recently-used", "least-frequently-used"
 TUPLE = ("package.module.function", 17, "name", 2.5, None, "flag", True)
 Pairs = list[tuple[Any, bytes]]
 
@@ -26,7 +27,8 @@ class Face:
     module: ClassVar[str]
     shared: ClassVar[bool] = True  # by several processes
     tuples: ClassVar[bool] = True  # as keys
-    ordered: ClassVar[bool] = True  # offers eviction by least recent use
+    policies: ClassVar[tuple[str, ...]] = (USED, READ)  # by which it evicts, beside that by time of writing
+    sustains: ClassVar[bool] = False  # is worth the minutes that millions of sets take
     opens: ClassVar[bool] = True  # is opened from a directory
 
     get: Callable[[Any], Any]
@@ -36,7 +38,7 @@ class Face:
     memoize: Callable[[], Callable[[Callable[..., Any]], Callable[..., Any]]] | None = None
     get_many: Callable[[list[Any]], Any] | None = None
 
-    def __init__(self, directory: Path, lru: bool = False) -> None:
+    def __init__(self, directory: Path, policy: str = STORED) -> None:
         raise NotImplementedError
 
     @staticmethod
@@ -66,8 +68,7 @@ class Face:
 class DiskcacheLike(Face):
     """What has the methods of diskcache."""
 
-    def __init__(self, directory: Path, lru: bool = False) -> None:
-        policy = "least-recently-used" if lru else "least-recently-stored"
+    def __init__(self, directory: Path, policy: str = STORED) -> None:
         self.adopt(__import__(self.module).Cache(str(directory), eviction_policy=policy))
 
     def adopt(self, cache: Any) -> None:
@@ -86,6 +87,7 @@ class DiskcacheLike(Face):
 
 class Dolium(DiskcacheLike):
     name = module = "dolium"
+    sustains = True
 
     def adopt(self, cache: Any) -> None:
         super().adopt(cache)
@@ -97,6 +99,7 @@ class Dolium(DiskcacheLike):
 
 class Diskcache(DiskcacheLike):
     name = module = "diskcache"
+    sustains = True
 
 
 class Community(DiskcacheLike):
@@ -106,7 +109,7 @@ class Community(DiskcacheLike):
 class DiskcacheRs(DiskcacheLike):
     name = module = "diskcache_rs"
     tuples = False  # set() returns False and stores nothing
-    ordered = False  # the setting is accepted and ignored
+    policies = ()  # the setting is accepted and ignored
 
     def set_many(self, pairs: Pairs) -> None:
         self.cache.set_many(dict(pairs))
@@ -117,8 +120,10 @@ class DiskcacheRs(DiskcacheLike):
 
 class Pysciqlop(DiskcacheLike):
     name, module, package = "pysciqlop-cache", "pysciqlop_cache", "pysciqlop-cache"
+    policies = (USED,)
+    sustains = True
 
-    def __init__(self, directory: Path, lru: bool = False) -> None:
+    def __init__(self, directory: Path, policy: str = STORED) -> None:
         # It evicts the least recently used, always.
         self.adopt(__import__(self.module).Cache(str(directory)))
 
@@ -130,10 +135,11 @@ class Lmdb(Face):
     """A transaction for each call, as a cache would have it. It has neither expiry, eviction, nor typed keys."""
 
     name, module, package = "py-lmdb, synced", "lmdb", "lmdb"
-    tuples = ordered = False
+    tuples = False
+    policies = ()
     synced: ClassVar[bool] = True
 
-    def __init__(self, directory: Path, lru: bool = False) -> None:
+    def __init__(self, directory: Path, policy: str = STORED) -> None:
         import lmdb
 
         directory.mkdir(parents=True, exist_ok=True)
@@ -175,16 +181,17 @@ class Lmdb(Face):
 
 class LmdbUnsynced(Lmdb):
     name, synced = "py-lmdb, unsynced", False
+    sustains = True
 
 
 class Redis(Face):
     """A server on loopback that keeps nothing on disk. A directory becomes one of its databases."""
 
     name, module, package = "Redis, loopback", "redis", "redis"
-    tuples = ordered = False
-    opens = False
+    tuples = opens = False
+    policies = ()
 
-    def __init__(self, directory: Path, lru: bool = False) -> None:
+    def __init__(self, directory: Path, policy: str = STORED) -> None:
         import redis
 
         numbers = {"stock": 1, "mix": 2}
@@ -210,9 +217,10 @@ class Dict(Face):
     """For scale: one process, no file."""
 
     name, module = "dict", "builtins"
-    shared = ordered = opens = False
+    shared = opens = False
+    policies = ()
 
-    def __init__(self, directory: Path, lru: bool = False) -> None:
+    def __init__(self, directory: Path, policy: str = STORED) -> None:
         self.data: dict[Any, bytes] = {}
         self.get, self.set, self.delete = self.data.get, self.data.__setitem__, self.data.__delitem__
 
@@ -236,10 +244,10 @@ FACES: dict[str, type[Face]] = {
 }
 
 
-def fresh(face: type[Face], directory: Path, lru: bool = False) -> Face:
+def fresh(face: type[Face], directory: Path, policy: str = STORED) -> Face:
     """An empty cache."""
     shutil.rmtree(directory, ignore_errors=True)
-    opened = face(directory, lru)
+    opened = face(directory, policy)
     if isinstance(opened, Redis):
         opened.client.flushdb()
     return opened

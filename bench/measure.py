@@ -1,6 +1,6 @@
 """What is measured, row by row, in the process of one cache.
 
-    python bench/measure.py FACE DIRECTORY version|prepare|round|mix|open [quick]
+    python bench/measure.py FACE DIRECTORY version|prepare|round|mix|counter|sustained|limit|open [quick]
 
 It prints one line of JSON: row -> figure. A time is in seconds for one operation: the median over batches, each long
 enough for the clock. It knows the caches only by their faces; rounds and tables are compare.py's.
@@ -8,12 +8,15 @@ enough for the clock. It knows the caches only by their faces; rounds and tables
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import itertools
 import json
 import multiprocessing
 import os
 import queue
 import random
+import shutil
 import statistics
 import sys
 import time
@@ -22,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faces import FACES, TUPLE, Face, fresh
+from faces import FACES, READ, TUPLE, USED, Face, fresh
 
 VALUE = bytes(range(100))
 LARGE = random.Random(0).randbytes(300_000)
@@ -34,12 +37,14 @@ class Scale:
     many: int  # entries of a bulk write
     seconds: float  # that a row may take
     mix_seconds: float
+    sustained: int  # new keys, one after the other
 
 
-FULL = Scale(100_000, 10_000, 0.6, 4.0)
-QUICK = Scale(10_000, 10_000, 0.15, 1.5)
+FULL = Scale(100_000, 10_000, 0.6, 4.0, 2_000_000)
+QUICK = Scale(10_000, 10_000, 0.15, 1.5, 100_000)
 PROCESSES = 8
 HOT = 2000  # keys that are read again and again
+BURSTS, PAUSE = 5, 0.5  # and the seconds between them
 
 
 def timed(call: Callable[[Any], object], inputs: Iterable[Any], seconds: float) -> float:
@@ -99,12 +104,13 @@ def one_round(face: type[Face], directory: Path, scale: Scale) -> dict[str, floa
     work = fresh(face, directory / "work")
     writing(work, figures, scale)
     work.close()
-    if face.ordered:
-        lru = fresh(face, directory / "lru", lru=True)
-        keys = names(lru, 1000)
-        lru.set_many([(key, VALUE) for key in keys])
-        figures["get_lru"] = timed(lru.get, shuffled(keys), scale.seconds)
-        lru.close()
+    for row, policy in (("get_lru", USED), ("get_lfu", READ)):
+        if policy in face.policies:
+            ordered = fresh(face, directory / row, policy)
+            keys = names(ordered, HOT)
+            ordered.set_many([(key, VALUE) for key in keys])
+            figures[row] = timed(ordered.get, shuffled(keys), scale.seconds)
+            ordered.close()
     return figures
 
 
@@ -126,6 +132,7 @@ def reading(cache: Face, figures: dict[str, float], scale: Scale) -> None:
     keys = names(cache, scale.stock)
     if cache.get(keys[-1]) != VALUE:
         raise AssertionError("the stock is not there")
+    figures["get_cold"], figures["get_again"] = first_and_again(cache, keys)
     figures["get_wide"] = timed(cache.get, shuffled(keys), scale.seconds)
     hot = keys[:: max(len(keys) // HOT, 1)][:HOT]
     for key in hot:
@@ -143,6 +150,32 @@ def reading(cache: Face, figures: dict[str, float], scale: Scale) -> None:
         raise AssertionError(f"{found} of {scale.stock} keys iterated over")
 
 
+def first_and_again(cache: Face, keys: list[Any]) -> tuple[float, float]:
+    """A get of keys that nobody has read since the cache was opened, and then a get of the same."""
+    for key in keys[:500]:  # the connection, the pages that all share
+        cache.get(key)
+    few = keys[500::50]
+    times: list[float] = []
+    for _ in range(2):
+        before = time.perf_counter()
+        for key in few:
+            cache.get(key)
+        times.append((time.perf_counter() - before) / len(few))
+    return times[0], times[1]
+
+
+def bursts(cache: Face, keys: list[Any]) -> float:
+    """Sets as fast as they come after a pause: as many as the memory in front of a database, if there is any, holds."""
+    times: list[float] = []
+    for _ in range(BURSTS):
+        time.sleep(PAUSE)
+        before = time.perf_counter()
+        for key in keys:
+            cache.set(key, VALUE)
+        times.append((time.perf_counter() - before) / len(keys))
+    return statistics.median(times)
+
+
 def writing(cache: Face, figures: dict[str, float], scale: Scale) -> None:
     keys = names(cache, scale.many)
     before = time.perf_counter()
@@ -151,6 +184,7 @@ def writing(cache: Face, figures: dict[str, float], scale: Scale) -> None:
     if cache.get(keys[0]) != VALUE or cache.get(keys[-1]) != VALUE:
         raise AssertionError("set_many stored nothing")
     figures["set"] = timed(lambda key: cache.set(key, VALUE), shuffled(keys), scale.seconds)
+    figures["set_burst"] = bursts(cache, keys)
     new = (cache.key(f"new-{number:09}") for number in itertools.count())
     figures["set_new"] = timed(lambda key: cache.set(key, VALUE), new, scale.seconds)
     figures["delete"] = timed(cache.delete, keys, scale.seconds)
@@ -180,18 +214,13 @@ def shout(text: str, number: int) -> str:
     return text.upper() * number
 
 
-def mix(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
-    """Processes on one cache: 90 % get, 9 % set, 1 % delete of 5,000 keys, values of 100 to 1,000 bytes."""
-    cache = fresh(face, directory / "mix")
-    cache.set_many([(key, VALUE) for key in names(cache, 5000)])
-    cache.close()
+def together(target: Callable[..., None], face: type[Face], place: Path, *arguments: Any) -> list[Any]:
+    """What each of several processes answers that run `target` at the same time on one cache."""
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(PROCESSES)
-    results: multiprocessing.Queue[tuple[int, float, int, list[float]]] = context.Queue()
+    results: multiprocessing.Queue[Any] = context.Queue()
     children = [
-        context.Process(
-            target=mixer, args=(face.name, directory / "mix", seed, scale.mix_seconds, start, results)
-        )
+        context.Process(target=target, args=(face.name, place, seed, *arguments, start, results))
         for seed in range(PROCESSES)
     ]
     for child in children:
@@ -199,9 +228,18 @@ def mix(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
     try:
         answers = [results.get(timeout=60) for _ in children]
     except queue.Empty:
-        raise TimeoutError("a process hung under the mixed load") from None
+        raise TimeoutError("a process hung under the load") from None
     for child in children:
         child.join(10)
+    return answers
+
+
+def mix(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
+    """Processes on one cache: 90 % get, 9 % set, 1 % delete of 5,000 keys, values of 100 to 1,000 bytes."""
+    cache = fresh(face, directory / "mix")
+    cache.set_many([(key, VALUE) for key in names(cache, 5000)])
+    cache.close()
+    answers = together(mixer, face, directory / "mix", scale.mix_seconds)
     sets = sorted(itertools.chain.from_iterable(latencies for *_, latencies in answers))
     cuts = statistics.quantiles(sets, n=1000)
     return {
@@ -212,6 +250,58 @@ def mix(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
         "mix_set_p999": cuts[998],
         "mix_set_max": sets[-1],
     }
+
+
+def counter(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
+    """Processes that add to one counter. It has to say in the end how often they did."""
+    cache = fresh(face, directory / "mix")
+    cache.close()
+    answers = together(adder, face, directory / "mix", scale.mix_seconds / 2)
+    cache = face(directory / "mix")
+    total = int(cache.get(cache.key("counter")))
+    cache.close()
+    lost = sum(done for done, _ in answers) - total
+    return {"counter_rate": sum(done / seconds for done, seconds in answers), "counter_lost": float(lost)}
+
+
+def adder(name: str, directory: Path, seed: int, seconds: float, start: Any, results: Any) -> None:
+    cache = FACES[name](directory)
+    assert cache.incr is not None
+    key, done = cache.key("counter"), 0
+    start.wait()
+    began = at = time.perf_counter()
+    while at - began < seconds:
+        cache.incr(key)
+        done += 1
+        at = time.perf_counter()
+    results.put((done, at - began))
+    cache.close()
+
+
+def sustained(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
+    """Sets of new keys without a pause, until all of them are in the cache's files."""
+    cache = fresh(face, directory / "sustained")
+    before = time.perf_counter()
+    for number in range(scale.sustained):
+        cache.set(cache.key(f"new-{number:09}"), VALUE)
+    cache.close()
+    took = time.perf_counter() - before
+    shutil.rmtree(directory / "sustained")
+    return {"set_sustained": took / scale.sustained}
+
+
+def limit(_: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
+    """What a get cannot be faster than: a call through PyO3 that copies the same bytes from a mapped table."""
+    loader = importlib.machinery.ExtensionFileLoader("bare", os.environ["BENCH_BARE"])
+    spec = importlib.util.spec_from_loader("bare", loader)
+    assert spec is not None
+    bare = importlib.util.module_from_spec(spec)
+    loader.exec_module(bare)
+    keys = [f"key-{number:06}" for number in range(HOT)]
+    table = bare.Table(str(directory / "bare"), [(key, VALUE) for key in keys])
+    if table.get(keys[-1]) != VALUE:
+        raise AssertionError("the table does not hold its keys")
+    return {"get_bare": timed(table.get, shuffled(keys), scale.seconds)}
 
 
 def mixer(name: str, directory: Path, seed: int, seconds: float, start: Any, results: Any) -> None:
@@ -260,8 +350,9 @@ def main(name: str, directory: str, what: str, quick: str = "") -> None:
         cache.close()
         os.write(2, b"MARK end\n")
     else:
-        action = {"prepare": prepare, "round": one_round, "mix": mix}[what]
-        print(json.dumps(action(face, Path(directory), scale)))
+        actions = (prepare, mix, counter, sustained, limit)
+        action = {action.__name__: action for action in actions} | {"round": one_round}
+        print(json.dumps(action[what](face, Path(directory), scale)))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Stats(tuple[int, int]):
     """Hits and misses, a pair as in diskcache, with attributes that say more.
 
     >>> import dolium
-    >>> cache = dolium.Cache()
+    >>> cache = dolium.Cache(hot_size=1 << 20)
     >>> cache["a"] = 1
     >>> hits, misses = stats = cache.stats()
     >>> stats

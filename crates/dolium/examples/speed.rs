@@ -12,7 +12,7 @@ fn time(name: &str, count: u32, mut operation: impl FnMut(u32)) {
     }
     let start = Instant::now();
     (0..count).for_each(&mut operation);
-    println!("{name:24} {:8.2} µs", start.elapsed().as_secs_f64() * 1e6 / f64::from(count));
+    println!("{name:24} {:8.3} µs", start.elapsed().as_secs_f64() * 1e6 / f64::from(count));
 }
 
 fn main() -> dolium::Result<()> {

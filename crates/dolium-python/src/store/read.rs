@@ -198,7 +198,7 @@ impl Inner {
         if read && let Some(found) = find_file(py, shard, &key, retry)? {
             return Ok(Some(found));
         }
-        let Some(entry) = shard.enter(py, retry, |cache| cache.entry(&key))? else {
+        let Some(entry) = shard.enter(py, retry, |cache| cache.entry_unless_in_memory(&key))? else {
             return Ok(None);
         };
         let Entry { value, expire_time, tag, store_time } = entry;

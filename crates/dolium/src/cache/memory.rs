@@ -10,7 +10,7 @@ use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::sign::{TRAILER_LEN, Verdict};
 use crate::sqlite::tier::{CULLS, cell, scalar};
-use crate::value::{Payload, mode};
+use crate::value::{Payload, Value, mode};
 
 use super::evict::cost;
 use super::hot::stage;
@@ -41,6 +41,19 @@ pub enum ValueRef<'a> {
         /// Whether this user's key signed it, for this key of the cache.
         signed: bool,
     },
+}
+
+impl From<ValueRef<'_>> for Value {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Int(value) => Self::Int(value),
+            ValueRef::Float(value) => Self::Float(value),
+            ValueRef::Text(value) => Self::Text(value.to_owned()),
+            ValueRef::Bytes(value) => Self::Bytes(value.to_vec()),
+            ValueRef::Pickle { bytes, signed } => Self::Pickle { bytes: bytes.to_vec(), signed },
+        }
+    }
 }
 
 /// An entry in shared memory, as long as the function runs that is shown it.

@@ -81,13 +81,28 @@ impl<T> Fetched<T> {
 impl Cache {
     /// The value of a key, or `None` if there is none, it has expired or it is damaged.
     pub fn get<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Value>> {
-        Ok(self.entry(key)?.map(|entry| entry.value))
+        let key = key.into();
+        if let Some(known) = self.in_memory(&key, |entry| Value::from(entry.value)) {
+            return Ok(known);
+        }
+        Ok(self.entry_unless_in_memory(&key)?.map(|entry| entry.value))
     }
 
     /// The value of a key with its expiry, tag and time of writing.
     pub fn entry<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
         let key = key.into();
-        let found = self.find(&key, |row| self.fetch(&key, row))?;
+        let known = self.in_memory(&key, |entry| Entry {
+            value: Value::from(entry.value),
+            expire_time: entry.expire_time(),
+            tag: entry.tag(),
+            store_time: entry.store_time(),
+        });
+        known.map_or_else(|| self.entry_unless_in_memory(&key), Ok)
+    }
+
+    /// The same after [`in_memory`](Self::in_memory) had no answer.
+    pub fn entry_unless_in_memory(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+        let found = self.find(key, |row| self.fetch(key, row))?;
         Ok(found.map(|(row, value)| Entry::of(row, value)))
     }
 
