@@ -4,6 +4,7 @@
 //! Knows nothing of keys and values.
 
 mod damage;
+mod drain;
 mod registry;
 mod settings;
 mod tier;

@@ -50,6 +50,36 @@ fn one_of_many_adds_wins() {
 }
 
 #[test]
+fn one_of_many_bulk_calls_wins_each_key() {
+    const KEYS: i64 = 100;
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::open(directory.path()).unwrap();
+    for round in 0..20 {
+        // A third is known before, half of it only to the database.
+        cache.set_many((0..KEYS / 3).map(|key| (key, key)), &Put::new()).unwrap();
+        if round % 2 == 0 {
+            assert_eq!(cache.len().unwrap(), 33);
+        }
+        let together = |work: &(dyn Fn() -> usize + Sync)| -> usize {
+            let barrier = Barrier::new(4);
+            let run = || {
+                barrier.wait();
+                work()
+            };
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+            })
+        };
+        let add = || cache.add_many((0..KEYS).map(|key| (key, -key)), &Put::new()).unwrap().len();
+        assert_eq!(together(&add), 67);
+        let keys: Vec<_> = (0..KEYS).map(Key::from).collect();
+        assert_eq!(together(&|| cache.delete_many(&keys).unwrap()), 100);
+        assert_eq!(cache.len().unwrap(), 0);
+    }
+}
+
+#[test]
 fn an_overwritten_large_value_is_never_missing_nor_mixed() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
@@ -326,4 +356,31 @@ fn settings_that_lie_in_a_log_alone_are_found_on_opening() {
     let third = Cache::builder(killed.path()).setting("statistics", 1).open().unwrap();
     assert!(!killed.path().join("cache.db-wal").exists(), "nobody has it open, so opening makes no log");
     assert_eq!(third.setting("cull_limit").unwrap(), Some(Scalar::Int(77)));
+}
+
+#[test]
+fn new_and_old_keys_in_turn_give_the_rows_of_single_writes() {
+    let rows = |hot_size: i64| {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::builder(directory.path()).setting("hot_size", hot_size).open().unwrap();
+        let keys = || {
+            let keys = cache.keys(Order::Insertion).unwrap().map(Result::unwrap);
+            keys.map(|key| (cache.get(&key).unwrap(), key)).collect::<Vec<_>>()
+        };
+        for key in 1..=5_i64 {
+            cache.set(key, key).unwrap();
+        }
+        assert_eq!(keys().len(), 5);
+        for (value, key) in [6_i64, 2, 7, 3, 8, 6, 1, 9, 10].into_iter().enumerate() {
+            if key == 3 {
+                cache.delete(3).unwrap();
+            }
+            cache.set(key, i64::try_from(value).unwrap()).unwrap();
+        }
+        let found = keys();
+        assert_eq!(cache.len().unwrap(), found.len());
+        assert_eq!(cache.check(false).unwrap(), []);
+        found
+    };
+    assert_eq!(rows(-1), rows(0));
 }

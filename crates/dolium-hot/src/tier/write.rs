@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
 use super::crash;
-use super::memory::Memory;
+use super::memory::{Bounds, Memory};
 use super::record::{HEAD, Key, Kind, MOST, Staged, is_of_key, pad};
 use super::shape::{BUCKET, UNIT};
 use crate::layout::field;
@@ -60,9 +60,11 @@ impl<A: Atomic> Memory<'_, A> {
     /// What can be done for a record before T is taken: others wait while it is held. What is looked at here only has
     /// to be near when it is looked at again.
     pub fn prepare(&self, record: &mut Staged) {
+        // Without T the header may be anything.
+        let Some(Bounds { head, .. }) = self.bounds() else { return };
         let hash = record.sums(self.epoch).hash;
         black_box(self.slot_for(record, hash));
-        let room = self.place(self.field(field::HEAD).load(Relaxed), record.units());
+        let room = self.place(head, record.units());
         let place = Self::word_of(room.start % self.shape.units);
         let words = Self::word_of(record.units().min(NEAR));
         for line in self.log().get(place..place + words).unwrap_or_default().chunks(LINE) {

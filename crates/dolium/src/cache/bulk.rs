@@ -1,6 +1,6 @@
 //! Owns operations on many keys: one transaction and, for Python, one crossing each.
 
-use dolium_hot::Kind;
+use dolium_hot::{Counter, Kind};
 use rusqlite::Connection;
 
 use crate::clock::Timestamp;
@@ -10,8 +10,9 @@ use crate::sqlite::statements::{self, is_alive};
 use crate::sqlite::tier::CULLS;
 use crate::value::{Payload, Row, Value};
 
+use super::hot::{self, Change, NewRow};
 use super::prepare::Prepared;
-use super::{Cache, Put, hot};
+use super::{Cache, Put};
 
 impl Cache {
     /// The values of many keys, in their order, all of one moment. Each is as `get` would give it.
@@ -71,6 +72,12 @@ impl Cache {
             }
             return Ok(prepared.into_iter().map(|(position, ..)| position).collect());
         }
+        if !replace && let Some(added) = self.add_many_hot(&mut prepared, put, now)? {
+            if let Some((_, key, _)) = prepared.last() {
+                self.wrote(key, bytes)?;
+            }
+            return Ok(added);
+        }
         let stored = self.handle.write(self.patience, |write| {
             write.changes(prepared.iter().map(|(_, key, _)| key.borrowed()));
             let mut stored = Vec::with_capacity(prepared.len());
@@ -117,9 +124,41 @@ impl Cache {
         Ok(stored)
     }
 
+    /// Stores those whose keys have no entry in the hot tier. Returns their positions.
+    fn add_many_hot(
+        &self,
+        prepared: &mut [(usize, Key<'_>, Prepared)],
+        put: &Put,
+        now: Timestamp,
+    ) -> Result<Option<Vec<usize>>> {
+        let keys: Vec<_> = prepared.iter().map(|(_, key, _)| key.clone()).collect();
+        let added = self.change_many_hot(&keys, Counter::Sets, |at, row| {
+            if row.is_some_and(|row| is_alive(row.expire_time, now)) {
+                return Ok(Change::Leave(()));
+            }
+            let (_, key, value) = &mut prepared[at];
+            Ok(Change::Set(NewRow::of(value.finish(key)?.clone(), put, now), ()))
+        })?;
+        let Some(added) = added else { return Ok(None) };
+        let added = added.into_iter().map(|at| {
+            let (position, _, value) = &prepared[at];
+            self.left_to_tier(value);
+            *position
+        });
+        Ok(Some(added.collect()))
+    }
+
     /// Removes many entries, all or none of them. Returns how many there were.
     pub fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
         let now = self.clock.now();
+        let mut lives = vec![false; keys.len()];
+        let removed = self.change_many_hot(keys, Counter::Deletes, |at, row| {
+            lives[at] = row.as_ref().is_some_and(|row| is_alive(row.expire_time, now));
+            Ok(if row.is_some() { Change::Delete(()) } else { Change::Leave(()) })
+        })?;
+        if removed.is_some() {
+            return Ok(lives.into_iter().filter(|lives| *lives).count());
+        }
         self.handle.write(self.patience, |write| {
             write.changes(keys.iter().map(Key::borrowed));
             let mut count = 0;

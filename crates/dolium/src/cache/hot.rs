@@ -1,6 +1,8 @@
 //! Owns operations on one key in the hot tier: reading it before SQLite, changing it instead of SQLite. What does not
 //! fit there, and what happens inside a transaction, is left to the callers' direct way.
 
+use std::collections::HashSet;
+
 use dolium_hot::{AccessWord, Counter, Kind, NoRoom, Staged, Tier, View, Writing};
 
 use crate::clock::Timestamp;
@@ -14,11 +16,16 @@ use crate::sqlite::{KEPT, statements};
 use crate::value::{Columns, Row};
 use crate::wait::Deadline;
 
-use super::Cache;
 use super::bulk::find_many;
+use super::{Cache, Put};
 
 /// Bytes of rows that are repeated in the tier when they are read.
 const FILLED: usize = 64 << 10;
+
+/// Keys that are changed together in the tier, and how often that is tried: each was looked for before, which takes the
+/// longer the more of them only the database has.
+const TOGETHER: usize = 1000;
+const TRIES: u32 = 3;
 
 /// What was known of a key when an operation looked: it may only go on if that still holds.
 enum Seen {
@@ -49,6 +56,12 @@ pub(super) struct NewRow {
 }
 
 impl NewRow {
+    /// A row that takes expired entries along, as `set` and `add` write it.
+    pub fn of(columns: Columns, put: &Put, now: Timestamp) -> Self {
+        let (expire_time, store_time) = (put.expire.at(now), put.time(now));
+        Self { columns, expire_time, tag: put.tag.clone(), store_time, culls: true }
+    }
+
     /// A row with another value.
     pub fn with(row: Row, columns: Columns, now: Timestamp) -> Self {
         let store_time = if row.store_time < KEPT { now } else { KEPT };
@@ -276,11 +289,58 @@ impl Cache {
         }
     }
 
+    /// Changes keys in the tier, all of them or none, as `decide` says about the row of each; it may be asked again if
+    /// others are faster. Returns the positions of those that it wanted changed. `None`: it has to be done directly.
+    pub(super) fn change_many_hot(
+        &self,
+        keys: &[Key<'_>],
+        counter: Counter,
+        mut decide: impl FnMut(usize, Option<Row>) -> Result<Change<()>>,
+    ) -> Result<Option<Vec<usize>>> {
+        if keys.len() > TOGETHER || !are_distinct(keys) {
+            return Ok(None);
+        }
+        let Some(tier) = self.tier_to_change()? else { return Ok(None) };
+        let mut deadline = Deadline::new(self.patience);
+        for _ in 0..TRIES {
+            let (mut seen, mut positions, mut records) = (Vec::new(), Vec::new(), Vec::new());
+            for (position, key) in keys.iter().enumerate() {
+                let (row, how) = self.see(&tier, key)?;
+                seen.push(how);
+                records.push(match decide(position, row)? {
+                    Change::Leave(()) => continue,
+                    Change::Set(row, ()) => row.staged(Kind::Set, key),
+                    Change::Delete(()) => key.with_hot(Staged::delete),
+                });
+                positions.push(position);
+            }
+            if records.is_empty() {
+                return Ok(Some(positions));
+            }
+            if !fit(&tier, &records) {
+                return Ok(None);
+            }
+            tier.prepare(&mut records);
+            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
+            let still_holds = keys.iter().zip(&seen).all(|(key, seen)| confirm(&tier, &writing, key, seen));
+            if still_holds && writing.append_all(&mut records).is_ok() {
+                drop(writing);
+                tier.count(counter, records.len() as u64);
+                self.handle.after_append(&tier);
+                return Ok(Some(positions));
+            }
+            drop(writing);
+            if still_holds && !self.make_way(&tier, &mut deadline)? {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
     /// Stores a row whatever was there before. `None`: it has to be done directly.
     pub(super) fn set_hot(&self, records: &mut [Staged]) -> Result<Option<()>> {
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
-        let bytes: u64 = records.iter().map(Staged::bytes).sum();
-        if bytes > tier.capacity() / 4 || records.iter().any(|record| record.bytes() > tier.longest()) {
+        if !fit(&tier, records) {
             return Ok(None);
         }
         let mut deadline = Deadline::new(self.patience);
@@ -338,6 +398,18 @@ impl Cache {
         })?;
         Ok((row, Seen::Commits(commits)))
     }
+}
+
+/// Whether no record is too long for the log, and all together leave others their room.
+fn fit(tier: &Tier, records: &[Staged]) -> bool {
+    let bytes: u64 = records.iter().map(Staged::bytes).sum();
+    bytes <= tier.capacity() / 4 && records.iter().all(|record| record.bytes() <= tier.longest())
+}
+
+/// Whether no key comes twice: what happens to one of them would depend on the other.
+fn are_distinct(keys: &[Key<'_>]) -> bool {
+    let mut seen = HashSet::with_capacity(keys.len());
+    keys.iter().all(|key| key.with_hot(|hot| seen.insert((hot.kind, hot.bytes.to_vec()))))
 }
 
 /// Whether what was seen of a key still holds, now that T is ours.

@@ -229,17 +229,7 @@ impl Cache {
                 if row.is_some_and(|row| statements::is_alive(row.expire_time, now)) {
                     return Ok(Change::Leave(false));
                 }
-                let columns = prepared.finish(key)?.clone();
-                Ok(Change::Set(
-                    NewRow {
-                        columns,
-                        expire_time,
-                        tag: put.tag.clone(),
-                        store_time: put.time(now),
-                        culls: true,
-                    },
-                    true,
-                ))
+                Ok(Change::Set(NewRow::of(prepared.finish(key)?.clone(), put, now), true))
             })?
         };
         if stored == Some(true) {

@@ -16,7 +16,7 @@ use crate::wait::{Deadline, Patience};
 use crate::warning::Warning;
 
 use super::Handle;
-use super::tier::EVERYTHING;
+use super::drain::EVERYTHING;
 
 /// How often a handle looks whether somebody replaced the database under it.
 const LOOK: Duration = Duration::from_millis(100);

@@ -1,11 +1,9 @@
-//! Owns the hot tier's part in a handle: attaching with what the database says, draining, and the moments in which
-//! the tier must be empty.
+//! Owns the hot tier's part in a handle: attaching with what the database says, who may use it, and leaving.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
 
-use dolium_hot::{Counter, Limit, Observer, Records, Tier, Writing};
+use dolium_hot::{Counter, Observer, Records, Tier, Writing};
 
 use crate::clock::Timestamp;
 use crate::error::{self, Error, Result};
@@ -17,27 +15,7 @@ use crate::wait::{Deadline, Patience, may_continue};
 use crate::{files, gate, keeper, policy};
 
 use super::Handle;
-
-/// What one transaction drains. Much: a key that was written often is one row.
-const DRAIN: Limit = Limit { keys: 8192, bytes: 32 << 20 };
-
-/// All that waits.
-pub(super) const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
-
-/// What a writer drains that found no room: it is to be quick.
-const FORCED: Limit = Limit { keys: 256, bytes: 1 << 20 };
-
-/// How long a writer without room waits for D before it looks for room again.
-const TURN: Duration = Duration::from_millis(2);
-
-/// Turns after which the interrupt hook is asked.
-const TURNS: u32 = 16;
-
-/// The part of the log that may wait for a tick.
-const FULL: u64 = 4;
-
-/// Bytes of log that may be left to be drained while T keeps other writers waiting.
-const LITTLE: u64 = 64 << 10;
+use super::drain::DRAIN;
 
 /// The size of a tier if the setting `hot_size` leaves it to us.
 const SIZE: u64 = 16 << 20;
@@ -259,130 +237,6 @@ impl Handle {
         Ok(known.clone())
     }
 
-    /// For operations that ask SQLite about more than a key: what was dirty when they started is drained.
-    pub(crate) fn settle_order(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
-            return Ok(());
-        };
-        let head = tier.head();
-        self.drain_while(&mut Deadline::new(patience), DRAIN, |tier| {
-            tier.is_dirty() && tier.drained_to() < head
-        })
-    }
-
-    /// Drains all.
-    pub(crate) fn drain_all(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        self.drain_while(&mut Deadline::new(patience), DRAIN, Tier::is_dirty)
-    }
-
-    /// Called by the keeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
-    /// keepers, too: what one has just drained the others need not. Returns whether nothing is left.
-    pub(crate) fn drain_aged(self: &Arc<Self>, patience: Patience) -> bool {
-        let Some(tier) = self.tier() else { return true };
-        let head = tier.head();
-        // At most: the last tick may have seen another tier.
-        let seen = self.seen_head.swap(head, Ordering::Relaxed).min(head);
-        let is_due = |tier: &Tier| {
-            tier.is_dirty() && (tier.drained_to() < seen || tier.dirty_bytes() > tier.capacity() / FULL)
-        };
-        let drained = self.drain_while(&mut Deadline::new(patience), DRAIN, is_due);
-        drained.is_ok() && !tier.is_dirty()
-    }
-
-    /// Makes room for a record that found none, unless somebody else does meanwhile: it looks again in each turn, since
-    /// who waits for D until it is free stands behind all others who found no room.
-    pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
-        let seen = tier.drained_to();
-        let is_wanted = |tier: &Tier| tier.is_dirty() && tier.drained_to() == seen;
-        for turn in 1_u32.. {
-            let left = deadline.left();
-            let mut until = Deadline::new(Patience::Timeout(left.map_or(TURN, |left| left.min(TURN))));
-            match self.drain_while(&mut until, FORCED, is_wanted) {
-                Err(Error::Timeout { .. }) if left.is_some_and(|left| left.is_zero()) => {
-                    return Err(self.timeout(deadline));
-                }
-                Err(Error::Timeout { .. }) if !turn.is_multiple_of(TURNS) || may_continue() => {}
-                Err(Error::Timeout { .. }) => return Err(Error::Interrupted),
-                done => return done,
-            }
-        }
-        Ok(())
-    }
-
-    /// Drains as long as it is wanted, which is asked again when D is there: who had it before may have done it all.
-    fn drain_while(
-        self: &Arc<Self>,
-        deadline: &mut Deadline,
-        limit: Limit,
-        wanted: impl Fn(&Tier) -> bool,
-    ) -> Result<()> {
-        while self.tier().is_some_and(|tier| wanted(&tier)) {
-            self.drain(deadline, limit, &wanted)?;
-        }
-        Ok(())
-    }
-
-    fn drain(
-        self: &Arc<Self>,
-        deadline: &mut Deadline,
-        limit: Limit,
-        wanted: impl Fn(&Tier) -> bool,
-    ) -> Result<()> {
-        self.with_room(|| {
-            let drained = self.locked_after(
-                deadline,
-                |_, tier| Ok(tier.filter(|tier| wanted(tier)).cloned()),
-                |deadline, tier| tier.map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit)),
-            );
-            drained.map(|_| ())
-        })
-    }
-
-    /// One step. The caller holds D and is inside the gate.
-    fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<()> {
-        if !files::exists(&self.database) {
-            // Removed, perhaps with its directory: what waits has nowhere to go, and nothing may be made for it.
-            tier.retire();
-            return Ok(());
-        }
-        let since = Instant::now();
-        let drained = self.try_write(deadline, &mut |write| {
-            let found = match reached(write.connection())? {
-                Some(found) if found.life == tier.life() => found,
-                Some(_) => return Ok(None),
-                None => {
-                    // Somebody took the database, or its log, away. What waits was acknowledged.
-                    write.apply(&tier.pending(0, EVERYTHING))?;
-                    return Ok(None);
-                }
-            };
-            if found.is_disturbed {
-                tier.forget_clean();
-            }
-            let batch = tier.pending(found.number, limit);
-            write.apply(&batch)?;
-            let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
-            write.reach(found.life, batch.number())?;
-            Ok(Some((batch, expired, found.is_disturbed)))
-        })?;
-        match drained {
-            Some((batch, expired, is_disturbed)) => {
-                tier.drained(&batch);
-                tier.count(Counter::Expirations, expired as u64);
-                tier.count(Counter::Drained, batch.len() as u64);
-                tier.count(Counter::Drains, 1);
-                tier.count(Counter::DrainTime, u64::try_from(since.elapsed().as_micros()).unwrap_or(0));
-                if is_disturbed {
-                    // A fill may have been under way the first time.
-                    tier.forget_clean();
-                }
-            }
-            // The database is another one.
-            None => tier.retire(),
-        }
-        Ok(())
-    }
-
     /// What reads have noted in the tier.
     pub(crate) fn take_notes(&self) -> Vec<(Key<'static>, Timestamp, i64)> {
         let mut notes = Vec::new();
@@ -393,39 +247,6 @@ impl Handle {
             });
         }
         notes
-    }
-
-    /// After a record was appended: it is to be drained within a tick, or sooner where much waits.
-    pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
-        keeper::wake(self);
-        if tier.dirty_bytes() > tier.capacity() / FULL {
-            keeper::hurry();
-        }
-    }
-
-    /// Empties the tier and keeps it so: before SQLite is written directly. The caller holds D and is not inside the
-    /// gate.
-    pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline, tier: &Tier) -> Result<Writing> {
-        let drain = |deadline: &mut Deadline| {
-            let _pass = gate::enter();
-            self.drain_locked(tier, deadline, DRAIN)
-        };
-        while tier.is_live() && tier.dirty_bytes() > LITTLE {
-            drain(deadline)?;
-        }
-        // The hook may write, which would wait for the lock D that this thread holds.
-        let writing = self.take_t(tier, deadline, &mut || true)?;
-        while tier.is_live() && tier.is_dirty() {
-            drain(deadline)?;
-        }
-        if !files::exists(&self.database) {
-            // Before it is made anew: what is written to the tier after that would be lost.
-            tier.retire();
-        }
-        if !tier.is_live() {
-            return Err(Error::Replaced { path: self.database.clone() });
-        }
-        Ok(writing)
     }
 
     /// At the beginning of a direct transaction: is this still the database behind the tier, and has nobody else
@@ -459,7 +280,7 @@ impl Handle {
         self.take_t(tier, deadline, &mut may_continue)
     }
 
-    fn take_t(
+    pub(super) fn take_t(
         self: &Arc<Self>,
         tier: &Tier,
         deadline: &Deadline,

@@ -1,7 +1,7 @@
 //! Random operations against a plain list of rows.
 
 use super::mortal::live;
-use super::world::{Op, Rows, World, put};
+use super::world::{Op, Rows, World, limit, put};
 use crate::tier::shape::Shape;
 use proptest::prelude::*;
 
@@ -35,6 +35,18 @@ fn alone(rows: &mut Rows, op: &Op) {
         Op::Direct(changes, _) => changes.iter().for_each(|(key, value)| put(rows, *key, *value)),
         Op::Read(_) | Op::Drain(_) | Op::Evict(_) => {}
     }
+}
+
+#[test]
+fn a_drain_counts_keys_however_often_they_were_written() {
+    let mut world = World::new(Shape { buckets: 2, units: 600 });
+    for value in 0..5 {
+        world.run(&Op::Set(1, value));
+    }
+    world.run(&Op::Set(2, 0));
+    world.run(&Op::Set(3, 0));
+    let batch = world.memory().pending(0, limit(2), &mut Vec::new());
+    assert_eq!((batch.len(), batch.number(), batch.changes().len()), (6, 6, 2));
 }
 
 proptest! {

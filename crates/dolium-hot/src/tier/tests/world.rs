@@ -191,6 +191,9 @@ impl World {
     fn append(&mut self, records: &mut [Staged]) {
         let mut scratch = Vec::new();
         for _ in 0..1000 {
+            for record in &mut *records {
+                self.memory().prepare(record);
+            }
             self.holds_t = true;
             let appended = match &mut *records {
                 [record] => self.memory().append(record),

@@ -1,0 +1,244 @@
+//! Owns draining: taking what waits in the hot tier into the database, in the moments at which that has to be.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use dolium_hot::{Counter, Limit, Tier, Writing};
+
+use crate::error::{Error, Result};
+use crate::sqlite::tier::reached;
+use crate::wait::{Deadline, Patience, may_continue};
+use crate::{files, gate, keeper};
+
+use super::Handle;
+
+/// What one transaction drains. Much: a key that was written often is one row.
+pub(super) const DRAIN: Limit = Limit { keys: 8192, bytes: 32 << 20 };
+
+/// All that waits.
+pub(super) const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
+
+/// What a writer drains that found no room: it is to be quick.
+const FORCED: Limit = Limit { keys: 256, bytes: 1 << 20 };
+
+/// How long a writer without room waits for D before it looks for room again.
+const TURN: Duration = Duration::from_millis(2);
+
+/// Turns after which the interrupt hook is asked.
+const TURNS: u32 = 16;
+
+/// The part of the log that may wait for a tick.
+const FULL: u64 = 4;
+
+/// Bytes of log that may be left to be drained while T keeps other writers waiting.
+const LITTLE: u64 = 64 << 10;
+
+impl Handle {
+    /// For operations that ask SQLite about more than a key: what was dirty when they started is drained.
+    pub(crate) fn settle_order(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
+            return Ok(());
+        };
+        let head = tier.head();
+        self.drain_while(&mut Deadline::new(patience), DRAIN, |tier| {
+            tier.is_dirty() && tier.drained_to() < head
+        })
+    }
+
+    /// Drains all.
+    pub(crate) fn drain_all(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        self.drain_while(&mut Deadline::new(patience), DRAIN, Tier::is_dirty)
+    }
+
+    /// Called by the keeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
+    /// keepers, too: what one has just drained the others need not. Returns whether nothing is left.
+    pub(crate) fn drain_aged(self: &Arc<Self>, patience: Patience) -> bool {
+        let Some(tier) = self.tier() else { return true };
+        let head = tier.head();
+        // At most: the last tick may have seen another tier.
+        let seen = self.seen_head.swap(head, Ordering::Relaxed).min(head);
+        let is_due = |tier: &Tier| {
+            tier.is_dirty() && (tier.drained_to() < seen || tier.dirty_bytes() > tier.capacity() / FULL)
+        };
+        let drained = self.drain_while(&mut Deadline::new(patience), DRAIN, is_due);
+        drained.is_ok() && !tier.is_dirty()
+    }
+
+    /// Makes room for a record that found none, unless somebody else does meanwhile: it looks again in each turn, since
+    /// who waits for D until it is free stands behind all others who found no room.
+    pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
+        let seen = tier.drained_to();
+        let is_wanted = |tier: &Tier| tier.is_dirty() && tier.drained_to() == seen;
+        for turn in 1_u32.. {
+            let left = deadline.left();
+            let mut until = Deadline::new(Patience::Timeout(left.map_or(TURN, |left| left.min(TURN))));
+            match self.drain_while(&mut until, FORCED, is_wanted) {
+                Err(Error::Timeout { .. }) if left.is_some_and(|left| left.is_zero()) => {
+                    return Err(self.timeout(deadline));
+                }
+                Err(Error::Timeout { .. }) if !turn.is_multiple_of(TURNS) || may_continue() => {}
+                Err(Error::Timeout { .. }) => return Err(Error::Interrupted),
+                done => return done,
+            }
+        }
+        Ok(())
+    }
+
+    /// Drains as long as it is wanted, which is asked again when D is there: who had it before may have done it all.
+    fn drain_while(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        limit: Limit,
+        wanted: impl Fn(&Tier) -> bool,
+    ) -> Result<()> {
+        while self.tier().is_some_and(|tier| wanted(&tier)) {
+            self.drain(deadline, limit, &wanted)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn drain(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        limit: Limit,
+        wanted: impl Fn(&Tier) -> bool,
+    ) -> Result<()> {
+        self.with_room(|| {
+            let drained = self.locked_after(
+                deadline,
+                |_, tier| Ok(tier.filter(|tier| wanted(tier)).cloned()),
+                |deadline, tier| tier.map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit)),
+            );
+            drained.map(|_| ())
+        })
+    }
+
+    /// One step. The caller holds D and is inside the gate.
+    fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<()> {
+        if !files::exists(&self.database) {
+            // Removed, perhaps with its directory: what waits has nowhere to go, and nothing may be made for it.
+            tier.retire();
+            return Ok(());
+        }
+        let since = Instant::now();
+        let drained = self.try_write(deadline, &mut |write| {
+            let found = match reached(write.connection())? {
+                Some(found) if found.life == tier.life() => found,
+                Some(_) => return Ok(None),
+                None => {
+                    // Somebody took the database, or its log, away. What waits was acknowledged.
+                    write.apply(&tier.pending(0, EVERYTHING))?;
+                    return Ok(None);
+                }
+            };
+            if found.is_disturbed {
+                tier.forget_clean();
+            }
+            let batch = tier.pending(found.number, limit);
+            write.apply(&batch)?;
+            let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
+            write.reach(found.life, batch.number())?;
+            Ok(Some((batch, expired, found.is_disturbed)))
+        })?;
+        match drained {
+            Some((batch, expired, is_disturbed)) => {
+                tier.drained(&batch);
+                tier.count(Counter::Expirations, expired as u64);
+                tier.count(Counter::Drained, batch.len() as u64);
+                tier.count(Counter::Drains, 1);
+                tier.count(Counter::DrainTime, u64::try_from(since.elapsed().as_micros()).unwrap_or(0));
+                if is_disturbed {
+                    // A fill may have been under way the first time.
+                    tier.forget_clean();
+                }
+            }
+            // The database is another one.
+            None => tier.retire(),
+        }
+        Ok(())
+    }
+
+    /// After a record was appended: it is to be drained within a tick, or sooner where much waits.
+    pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
+        keeper::wake(self);
+        if tier.dirty_bytes() > tier.capacity() / FULL {
+            keeper::hurry();
+        }
+    }
+
+    /// Empties the tier and keeps it so: before SQLite is written directly. The caller holds D and is not inside the
+    /// gate.
+    pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline, tier: &Tier) -> Result<Writing> {
+        let drain = |deadline: &mut Deadline| {
+            let _pass = gate::enter();
+            self.drain_locked(tier, deadline, DRAIN)
+        };
+        while tier.is_live() && tier.dirty_bytes() > LITTLE {
+            drain(deadline)?;
+        }
+        // The hook may write, which would wait for the lock D that this thread holds.
+        let writing = self.take_t(tier, deadline, &mut || true)?;
+        while tier.is_live() && tier.is_dirty() {
+            drain(deadline)?;
+        }
+        if !files::exists(&self.database) {
+            // Before it is made anew: what is written to the tier after that would be lost.
+            tier.retire();
+        }
+        if !tier.is_live() {
+            return Err(Error::Replaced { path: self.database.clone() });
+        }
+        Ok(writing)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::Cache;
+
+    /// A cache with a small tier, D in our hands, and a writer that fills the log.
+    fn with_full_log(
+        patience: Patience,
+        while_held: impl FnOnce(&Arc<Handle>, &Tier, &dyn Fn() -> bool),
+    ) -> Result<()> {
+        let directory = tempfile::tempdir().expect("directory");
+        let open = Cache::builder(directory.path()).setting("hot_size", 64 << 10).open();
+        let cache = open.expect("cache").with_patience(patience);
+        cache.set("first", 1).expect("set");
+        let handle = Handle::of(directory.path(), false);
+        let held = handle.acquire(&mut Deadline::new(Patience::Forever)).expect("lock");
+        let tier = held.tier().expect("tier").clone();
+        let fill = || (0..2000_i64).try_for_each(|key| cache.set(key, &[0; 200]).map(|_| ()));
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(fill);
+            while_held(&handle, &tier, &|| writer.is_finished());
+            writer.join().expect("no panic")
+        })
+    }
+
+    #[test]
+    fn who_finds_no_room_goes_on_once_another_has_made_it() {
+        let done = with_full_log(Patience::Forever, |handle, tier, is_finished| {
+            while !is_finished() {
+                let _pass = gate::enter();
+                handle.drain_locked(tier, &mut Deadline::new(Patience::Forever), FORCED).expect("drain");
+            }
+        });
+        done.expect("all are stored though D was never free");
+    }
+
+    #[test]
+    fn who_finds_no_room_waits_as_long_as_it_may() {
+        let patience = Duration::from_millis(100);
+        let since = Instant::now();
+        let done = with_full_log(Patience::Timeout(patience), |_, _, is_finished| {
+            while !is_finished() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert!(matches!(done, Err(Error::Timeout { waited, .. }) if waited == patience), "{done:?}");
+        assert!(since.elapsed() >= patience);
+    }
+}
