@@ -13,7 +13,7 @@ use crate::filesystem::{FileSystem, filesystem};
 use crate::layout::{self, Header, PREFIX_LEN, Reading, field};
 use crate::map::Map;
 use crate::ofd::{self, FILE_REGIME_BYTE, Kind, OPEN_BYTE, SLOTS};
-use crate::tier::{Base, Memory, Records, Shape};
+use crate::tier::{Base, Memory, Records, Shape, crash};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -138,7 +138,9 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
             if !alone && !is_gone(&paths.hot) {
                 return Ok(Err(Again::InUse));
             }
+            crash::point("alone");
             let shape = hand_over(paths, &found, &mut wish)?;
+            crash::point("handed over");
             let epoch = shape.0;
             make(
                 &paths.hot,
@@ -146,12 +148,14 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
                 access,
                 must_not_copy,
             )?;
+            crash::point("file made");
             found = read(&paths.hot, descriptor.identity)?;
         }
         let Found::Valid(file, header) = found else {
             return Ok(Err(Again::Busy));
         };
         let joined = settle(descriptor, paths, &file, header)?;
+        crash::point("slot taken");
         // Taken first, then looked: of two that come at once by different ways at least one sees the other.
         if held_elsewhere(&joined.descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
             return Ok(Err(Again::Mixed));

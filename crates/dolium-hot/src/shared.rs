@@ -349,6 +349,10 @@ impl Member {
         self.turn(which).local.unlock();
     }
 
+    pub(crate) fn is_taken(&self, which: Which) -> bool {
+        !word::is_free(&self.word(which))
+    }
+
     pub(crate) fn names_us(&self, which: Which) -> bool {
         word::names(&self.word(which), self.slot)
     }

@@ -32,15 +32,20 @@ pub(crate) fn of<'a>(
     object: &'a Bound<'_, PyAny>,
     protocol: impl FnOnce() -> PyResult<i64>,
 ) -> PyResult<Key<'a>> {
-    if let Ok(text) = object.cast_exact::<PyString>() {
-        // Lone surrogates cannot be text in a database.
-        if let Ok(text) = text.to_str() {
-            return Ok(Key::Text(Cow::Borrowed(text)));
-        }
-    } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+    if let Some(text) = text(object) {
+        return Ok(Key::Text(Cow::Borrowed(text)));
+    }
+    if let Ok(bytes) = object.cast_exact::<PyBytes>() {
         return Ok(Key::Bytes(Cow::Borrowed(bytes.as_bytes())));
     }
     of_other(object, protocol)
+}
+
+/// The text that is the key of a Python object, if one is.
+#[inline]
+pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a str> {
+    // Lone surrogates cannot be text in a database.
+    object.cast_exact::<PyString>().ok()?.to_str().ok()
 }
 
 #[inline(never)]

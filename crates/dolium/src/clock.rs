@@ -9,6 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Seconds since the Unix epoch, as diskcache stores them.
 pub type Timestamp = f64;
 
+/// The last answer of the system's clock in this process, as bits. Threads may overwrite each other's.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+/// Seconds, two ticks of a slow kernel, that answers may run ahead of it to be later than others.
+const LEAD: Timestamp = 0.02;
+
 /// Where a cache reads the time of day.
 ///
 /// ```
@@ -36,9 +42,25 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => timestamp(SystemTime::now()),
+            Self::System => {
+                let now = timestamp(SystemTime::now());
+                LATEST.store(now.to_bits(), Ordering::Relaxed);
+                now
+            }
             Self::Manual(bits) => f64::from_bits(bits.load(Ordering::SeqCst)),
         }
+    }
+
+    /// The time to within some milliseconds, for what is only compared: at a third of the price of `now`. In a thread
+    /// each answer is later than all that this and `now` have said before, as long as that leads at most `LEAD` ahead.
+    pub(crate) fn recently(&self) -> Timestamp {
+        let Self::System = self else { return self.now() };
+        let (tick, latest) = (coarse(), f64::from_bits(LATEST.load(Ordering::Relaxed)));
+        let next = if latest < tick + LEAD { latest.next_up() } else { latest };
+        // Else the clock was put back.
+        let time = if next < tick + 2.0 * LEAD { next.max(tick) } else { tick };
+        LATEST.store(time.to_bits(), Ordering::Relaxed);
+        time
     }
 
     /// Moves a manual clock; does nothing to the system's.
@@ -48,6 +70,22 @@ impl Clock {
             bits.store(next.to_bits(), Ordering::SeqCst);
         }
     }
+}
+
+/// The time of the last tick.
+#[cfg(target_os = "linux")]
+fn coarse() -> Timestamp {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    #[expect(clippy::cast_precision_loss, reason = "less than 2^53")]
+    let seconds = time.tv_sec as f64;
+    #[expect(clippy::cast_precision_loss, reason = "less than a second")]
+    let nanoseconds = time.tv_nsec as f64;
+    seconds + nanoseconds * 1e-9
+}
+
+#[cfg(not(target_os = "linux"))]
+fn coarse() -> Timestamp {
+    timestamp(SystemTime::now())
 }
 
 /// Converts a time of day to what the store keeps. Times before 1970 become negative.
@@ -66,4 +104,22 @@ pub fn system_time(time: Timestamp) -> SystemTime {
         .ok()
         .and_then(|after| UNIX_EPOCH.checked_add(after))
         .unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_recently_is_later_than_what_was_said_before_and_near() {
+        let clock = Clock::System;
+        for _ in 0..100_000 {
+            let (now, first, second) = (clock.now(), clock.recently(), clock.recently());
+            assert!(now < first && first < second, "{now} {first} {second}");
+            assert!((second - now).abs() < 2.0 * LEAD, "{now} {second}");
+        }
+        // Somebody puts the clock back.
+        LATEST.store((clock.now() + 3600.0).to_bits(), Ordering::Relaxed);
+        assert!((clock.recently() - clock.now()).abs() < 2.0 * LEAD);
+    }
 }

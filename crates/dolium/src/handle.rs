@@ -11,7 +11,7 @@ mod tier;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,8 @@ pub(crate) struct Handle {
     pub(crate) forked: AtomicBool,
     settings: RwLock<Arc<Settings>>,
     loaded: AtomicBool,
-    /// Of the settings: whether the policy asks for what is read.
-    records_reads: AtomicBool,
+    /// Of the settings: what the policy asks of reads, a code of `Reads`.
+    noted_reads: AtomicU8,
     /// Of the settings: whether hits and misses are counted.
     counts_hits: AtomicBool,
     /// Settings that were passed when there was no store to keep them.
@@ -110,7 +110,7 @@ impl Handle {
             forked: AtomicBool::new(false),
             settings: RwLock::new(Arc::new(Settings::defaults())),
             loaded: AtomicBool::new(false),
-            records_reads: AtomicBool::new(false),
+            noted_reads: AtomicU8::new(0),
             counts_hits: AtomicBool::new(false),
             unsaved: Mutex::default(),
             local: Mutex::default(),

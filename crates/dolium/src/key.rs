@@ -97,6 +97,8 @@ impl Key<'_> {
 
     /// Calls `f` with the key as the hot tier compares it: floats that SQLite finds equal to an integer have the
     /// integer's form.
+    // Else a key, even of a known kind, is moved through memory.
+    #[inline(always)]
     pub(crate) fn with_hot<T>(&self, f: impl FnOnce(dolium_hot::Key<'_>) -> T) -> T {
         const INTEGERS: std::ops::Range<f64> = -9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0;
         let hot = |kind, spelling, bytes| dolium_hot::Key { kind, spelling, bytes };

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use dolium_hot::{Access, AttachError, FileSystem, Guard, Health, LockError, Tier};
 
 use crate::error::{Error, Result};
@@ -41,7 +42,10 @@ pub(crate) fn is_network(directory: &Path) -> bool {
 
 pub(crate) struct WriterLock {
     directory: PathBuf,
-    attached: Mutex<Option<Attached>>,
+    /// Changed only with `changing` held. Readers may find nothing for a moment while [`take_unused`](Self::take_unused)
+    /// looks, so that "nothing" is to be believed only with `changing` held, too.
+    attached: ArcSwapOption<Attached>,
+    changing: Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -61,7 +65,11 @@ pub(crate) enum Hot {
 
 impl WriterLock {
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_path_buf(), attached: Mutex::new(None) }
+        Self {
+            directory: directory.to_path_buf(),
+            attached: ArcSwapOption::empty(),
+            changing: Mutex::default(),
+        }
     }
 
     /// Waits for the lock until the deadline. Not inside the gate.
@@ -94,16 +102,23 @@ impl WriterLock {
         }
     }
 
+    /// Shows `f` the tier, if it is at hand: the short way, which neither waits nor writes what other threads write.
+    #[inline]
+    pub fn with_tier<T>(&self, f: impl FnOnce(&Tier) -> T) -> Option<T> {
+        let attached = self.attached.load();
+        attached.as_ref()?.tier.as_ref().filter(|tier| tier.is_live()).map(f)
+    }
+
     /// The tier, as far as it is known. A tier that may not be used any more is let go of.
     pub fn hot(&self) -> Hot {
         let _pass = gate::enter();
-        let mut attached = self.lock();
-        match attached.as_ref() {
+        let _changing = self.change();
+        match self.attached.load().as_deref() {
             None => Hot::Unattached,
             Some(Attached { tier: None, .. }) => Hot::None,
             Some(Attached { tier: Some(tier), .. }) if tier.is_live() => Hot::Tier(tier.clone()),
             Some(_) => {
-                *attached = None;
+                self.attached.store(None);
                 Hot::Unattached
             }
         }
@@ -111,19 +126,20 @@ impl WriterLock {
 
     /// The same from inside the gate.
     pub fn tier_inside(&self) -> Option<Tier> {
-        self.lock().as_ref().and_then(|attached| attached.tier.clone()).filter(Tier::is_live)
+        let _changing = self.change();
+        self.attached.load().as_ref()?.tier.clone().filter(Tier::is_live)
     }
 
     /// Attaches if need be. Not inside the gate: it may wait for other processes.
     pub fn join(&self, handle: &Arc<Handle>) -> Result<Hot> {
-        let Attached { tier, .. } = self.attach(handle)?;
-        Ok(tier.map_or(Hot::None, Hot::Tier))
+        Ok(self.attach(handle)?.tier.map_or(Hot::None, Hot::Tier))
     }
 
     fn attach(&self, handle: &Arc<Handle>) -> Result<Attached> {
         {
             let _pass = gate::enter();
-            if let Some(attached) = self.lock().as_ref() {
+            let _changing = self.change();
+            if let Some(attached) = self.attached.load().as_deref() {
                 return Ok(attached.clone());
             }
         }
@@ -146,7 +162,13 @@ impl WriterLock {
         let lock = attached?;
         let tier = lock.tier();
         let _pass = gate::enter();
-        Ok(self.lock().get_or_insert(Attached { lock, tier }).clone())
+        let _changing = self.change();
+        if let Some(first) = self.attached.load().as_deref() {
+            return Ok(first.clone());
+        }
+        let attached = Attached { lock, tier };
+        self.attached.store(Some(Arc::new(attached.clone())));
+        Ok(attached)
     }
 
     /// Ends the membership in good order: `clear` says in the database that there is no tier. `false`: something has to
@@ -162,11 +184,19 @@ impl WriterLock {
 
     fn take_unused(&self, accept: impl Fn(&Tier) -> bool) -> Option<Attached> {
         let _pass = gate::enter();
-        // Clones are made of what lies here, with the mutex held, so that none appears after the look.
-        self.lock().take_if(|attached| {
+        let _changing = self.change();
+        // Nobody finds it meanwhile, so that no clone appears after the look; whoever found it before is counted.
+        let attached = self.attached.swap(None)?;
+        let is_unused = |attached: &Attached| {
             attached.lock.holders() == 1 + usize::from(attached.tier.is_some())
                 && attached.tier.as_ref().is_none_or(&accept)
-        })
+        };
+        match Arc::try_unwrap(attached) {
+            Ok(attached) if is_unused(&attached) => return Some(attached),
+            Ok(attached) => self.attached.store(Some(Arc::new(attached))),
+            Err(attached) => self.attached.store(Some(attached)),
+        }
+        None
     }
 
     fn explain(&self, error: AttachError) -> Error {
@@ -186,8 +216,8 @@ impl WriterLock {
 
     fn detach(&self) {
         let _pass = gate::enter();
-        let attached = self.lock().take();
-        drop(attached);
+        let _changing = self.change();
+        self.attached.store(None);
     }
 
     /// In a forked child: what is attached is the parent's.
@@ -198,14 +228,15 @@ impl WriterLock {
     /// Notices files that were removed or closed behind our back.
     pub fn look_after(&self) {
         let _pass = gate::enter();
-        let mut attached = self.lock();
+        let _changing = self.change();
+        let attached = self.attached.load();
         if attached.as_ref().is_some_and(|attached| !matches!(attached.lock.check(), Health::Sound)) {
-            *attached = None;
+            self.attached.store(None);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Attached>> {
-        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Owns the eviction policies, as data. How rows are removed is `cache::evict`'s business.
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 
 /// In which order entries are evicted when a cache is larger than its `size_limit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,19 +25,29 @@ pub(crate) struct Plan {
     pub index: Option<&'static str>,
     /// The column that orders candidates.
     pub column: Option<&'static str>,
-    /// Whether a read has to be recorded.
-    pub records_reads: bool,
+    /// What has to be recorded of reads.
+    pub reads: Reads,
+}
+
+/// What a policy asks of the reads of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Nothing,
+    /// When the last one was.
+    Last,
+    /// How many there were.
+    Count,
 }
 
 const PLANS: [(Policy, Plan); 4] = [
-    (Policy::None, Plan { name: "none", index: None, column: None, records_reads: false }),
+    (Policy::None, Plan { name: "none", index: None, column: None, reads: Reads::Nothing }),
     (
         Policy::LeastRecentlyStored,
         Plan {
             name: "least-recently-stored",
             index: Some("CREATE INDEX IF NOT EXISTS Cache_store_time ON Cache (store_time)"),
             column: Some("store_time"),
-            records_reads: false,
+            reads: Reads::Nothing,
         },
     ),
     (
@@ -46,7 +56,7 @@ const PLANS: [(Policy, Plan); 4] = [
             name: "least-recently-used",
             index: Some("CREATE INDEX IF NOT EXISTS Cache_access_time ON Cache (access_time)"),
             column: Some("access_time"),
-            records_reads: true,
+            reads: Reads::Last,
         },
     ),
     (
@@ -55,30 +65,40 @@ const PLANS: [(Policy, Plan); 4] = [
             name: "least-frequently-used",
             index: Some("CREATE INDEX IF NOT EXISTS Cache_access_count ON Cache (access_count)"),
             column: Some("access_count"),
-            records_reads: true,
+            reads: Reads::Count,
         },
     ),
 ];
 
-/// Bits of a note that count; the rest is milliseconds.
-const COUNT: u64 = (1 << 22) - 1;
+/// The most reads that a note counts. Read as bits, no time since 1970 is as small a number.
+const MOST: u64 = 1 << 32;
 
-/// What the hot tier notes of the reads of a key after one more at `now`: when it was read last, and how often.
-pub(crate) fn note(before: u64, now: Timestamp) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates, within 42 bits till 2109"
-    )]
-    let milliseconds = (now * 1000.0) as u64;
-    milliseconds << COUNT.count_ones() | ((before & COUNT) + 1).min(COUNT)
+impl Reads {
+    const ALL: [Self; 3] = [Self::Nothing, Self::Last, Self::Count];
+
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    pub fn of(code: u8) -> Self {
+        Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Nothing)
+    }
+
+    /// What the hot tier notes of the reads of a key after one more: their number, or when it was.
+    pub fn note(self, before: u64, clock: &Clock) -> u64 {
+        match self {
+            Self::Nothing => before,
+            Self::Last => clock.recently().to_bits(),
+            // A time if the policy was another.
+            Self::Count if before > MOST => 1,
+            Self::Count => (before + 1).min(MOST),
+        }
+    }
 }
 
-/// Time and number of the reads that a note stands for.
+/// Time and number of the reads that a note stands for, as far as it says.
 pub(crate) fn noted(note: u64) -> (Timestamp, i64) {
-    #[expect(clippy::cast_precision_loss, reason = "42 bits")]
-    let time = (note >> COUNT.count_ones()) as f64 / 1000.0;
-    (time, (note & COUNT).cast_signed())
+    if note > MOST { (Timestamp::from_bits(note), 0) } else { (0.0, note.cast_signed()) }
 }
 
 impl Policy {

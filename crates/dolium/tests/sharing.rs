@@ -55,7 +55,7 @@ fn one_of_many_bulk_calls_wins_each_key() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::open(directory.path()).unwrap();
     for round in 0..20 {
-        // A third is known before, half of it only to the database.
+        // A third is known before; in every other round the database has it, too.
         cache.set_many((0..KEYS / 3).map(|key| (key, key)), &Put::new()).unwrap();
         if round % 2 == 0 {
             assert_eq!(cache.len().unwrap(), 33);

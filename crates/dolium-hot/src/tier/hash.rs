@@ -15,6 +15,7 @@ pub(crate) fn fold(a: u64, b: u64) -> u64 {
 
 /// The checksum of words. Four lanes, since one would wait for its own multiplications; apart, so that they stay in
 /// registers.
+#[inline]
 pub(crate) fn words(words: &[u64], seed: u64) -> u64 {
     let [mut a, mut b, mut c, mut d] = LANES.map(|lane| lane ^ seed);
     let (chunks, rest) = words.as_chunks();

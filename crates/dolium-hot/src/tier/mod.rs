@@ -6,7 +6,7 @@
 
 mod atomic;
 mod counters;
-mod crash;
+pub(crate) mod crash;
 mod drain;
 mod forget;
 mod gauge;
@@ -142,6 +142,7 @@ impl Tier {
 
     /// Calls `f` with the newest record of a key: the truth about the key, be it a row or its removal. `None`: ask the
     /// database, in a transaction begun after this call.
+    #[inline]
     pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>, Access<'_>) -> T) -> Option<T> {
         let memory = self.memory();
         if !memory.is_live() {
@@ -164,6 +165,12 @@ impl Tier {
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         self.memory().is_dirty()
+    }
+
+    /// Whether somebody has D at this moment: who drains, or who has drained before he writes directly. One load.
+    #[must_use]
+    pub fn is_in_hands(&self) -> bool {
+        self.member.is_taken(Which::Database)
     }
 
     /// Bytes of log that wait to be drained.
@@ -309,6 +316,7 @@ impl Tier {
     }
 
     /// Adds to a counter, in a line that hardly anybody else writes.
+    #[inline]
     pub fn count(&self, counter: Counter, by: u64) {
         self.memory().count(self.member.slot(), counter, by);
     }

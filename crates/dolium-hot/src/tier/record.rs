@@ -152,18 +152,20 @@ pub struct Staged {
     pub(crate) position: u64,
     key_kind: u8,
     key_len: usize,
-    sums: Option<Sums>,
+    known: Option<Known>,
 }
 
-/// What can be computed of a record before its place is known.
+/// What can be known of a record before its place is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sums {
+pub(crate) struct Known {
     /// The life of the tier for which it holds.
     epoch: u64,
     /// The hash of the key.
     pub hash: u64,
     /// The checksum of all but position and number.
     body: u64,
+    /// The slot that named the key's last record when it was looked for without T, and what was in it.
+    pub seen: Option<(usize, u64)>,
 }
 
 impl Staged {
@@ -187,7 +189,7 @@ impl Staged {
         let space = push_cell(space, &row.tag);
         let space = push(space, name);
         push_cell(space, &row.value);
-        Self { words, kind, position: 0, key_kind: key.kind, key_len: key.bytes.len(), sums: None }
+        Self { words, kind, position: 0, key_kind: key.kind, key_len: key.bytes.len(), known: None }
     }
 
     /// A record that removes a key.
@@ -203,7 +205,7 @@ impl Staged {
             position: 0,
             key_kind: key.kind,
             key_len: key.bytes.len(),
-            sums: None,
+            known: None,
         }
     }
 
@@ -244,19 +246,17 @@ impl Staged {
 
     /// Computes what does not need T, if that has not been done.
     #[inline]
-    pub(crate) fn sums(&mut self, epoch: u64) -> Sums {
-        match self.sums {
-            Some(sums) if sums.epoch == epoch => sums,
-            _ => {
-                let hash = self.with_key(|kind, bytes| hash::key(kind, bytes, epoch));
-                *self.sums.insert(Sums { epoch, hash, body: body_sum(&self.words, epoch) })
-            }
-        }
+    pub(crate) fn known(&mut self, epoch: u64) -> &mut Known {
+        let known = self.known.take().filter(|known| known.epoch == epoch).unwrap_or_else(|| {
+            let hash = self.with_key(|kind, bytes| hash::key(kind, bytes, epoch));
+            Known { epoch, hash, body: body_sum(&self.words, epoch), seen: None }
+        });
+        self.known.insert(known)
     }
 
     /// Gives it its place, its number, and how many records of its chunk follow.
     pub(crate) fn seal(&mut self, epoch: u64, position: u64, number: u64, rest: u64) -> &[u64] {
-        let Sums { body, .. } = self.sums(epoch);
+        let body = self.known(epoch).body;
         self.words[2] = position;
         self.words[3] = number & NUMBER | rest << 48;
         self.words[1] = checksum(&self.words, body);
@@ -284,6 +284,7 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// Reads the record that should lie at `position`. `None`: it is not one, not whole, or not from there.
+    #[inline]
     pub(crate) fn read(words: &'a [u64], epoch: u64, position: u64) -> Option<Self> {
         let view = Self { words };
         let whole = words.len() >= HEAD

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::atomic::Atomic;
 use super::crash;
 use super::memory::{Bounds, Memory};
-use super::record::{HEAD, Key, Kind, MOST, Staged, is_of_key, pad};
+use super::record::{HEAD, Key, Kind, Known, MOST, Staged, is_of_key, pad};
 use super::shape::{BUCKET, UNIT};
 use crate::layout::field;
 
@@ -32,11 +32,11 @@ impl<A: Atomic> Memory<'_, A> {
     pub fn append(&self, record: &mut Staged) -> Result<(), NoRoom> {
         self.settle();
         // All that can be refused is refused before anything is stored.
-        let hash = record.sums(self.epoch).hash;
-        let slot = self.slot_for(record, hash).ok_or(NoRoom)?;
+        let known = *record.known(self.epoch);
+        let slot = self.slot_for(record, known).ok_or(NoRoom)?;
         let start = self.start(std::slice::from_ref(record))?;
         self.store_all(start, std::slice::from_mut(record));
-        self.name(slot, hash, record.position);
+        self.name(slot, known.hash, record.position);
         Ok(())
     }
 
@@ -49,27 +49,31 @@ impl<A: Atomic> Memory<'_, A> {
         let start = self.start(records)?;
         self.store_all(start, records);
         for record in records {
-            let hash = record.sums(self.epoch).hash;
-            if let Some(slot) = self.slot_for(record, hash) {
-                self.name(slot, hash, record.position);
+            let known = *record.known(self.epoch);
+            if let Some(slot) = self.slot_for(record, known) {
+                self.name(slot, known.hash, record.position);
             }
         }
         Ok(())
     }
 
-    /// What can be done for a record before T is taken: others wait while it is held. What is looked at here only has
-    /// to be near when it is looked at again.
+    /// What can be done for a record before T is taken: others wait while it is held. Most of what is looked at here only
+    /// has to be near when it is looked at again.
     pub fn prepare(&self, record: &mut Staged) {
         // Without T the header may be anything.
         let Some(Bounds { head, .. }) = self.bounds() else { return };
-        let hash = record.sums(self.epoch).hash;
-        black_box(self.slot_for(record, hash));
+        // First what waits for nothing else.
         let room = self.place(head, record.units());
         let place = Self::word_of(room.start % self.shape.units);
         let words = Self::word_of(record.units().min(NEAR));
         for line in self.log().get(place..place + words).unwrap_or_default().chunks(LINE) {
             black_box(line[0].load(Relaxed));
         }
+        let hash = record.known(self.epoch).hash;
+        let seen = record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
+        let slot = seen.map(|(slot, _)| slot).or_else(|| self.slot_to_give(hash));
+        black_box(slot.map(|slot| self.access(slot).load(Relaxed)));
+        record.known(self.epoch).seen = seen;
     }
 
     fn store_all(&self, start: u64, records: &mut [Staged]) {
@@ -155,18 +159,29 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// The slot of a record's key, or one that may be given away.
-    fn slot_for(&self, record: &Staged, hash: u64) -> Option<usize> {
-        let known = record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
-        known.or_else(|| self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)))
+    fn slot_for(&self, record: &Staged, Known { hash, seen, .. }: Known) -> Option<usize> {
+        // A position never comes back: what a slot names still is what it was, if the log still has it.
+        let is_as_seen = |&(slot, word): &(usize, u64)| {
+            self.slot(slot).load(Relaxed) == word
+                && Self::position(word) >= self.field(field::TAIL).load(Relaxed)
+        };
+        let own = || record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
+        let known = seen.filter(is_as_seen).or_else(own);
+        known.map(|(slot, _)| slot).or_else(|| self.slot_to_give(hash))
     }
 
-    /// The slot of a key. Nobody changes records while T is held, so that the key is compared where it lies.
-    fn own_slot(&self, key: Key<'_>, hash: u64) -> Option<usize> {
+    /// The slot in a bucket that misses its key least.
+    fn slot_to_give(&self, hash: u64) -> Option<usize> {
+        self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot))
+    }
+
+    /// The slot of a key, and what is in it. Nobody changes records while T is held, so that the key is compared where
+    /// it lies; without T it may be another's key that is found, if the tail goes past its record.
+    fn own_slot(&self, key: Key<'_>, hash: u64) -> Option<(usize, u64)> {
         let tail = self.field(field::TAIL).load(Relaxed);
         let first = self.bucket(hash);
-        (first..first + BUCKET).find(|slot| {
-            let word = self.slot(*slot).load(Relaxed);
-            let position = Self::position(word);
+        (first..first + BUCKET).map(|slot| (slot, self.slot(slot).load(Acquire))).find(|(_, word)| {
+            let position = Self::position(*word);
             word >> 48 == hash >> 48 && position >= tail.max(1) && self.has_key(position, key)
         })
     }
@@ -198,7 +213,7 @@ impl<A: Atomic> Memory<'_, A> {
     /// Whether each record finds a slot, even if all their keys are new.
     fn slots_suffice(&self, records: &mut [Staged], scratch: &mut Vec<u64>) -> bool {
         scratch.clear();
-        scratch.extend(records.iter_mut().map(|record| self.bucket(record.sums(self.epoch).hash) as u64));
+        scratch.extend(records.iter_mut().map(|record| self.bucket(record.known(self.epoch).hash) as u64));
         scratch.sort_unstable();
         #[expect(clippy::cast_possible_truncation, reason = "slots of an index that is mapped")]
         let mut crowds = scratch.chunk_by(|a, b| a == b).map(|crowd| (crowd[0] as usize, crowd.len()));

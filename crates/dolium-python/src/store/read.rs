@@ -12,7 +12,7 @@ use super::{Flag, Inner, Shard, Store, Trust};
 use crate::info::Info;
 use crate::lazy::Lazy;
 use crate::value::{Incoming, unscalar};
-use crate::{error, reader};
+use crate::{error, key, reader};
 
 static LOADS: Lazy = Lazy::new("pickle", "loads");
 static TRUSTED: Lazy = Lazy::new("dolium.trust", "loads");
@@ -135,15 +135,17 @@ impl Inner {
         retry: bool,
         beside: impl FnOnce(&EntryRef<'_>) -> B,
     ) -> PyResult<Memory<(Bound<'py, PyAny>, B)>> {
+        let mut shown = None;
         let cache = shard.cache(retry);
-        let shown = cache.in_memory(key, |entry| (Shown::of(py, entry.value), beside(&entry)));
+        // Written here at once: what is passed back is moved through memory several times.
+        let answer = cache.in_memory(key, |entry| shown = Some((Shown::of(py, entry.value), beside(&entry))));
         Ok(match shown {
-            Some(Some((Shown::Object(object), beside))) => Memory::Knows(Some((object, beside))),
-            Some(Some((Shown::Pickle(bytes, signed), beside))) => {
+            Some((Shown::Object(object), beside)) => Memory::Knows(Some((object, beside))),
+            Some((Shown::Pickle(bytes, signed), beside)) => {
                 let object = self.unless_refused(py, self.loads(signed).get(py)?.call1((bytes,)))?;
                 Memory::Knows(object.map(|object| (object, beside)))
             }
-            Some(None) => Memory::Knows(None),
+            None if answer.is_some() => Memory::Knows(None),
             None => Memory::Asks,
         })
     }
@@ -164,11 +166,29 @@ impl Inner {
         object: &Bound<'py, PyAny>,
         retry: bool,
     ) -> PyResult<Memory<(Bound<'py, PyAny>, ())>> {
+        if let [only] = &*self.shared.shards
+            && only.custom.is_none()
+            && let Some(text) = key::text(object)
+        {
+            return self.text_in_memory(object.py(), only, text, retry);
+        }
         let (shard, key) = self.key(object)?;
         if shard.custom.is_some() {
             return Ok(Memory::Asks);
         }
         self.in_memory(object.py(), (shard, &key), retry, |_| ())
+    }
+
+    // A call, so that the text is passed in registers.
+    #[inline(never)]
+    fn text_in_memory<'py>(
+        &self,
+        py: Python<'py>,
+        shard: &Shard,
+        text: &str,
+        retry: bool,
+    ) -> PyResult<Memory<(Bound<'py, PyAny>, ())>> {
+        self.in_memory(py, (shard, &dolium::Key::from(text)), retry, |_| ())
     }
 
     /// The value of a key; `None` if there is none, or if it was refused.
@@ -263,13 +283,16 @@ impl Store {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
         let inner = self.inner()?;
-        if !(read.0 || expire_time.0 || tag.0 || max_age.is_some())
-            && let Memory::Knows(answer) = inner.find_quickly(key, retry.0)?
-        {
-            let value = answer.map(|(value, ())| value).or(default);
-            return Ok(value.unwrap_or_else(|| py.None().into_bound(py)));
-        }
-        let result = inner.find(key, read.0, retry.0);
+        let is_plain = !(read.0 || expire_time.0 || tag.0 || max_age.is_some());
+        let quick = if is_plain { inner.find_quickly(key, retry.0) } else { Ok(Memory::Asks) };
+        let result = match quick {
+            Ok(Memory::Knows(answer)) => {
+                let value = answer.map(|(value, ())| value).or(default);
+                return Ok(value.unwrap_or_else(|| py.None().into_bound(py)));
+            }
+            Ok(Memory::Asks) => inner.find(key, read.0, retry.0),
+            Err(error) => Err(error),
+        };
         let found = match result {
             Err(error) if inner.lenient && error::is_contention(py, &error) => None,
             other => other?,
@@ -324,7 +347,10 @@ impl Store {
 
     fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (shard, stored) = self.inner()?.key(key)?;
-        shard.enter(key.py(), true, |cache| cache.contains(&stored))
+        match shard.cache(true).contains_in_memory(&stored) {
+            Some(answer) => Ok(answer),
+            None => shard.enter(key.py(), true, |cache| cache.contains(&stored)),
+        }
     }
 
     /// How many values were refused because nobody vouches for them.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::handle::Handle;
 use crate::key::Key;
-use crate::policy::Policy;
+use crate::policy::{Policy, Reads};
 use crate::scalar::Scalar;
 use crate::settings::Settings;
 use crate::sqlite::statements::{self, counter};
@@ -203,7 +203,7 @@ impl Cache {
                 self.leave_room(limit, used);
                 return Ok(total);
             }
-            if settings.policy.plan().records_reads {
+            if settings.policy.plan().reads != Reads::Nothing {
                 self.write_pending_quietly();
             }
             let now = self.clock.now();

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::keeper;
 use crate::key::Key;
-use crate::policy;
+use crate::policy::Reads;
 use crate::scalar::Scalar;
 use crate::sqlite::tier::{CULLS, cell, scalar};
 use crate::sqlite::{KEPT, statements};
@@ -189,6 +189,7 @@ impl Cache {
     }
 
     /// Counts for whoever watches the tier: unlike `statistics` it is always on, for an addition.
+    #[inline]
     pub(super) fn count_lookups(&self, tier: &Tier, lookups: usize, hits: usize) {
         if self.counts {
             let misses = lookups - hits;
@@ -233,19 +234,19 @@ impl Cache {
     }
 
     /// Whether a record is a row that has not expired. The clock is read only if it can.
+    #[inline]
     pub(super) fn is_alive(&self, view: &View<'_>) -> bool {
         view.kind() != Kind::Delete
             && view.expire_time().is_none_or(|time| statements::is_alive(Some(time), self.clock.now()))
     }
 
     /// Notes a read for the policies that ask.
+    #[inline]
     pub(super) fn note(&self, access: AccessWord<'_>) {
-        if self.counts && self.handle.records_reads() {
+        let reads = self.handle.noted_reads();
+        if self.counts && reads != Reads::Nothing {
             let before = access.get();
-            let after = policy::note(before, self.clock.now());
-            if before != after {
-                access.set(after);
-            }
+            access.set(reads.note(before, &self.clock));
             if before == 0 && self.handle.pending.expect_notes() {
                 keeper::wake(&self.handle);
             }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use dolium_hot::{Cell, Counter, Kind, View};
+use dolium_hot::{Cell, Counter, Kind, Tier, View};
 
 use crate::clock::Timestamp;
 use crate::key::Key;
@@ -101,25 +101,47 @@ impl Cache {
     /// # Ok::<(), dolium::Error>(())
     /// ```
     // What is passed back is small: moving what was written piece by piece costs more than all the rest.
+    #[inline]
     pub fn in_memory<T>(&self, key: &Key<'_>, f: impl FnOnce(EntryRef<'_>) -> T) -> Option<Option<T>> {
         if self.in_transaction() {
             return None;
         }
-        let tier = self.handle.tier_to_answer()?;
-        let answer = key.with_hot(|hot| {
-            tier.get(hot, |view, access| {
-                if !self.is_alive(&view) {
-                    return Some(None);
-                }
-                let value = self.value_in(key, &view)?;
-                self.note(access);
-                Some(Some(f(EntryRef { value, view })))
-            })
-        });
-        let found = answer.flatten()?;
-        self.count_lookups(&tier, 1, usize::from(found.is_some()));
-        self.count_read(found.is_some());
-        Some(found)
+        self.handle.with_tier_to_answer(|tier| {
+            let answer = key.with_hot(|hot| {
+                tier.get(hot, |view, access| {
+                    if !self.is_alive(&view) {
+                        return Some(None);
+                    }
+                    let value = self.value_in(key, &view)?;
+                    self.note(access);
+                    Some(Some(f(EntryRef { value, view })))
+                })
+            });
+            let found = answer.flatten()?;
+            self.count_lookups(tier, 1, usize::from(found.is_some()));
+            self.count_read(found.is_some());
+            Some(found)
+        })?
+    }
+
+    /// Whether a key is there, if the hot tier knows; as [`in_memory`](Self::in_memory), but it does not count as a read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+    /// cache.set("answer", 42)?;
+    /// assert!(cache.contains("answer")?);
+    /// assert_eq!(cache.contains_in_memory(&"answer".into()), Some(true));
+    /// assert_eq!(cache.contains_in_memory(&"question".into()), None);
+    /// # Ok::<(), dolium::Error>(())
+    /// ```
+    #[must_use]
+    pub fn contains_in_memory(&self, key: &Key<'_>) -> Option<bool> {
+        if self.in_transaction() {
+            return None;
+        }
+        let look = |tier: &Tier| key.with_hot(|hot| tier.get(hot, |view, _| self.is_alive(&view)));
+        self.handle.with_tier_to_answer(look)?
     }
 
     /// Stores a small number, text or bytes in the hot tier, if that needs no waiting; it enters the kernel only where
@@ -152,7 +174,14 @@ impl Cache {
         if !is_simple {
             return false;
         }
-        let Some(tier) = self.handle.tier() else { return false };
+        let is_stored = self.handle.lock.with_tier(|tier| self.append(tier, key, value, put)) == Some(true);
+        if is_stored {
+            self.handle.room.fetch_sub(written, Ordering::Relaxed);
+        }
+        is_stored
+    }
+
+    fn append(&self, tier: &Tier, key: &Key<'_>, value: Cell<'_>, put: &Put) -> bool {
         let now = self.clock.now();
         let row = dolium_hot::Row {
             store_time: put.time(now),
@@ -170,8 +199,7 @@ impl Cache {
             && tier.try_lock().is_some_and(|mut writing| writing.append(&mut record).is_ok());
         if is_stored {
             tier.count(Counter::Sets, 1);
-            self.handle.after_append(&tier);
-            self.handle.room.fetch_sub(written, Ordering::Relaxed);
+            self.handle.after_append(tier);
         }
         is_stored
     }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::keeper;
 use crate::key::Key;
+use crate::policy::Reads;
 use crate::scalar::Scalar;
 use crate::sign::Verdict;
 use crate::sqlite::statements;
@@ -198,6 +199,7 @@ impl Cache {
     }
 
     /// Counts a read that the hot tier has answered.
+    #[inline]
     pub(super) fn count_read(&self, hit: bool) {
         let counted = self.counts && self.handle.counts_hits();
         if counted && self.handle.pending.count(hit) && !self.is_read_only() {
@@ -217,7 +219,7 @@ impl Cache {
         }
         // The hot tier has noted its own.
         let cold = hit.filter(|rowid| *rowid != Row::HOT);
-        if let Some(rowid) = cold.filter(|_| settings.policy.plan().records_reads) {
+        if let Some(rowid) = cold.filter(|_| settings.policy.plan().reads != Reads::Nothing) {
             wake |= self.handle.pending.record_read(rowid, now);
         }
         if wake && !self.is_read_only() {

@@ -40,9 +40,10 @@ impl Handle {
         let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
             return Ok(());
         };
-        let head = tier.head();
+        // Positions of another life mean nothing here.
+        let (life, head) = (tier.life(), tier.head());
         self.drain_while(&mut Deadline::new(patience), DRAIN, |tier| {
-            tier.is_dirty() && tier.drained_to() < head
+            tier.life() == life && tier.is_dirty() && tier.drained_to() < head
         })
     }
 
@@ -52,7 +53,8 @@ impl Handle {
     }
 
     /// Called by the keeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
-    /// keepers, too: what one has just drained the others need not. Returns whether nothing is left.
+    /// keepers, too: what one is draining the others need not, and who has D for something else has drained before.
+    /// Returns whether nothing is left.
     pub(crate) fn drain_aged(self: &Arc<Self>, patience: Patience) -> bool {
         let Some(tier) = self.tier() else { return true };
         let head = tier.head();
@@ -61,6 +63,8 @@ impl Handle {
         let is_due = |tier: &Tier| {
             tier.is_dirty() && (tier.drained_to() < seen || tier.dirty_bytes() > tier.capacity() / FULL)
         };
+        // One try even then: its owner may be dead.
+        let patience = if tier.is_in_hands() { Patience::Timeout(Duration::ZERO) } else { patience };
         let drained = self.drain_while(&mut Deadline::new(patience), DRAIN, is_due);
         drained.is_ok() && !tier.is_dirty()
     }
@@ -68,8 +72,8 @@ impl Handle {
     /// Makes room for a record that found none, unless somebody else does meanwhile: it looks again in each turn, since
     /// who waits for D until it is free stands behind all others who found no room.
     pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
-        let seen = tier.drained_to();
-        let is_wanted = |tier: &Tier| tier.is_dirty() && tier.drained_to() == seen;
+        let (life, seen) = (tier.life(), tier.drained_to());
+        let is_wanted = |tier: &Tier| tier.life() == life && tier.is_dirty() && tier.drained_to() == seen;
         for turn in 1_u32.. {
             let left = deadline.left();
             let mut until = Deadline::new(Patience::Timeout(left.map_or(TURN, |left| left.min(TURN))));
@@ -162,7 +166,8 @@ impl Handle {
     /// After a record was appended: it is to be drained within a tick, or sooner where much waits.
     pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
         keeper::wake(self);
-        if tier.dirty_bytes() > tier.capacity() / FULL {
+        // Who has D sees to it; a keeper that wakes in vain takes the processor from somebody.
+        if tier.dirty_bytes() > tier.capacity() / FULL && !tier.is_in_hands() {
             keeper::hurry();
         }
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::gate;
+use crate::policy::Reads;
 use crate::scalar::Scalar;
 use crate::settings::Settings;
 
@@ -81,7 +82,7 @@ impl Handle {
 
     /// Keeps what each read asks for where it costs one load.
     fn remember(&self, settings: &Settings) {
-        self.records_reads.store(settings.policy.plan().records_reads, Ordering::Relaxed);
+        self.noted_reads.store(settings.policy.plan().reads.code(), Ordering::Relaxed);
         self.counts_hits.store(settings.statistics, Ordering::Relaxed);
         self.min_file_size.store(settings.min_file_size, Ordering::Relaxed);
     }
@@ -96,9 +97,9 @@ impl Handle {
         self.min_file_size.load(Ordering::Relaxed)
     }
 
-    /// Whether the policy asks for what is read. One load.
-    pub(crate) fn records_reads(&self) -> bool {
-        self.records_reads.load(Ordering::Relaxed)
+    /// What the policy asks of reads. One load.
+    pub(crate) fn noted_reads(&self) -> Reads {
+        Reads::of(self.noted_reads.load(Ordering::Relaxed))
     }
 
     /// The settings are read again when the store is opened next.

@@ -9,10 +9,11 @@ use crate::clock::Timestamp;
 use crate::error::{self, Error, Result};
 use crate::key::Key;
 use crate::lock::Hot;
+use crate::policy::{self, Reads};
 use crate::sqlite::Write;
 use crate::sqlite::tier::{Reached, reached};
 use crate::wait::{Deadline, Patience, may_continue};
-use crate::{files, gate, keeper, policy};
+use crate::{files, gate, keeper};
 
 use super::Handle;
 use super::drain::DRAIN;
@@ -125,9 +126,11 @@ impl Handle {
         }
     }
 
-    /// The tier, if this process has one and it may answer without asking SQLite whether other programs have written.
-    pub(crate) fn tier_to_answer(&self) -> Option<Tier> {
-        self.watched.load(Ordering::Relaxed).then(|| self.tier()).flatten()
+    /// Shows `f` the tier, if this process has one at hand that may answer without asking SQLite whether other programs
+    /// have written.
+    #[inline]
+    pub(crate) fn with_tier_to_answer<T>(&self, f: impl FnOnce(&Tier) -> T) -> Option<T> {
+        self.watched.load(Ordering::Relaxed).then(|| self.lock.with_tier(f)).flatten()
     }
 
     /// Sees to it that what other programs write is noticed, by this call and then by the keeper at each tick as long
@@ -240,7 +243,7 @@ impl Handle {
     /// What reads have noted in the tier.
     pub(crate) fn take_notes(&self) -> Vec<(Key<'static>, Timestamp, i64)> {
         let mut notes = Vec::new();
-        if let Some(tier) = self.tier().filter(|_| self.records_reads()) {
+        if let Some(tier) = self.tier().filter(|_| self.noted_reads() != Reads::Nothing) {
             tier.take_accesses(|view, note| {
                 let (time, count) = policy::noted(note);
                 notes.extend(Key::from_hot(view.key()).map(|key| (key, time, count)));

@@ -2,7 +2,7 @@
 
 use super::model::{operation, shape};
 use super::mortal::Mortal;
-use super::world::{Op, World, delete, key_bytes, limit, staged, value_of};
+use super::world::{LATE, Op, World, delete, key_bytes, limit, staged, value_of};
 use crate::layout::field;
 use crate::tier::record::{Key, Kind};
 use proptest::prelude::*;
@@ -68,6 +68,7 @@ fn stored(ops: &[Op]) -> HashSet<(u8, u32)> {
     ops.iter()
         .flat_map(|op| match op {
             Op::Set(key, value) => vec![(*key, *value)],
+            Op::Late(key) => vec![(*key, LATE)],
             Op::Chunk(entries) => entries.clone(),
             Op::Direct(changes, _) => {
                 changes.iter().filter_map(|(key, value)| Some((*key, (*value)?))).collect()

@@ -1,7 +1,7 @@
 //! Random operations against a plain list of rows.
 
 use super::mortal::live;
-use super::world::{Op, Rows, World, limit, put};
+use super::world::{LATE, Op, Rows, World, limit, put};
 use crate::tier::shape::Shape;
 use proptest::prelude::*;
 
@@ -12,6 +12,8 @@ pub(crate) fn operation(keys: u8) -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => entry.clone().prop_map(|(key, value)| Op::Set(key, value)),
         3 => key.clone().prop_map(Op::Delete),
+        2 => key.clone().prop_map(Op::Early),
+        2 => key.clone().prop_map(Op::Late),
         2 => proptest::collection::vec(entry, 1..5).prop_map(Op::Chunk),
         4 => key.clone().prop_map(Op::Read),
         3 => (1..8_usize).prop_map(Op::Drain),
@@ -31,9 +33,10 @@ fn alone(rows: &mut Rows, op: &Op) {
     match op {
         Op::Set(key, value) => put(rows, *key, Some(*value)),
         Op::Delete(key) => put(rows, *key, None),
+        Op::Late(key) => put(rows, *key, Some(LATE)),
         Op::Chunk(entries) => entries.iter().for_each(|(key, value)| put(rows, *key, Some(*value))),
         Op::Direct(changes, _) => changes.iter().for_each(|(key, value)| put(rows, *key, *value)),
-        Op::Read(_) | Op::Drain(_) | Op::Evict(_) => {}
+        Op::Early(_) | Op::Read(_) | Op::Drain(_) | Op::Evict(_) => {}
     }
 }
 

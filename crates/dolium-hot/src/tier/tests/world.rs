@@ -17,6 +17,9 @@ pub(crate) type Rows = Vec<(u8, u32)>;
 pub(crate) enum Op {
     Set(u8, u32),
     Delete(u8),
+    /// Prepares the record with which `Late` then sets the key, however much happens in between.
+    Early(u8),
+    Late(u8),
     /// All or none.
     Chunk(Vec<(u8, u32)>),
     /// Reads a key, and fills the tier with what the database had.
@@ -47,7 +50,12 @@ pub(crate) struct World {
     /// What `truth` becomes once the operation under way is done.
     pub next: Rows,
     pub holds_t: bool,
+    /// Of `Op::Early`.
+    early: Vec<(u8, Staged)>,
 }
+
+/// What `Op::Late` stores.
+pub(crate) const LATE: u32 = 4_000_000;
 
 pub(crate) fn key_bytes(key: u8) -> [u8; 5] {
     [b'k', b'e', b'y', b'-', key]
@@ -122,6 +130,7 @@ impl World {
             truth: Rows::new(),
             next: Rows::new(),
             holds_t: false,
+            early: Vec::new(),
         }
     }
 
@@ -171,6 +180,17 @@ impl World {
                 put(&mut self.next, *key, None);
                 self.append(&mut [delete(*key)]);
             }
+            Op::Early(key) => {
+                let mut record = staged(Kind::Set, *key, LATE);
+                self.memory().prepare(&mut record);
+                self.early.push((*key, record));
+            }
+            Op::Late(key) => {
+                put(&mut self.next, *key, Some(LATE));
+                let early = self.early.iter().rposition(|(early, _)| early == key);
+                let record = early.map(|at| self.early.remove(at).1);
+                self.append_prepared(&mut [record.unwrap_or_else(|| staged(Kind::Set, *key, LATE))]);
+            }
             Op::Chunk(entries) => {
                 let mut records: Vec<Staged> = Vec::new();
                 for (key, value) in entries {
@@ -189,11 +209,15 @@ impl World {
     }
 
     fn append(&mut self, records: &mut [Staged]) {
+        for record in &mut *records {
+            self.memory().prepare(record);
+        }
+        self.append_prepared(records);
+    }
+
+    fn append_prepared(&mut self, records: &mut [Staged]) {
         let mut scratch = Vec::new();
         for _ in 0..1000 {
-            for record in &mut *records {
-                self.memory().prepare(record);
-            }
             self.holds_t = true;
             let appended = match &mut *records {
                 [record] => self.memory().append(record),

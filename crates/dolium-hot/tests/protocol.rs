@@ -1,0 +1,499 @@
+//! Every interleaving of the protocol on one key, with a kill at every step.
+//!
+//! A model, not the code: what `src/tier` and the engine do in one step of theirs is one step here, so that the order of
+//! steps is what is searched. Versions of the key grow with each change. A read must return at least the newest version
+//! that was acknowledged, or read by anybody, before it began; and somebody must always be able to go on. Each rule
+//! is left out in turn, too, and must be missed.
+//!
+//! What is simplified: one key (the other searches have several), no laps of the log, no chunks, no value but the version.
+
+use std::collections::{HashMap, VecDeque};
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    /// Sets the key.
+    Writer,
+    /// Changes it to what follows from what it is.
+    Adder,
+    /// Reads it, and offers what it found in the database to the tier.
+    Reader,
+    /// Drains.
+    Drainer,
+    /// Changes the key in a transaction of the database.
+    Direct,
+    /// Takes the key out of the index, if what it names is clean, to make room.
+    Evictor,
+}
+use Role::{Adder, Direct, Drainer, Evictor, Reader, Writer};
+
+/// A rule that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// A fill comes only if the index does not know the key, and no commit came since before the read.
+    FillsAreConfirmed,
+    /// A change that depends on what is there comes only if that still holds once T is taken.
+    ChangesAreConfirmed,
+    /// Only what is drained leaves the index.
+    DirtyStays,
+    /// A direct commit drains first.
+    DirectDrains,
+    /// The index forgets a key before a direct commit changes it.
+    DirectForgets,
+    /// Recovery names what is dirty.
+    RecoveryNames,
+    /// Recovery uses up the number that a direct commit has announced.
+    RecoveryBurns,
+    /// Recovery names nothing that the database has, unless in place of something older.
+    RecoveryLeavesClean,
+}
+
+/// Who has a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lock {
+    Free,
+    Of(usize),
+    /// Its owner died: whoever takes it recovers first.
+    Dead,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Record {
+    version: u8,
+    /// 0 for a fill, and for nothing but a number used up: version 0.
+    number: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Process {
+    role: Role,
+    /// Its next step; `END` when it is done or dead.
+    step: u8,
+    memory: Memory,
+}
+const END: u8 = u8::MAX;
+
+/// Of a reader the floor, the commits it saw, and the version it found; of others a version, a position and a number.
+type Memory = [u8; 3];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    /// The database: version of the key, number that it has reached.
+    stored: u8,
+    reached: u8,
+    /// The same in frames of SQLite's log that are not committed. If their writer is dead they come to life should the log
+    /// be recovered before somebody else commits.
+    orphan: Option<(u8, u8)>,
+    log: Vec<Record>,
+    /// What the index names.
+    slot: Option<u8>,
+    /// The header.
+    last: u8,
+    applied: u8,
+    drained: u8,
+    commits: u8,
+    announced: u8,
+    tier: Lock,
+    database: Option<usize>,
+    /// The newest version, and the newest that somebody knows of.
+    newest: u8,
+    floor: u8,
+    kills: u8,
+    processes: Vec<Process>,
+}
+
+impl State {
+    fn new(roles: &[Role]) -> Self {
+        let processes = roles.iter().map(|&role| Process { role, step: 0, memory: [0; 3] }).collect();
+        Self {
+            stored: 1,
+            reached: 0,
+            orphan: None,
+            log: Vec::new(),
+            slot: None,
+            last: 0,
+            applied: 0,
+            drained: 0,
+            commits: 0,
+            announced: 0,
+            tier: Lock::Free,
+            database: None,
+            newest: 1,
+            floor: 1,
+            kills: 0,
+            processes,
+        }
+    }
+
+    fn head(&self) -> u8 {
+        u8::try_from(self.log.len()).expect("short")
+    }
+
+    /// The version that draining would leave in the database, and the number.
+    fn pending(&self) -> (u8, u8) {
+        let is_dirty = |record: &&Record| record.number > self.reached && record.version > 0;
+        (
+            self.log.iter().rfind(is_dirty).map_or(self.stored, |record| record.version),
+            self.last.max(self.reached),
+        )
+    }
+
+    /// If nothing is dirty everything is clean, fills too.
+    fn settle(&mut self) {
+        if self.last == self.applied {
+            self.drained = self.drained.max(self.head());
+        }
+    }
+
+    /// What whoever opens the cache finds when all are gone.
+    fn reopened(&self) -> u8 {
+        self.pending().0
+    }
+
+    /// The next owner of a T whose owner died. One step: dying in it leaves the same to do.
+    fn recover(&mut self, left_out: Option<Rule>) {
+        self.last =
+            self.last.max(self.log.iter().map(|record| record.number).max().unwrap_or(0)).max(self.reached);
+        let applied = self.applied.max(self.reached);
+        for (position, record) in self.log.clone().into_iter().enumerate() {
+            let position = u8::try_from(position).expect("short");
+            let is_newer = self.slot.is_none_or(|named| named < position);
+            let is_dirty = record.number > applied;
+            let takes_place = self.slot.is_some() || left_out == Some(Rule::RecoveryLeavesClean);
+            if record.number > 0 && record.version > 0 && is_newer && (is_dirty || takes_place) {
+                self.slot = Some(position);
+            }
+        }
+        if left_out == Some(Rule::RecoveryNames) {
+            self.slot = None;
+        }
+        if self.announced == self.last + 1 && left_out != Some(Rule::RecoveryBurns) {
+            self.last += 1;
+            self.log.push(Record { version: 0, number: self.last });
+        }
+        self.announced = 0;
+        self.commits += 1;
+        self.tier = Lock::Free;
+    }
+
+    fn kill(&self, who: usize) -> Self {
+        let mut next = self.clone();
+        next.kills += 1;
+        next.processes[who].step = END;
+        if next.tier == Lock::Of(who) {
+            next.tier = Lock::Dead;
+        }
+        if next.database == Some(who) {
+            next.database = None;
+        }
+        next
+    }
+
+    /// What happens if a process goes on. `None`: it waits. A reader that returns less than it must is an `Err`.
+    fn go(&self, who: usize, left_out: Option<Rule>) -> Option<Result<Self, String>> {
+        let mut next = self.clone();
+        let Process { role, step, mut memory } = self.processes[who];
+        let holds = |rule: Rule| left_out != Some(rule);
+        let after = match role {
+            Writer => next.write(who, step, &mut memory)?,
+            Adder => match next.add(who, step, &mut memory, holds(Rule::ChangesAreConfirmed))? {
+                Ok(after) => after,
+                Err(error) => return Some(Err(error)),
+            },
+            Evictor => next.evict(who, step, holds(Rule::DirtyStays))?,
+            Drainer => next.drain(who, step, &mut memory)?,
+            Direct => next.change(who, step, &mut memory, holds)?,
+            Reader => match next.read(who, step, &mut memory, holds(Rule::FillsAreConfirmed))? {
+                Ok(after) => after,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        next.processes[who] = Process { role, step: after, memory };
+        Some(Ok(next))
+    }
+
+    fn take_tier(&mut self, who: usize) -> Option<()> {
+        (self.tier == Lock::Free).then(|| self.tier = Lock::Of(who))?;
+        self.settle();
+        Some(())
+    }
+
+    fn take_database(&mut self, who: usize) -> Option<()> {
+        self.database.is_none().then(|| self.database = Some(who))
+    }
+
+    /// SQLite's frames are in its log. Whoever commits writes over those that a dead one left there.
+    fn write_frames(&mut self, version: u8, number: u8) {
+        self.orphan = Some((version, number));
+    }
+
+    /// The header of the log's index says so: that is the commit. Also what becomes of frames if the log is recovered.
+    fn commit(&mut self) {
+        (self.stored, self.reached) = self.orphan.take().unwrap_or((self.stored, self.reached));
+    }
+
+    fn write(&mut self, who: usize, step: u8, memory: &mut Memory) -> Option<u8> {
+        match step {
+            0 => self.take_tier(who)?,
+            1 => {
+                self.newest += 1;
+                *memory = [self.newest, self.head(), 0];
+                self.log.push(Record { version: self.newest, number: self.last + 1 });
+            }
+            2 => self.last += 1,
+            3 => self.slot = Some(memory[1]),
+            _ => {
+                self.tier = Lock::Free;
+                self.floor = self.floor.max(memory[0]);
+                return Some(END);
+            }
+        }
+        Some(step + 1)
+    }
+
+    fn add(
+        &mut self,
+        who: usize,
+        step: u8,
+        memory: &mut Memory,
+        confirms: bool,
+    ) -> Option<Result<u8, String>> {
+        match step {
+            0 => {
+                // What the index named, counted from 1.
+                *memory = [0, self.slot.map_or(0, |position| position + 1), 0];
+                if let Some(position) = self.slot {
+                    memory[0] = self.log[usize::from(position)].version;
+                    return Some(Ok(3));
+                }
+            }
+            1 => memory[2] = self.commits,
+            2 => memory[0] = self.stored,
+            3 => self.take_tier(who)?,
+            4 => {
+                let [base, named, commits] = *memory;
+                let is_as_seen = self.slot.map_or(0, |position| position + 1) == named
+                    && (named > 0 || self.commits == commits);
+                if confirms && !is_as_seen {
+                    self.tier = Lock::Free;
+                    return Some(Ok(0));
+                }
+                if base < self.floor {
+                    return Some(Err(format!("{base} was changed where {} was known", self.floor)));
+                }
+                *memory = [0; 3];
+            }
+            _ => return self.write(who, step - 4, memory).map(|after| Ok(after.saturating_add(4))),
+        }
+        Some(Ok(step + 1))
+    }
+
+    fn read(
+        &mut self,
+        who: usize,
+        step: u8,
+        memory: &mut Memory,
+        confirms: bool,
+    ) -> Option<Result<u8, String>> {
+        match step {
+            0 => {
+                memory[0] = self.floor;
+                if let Some(position) = self.slot {
+                    memory[2] = self.log[usize::from(position)].version;
+                    return Some(Ok(6));
+                }
+            }
+            1 => memory[1] = self.commits,
+            2 => memory[2] = self.stored,
+            3 => self.take_tier(who)?,
+            4 => {
+                if !confirms || (self.slot.is_none() && self.commits == memory[1]) {
+                    self.slot = Some(self.head());
+                    self.log.push(Record { version: memory[2], number: 0 });
+                }
+            }
+            5 => self.tier = Lock::Free,
+            _ => {
+                let [floor, _, found] = *memory;
+                self.floor = floor.max(found).max(self.floor);
+                let is_old = found < floor;
+                return Some(if is_old {
+                    Err(format!("{found} was read where {floor} was known"))
+                } else {
+                    Ok(END)
+                });
+            }
+        }
+        Some(Ok(step + 1))
+    }
+
+    fn drain(&mut self, who: usize, step: u8, memory: &mut Memory) -> Option<u8> {
+        match step {
+            0 => self.take_database(who)?,
+            1 => {
+                let (version, number) = self.pending();
+                *memory = [version, self.head(), number];
+            }
+            // What was added meanwhile is not in it.
+            2 => self.write_frames(memory[0], memory[2]),
+            3 => self.commit(),
+            4 => self.commits += 1,
+            5 => self.applied = self.applied.max(memory[2]),
+            6 => self.drained = self.drained.max(memory[1]),
+            _ => {
+                self.database = None;
+                return Some(END);
+            }
+        }
+        Some(step + 1)
+    }
+
+    fn evict(&mut self, who: usize, step: u8, dirty_stays: bool) -> Option<u8> {
+        match step {
+            0 => self.take_tier(who)?,
+            1 => {
+                let drained = self.drained;
+                self.slot = self.slot.filter(|position| dirty_stays && *position >= drained);
+            }
+            _ => {
+                self.tier = Lock::Free;
+                return Some(END);
+            }
+        }
+        Some(step + 1)
+    }
+
+    #[expect(clippy::match_same_arms, reason = "each step is a line")]
+    fn change(
+        &mut self,
+        who: usize,
+        step: u8,
+        memory: &mut Memory,
+        holds: impl Fn(Rule) -> bool,
+    ) -> Option<u8> {
+        match step {
+            0 => self.take_database(who)?,
+            1 => self.take_tier(who)?,
+            2..=6 if !holds(Rule::DirectDrains) => {}
+            2 => {
+                let (version, number) = self.pending();
+                self.write_frames(version, number);
+            }
+            3 => self.commit(),
+            4 => self.commits += 1,
+            5 => self.applied = self.applied.max(self.reached),
+            6 => self.drained = self.drained.max(self.head()),
+            7 => self.announced = self.last + 1,
+            8 => self.slot = self.slot.filter(|_| !holds(Rule::DirectForgets)),
+            9 => {
+                self.newest += 1;
+                memory[0] = self.newest;
+                self.write_frames(self.newest, self.announced);
+            }
+            10 => self.commit(),
+            11 => self.last = self.announced,
+            12 => self.commits += 1,
+            13 => self.applied = self.applied.max(self.last),
+            14 => self.drained = self.drained.max(self.head()),
+            15 => self.announced = 0,
+            16 => {
+                self.tier = Lock::Free;
+                self.floor = self.floor.max(memory[0]);
+            }
+            _ => {
+                self.database = None;
+                return Some(END);
+            }
+        }
+        Some(step + 1)
+    }
+}
+
+/// How many states there are, or how one of them is reached that must not be.
+fn search(roles: &[Role], kills: u8, left_out: Option<Rule>) -> Result<usize, String> {
+    let start = State::new(roles);
+    let mut from: HashMap<State, Option<(State, String)>> = HashMap::from([(start.clone(), None)]);
+    let mut queue = VecDeque::from([start]);
+    while let Some(state) = queue.pop_front() {
+        let fail = |what: &str, from: &HashMap<State, Option<(State, String)>>| {
+            let steps = std::iter::successors(from[&state].as_ref(), |(before, _)| from[before].as_ref());
+            let mut steps: Vec<_> = steps.map(|(_, step)| step.clone()).collect();
+            steps.reverse();
+            Err(format!("{what} after {}", steps.join(", ")))
+        };
+        let mut all = Vec::new();
+        for (who, process) in state.processes.iter().enumerate().filter(|(_, process)| process.step != END) {
+            let name = format!("{:?} {who} step {}", process.role, process.step);
+            match state.go(who, left_out) {
+                Some(Ok(next)) => all.push((next, name.clone())),
+                Some(Err(what)) => return fail(&what, &from),
+                None => {}
+            }
+            if state.kills < kills && process.step > 0 {
+                all.push((state.kill(who), format!("{name} killed")));
+            }
+        }
+        if state.orphan.is_some() && state.database.is_none() {
+            let mut next = state.clone();
+            next.commit();
+            all.push((next, String::from("SQLite recovers its log")));
+        }
+        if state.tier == Lock::Dead {
+            let mut next = state.clone();
+            next.recover(left_out);
+            all.push((next, String::from("recovery")));
+        }
+        if all.is_empty() && state.processes.iter().any(|process| process.step != END) {
+            return fail("all wait", &from);
+        }
+        if state.processes.iter().all(|process| process.step == END) && state.reopened() < state.floor {
+            return fail(&format!("{} is left of {}", state.reopened(), state.floor), &from);
+        }
+        for (next, name) in all {
+            if !from.contains_key(&next) {
+                from.insert(next.clone(), Some((state.clone(), name)));
+                queue.push_back(next);
+            }
+        }
+    }
+    Ok(from.len())
+}
+
+const CROWDS: [&[Role]; 7] = [
+    &[Writer, Drainer, Direct, Reader],
+    &[Writer, Drainer, Evictor, Reader, Reader],
+    &[Writer, Direct, Evictor, Reader],
+    &[Writer, Writer, Drainer, Reader],
+    &[Direct, Direct, Evictor, Reader],
+    &[Adder, Direct, Drainer, Evictor],
+    &[Adder, Adder, Drainer, Reader],
+];
+
+#[test]
+fn no_interleaving_reads_what_is_older_than_what_was_acknowledged_or_read() {
+    for roles in CROWDS {
+        for kills in 0..=1 {
+            let states = search(roles, kills, None);
+            println!("{roles:?}, {kills} killed: {states:?} states");
+            assert!(states.is_ok(), "{roles:?}, {kills} killed: {}", states.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn every_rule_is_missed_where_it_is_left_out() {
+    for rule in [
+        Rule::FillsAreConfirmed,
+        Rule::ChangesAreConfirmed,
+        Rule::DirtyStays,
+        Rule::DirectDrains,
+        Rule::DirectForgets,
+        Rule::RecoveryNames,
+        Rule::RecoveryBurns,
+        Rule::RecoveryLeavesClean,
+    ] {
+        let found = CROWDS.iter().find_map(|roles| search(roles, 1, Some(rule)).err());
+        println!("without {rule:?}: {found:?}");
+        assert!(found.is_some(), "nobody misses {rule:?}");
+    }
+}

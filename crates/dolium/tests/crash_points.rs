@@ -1,0 +1,240 @@
+//! A process ends at one of its steps, each in turn: between any two stores of a writer, a drainer, a direct commit, an
+//! opener or a recovery. What it was told was done is done, and what it was doing is done or not.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
+#![expect(clippy::disallowed_methods, reason = "a test plays the other processes itself")]
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use dolium::{Cache, Value};
+
+/// What a crash point exits with.
+const CRASHED: i32 = 77;
+const KEYS: i64 = 12;
+/// Of the script: enough for the log to be lapped again and again.
+const ROUNDS: i64 = 14;
+
+type Map = BTreeMap<i64, i64>;
+
+/// One thing that is done as a whole.
+#[derive(Clone, Debug)]
+enum Op {
+    Set(i64, i64),
+    Delete(i64),
+    Add(i64, i64),
+    Incr(i64),
+    Pop(i64),
+    /// Into the tier, all or none.
+    SetMany(Vec<(i64, i64)>),
+    /// Directly, all or none.
+    Transact(Vec<(i64, i64)>),
+    /// A key is read that the tier may not have.
+    Get(i64),
+    Flush,
+    Reopen,
+}
+
+fn script() -> Vec<Op> {
+    use Op::{Add, Delete, Flush, Get, Incr, Pop, Reopen, Set, SetMany, Transact};
+    let round = |round: i64| {
+        let (key, value) = (round % KEYS, round * 100);
+        let near = move |step: i64| (key + step) % KEYS;
+        let mut ops = vec![
+            Set(key, value),
+            Set(near(1), value + 1),
+            Incr(key),
+            SetMany((0..6).map(|step| (near(step), value + 10 + step)).collect()),
+            Delete(near(2)),
+            Add(near(2), value + 20),
+            Get(near(7)),
+            Pop(near(3)),
+            Set(near(4), value + 21),
+        ];
+        match round % 5 {
+            1 => ops.extend([Transact(vec![(near(4), value + 30), (near(5), value + 31)]), Incr(near(5))]),
+            2 => ops.extend([Flush, Get(near(1)), Delete(near(1))]),
+            3 => ops.extend([Reopen, Incr(near(4))]),
+            _ => {}
+        }
+        ops
+    };
+    (0..ROUNDS).flat_map(round).collect()
+}
+
+/// What an operation makes of what is there.
+fn predict(map: &mut Map, op: &Op) {
+    match op {
+        Op::Set(key, value) => drop(map.insert(*key, *value)),
+        Op::Delete(key) | Op::Pop(key) => drop(map.remove(key)),
+        Op::Add(key, value) => drop(map.entry(*key).or_insert(*value)),
+        Op::Incr(key) => *map.entry(*key).or_insert(0) += 1,
+        Op::SetMany(pairs) | Op::Transact(pairs) => map.extend(pairs.iter().copied()),
+        Op::Get(_) | Op::Flush | Op::Reopen => {}
+    }
+}
+
+fn open(directory: &Path) -> Cache {
+    Cache::builder(directory.join("cache")).setting("hot_size", 64 << 10).size_limit(None).open().unwrap()
+}
+
+/// Values are so long that the log is short.
+fn value(number: i64) -> Vec<u8> {
+    number.to_le_bytes().repeat(150)
+}
+
+fn number(found: &Value) -> i64 {
+    match found {
+        Value::Int(number) => *number,
+        Value::Bytes(bytes) => {
+            let word = i64::from_le_bytes(bytes[..8].try_into().unwrap());
+            assert_eq!(*bytes, value(word), "a value in pieces");
+            word
+        }
+        other => panic!("never stored: {other:?}"),
+    }
+}
+
+fn apply(cache: &mut Cache, directory: &Path, op: &Op) -> dolium::Result<()> {
+    match op {
+        Op::Set(key, new) => drop(cache.set(*key, &value(*new))?),
+        Op::Delete(key) => drop(cache.delete(*key)?),
+        Op::Pop(key) => drop(cache.pop(*key)?),
+        Op::Add(key, new) => drop(cache.add(*key, &value(*new), &dolium::Put::new())?),
+        Op::Incr(key) => {
+            let now = cache.get(*key)?.map_or(0, |found| number(&found));
+            cache.set(*key, now + 1)?;
+        }
+        Op::SetMany(pairs) => {
+            let values: Vec<_> = pairs.iter().map(|(key, new)| (*key, value(*new))).collect();
+            cache.set_many(values.iter().map(|(key, new)| (*key, &new[..])), &dolium::Put::new())?;
+        }
+        Op::Transact(pairs) => {
+            let transaction = cache.transact()?;
+            for (key, new) in pairs {
+                cache.set(*key, &value(*new))?;
+            }
+            transaction.commit()?;
+        }
+        Op::Get(key) => drop(cache.get(*key)?),
+        Op::Flush => cache.flush()?,
+        Op::Reopen => {
+            cache.close()?;
+            *cache = open(directory);
+        }
+    }
+    Ok(())
+}
+
+/// In a child: does the script and says after each operation that it is done; or only opens, looks and closes.
+#[test]
+fn child() {
+    let Some(directory) = std::env::var_os("DOLIUM_TEST_DIRECTORY") else { return };
+    let directory = Path::new(&directory);
+    let mut cache = open(directory);
+    if std::env::var_os("DOLIUM_TEST_LOOK").is_some() {
+        look(&cache);
+        cache.set(KEYS, 0).unwrap();
+        cache.close().unwrap();
+        return;
+    }
+    let mut done = OpenOptions::new().append(true).create(true).open(directory.join("done.txt")).unwrap();
+    for op in script() {
+        apply(&mut cache, directory, &op).unwrap();
+        done.write_all(b".").unwrap();
+    }
+    cache.close().unwrap();
+}
+
+fn spawn(directory: &Path, step: usize, look: bool) -> ExitStatus {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "child", "--quiet"])
+        .env("DOLIUM_TEST_DIRECTORY", directory)
+        .env("DOLIUM_CRASH", step.to_string())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    if look {
+        command.env("DOLIUM_TEST_LOOK", "1");
+    }
+    command.status().unwrap()
+}
+
+fn look(cache: &Cache) -> Map {
+    let found = |key| cache.get(key).unwrap().map(|found| (key, number(&found)));
+    (0..KEYS).filter_map(found).collect()
+}
+
+/// The states after so many operations and after one more.
+fn expected(done: usize) -> [Map; 2] {
+    let mut before = Map::new();
+    let ops = script();
+    ops[..done].iter().for_each(|op| predict(&mut before, op));
+    let mut after = before.clone();
+    ops.get(done).into_iter().for_each(|op| predict(&mut after, op));
+    [before, after]
+}
+
+/// Ends a process at its step of that number, and sees to what it leaves. How many have died then; `None`: it had no
+/// such step.
+fn crash_at(step: usize) -> Option<usize> {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    // Every other time somebody lives who has the cache open, and recovers what it needs.
+    let witness = step.is_multiple_of(2).then(|| {
+        let cache = open(directory);
+        cache.set(KEYS, 0).unwrap();
+        cache
+    });
+    let mut dead = 1;
+    let status = spawn(directory, step, false);
+    assert!(matches!(status.code(), Some(0 | CRASHED)), "step {step}: {status}");
+    let done = std::fs::read(directory.join("done.txt")).unwrap_or_default().len();
+    let expected = expected(done);
+    let check = |found: &Map, when: &str| {
+        assert!(
+            expected.contains(found),
+            "{when}, step {step}, {done} done: {found:?} is none of {expected:?}"
+        );
+    };
+    if let Some(witness) = &witness {
+        // Readers ask for one key after the other, and may see the first of what is stored as a whole.
+        let (seen, [before, after]) = (look(witness), &expected);
+        for key in 0..KEYS {
+            let found = seen.get(&key);
+            let is_known = found == before.get(&key) || found == after.get(&key);
+            assert!(is_known, "step {step}, {done} done: {key} is {found:?}, not as in {expected:?}");
+        }
+        // Whoever writes next recovers. What was under way may only now be done, but not be undone.
+        witness.set(KEYS, 1).unwrap();
+        let recovered = look(witness);
+        check(&recovered, "recovered by the living");
+        assert!(seen == *before || recovered == *after, "step {step}: from {seen:?} to {recovered:?}");
+    } else {
+        // Whoever opens it may die of that, too: at the first step, at the second, and so on.
+        dead += (1..1000).take_while(|step| spawn(directory, *step, true).code() == Some(CRASHED)).count();
+        assert!(dead > 1, "opening has steps");
+    }
+    let cache = witness.unwrap_or_else(|| open(directory));
+    let found = look(&cache);
+    check(&found, "in the end");
+    cache.flush().unwrap();
+    cache.close().unwrap();
+    assert_eq!(look(&open(directory)), found, "step {step}: it was drained to something else");
+    assert_eq!(cache.check(false).unwrap(), [], "step {step}");
+    (status.code() == Some(CRASHED)).then_some(dead)
+}
+
+#[test]
+fn whatever_step_a_process_ends_at_what_was_done_is_done() {
+    // In the short form every step of the first operations, and some of the others.
+    let is_long = std::env::var_os("DOLIUM_TORTURE").is_some();
+    let stride = |step: usize| if is_long || step < 24 { 1 } else { 29 };
+    let steps = std::iter::successors(Some(1), |step| Some(step + stride(*step)));
+    let dead: Vec<usize> = steps.map_while(crash_at).collect();
+    println!("{} crashes, {} with those of openers", dead.len(), dead.iter().sum::<usize>());
+    assert!(dead.len() > 24, "only {} crashes", dead.len());
+}
