@@ -83,6 +83,8 @@ pub(crate) struct Handle {
     watched: AtomicBool,
     /// How far the log of the tier reached at the keeper's last tick.
     seen_head: AtomicU64,
+    /// How far the log of others reached when this process, which may only read, waited in vain for a drain.
+    awaited_head: AtomicU64,
     /// Reads before there was a tier.
     reads: AtomicU32,
     /// How many shards share the memory that one cache may take.
@@ -131,6 +133,7 @@ impl Handle {
             observer: Mutex::default(),
             watched: AtomicBool::new(false),
             seen_head: AtomicU64::new(0),
+            awaited_head: AtomicU64::new(0),
             reads: AtomicU32::new(0),
             hot_share: AtomicU64::new(1),
             shards: AtomicU64::new(0),
@@ -160,6 +163,15 @@ impl Handle {
             self.settle_order(patience)?;
         }
         self.read_now(patience, f)
+    }
+
+    /// The same for one of many reads that belong together: who may only read waits for others at the first of them.
+    pub fn read_on<T: Default>(
+        self: &Arc<Self>,
+        patience: Patience,
+        f: impl FnMut(&rusqlite::Connection) -> Result<T>,
+    ) -> Result<T> {
+        if self.is_read_only() { self.read_now(patience, f) } else { self.read(patience, f) }
     }
 
     /// The same with what SQLite has now.

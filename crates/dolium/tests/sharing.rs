@@ -384,3 +384,18 @@ fn new_and_old_keys_in_turn_give_the_rows_of_single_writes() {
     };
     assert_eq!(rows(-1), rows(0));
 }
+
+#[test]
+fn who_may_only_read_counts_and_lists_all_that_was_written_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    let reader = Cache::builder(directory.path()).read_only(true).open().unwrap();
+    for number in 0..5_i64 {
+        cache.set(number, number).unwrap();
+        let keys: Vec<_> = reader.keys(Order::Insertion).unwrap().map(Result::unwrap).collect();
+        assert_eq!(keys, (0..=number).map(Key::from).collect::<Vec<_>>());
+        cache.set("again", number).unwrap();
+        assert_eq!(reader.len().unwrap(), keys.len() + 1);
+        cache.delete("again").unwrap();
+    }
+}

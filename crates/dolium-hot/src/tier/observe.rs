@@ -5,12 +5,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 
 use super::gauge::Gauge;
 use super::memory::Memory;
 use super::record::{Key, View};
 use super::{Shape, with_scratch};
-use crate::layout::{PREFIX_LEN, Reading, decode};
+use crate::layout::{PREFIX_LEN, Reading, decode, field};
 use crate::map::Map;
 
 /// A tier that is only looked at: no slot, no lock, nothing written. Clones are the same mapping.
@@ -58,6 +59,19 @@ impl Observer {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.memory().is_live()
+    }
+
+    /// As [`Tier::head`](super::Tier::head).
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.memory().field(field::HEAD).load(Acquire)
+    }
+
+    /// Whether something before a position of the log waits to be drained.
+    #[must_use]
+    pub fn waits_before(&self, position: u64) -> bool {
+        let memory = self.memory();
+        memory.is_live() && memory.is_dirty() && memory.field(field::DRAINED).load(Acquire) < position
     }
 
     /// As [`Tier::gauge`](super::Tier::gauge).

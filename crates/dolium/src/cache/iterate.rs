@@ -80,7 +80,7 @@ impl Cache {
 impl Keys {
     fn fill(&mut self) -> Result<()> {
         let cache = self.cache.clone();
-        let batch = cache.handle.read(cache.patience, |connection| self.select(connection))?;
+        let batch = cache.handle.read_on(cache.patience, |connection| self.select(connection))?;
         self.done = batch.len() < BATCH;
         if let Some(last) = batch.last() {
             self.after = Some(last.clone());

@@ -141,7 +141,7 @@ impl Cache {
             FROM Cache WHERE key = ?1 AND raw = ?2";
         let key = key.into();
         self.write_pending_quietly();
-        self.handle.read(self.patience, |connection| {
+        self.handle.read_on(self.patience, |connection| {
             let mut select = connection.prepare_cached(SELECT)?;
             let found = select.query_row((&key, key.raw()), |row| {
                 let filename = statements::text(row, 7)?;

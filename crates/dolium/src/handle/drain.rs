@@ -28,6 +28,9 @@ const TURN: Duration = Duration::from_millis(2);
 /// Turns after which the interrupt hook is asked.
 const TURNS: u32 = 16;
 
+/// How long who may only read waits until others have drained; their keepers do at the second tick.
+const OTHERS: Duration = Duration::from_secs(1);
+
 /// The part of the log that may wait for a tick.
 const FULL: u64 = 4;
 
@@ -37,6 +40,9 @@ const LITTLE: u64 = 64 << 10;
 impl Handle {
     /// For operations that ask SQLite about more than a key: what was dirty when they started is drained.
     pub(crate) fn settle_order(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        if self.is_read_only() {
+            return self.await_drain(patience);
+        }
         let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
             return Ok(());
         };
@@ -45,6 +51,24 @@ impl Handle {
         self.drain_while(&mut Deadline::new(patience), DRAIN, |tier| {
             tier.life() == life && tier.is_dirty() && tier.drained_to() < head
         })
+    }
+
+    /// The same for who may only read: those who have the tier drain. Where they are dead or stuck, what waits is left
+    /// out, and nobody waits for it again.
+    fn await_drain(self: &Arc<Self>, patience: Patience) -> Result<()> {
+        let Some(observer) = self.observer(patience)? else { return Ok(()) };
+        let head = observer.head();
+        let longest = match patience {
+            Patience::Timeout(timeout) => timeout.min(OTHERS),
+            Patience::Forever => OTHERS,
+        };
+        let mut deadline = Deadline::new(Patience::Timeout(longest));
+        while observer.waits_before(head) && self.awaited_head.load(Ordering::Relaxed) != head {
+            if !deadline.pause()? {
+                self.awaited_head.store(head, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// Drains all.
@@ -245,5 +269,23 @@ mod tests {
         });
         assert!(matches!(done, Err(Error::Timeout { waited, .. }) if waited == patience), "{done:?}");
         assert!(since.elapsed() >= patience);
+    }
+
+    #[test]
+    fn who_may_only_read_waits_once_for_those_who_do_not_drain() {
+        let directory = tempfile::tempdir().expect("directory");
+        let cache = Cache::open(directory.path()).expect("cache");
+        cache.set("drained", 1).expect("set");
+        let held = Handle::of(directory.path(), false).acquire(&mut Deadline::new(Patience::Forever));
+        let held = held.expect("lock");
+        let reader = Cache::builder(directory.path()).read_only(true).open().expect("reader");
+        cache.set("waits", 2).expect("set");
+        for _ in 0..1000 {
+            assert!(reader.len().expect("len") < 2);
+            assert_eq!(reader.get("waits").expect("get"), Some(crate::Value::Int(2)));
+        }
+        drop(held);
+        cache.set("more", 3).expect("set");
+        assert_eq!(reader.len().expect("len"), 3);
     }
 }
