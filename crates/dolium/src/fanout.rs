@@ -205,7 +205,7 @@ fn stored_shards(builder: &Builder) -> Result<Option<usize>> {
     let first = builder.at(shard_path(builder.directory(), 0));
     let handle = Handle::of(first.directory(), builder.is_read_only());
     let patience = Patience::Timeout(Duration::from_mins(1));
-    let stored = handle.read(patience, |connection| Ok(schema::load_shards(connection)?))?;
+    let stored = handle.read_now(patience, |connection| Ok(schema::load_shards(connection)?))?;
     Ok(Some(
         stored
             .and_then(|shards| usize::try_from(shards).ok())

@@ -189,7 +189,7 @@ impl Cache {
     /// Reads the stored settings, if there is a store.
     pub(crate) fn load_settings(&self) -> Result<()> {
         let stored =
-            self.handle.read(self.patience, |connection| Ok(Some(schema::load_settings(connection)?)))?;
+            self.handle.read_now(self.patience, |connection| Ok(Some(schema::load_settings(connection)?)))?;
         if let Some(stored) = stored {
             self.handle.adopt_settings(stored);
         }

@@ -53,11 +53,17 @@ impl Handle {
         })
     }
 
-    /// The same for who may only read: those who have the tier drain. Where they are dead or stuck, what waits is left
-    /// out, and nobody waits for it again.
+    /// The same for who may only read: those who have the tier drain. Where all are dead, or one is stuck, what waits is
+    /// left out, and nobody waits for it again.
     fn await_drain(self: &Arc<Self>, patience: Patience) -> Result<()> {
         let Some(observer) = self.observer(patience)? else { return Ok(()) };
         let head = observer.head();
+        // Who may not look who is there waits as if somebody were.
+        if !observer.waits_before(head)
+            || dolium_hot::count_attached(&self.directory).is_ok_and(|count| count == 0)
+        {
+            return Ok(());
+        }
         let longest = match patience {
             Patience::Timeout(timeout) => timeout.min(OTHERS),
             Patience::Forever => OTHERS,
