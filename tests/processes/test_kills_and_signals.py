@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+import warnings
 
 import dolium
 import pytest
@@ -331,3 +332,25 @@ def test_ctrl_c_in_a_busy_loop_leaves_a_sound_cache(tmp_path):
             os.kill(child.pid, signal.SIGINT)
             child.line("sound True")
             child.finish()
+
+
+def test_who_may_only_read_is_told_what_the_dead_left_waiting(tmp_path):
+    """Nobody can drain for a reader: it says what it leaves out, and does not wait for the dead."""
+    body = """
+    cache = dolium.Cache(sys.argv[1])
+    cache["drained"] = 1
+    assert len(cache) == 1
+    cache["waits"] = 2
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with Child(body, tmp_path) as child:
+        child.process.wait(60)
+    reader = dolium.Cache(tmp_path, read_only=True)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        seen = len(reader)
+        assert reader["waits"] == 2
+    # Unless the tick came in between, or there is no tier.
+    if seen == 1:
+        assert ["open the cache for writing" in str(warning.message) for warning in told] == [True]
+    assert len(dolium.Cache(tmp_path)) == 2

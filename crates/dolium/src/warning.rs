@@ -55,6 +55,12 @@ pub enum Warning {
         /// The directory of the cache.
         directory: PathBuf,
     },
+    /// What was written last waits in the hot tier of processes that are dead or stuck: walks and counts of a cache
+    /// that is opened read-only leave it out.
+    Waiting {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
     /// No signing key can be kept: pickles are written unsigned.
     NoSigningKey {
         /// Why.
@@ -97,6 +103,12 @@ impl fmt::Display for Warning {
                 f,
                 "{}: another program changed the database after all processes of dolium had ended abruptly; \
                     what they wrote last is given up for what it wrote",
+                directory.display(),
+            ),
+            Self::Waiting { directory } => write!(
+                f,
+                "{}: walks and counts leave out what was written last, since the processes that wrote it are dead or \
+                    stuck; open the cache for writing to store it",
                 directory.display(),
             ),
             Self::NoSigningKey { reason } => f.write_str(reason),

@@ -9,6 +9,7 @@ use dolium_hot::{Counter, Limit, Tier, Writing};
 use crate::error::{Error, Result};
 use crate::sqlite::tier::reached;
 use crate::wait::{Deadline, Patience, may_continue};
+use crate::warning::Warning;
 use crate::{files, gate, keeper};
 
 use super::Handle;
@@ -58,20 +59,16 @@ impl Handle {
     fn await_drain(self: &Arc<Self>, patience: Patience) -> Result<()> {
         let Some(observer) = self.observer(patience)? else { return Ok(()) };
         let head = observer.head();
-        // Who may not look who is there waits as if somebody were.
-        if !observer.waits_before(head)
-            || dolium_hot::count_attached(&self.directory).is_ok_and(|count| count == 0)
-        {
-            return Ok(());
-        }
+        let is_alone = || dolium_hot::count_attached(&self.directory).is_ok_and(|count| count == 0);
         let longest = match patience {
             Patience::Timeout(timeout) => timeout.min(OTHERS),
             Patience::Forever => OTHERS,
         };
         let mut deadline = Deadline::new(Patience::Timeout(longest));
         while observer.waits_before(head) && self.awaited_head.load(Ordering::Relaxed) != head {
-            if !deadline.pause()? {
+            if is_alone() || !deadline.pause()? {
                 self.awaited_head.store(head, Ordering::Relaxed);
+                self.warnings.add(Warning::Waiting { directory: self.directory.clone() });
             }
         }
         Ok(())
@@ -290,6 +287,7 @@ mod tests {
             assert!(reader.len().expect("len") < 2);
             assert_eq!(reader.get("waits").expect("get"), Some(crate::Value::Int(2)));
         }
+        assert!(matches!(reader.take_warnings()[..], [Warning::Waiting { .. }]));
         drop(held);
         cache.set("more", 3).expect("set");
         assert_eq!(reader.len().expect("len"), 3);
