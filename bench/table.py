@@ -33,6 +33,7 @@ MANY = FULL.many
 ROWS = (
     Row("get", "get, hit, 100 bytes, one of 2,000 keys in use"),
     Row("get_bare", "the bare call through PyO3"),
+    Row("get_beside", "get, hit, in turn with the bare call"),
     Row("get_rust", "get, hit, from Rust"),
     Row("get_wide", "get, hit, 100 bytes, any key of the stock, just opened"),
     Row("get_miss", "get, miss"),
@@ -69,7 +70,11 @@ PROMISES = (
     Promise("get, hit", "get", 15, rival="pysciqlop-cache"),
     Promise("get, hit", "get", 4, rival=LMDB),
     Promise(
-        "get, hit, against a bare call that copies the bytes", "get", 1 / 1.6, "dolium", rival_key="get_bare"
+        "get, hit, against a bare call that copies the bytes",
+        "get_beside",
+        1 / 1.6,
+        "dolium",
+        rival_key="get_bare",
     ),
     Promise("get from Rust, hit, against a dict in Python", "get_rust", 1 / 2, "dict", rival_key="get"),
     Promise("get of a memoize-like tuple key", "get_tuple", 60),

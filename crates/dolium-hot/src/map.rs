@@ -97,9 +97,9 @@ impl SharedWord<'_> {
         }
     }
 
-    /// Whether somebody was asleep.
-    pub(crate) fn wake_one(self) -> bool {
-        futex::wake(self.0, futex::Flags::empty(), 1).is_ok_and(|woken| woken > 0)
+    /// Wakes at most so many. Whether somebody was asleep.
+    pub(crate) fn wake(self, most: u32) -> bool {
+        futex::wake(self.0, futex::Flags::empty(), most).is_ok_and(|woken| woken > 0)
     }
 }
 

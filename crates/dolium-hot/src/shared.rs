@@ -223,15 +223,8 @@ impl Lock {
 
     /// Takes the lock if it is free and nobody else is to have it first: no system call, no clock.
     pub(crate) fn try_take(member: &Arc<Member>, which: Which) -> Option<Guard> {
-        let turn = member.turn(which);
-        if member.is_stale() || turn.courtesy.is_owed() || !turn.local.try_lock() {
-            return None;
-        }
-        if !word::try_take(&member.word(which), member.slot, false) {
-            turn.local.unlock();
-            return None;
-        }
-        Some(Guard::new(Held::Word(Arc::clone(member), which), member.generation, Acquired::Free))
+        let held = member.try_take(which);
+        held.then(|| Guard::new(Held::Word(Arc::clone(member), which), member.generation, Acquired::Free))
     }
 
     pub(crate) fn of(member: &Arc<Member>, which: Which) -> Self {
@@ -280,6 +273,20 @@ impl Member {
     /// Whoever takes T next has to recover first.
     pub(crate) fn must_recover(&self) {
         self.words()[field::UNRECOVERED].store(1, Relaxed);
+    }
+
+    /// Takes a lock if it is free and nobody else is to have it first. Then [`release`](Self::release) has to come.
+    #[inline]
+    pub(crate) fn try_take(&self, which: Which) -> bool {
+        let turn = self.turn(which);
+        if self.is_stale() || turn.courtesy.is_owed() || !turn.local.try_lock() {
+            return false;
+        }
+        let taken = word::try_take(&self.word(which), self.slot, false);
+        if !taken {
+            turn.local.unlock();
+        }
+        taken
     }
 
     fn turn(&self, which: Which) -> &Turn {
@@ -334,12 +341,21 @@ impl Member {
         match word::release(&self.word(which), self.slot) {
             Released::Quietly => true,
             Released::Wake => {
-                if self.word(which).wake_one() {
-                    self.turn(which).courtesy.owe();
-                }
+                self.wake(which);
                 true
             }
             Released::NotOurs => false,
+        }
+    }
+
+    fn wake(&self, which: Which) {
+        match which {
+            // Each has it for long, and would win it back again and again.
+            Which::Database if self.word(which).wake(1) => self.turn(which).courtesy.owe(),
+            Which::Database => {}
+            // Each has it for less than it takes to wake up: one after the other they would wait for the processor as
+            // often as they are.
+            Which::Tier => _ = self.word(which).wake(i32::MAX.cast_unsigned()),
         }
     }
 

@@ -104,7 +104,7 @@ fn take_over(word: &impl Word, dead: u32, me: u32) -> bool {
 pub(crate) enum Released {
     /// Nobody to wake.
     Quietly,
-    /// Wake one.
+    /// Wake one, or all.
     Wake,
     /// The word names another: it was taken from us, or never ours. Untouched.
     NotOurs,

@@ -8,6 +8,7 @@ use super::atomic::Atomic;
 use super::crash;
 use super::memory::{Bounds, Memory};
 use super::record::{Key, Kind, View};
+use super::scratch::Scratch;
 use crate::layout::field;
 
 /// How much one drain takes along.
@@ -109,7 +110,7 @@ impl Batch {
 impl<A: Atomic> Memory<'_, A> {
     /// The records above number `applied`, from `drained` on, as many as the limit allows; a chunk is not divided. The
     /// caller holds D.
-    pub fn pending(&self, applied: u64, limit: Limit, scratch: &mut Vec<u64>) -> Batch {
+    pub fn pending(&self, applied: u64, limit: Limit, scratch: &mut Scratch) -> Batch {
         // Before the head: every number up to it is below.
         let last = self.field(field::LAST).load(Acquire);
         let Some(Bounds { drained, head }) = self.bounds() else {

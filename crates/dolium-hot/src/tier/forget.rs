@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::atomic::Atomic;
 use super::memory::Memory;
 use super::record::{Key, Kind};
+use super::scratch::Scratch;
 use crate::layout::field;
 
 impl<A: Atomic> Memory<'_, A> {
     /// Forgets a key, unless its newest record is dirty, which is `false`. The caller holds T.
-    pub fn drop_key(&self, kind: u8, bytes: &[u8], scratch: &mut Vec<u64>) -> bool {
+    pub fn drop_key(&self, kind: u8, bytes: &[u8], scratch: &mut Scratch) -> bool {
         let hash = self.hash(kind, bytes);
         let Some((place, view)) = self.find(Key { kind, spelling: 0, bytes }, hash, scratch) else {
             return true;
@@ -25,7 +26,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// Forgets everything that is clean. The caller holds D, so that `drained` stays but for what is clean anyway; T is
     /// not needed. Fills that were read before are refused from now on, or dropped here.
-    pub fn drop_clean(&self, scratch: &mut Vec<u64>) {
+    pub fn drop_clean(&self, scratch: &mut Scratch) {
         self.field(field::COMMITS).fetch_add(1, Release);
         let Some(bounds) = self.bounds() else {
             self.retire();

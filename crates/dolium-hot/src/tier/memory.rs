@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::atomic::Atomic;
 use super::hash;
 use super::record::{HEAD, Key, View, first};
+use super::scratch::Scratch;
 use super::shape::{BUCKET, Shape, UNIT};
 use crate::layout::field;
 
@@ -75,6 +76,11 @@ impl<'m, A: Atomic> Memory<'m, A> {
         sane.then_some(Bounds { drained, head })
     }
 
+    /// Whether who has T may write at once.
+    pub fn is_sound(&self) -> bool {
+        self.field(field::UNRECOVERED).load(Relaxed) == 0 && self.is_live() && self.bounds().is_some()
+    }
+
     pub fn commits(&self) -> u64 {
         self.field(field::COMMITS).load(Acquire)
     }
@@ -99,7 +105,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
     }
 
     /// Finds the newest record of a key and copies it to `scratch`.
-    pub fn find<'s>(&self, key: Key<'_>, hash: u64, scratch: &'s mut Vec<u64>) -> Option<(Place, View<'s>)> {
+    pub fn find<'s>(&self, key: Key<'_>, hash: u64, scratch: &'s mut Scratch) -> Option<(Place, View<'s>)> {
         let first = self.bucket(hash);
         let found = (first..first + BUCKET).find_map(|slot| {
             let word = self.slot(slot).load(Acquire);
@@ -107,17 +113,17 @@ impl<'m, A: Atomic> Memory<'m, A> {
             let is_it = word != 0 && word >> 48 == hash >> 48 && self.copy(position, scratch)?.key().is(&key);
             is_it.then_some(Place { slot, position })
         })?;
-        Some((found, View::verified(scratch)))
+        Some((found, View::verified(scratch.words())))
     }
 
     /// Copies the record at a position out of the log. `None`: it is gone, or was never there.
-    pub fn copy<'s>(&self, position: u64, scratch: &'s mut Vec<u64>) -> Option<View<'s>> {
+    pub fn copy<'s>(&self, position: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
         self.snatch(position, scratch)?;
-        View::read(scratch, self.epoch, position)
+        View::read(scratch.words(), self.epoch, position)
     }
 
     /// Copies what lies at a position, and makes sure that it was not used again meanwhile.
-    pub fn snatch(&self, position: u64, scratch: &mut Vec<u64>) -> Option<()> {
+    pub fn snatch(&self, position: u64, scratch: &mut Scratch) -> Option<()> {
         if self.field(field::TAIL).load(Acquire) > position {
             return None;
         }
@@ -129,8 +135,8 @@ impl<'m, A: Atomic> Memory<'m, A> {
     }
 
     /// Copies what lies at a position if it ends at or below `end`, which bounds it whatever the file says.
-    pub fn copy_below(&self, end: u64, position: u64, scratch: &mut Vec<u64>) -> Option<()> {
-        let place = position % self.shape.units;
+    pub fn copy_below(&self, end: u64, position: u64, scratch: &mut Scratch) -> Option<()> {
+        let place = self.shape.within(position);
         let log = self.log();
         let (units, _) = first(log.get(Self::word_of(place))?.load(Relaxed));
         let fits = units * UNIT as u64 >= HEAD as u64
@@ -142,8 +148,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         }
         let start = Self::word_of(place);
         let words = log.get(start..start + Self::word_of(units))?;
-        scratch.clear();
-        scratch.extend(words.iter().map(|word| word.load(Relaxed)));
+        scratch.fill(words.iter().map(|word| word.load(Relaxed)));
         Some(())
     }
 

@@ -16,10 +16,10 @@ mod observe;
 mod record;
 mod recover;
 mod scan;
+mod scratch;
 mod shape;
 mod write;
 
-use std::cell::Cell as CoreCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -38,6 +38,7 @@ pub use gauge::Gauge;
 pub(crate) use memory::Memory;
 pub use observe::Observer;
 pub use record::{Cell, Key, Kind, Row, Staged, View};
+use scratch::Scratch;
 pub(crate) use shape::Shape;
 pub use write::NoRoom;
 
@@ -80,24 +81,6 @@ impl<'a> Records<'a> {
 pub struct Tier {
     member: Arc<Member>,
     shape: Shape,
-}
-
-thread_local! {
-    /// What a record is copied to. Kept small between two large ones.
-    static SCRATCH: CoreCell<Vec<u64>> = const { CoreCell::new(Vec::new()) };
-}
-
-/// Words of scratch that a thread keeps.
-const KEPT: usize = 8192;
-
-fn with_scratch<T>(f: impl FnOnce(&mut Vec<u64>) -> T) -> T {
-    // Taken out, so that `f` may read the tier again. A thread that is ending has none.
-    let mut scratch = SCRATCH.try_with(CoreCell::take).unwrap_or_default();
-    let result = f(&mut scratch);
-    if scratch.capacity() <= KEPT {
-        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
-    }
-    result
 }
 
 /// Where a read may note that it happened: a word that belongs to the key's slot. A late note credits another key at
@@ -148,11 +131,10 @@ impl Tier {
         if !memory.is_live() {
             return None;
         }
-        with_scratch(|scratch| {
-            let (place, view) = memory.find(key, memory.hash(key.kind, key.bytes), scratch)?;
-            // The state, too, after the copy.
-            memory.is_live().then(|| f(view, Access(memory.access(place.slot))))
-        })
+        let mut scratch = Scratch::new();
+        let (place, view) = memory.find(key, memory.hash(key.kind, key.bytes), &mut scratch)?;
+        // The state, too, after the copy.
+        memory.is_live().then(|| f(view, Access(memory.access(place.slot))))
     }
 
     /// Grows with each change of the database. Read it before a row that is to be offered as a fill.
@@ -238,7 +220,7 @@ impl Tier {
     #[cold]
     fn recover(&self, applied: u64) {
         let memory = self.memory();
-        if !with_scratch(|scratch| memory.recover(applied, scratch)) {
+        if !memory.recover(applied, &mut Scratch::new()) {
             memory.retire();
         }
         memory.field(field::UNRECOVERED).store(0, Relaxed);
@@ -256,18 +238,26 @@ impl Tier {
     #[must_use]
     pub fn try_lock(&self) -> Option<Writing> {
         let guard = Lock::try_take(&self.member, Which::Tier)?;
+        self.memory().is_sound().then(|| Writing { tier: self.clone(), _guard: guard })
+    }
+
+    /// Appends a record if T is free, there is nothing to recover, and there is room: as [`try_lock`](Self::try_lock) and
+    /// [`Writing::append`], for less.
+    #[inline]
+    pub fn try_append(&self, record: &mut Staged) -> bool {
+        if !self.member.try_take(Which::Tier) {
+            return false;
+        }
+        let _turn = Turn(&self.member);
         let memory = self.memory();
-        let sound = memory.field(field::UNRECOVERED).load(Relaxed) == 0
-            && memory.is_live()
-            && memory.bounds().is_some();
-        sound.then(|| Writing { tier: self.clone(), _guard: guard })
+        memory.is_sound() && memory.append(record).is_ok()
     }
 
     /// The records above number `applied`, which the database has reached in this life, from the oldest on. The caller
     /// holds D.
     #[must_use]
     pub fn pending(&self, applied: u64, limit: Limit) -> Batch {
-        with_scratch(|scratch| self.memory().pending(applied, limit, scratch))
+        self.memory().pending(applied, limit, &mut Scratch::new())
     }
 
     /// The database has taken a batch, number and all. The caller holds D and has committed.
@@ -277,7 +267,7 @@ impl Tier {
 
     /// Before a commit that makes clean records wrong: the index forgets all of them. The caller holds D.
     pub fn forget_clean(&self) {
-        with_scratch(|scratch| self.memory().drop_clean(scratch));
+        self.memory().drop_clean(&mut Scratch::new());
     }
 
     /// The database is being replaced: nobody may use the tier any more. The caller holds D.
@@ -301,18 +291,17 @@ impl Tier {
     /// Calls `f` with each key that the index knows and what was noted of its reads, if anything was, and forgets it.
     pub fn take_accesses(&self, mut f: impl FnMut(View<'_>, u64)) {
         let memory = self.memory();
-        with_scratch(|scratch| {
-            for slot in 0..self.shape.slots() {
-                if memory.access(slot).load(Relaxed) == 0 {
-                    continue;
-                }
-                let note = memory.access(slot).swap(0, Relaxed);
-                let position = Memory::<AtomicU64>::position(memory.slot(slot).load(Acquire));
-                if let Some(view) = memory.copy(position, scratch) {
-                    f(view, note);
-                }
+        let mut scratch = Scratch::new();
+        for slot in 0..self.shape.slots() {
+            if memory.access(slot).load(Relaxed) == 0 {
+                continue;
             }
-        });
+            let note = memory.access(slot).swap(0, Relaxed);
+            let position = Memory::<AtomicU64>::position(memory.slot(slot).load(Acquire));
+            if let Some(view) = memory.copy(position, &mut scratch) {
+                f(view, note);
+            }
+        }
     }
 
     /// Adds to a counter, in a line that hardly anybody else writes.
@@ -325,6 +314,18 @@ impl Tier {
     #[must_use]
     pub fn gauge(&self) -> Gauge {
         self.memory().gauge()
+    }
+}
+
+/// T for one append: nothing in it waits or forks.
+struct Turn<'t>(&'t Member);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.must_recover();
+        }
+        self.0.release(Which::Tier);
     }
 }
 
@@ -378,7 +379,7 @@ impl Writing {
 
     /// Appends records so that either all of them survive a crash or none.
     pub fn append_all(&mut self, records: &mut [Staged]) -> Result<(), NoRoom> {
-        with_scratch(|scratch| self.tier.memory().append_all(records, scratch))
+        self.tier.memory().append_all(records, &mut Scratch::new())
     }
 
     /// The number that a direct commit has to store as the one reached. After it comes [`committed`](Self::committed) or
@@ -402,7 +403,7 @@ impl Writing {
     /// Before a commit that removes a row which may be older than what the tier has: the index forgets the key. `false`:
     /// its newest record is dirty, and the row must stay.
     pub fn evict(&mut self, key: Key<'_>) -> bool {
-        with_scratch(|scratch| self.tier.memory().drop_key(key.kind, key.bytes, scratch))
+        self.tier.memory().drop_key(key.kind, key.bytes, &mut Scratch::new())
     }
 
     /// After a direct commit with [`next_number`](Self::next_number). The caller holds D, too.

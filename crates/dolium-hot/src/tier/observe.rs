@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Acquire;
 use super::gauge::Gauge;
 use super::memory::Memory;
 use super::record::{Key, View};
-use super::{Shape, with_scratch};
+use super::{Scratch, Shape};
 use crate::layout::{PREFIX_LEN, Reading, decode, field};
 use crate::map::Map;
 
@@ -86,9 +86,8 @@ impl Observer {
         if !memory.is_live() {
             return None;
         }
-        with_scratch(|scratch| {
-            let (_, view) = memory.find(key, memory.hash(key.kind, key.bytes), scratch)?;
-            memory.is_live().then(|| f(view))
-        })
+        let mut scratch = Scratch::new();
+        let (_, view) = memory.find(key, memory.hash(key.kind, key.bytes), &mut scratch)?;
+        memory.is_live().then(|| f(view))
     }
 }

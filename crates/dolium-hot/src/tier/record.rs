@@ -16,8 +16,8 @@
 
 use std::cell::Cell as CoreCell;
 
+use super::hash;
 use super::shape::UNIT;
-use super::{KEPT, hash};
 
 /// Words before the bytes of a record.
 pub(crate) const HEAD: usize = 10;
@@ -271,6 +271,9 @@ impl Drop for Staged {
         }
     }
 }
+
+/// Words of a record whose memory a thread keeps for the next.
+const KEPT: usize = 8192;
 
 thread_local! {
     static SPARE: CoreCell<Vec<u64>> = const { CoreCell::new(Vec::new()) };

@@ -9,12 +9,13 @@ use super::atomic::Atomic;
 use super::crash;
 use super::memory::{Bounds, Memory, Place};
 use super::record::{Key, Kind, PAD, View, first};
+use super::scratch::Scratch;
 use crate::layout::field;
 
 impl<A: Atomic> Memory<'_, A> {
     /// Publishes what the owner of T had stored, and gives the numbers that it used their due. `applied` is the number
     /// that the database has reached. Dying anywhere in it leaves the same to do. `false`: it cannot be mended.
-    pub fn recover(&self, applied: u64, scratch: &mut Vec<u64>) -> bool {
+    pub fn recover(&self, applied: u64, scratch: &mut Scratch) -> bool {
         let Some(Bounds { drained, head }) = self.bounds().filter(|_| applied >> 48 == 0) else {
             return false;
         };
@@ -32,7 +33,7 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// The highest number.
-    fn newest(&self, from: u64, to: u64, known: u64, scratch: &mut Vec<u64>) -> u64 {
+    fn newest(&self, from: u64, to: u64, known: u64, scratch: &mut Scratch) -> u64 {
         let (mut at, mut last) = (from, known);
         while let Some((view, next)) = self.next(at, to, scratch) {
             last = last.max(view.map_or(0, |view| view.number()));
@@ -42,7 +43,7 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// Head and last behind the records and whole chunks that were stored but not published.
-    fn complete(&self, head: u64, last: u64, scratch: &mut Vec<u64>) -> (u64, u64) {
+    fn complete(&self, head: u64, last: u64, scratch: &mut Scratch) -> (u64, u64) {
         let limit = self.field(field::TAIL).load(Relaxed) + self.shape.units;
         let (mut done, mut at, mut number) = ((head, last), head, last);
         let mut rest = None;
@@ -71,7 +72,7 @@ impl<A: Atomic> Memory<'_, A> {
     /// Makes the index name the newest dirty record of every key, and nothing older than the newest record; takes nothing
     /// out of it. What the database has is not named again where the index does not name the key: a direct commit may
     /// have changed it since. From the tail on, for what the dead owner had not named may have been drained.
-    fn restore_all(&self, head: u64, applied: u64, scratch: &mut Vec<u64>) -> bool {
+    fn restore_all(&self, head: u64, applied: u64, scratch: &mut Scratch) -> bool {
         let mut at = self.field(field::TAIL).load(Relaxed).max(head.saturating_sub(self.shape.units));
         let mut is_whole = true;
         while let Some((view, next)) = self.next(at, head, scratch) {
@@ -85,7 +86,7 @@ impl<A: Atomic> Memory<'_, A> {
         is_whole
     }
 
-    fn restore(&self, kind: u8, bytes: &[u8], position: u64, is_dirty: bool, scratch: &mut Vec<u64>) -> bool {
+    fn restore(&self, kind: u8, bytes: &[u8], position: u64, is_dirty: bool, scratch: &mut Scratch) -> bool {
         let hash = self.hash(kind, bytes);
         let known = self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place);
         let slot = match known {
@@ -113,7 +114,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// What lies at a position below `head`, and where the next begins. `None`: the end. What somebody damaged is passed
     /// over unit by unit, so that it is not in the way of what lies behind it.
-    pub fn next<'s>(&self, at: u64, head: u64, scratch: &'s mut Vec<u64>) -> Option<(Option<View<'s>>, u64)> {
+    pub fn next<'s>(&self, at: u64, head: u64, scratch: &'s mut Scratch) -> Option<(Option<View<'s>>, u64)> {
         if at >= head {
             return None;
         }
@@ -126,18 +127,18 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// The record that lies there.
-    fn whole_at<'s>(&self, at: u64, end: u64, scratch: &'s mut Vec<u64>) -> Option<View<'s>> {
+    fn whole_at<'s>(&self, at: u64, end: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
         // Cheap, and false for nearly all that is not the beginning of a record.
-        let place = Self::word_of(at % self.shape.units);
+        let place = Self::word_of(self.shape.within(at));
         if self.log().get(place + 2)?.load(Relaxed) != at {
             return None;
         }
         self.copy_below(end, at, scratch)?;
-        View::read(scratch, self.epoch, at)
+        View::read(scratch.words(), self.epoch, at)
     }
 
     fn pad_at(&self, at: u64) -> Option<u64> {
-        let place = at % self.shape.units;
+        let place = self.shape.within(at);
         let (units, kind) = first(self.log()[Self::word_of(place)].load(Relaxed));
         (kind == PAD && units == self.shape.units - place).then_some(units)
     }

@@ -3,6 +3,7 @@
 use super::atomic::Atomic;
 use super::memory::Memory;
 use super::record::{HEAD, Kind, View};
+use super::scratch::Scratch;
 use super::shape::UNIT;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -12,7 +13,7 @@ impl<A: Atomic> Memory<'_, A> {
     /// whole.
     pub fn scan(&self, applied: u64) -> Vec<Vec<u64>> {
         let mut found: Vec<Vec<u64>> = Vec::new();
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         let mut unit = 0;
         while unit < self.shape.units {
             let Some(view) = self.at_unit(unit, &mut scratch) else {
@@ -22,7 +23,7 @@ impl<A: Atomic> Memory<'_, A> {
             // What lies inside a whole record is a value, even if it looks like a record.
             unit += view.units();
             if view.kind() != Kind::Fill && view.number() > applied {
-                found.push(scratch.clone());
+                found.push(scratch.words().to_vec());
             }
         }
         // Of two with one number the one further up is what is left of a chunk that was never finished.
@@ -33,16 +34,16 @@ impl<A: Atomic> Memory<'_, A> {
         found
     }
 
-    fn at_unit<'s>(&self, unit: u64, scratch: &'s mut Vec<u64>) -> Option<View<'s>> {
+    fn at_unit<'s>(&self, unit: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
         let place = Self::word_of(unit);
         let position = self.log().get(place + 2)?.load(Relaxed);
         // Cheap, and false for nearly all that is not the beginning of a record.
-        if position % self.shape.units != unit || position < self.shape.units {
+        if self.shape.within(position) != unit || position < self.shape.units {
             return None;
         }
         self.copy_below(u64::MAX, position, scratch)?;
-        debug_assert!(scratch.len() >= HEAD && scratch.len().is_multiple_of(UNIT));
-        View::read(scratch, self.epoch, position)
+        debug_assert!(scratch.words().len() >= HEAD && scratch.words().len().is_multiple_of(UNIT));
+        View::read(scratch.words(), self.epoch, position)
     }
 }
 

@@ -8,6 +8,7 @@ use super::atomic::Atomic;
 use super::crash;
 use super::memory::{Bounds, Memory};
 use super::record::{HEAD, Key, Kind, Known, MOST, Staged, is_of_key, pad};
+use super::scratch::Scratch;
 use super::shape::{BUCKET, UNIT};
 use crate::layout::field;
 
@@ -41,7 +42,7 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// Appends records so that either all of them survive a crash or none. `scratch` has room for a word per record.
-    pub fn append_all(&self, records: &mut [Staged], scratch: &mut Vec<u64>) -> Result<(), NoRoom> {
+    pub fn append_all(&self, records: &mut [Staged], scratch: &mut Scratch) -> Result<(), NoRoom> {
         self.settle();
         if !self.slots_suffice(records, scratch) {
             return Err(NoRoom);
@@ -64,7 +65,7 @@ impl<A: Atomic> Memory<'_, A> {
         let Some(Bounds { head, .. }) = self.bounds() else { return };
         // First what waits for nothing else.
         let room = self.place(head, record.units());
-        let place = Self::word_of(room.start % self.shape.units);
+        let place = Self::word_of(self.shape.within(room.start));
         let words = Self::word_of(record.units().min(NEAR));
         for line in self.log().get(place..place + words).unwrap_or_default().chunks(LINE) {
             black_box(line[0].load(Relaxed));
@@ -122,7 +123,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// A record never wraps.
     fn place(&self, at: u64, units: u64) -> Room {
-        let left = self.shape.units - at % self.shape.units;
+        let left = self.shape.units - self.shape.within(at);
         let start = if units > left { at + left } else { at };
         Room { start, end: start + units }
     }
@@ -143,10 +144,10 @@ impl<A: Atomic> Memory<'_, A> {
     fn store(&self, at: u64, room: &Room, words: &[u64]) {
         let log = self.log();
         if room.start > at {
-            let place = Self::word_of(at % self.shape.units);
+            let place = Self::word_of(self.shape.within(at));
             log[place].store(pad(room.start - at), Relaxed);
         }
-        let place = Self::word_of(room.start % self.shape.units);
+        let place = Self::word_of(self.shape.within(room.start));
         for (shared, word) in log[place..place + words.len()].iter().zip(words) {
             shared.store(*word, Relaxed);
         }
@@ -187,7 +188,7 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     fn has_key(&self, position: u64, key: Key<'_>) -> bool {
-        let start = Self::word_of(position % self.shape.units);
+        let start = Self::word_of(self.shape.within(position));
         let words = (HEAD + key.bytes.len().div_ceil(8)).next_multiple_of(UNIT);
         let Some(record) = self.log().get(start..start + words) else { return false };
         let word = |at: usize| record[at].load(Relaxed);
@@ -211,12 +212,12 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// Whether each record finds a slot, even if all their keys are new.
-    fn slots_suffice(&self, records: &mut [Staged], scratch: &mut Vec<u64>) -> bool {
-        scratch.clear();
-        scratch.extend(records.iter_mut().map(|record| self.bucket(record.known(self.epoch).hash) as u64));
-        scratch.sort_unstable();
+    fn slots_suffice(&self, records: &mut [Staged], scratch: &mut Scratch) -> bool {
+        scratch.fill(records.iter_mut().map(|record| self.bucket(record.known(self.epoch).hash) as u64));
+        let buckets = scratch.words_mut();
+        buckets.sort_unstable();
         #[expect(clippy::cast_possible_truncation, reason = "slots of an index that is mapped")]
-        let mut crowds = scratch.chunk_by(|a, b| a == b).map(|crowd| (crowd[0] as usize, crowd.len()));
+        let mut crowds = buckets.chunk_by(|a, b| a == b).map(|crowd| (crowd[0] as usize, crowd.len()));
         crowds.all(|(first, count)| self.clean_slots(first).count() >= count)
     }
 

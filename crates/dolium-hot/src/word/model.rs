@@ -79,6 +79,8 @@ struct Plan {
     turns: u32,
     kills: u32,
     strict: bool,
+    /// Whether a release wakes all who sleep, as that of T does, or one.
+    wakes_all: bool,
     bury: Bury,
 }
 
@@ -215,6 +217,12 @@ impl State {
     fn wake(&self, who: usize, plan: Plan) -> Vec<Self> {
         let mut after = self.clone();
         after.processes[who].answer(0, plan);
+        if plan.wakes_all {
+            for sleeper in after.processes.iter_mut().filter(|sleeper| sleeper.status == Status::Asleep) {
+                sleeper.answer(0, plan);
+            }
+            return vec![after];
+        }
         let woken: Vec<Self> = (0..self.processes.len())
             .filter(|sleeper| self.processes[*sleeper].status == Status::Asleep)
             .map(|sleeper| {
@@ -282,7 +290,7 @@ fn search(slots: &[u32], plan: Plan) -> usize {
     seen.len()
 }
 
-const KILLS: Plan = Plan { rounds: 2, turns: 1, kills: 1, strict: false, bury: real_bury };
+const KILLS: Plan = Plan { rounds: 2, turns: 1, kills: 1, strict: false, wakes_all: false, bury: real_bury };
 
 #[test]
 fn nobody_joins_a_living_owner_and_no_lock_is_lost_with_its_owner() {
@@ -298,10 +306,12 @@ fn nobody_joins_a_living_owner_and_no_lock_is_lost_with_its_owner() {
 #[test]
 fn no_sleeper_is_forgotten_while_nobody_is_killed() {
     let strict = Plan { rounds: 4, turns: 2, kills: 0, strict: true, ..KILLS };
-    let two = search(&[0, 1], strict);
-    let three = search(&[0, 1, 2], Plan { rounds: 3, turns: 1, ..strict });
-    println!("{two} states of two processes, {three} of three");
-    assert!(two > 1000 && three > 1000);
+    for wakes_all in [false, true] {
+        let two = search(&[0, 1], Plan { wakes_all, ..strict });
+        let three = search(&[0, 1, 2], Plan { rounds: 3, turns: 1, wakes_all, ..strict });
+        println!("{two} states of two processes, {three} of three; all are woken: {wakes_all}");
+        assert!(two > 1000 && three > 1000);
+    }
 }
 
 /// Gives the byte back before the word is replaced: the slot may have a living owner again by then.

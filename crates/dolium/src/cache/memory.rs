@@ -195,8 +195,7 @@ impl Cache {
         };
         let mut record = stage(Kind::Set, key, &row);
         tier.prepare(std::slice::from_mut(&mut record));
-        let is_stored = record.bytes() <= tier.longest()
-            && tier.try_lock().is_some_and(|mut writing| writing.append(&mut record).is_ok());
+        let is_stored = record.bytes() <= tier.longest() && tier.try_append(&mut record);
         if is_stored {
             tier.count(Counter::Sets, 1);
             self.handle.after_append(tier);

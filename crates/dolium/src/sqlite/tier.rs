@@ -135,6 +135,11 @@ impl Write<'_> {
         {
             return Ok(());
         }
+        let is_plain = row.expire_time.is_none() && columns.filename.is_none() && columns.size == 0;
+        if is_plain && self.update_plain(key, &columns, &tag, row.store_time)? {
+            self.rows.are_new = false;
+            return Ok(());
+        }
         let head = self.head(key)?;
         self.rows.are_new = head.is_none();
         match head {

@@ -65,6 +65,7 @@ pub(super) struct Rows<'c> {
     head: Once<'c>,
     insert: Once<'c>,
     update: Once<'c>,
+    update_plain: Once<'c>,
 }
 
 #[derive(Default)]
@@ -232,6 +233,24 @@ impl<'c> Write<'c> {
         }
         self.grow(columns.size.saturating_sub(head.size));
         self.trash(head.filename.as_deref())
+    }
+
+    /// Gives the row of a key a new value, if neither the old nor the new one expires or lies in a file: then nothing of
+    /// the old row need be known. Returns whether there was such a row.
+    pub fn update_plain(
+        &mut self,
+        key: &Key<'_>,
+        columns: &Columns,
+        tag: &Scalar,
+        now: Timestamp,
+    ) -> Result<bool> {
+        const UPDATE: &str = "UPDATE Cache SET store_time = ?3, access_time = ?3,
+            access_count = (?3 = 253402300799) << 62, tag = ?4, mode = ?5, value = ?6
+            WHERE key = ?1 AND raw = ?2 AND expire_time IS NULL AND filename IS NULL AND size = 0";
+        let mut update = self.rows.update_plain.get(self.connection, UPDATE)?;
+        let updated = update.execute(params![key, key.raw(), now, tag, columns.mode, columns.value])?;
+        self.is_anonymous |= updated > 0;
+        Ok(updated > 0)
     }
 
     /// Inserts or updates.

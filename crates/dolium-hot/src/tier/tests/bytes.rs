@@ -1,5 +1,6 @@
 //! Any bytes: never a crash, a hang, or a value that nobody stored.
 
+use super::super::Scratch;
 use super::model::{operation, shape};
 use super::mortal::Mortal;
 use super::world::{LATE, Op, World, delete, key_bytes, limit, staged, value_of};
@@ -97,8 +98,8 @@ proptest! {
         }
         world.words = words;
         let memory = world.memory();
-        let mut scratch = Vec::new();
-        let look = |scratch: &mut Vec<u64>| {
+        let mut scratch = Scratch::new();
+        let look = |scratch: &mut Scratch| {
             for key in 0..12 {
                 let bytes = key_bytes(key);
                 let name = Key { kind: 3, spelling: 0, bytes: &bytes };

@@ -1,5 +1,6 @@
 //! A kill before every store, of whatever operation, and again before every store of the recovery.
 
+use super::super::Scratch;
 use super::mortal::live;
 use super::world::{Op, World, delete, put, staged};
 use crate::tier::record::Kind;
@@ -154,7 +155,7 @@ fn a_panicking_owner_loses_nothing() {
     let memory = world.memory();
     memory.append(&mut staged(Kind::Set, 1, 1)).expect("room");
     memory.append(&mut delete(1)).expect("room");
-    assert!(memory.recover(0, &mut Vec::new()));
+    assert!(memory.recover(0, &mut Scratch::new()));
     assert_eq!(world.look(1), None);
     assert_eq!(world.reopened(), Vec::new());
 }

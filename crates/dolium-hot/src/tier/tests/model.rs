@@ -1,5 +1,6 @@
 //! Random operations against a plain list of rows.
 
+use super::super::Scratch;
 use super::mortal::live;
 use super::world::{LATE, Op, Rows, World, limit, put};
 use crate::tier::shape::Shape;
@@ -48,7 +49,7 @@ fn a_drain_counts_keys_however_often_they_were_written() {
     }
     world.run(&Op::Set(2, 0));
     world.run(&Op::Set(3, 0));
-    let batch = world.memory().pending(0, limit(2), &mut Vec::new());
+    let batch = world.memory().pending(0, limit(2), &mut Scratch::new());
     assert_eq!((batch.len(), batch.number(), batch.changes().len()), (6, 6, 2));
 }
 

@@ -5,6 +5,7 @@
 //! that came before the release store that it returns, and an acquire fence all that came before the release fence in
 //! front of what was returned until then. Every choice of every load is tried, with the very code of the tier.
 
+use super::super::Scratch;
 use super::world::{delete, fresh, key_bytes, limit, staged, value_of};
 use crate::layout::field;
 use crate::tier::atomic::Atomic;
@@ -163,7 +164,8 @@ impl Tier {
     /// The database is about key 1 only.
     fn drain(&self) {
         let memory = self.memory();
-        let batch = memory.pending(memory.field(field::APPLIED).load(Acquire), limit(100), &mut Vec::new());
+        let batch =
+            memory.pending(memory.field(field::APPLIED).load(Acquire), limit(100), &mut Scratch::new());
         for change in batch.changes() {
             if change.newest.key().bytes == key_bytes(1) {
                 store(DATABASE, value_of(&change.newest).map_or(0, u64::from), Release);
@@ -175,7 +177,7 @@ impl Tier {
     /// What a reader of key 1 is told; 0: there is none.
     fn look(&self) -> u64 {
         let (memory, bytes) = (self.memory(), key_bytes(1));
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         let name = Key { kind: 3, spelling: 0, bytes: &bytes };
         match memory.find(name, memory.hash(3, &bytes), &mut scratch) {
             Some((_, view)) => value_of(&view).map_or(0, u64::from),
@@ -271,7 +273,7 @@ fn a_deleted_key_stays_away_when_its_deletion_is_drained_and_forgotten() {
         |tier| {
             tier.memory().append(&mut delete(1)).expect("room");
             tier.drain();
-            assert!(tier.memory().drop_key(3, &key_bytes(1), &mut Vec::new()));
+            assert!(tier.memory().drop_key(3, &key_bytes(1), &mut Scratch::new()));
         },
         &[23, 0],
     );
@@ -289,7 +291,7 @@ fn a_direct_commit_is_seen_once_and_for_all() {
         |tier| {
             let memory = tier.memory();
             memory.announce();
-            assert!(memory.drop_key(3, &key_bytes(1), &mut Vec::new()));
+            assert!(memory.drop_key(3, &key_bytes(1), &mut Scratch::new()));
             store(DATABASE, 46, Release);
             memory.committed();
             tier.set(1, 69);
@@ -302,7 +304,7 @@ fn a_direct_commit_is_seen_once_and_for_all() {
             let memory = tier.memory();
             memory.announce();
             memory.settle();
-            memory.drop_clean(&mut Vec::new());
+            memory.drop_clean(&mut Scratch::new());
             store(DATABASE, 46, Release);
             memory.committed();
         },
@@ -320,9 +322,9 @@ fn torn() -> (usize, usize) {
     (1..3).for_each(|key| tier.set(key, 46));
     let mut torn = 0;
     let ways = tier.explore(before, |tier| {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         if tier.memory().snatch(RING.units, &mut scratch).is_some() {
-            torn += usize::from(View::read(&scratch, 1, RING.units).is_none());
+            torn += usize::from(View::read(scratch.words(), 1, RING.units).is_none());
         }
     });
     (torn, ways)

@@ -1,5 +1,6 @@
 //! A tier in front of a database of the tests' own, with what a user of both does to them, and what must be true.
 
+use super::super::Scratch;
 use super::mortal::{Mortal, step};
 use crate::layout::field;
 use crate::tier::atomic::Atomic;
@@ -142,7 +143,7 @@ impl World {
     pub(crate) fn look(&self, key: u8) -> Option<u32> {
         let memory = self.memory();
         let bytes = key_bytes(key);
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         let found = memory
             .find(Key { kind: 3, spelling: 0, bytes: &bytes }, memory.hash(3, &bytes), &mut scratch)
             .map(|(_, view)| value_of(&view));
@@ -216,7 +217,7 @@ impl World {
     }
 
     fn append_prepared(&mut self, records: &mut [Staged]) {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         for _ in 0..1000 {
             self.holds_t = true;
             let appended = match &mut *records {
@@ -236,7 +237,7 @@ impl World {
         let commits = self.memory().commits();
         let Some(value) = get(&self.database.rows, key) else { return };
         let bytes = key_bytes(key);
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::new();
         self.holds_t = true;
         {
             let memory = self.memory();
@@ -250,7 +251,7 @@ impl World {
     }
 
     pub(crate) fn drain(&mut self, records: usize) {
-        let batch = self.memory().pending(self.database.applied, limit(records), &mut Vec::new());
+        let batch = self.memory().pending(self.database.applied, limit(records), &mut Scratch::new());
         self.commit(|rows| apply(rows, &batch), batch.number());
         self.memory().drained(batch.end(), batch.number());
     }
@@ -284,7 +285,7 @@ impl World {
         let number = self.memory().announce();
         {
             let memory = self.memory();
-            let mut scratch = Vec::new();
+            let mut scratch = Scratch::new();
             if all {
                 memory.settle();
                 memory.drop_clean(&mut scratch);
@@ -306,7 +307,7 @@ impl World {
     fn evict(&mut self, key: u8) {
         self.holds_t = true;
         let bytes = key_bytes(key);
-        if self.memory().drop_key(3, &bytes, &mut Vec::new()) {
+        if self.memory().drop_key(3, &bytes, &mut Scratch::new()) {
             put(&mut self.next, key, None);
             let applied = self.database.applied;
             self.commit(|rows| put(rows, key, None), applied);
@@ -318,7 +319,7 @@ impl World {
     /// The next owner of T.
     pub(crate) fn recover(&mut self) {
         let memory = self.memory();
-        assert!(memory.recover(self.database.applied, &mut Vec::new()), "beyond repair");
+        assert!(memory.recover(self.database.applied, &mut Scratch::new()), "beyond repair");
         self.holds_t = false;
     }
 
