@@ -292,8 +292,8 @@ def sustained(face: type[Face], directory: Path, scale: Scale) -> dict[str, floa
 
 
 def limit(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
-    """What a get cannot be faster than: a call through PyO3 that copies the same bytes from a mapped table. And a get in
-    turn with it in one process, since the processor's speed changes from one moment to the next."""
+    """What a get cannot be faster than: a call through PyO3 that copies the same bytes from a mapped table. And a get
+    in turn with it in one process, since the processor's speed changes from one moment to the next."""
     loader = importlib.machinery.ExtensionFileLoader("bare", os.environ["BENCH_BARE"])
     spec = importlib.util.spec_from_loader("bare", loader)
     assert spec is not None
