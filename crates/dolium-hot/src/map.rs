@@ -7,10 +7,11 @@ use crate::layout::{D_OFFSET, HEADER_LEN, T_OFFSET};
 use crate::local::timespec;
 use crate::word::Word;
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use rustix::thread::futex;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -64,6 +65,19 @@ impl Map {
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: as above; and words that are only ever accessed atomically may be shared with other processes.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast(), self.len / 8) }
+    }
+
+    /// Has the kernel map the pages of these words before somebody writes them, if it can.
+    pub(crate) fn populate(&self, words: Range<usize>) {
+        let page = rustix::param::page_size();
+        let start = 8 * words.start / page * page;
+        let end = (8 * words.end).min(self.len);
+        if start < end {
+            // SAFETY: inside the mapping, and what is mapped there changes neither its place nor its content.
+            let _ = unsafe {
+                madvise(self.base.as_ptr().add(start).cast(), end - start, Advice::LinuxPopulateWrite)
+            };
+        }
     }
 }
 

@@ -14,10 +14,11 @@ use crate::layout::{Header, field};
 use crate::local::{Courtesy, LocalLock};
 use crate::map::{Map, SharedWord, Which};
 use crate::ofd::{self, Kind, SLOTS};
-use crate::tier::{Base, Tier};
+use crate::tier::{Ahead, Base, Tier};
 use crate::wait::{Acquired, Slice, wait};
 use crate::word::{self, Graves, Released};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -48,6 +49,7 @@ pub(crate) struct Member {
     heir: bool,
     database: Turn,
     tier: Turn,
+    ahead: Ahead,
     /// The byte locks do not tell threads apart, so only one thread of a process buries at a time, whichever word it is
     /// for.
     burial: LocalLock,
@@ -96,6 +98,7 @@ impl Shared {
             heir: false,
             database: Turn::default(),
             tier: Turn::default(),
+            ahead: Ahead::default(),
             burial: LocalLock::new(),
         };
         // The last owner of this slot may have died with a lock. The byte is ours now, and so is the right to free it.
@@ -260,6 +263,15 @@ impl Member {
 
     pub(crate) fn words(&self) -> &[AtomicU64] {
         self.map.words()
+    }
+
+    pub(crate) fn ahead(&self) -> &Ahead {
+        &self.ahead
+    }
+
+    /// As [`Map::populate`].
+    pub(crate) fn populate(&self, words: Range<usize>) {
+        self.map.populate(words);
     }
 
     pub(crate) fn slot(&self) -> u32 {

@@ -44,6 +44,9 @@ impl Handle {
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
         // Before the files are given up that hold it.
         let is_drained = self.drain_aged(PATIENCE);
+        if let Some(tier) = self.tier() {
+            tier.map_ahead();
+        }
         self.lock.look_after();
         let is_watched = self.watch_on(PATIENCE);
         let is_anchored = self.look_after_anchor();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
 
 use std::fs;
+use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -163,7 +164,7 @@ fn value_files_of_an_undone_transaction_are_removed() {
     assert_eq!(files, 1);
 }
 
-fn walk(directory: &std::path::Path) -> Vec<String> {
+fn walk(directory: &Path) -> Vec<String> {
     let entries = directory.read_dir().unwrap().map(|entry| entry.unwrap().path());
     let nested = entries
         .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path.to_string_lossy().into_owned()] });
@@ -398,4 +399,31 @@ fn who_may_only_read_counts_and_lists_all_that_was_written_before() {
         assert_eq!(reader.len().unwrap(), keys.len() + 1);
         cache.delete("again").unwrap();
     }
+}
+
+/// Kibibytes of a directory's hot tier that this process has mapped.
+fn mapped(directory: &Path) -> u64 {
+    let name = directory.join("cache.hot").display().to_string();
+    let maps = fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let mut lines = maps.lines().skip_while(|line| !line.ends_with(&name));
+    let rss = lines.find_map(|line| line.strip_prefix("Rss:")).expect("a tier");
+    rss.trim_end_matches("kB").trim().parse().expect("a number")
+}
+
+#[test]
+fn what_is_written_next_is_mapped_before() {
+    let directory = tempfile::tempdir().expect("directory");
+    let cache = Cache::builder(directory.path()).setting("hot_size", 16 << 20).open().expect("open");
+    // A mebibyte.
+    for _ in 0..1024 {
+        cache.set("again", [7; 900].as_slice()).expect("set");
+    }
+    let most = (0..200)
+        .map(|_| {
+            thread::sleep(Duration::from_millis(20));
+            mapped(directory.path())
+        })
+        .find(|most| *most > 2048);
+    // Twice as much beside it: a cache that is hardly used takes hardly any memory.
+    assert!(most.expect("mapped ahead") < 4096, "{most:?} KiB");
 }

@@ -4,6 +4,7 @@
 //! Owns the way in: [`Tier`] for everybody, [`Writing`] for the one who holds T. The rules are in the modules below;
 //! each file says what it owns.
 
+mod ahead;
 mod atomic;
 mod counters;
 pub(crate) mod crash;
@@ -32,6 +33,7 @@ use crate::map::Which;
 use crate::shared::{Lock, Member};
 use crate::wait::Acquired;
 
+pub(crate) use ahead::Ahead;
 pub use counters::Counter;
 pub use drain::{Batch, Change, Limit};
 pub use gauge::Gauge;

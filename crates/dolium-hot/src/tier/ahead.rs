@@ -1,0 +1,44 @@
+//! Owns mapping the pages of the log that will be written next: a page that is touched for the first time costs its
+//! writer 3 µs, and a lap of the log has thousands.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Memory, Tier};
+
+/// What a process has mapped in advance.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// Where the head was.
+    seen: AtomicU64,
+    /// Units that are mapped, all together. A lap of them, and nothing is left to do.
+    mapped: AtomicU64,
+    /// Up to where.
+    until: AtomicU64,
+}
+
+impl Tier {
+    /// Has the kernel map what the log will reach next: twice what it has moved since the last call, so that a log that
+    /// is hardly used takes hardly any memory, and at most a quarter of it. For a thread that nobody waits for; it takes
+    /// a third of a microsecond to two for a page. Before Linux 5.14 nothing happens.
+    pub fn map_ahead(&self) {
+        let (ahead, units, head) = (self.member.ahead(), self.shape.units, self.head());
+        let moved = head.saturating_sub(ahead.seen.swap(head, Relaxed).max(units));
+        let from = ahead.until.load(Relaxed).max(head);
+        let until = head + (2 * moved).min(units / 4);
+        if moved == 0 || from >= until || ahead.mapped.load(Relaxed) >= units {
+            return;
+        }
+        ahead.until.store(until, Relaxed);
+        ahead.mapped.fetch_add(until - from, Relaxed);
+        let place = self.shape.within(from);
+        let behind = (place + until - from).saturating_sub(units);
+        self.map_units(place, place + until - from - behind);
+        self.map_units(0, behind);
+    }
+
+    fn map_units(&self, from: u64, to: u64) {
+        let word = |unit| self.shape.log() + Memory::<AtomicU64>::word_of(unit);
+        self.member.populate(word(from)..word(to));
+    }
+}
