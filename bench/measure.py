@@ -91,6 +91,9 @@ def prepare(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]
 
 def one_round(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
     figures: dict[str, float] = {}
+    for file in (directory / "stock").rglob("*"):  # else some would wait for the disk, and others not
+        if file.is_file():
+            file.read_bytes()
     if face.opens:
         before = time.perf_counter()
         face.import_()
