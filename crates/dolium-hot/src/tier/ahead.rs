@@ -4,6 +4,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::memory::Bounds;
 use super::{Memory, Tier};
 
 /// What a process has mapped in advance.
@@ -22,7 +23,8 @@ impl Tier {
     /// is hardly used takes hardly any memory, and at most a quarter of it. For a thread that nobody waits for; it takes
     /// a third of a microsecond to two for a page. Before Linux 5.14 nothing happens.
     pub fn map_ahead(&self) {
-        let (ahead, units, head) = (self.member.ahead(), self.shape.units, self.head());
+        let Some(Bounds { head, .. }) = self.memory().bounds() else { return };
+        let (ahead, units) = (self.member.ahead(), self.shape.units);
         let moved = head.saturating_sub(ahead.seen.swap(head, Relaxed).max(units));
         let from = ahead.until.load(Relaxed).max(head);
         let until = head + (2 * moved).min(units / 4);

@@ -22,17 +22,17 @@ impl Scratch {
     /// Replaces what is there.
     #[inline]
     pub fn fill(&mut self, words: impl ExactSizeIterator<Item = u64>) {
-        self.filled = 0;
-        if words.len() > FEW {
-            self.many.clear();
-            self.many.extend(words);
-            return;
-        }
         self.many.clear();
-        for (place, word) in self.few.iter_mut().zip(words) {
-            place.write(word);
-            self.filled += 1;
+        let mut filled = 0;
+        if words.len() > FEW {
+            self.many.extend(words);
+        } else {
+            for (place, word) in self.few.iter_mut().zip(words) {
+                place.write(word);
+                filled += 1;
+            }
         }
+        self.filled = filled;
     }
 
     /// What was filled in last.
