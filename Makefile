@@ -54,7 +54,8 @@ python-test: build $(VENV)/ready-develop ## pytest, with the examples of README,
 	$(BIN)/python -m pytest $(PYTEST)
 
 torture: build $(VENV)/ready-develop ## the random and the killing tests, again and again, with the hot tier and without: ROUNDS=10
-	DOLIUM_TORTURE=1 PROPTEST_CASES=2000 $(CARGO) test $(LOCKED) --workspace --release -- --include-ignored
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 DOLIUM_TORTURE=1 PROPTEST_CASES=2000 \
+		$(CARGO) test $(LOCKED) --workspace --release -- --include-ignored
 	@for round in $$(seq $(ROUNDS)); do \
 		for size in -1 0; do \
 			echo "round $$round of $(ROUNDS), hot_size $$size"; \

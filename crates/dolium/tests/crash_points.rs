@@ -100,7 +100,13 @@ fn number(found: &Value) -> i64 {
 
 fn apply(cache: &mut Cache, directory: &Path, op: &Op) -> dolium::Result<()> {
     match op {
-        Op::Set(key, new) => drop(cache.set(*key, &value(*new))?),
+        // As a program in Python does it.
+        Op::Set(key, new) => {
+            let new = value(*new);
+            if !cache.set_in_memory(&(*key).into(), &new[..], &dolium::Put::new()) {
+                cache.set(*key, &new)?;
+            }
+        }
         Op::Delete(key) => drop(cache.delete(*key)?),
         Op::Pop(key) => drop(cache.pop(*key)?),
         Op::Add(key, new) => drop(cache.add(*key, &value(*new), &dolium::Put::new())?),

@@ -423,7 +423,7 @@ fn what_is_written_next_is_mapped_before() {
             thread::sleep(Duration::from_millis(20));
             mapped(directory.path())
         })
-        .find(|most| *most > 2048);
-    // Twice as much beside it: a cache that is hardly used takes hardly any memory.
+        .find(|most| *most > 1280);
+    // As much again, or twice, beside it: a cache that is hardly used takes hardly any memory.
     assert!(most.expect("mapped ahead") < 4096, "{most:?} KiB");
 }

@@ -20,8 +20,8 @@ pub(crate) struct Ahead {
 
 impl Tier {
     /// Has the kernel map what the log will reach next: twice what it has moved since the last call, so that a log that
-    /// is hardly used takes hardly any memory, and at most a quarter of it. For a thread that nobody waits for; it takes
-    /// a third of a microsecond to two for a page. Before Linux 5.14 nothing happens.
+    /// is hardly used takes hardly any memory, and at most a quarter of it. For a thread that nobody waits for. Before
+    /// Linux 5.14 nothing happens.
     pub fn map_ahead(&self) {
         let Some(Bounds { head, .. }) = self.memory().bounds() else { return };
         let (ahead, units) = (self.member.ahead(), self.shape.units);

@@ -19,6 +19,7 @@ mod recover;
 mod scan;
 mod scratch;
 mod shape;
+mod spare;
 mod write;
 
 use std::sync::Arc;
@@ -250,7 +251,7 @@ impl Tier {
         if !self.member.try_take(Which::Tier) {
             return false;
         }
-        let _turn = Turn(&self.member);
+        let _hold = Hold(&self.member);
         let memory = self.memory();
         memory.is_sound() && memory.append(record).is_ok()
     }
@@ -320,9 +321,9 @@ impl Tier {
 }
 
 /// T for one append: nothing in it waits or forks.
-struct Turn<'t>(&'t Member);
+struct Hold<'t>(&'t Member);
 
-impl Drop for Turn<'_> {
+impl Drop for Hold<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.must_recover();

@@ -14,13 +14,12 @@
 //! | 9 | mode |
 //! | 10… | key, tag, file name and value, one behind the other |
 
-use std::cell::Cell as CoreCell;
-
-use super::hash;
 use super::shape::UNIT;
+use super::{hash, spare};
 
 /// Words before the bytes of a record.
 pub(crate) const HEAD: usize = 10;
+
 /// A key as two processes compare it. Keys that SQLite takes for equal have the same kind and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key<'a> {
@@ -211,9 +210,7 @@ impl Staged {
 
     fn head(kind: Kind, key: Key<'_>, bytes: usize) -> Vec<u64> {
         let length = (HEAD + bytes.div_ceil(8)).next_multiple_of(UNIT);
-        // The one before: a writer writes again and again.
-        let mut words = SPARE.try_with(CoreCell::take).unwrap_or_default();
-        words.clear();
+        let mut words = spare::take();
         words.resize(length, 0);
         words[0] = (length / UNIT) as u64
             | u64::from(kind.code()) << 32
@@ -266,17 +263,8 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.words.capacity() <= KEPT {
-            let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.words)));
-        }
+        spare::keep(std::mem::take(&mut self.words));
     }
-}
-
-/// Words of a record whose memory a thread keeps for the next.
-const KEPT: usize = 8192;
-
-thread_local! {
-    static SPARE: CoreCell<Vec<u64>> = const { CoreCell::new(Vec::new()) };
 }
 
 /// A record that was copied out of the log, and proved to be whole.

@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 
+use super::spare;
+
 /// Words of the records that most are.
 const FEW: usize = 64;
 
@@ -25,6 +27,9 @@ impl Scratch {
         self.many.clear();
         let mut filled = 0;
         if words.len() > FEW {
+            if self.many.capacity() == 0 {
+                self.many = spare::take();
+            }
             self.many.extend(words);
         } else {
             for (place, word) in self.few.iter_mut().zip(words) {
@@ -54,5 +59,12 @@ impl Scratch {
         let filled = &mut self.few[..self.filled];
         // SAFETY: as above.
         unsafe { filled.assume_init_mut() }
+    }
+}
+
+impl Drop for Scratch {
+    #[inline]
+    fn drop(&mut self) {
+        spare::keep(std::mem::take(&mut self.many));
     }
 }

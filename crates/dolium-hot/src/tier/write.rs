@@ -41,7 +41,7 @@ impl<A: Atomic> Memory<'_, A> {
         Ok(())
     }
 
-    /// Appends records so that either all of them survive a crash or none. `scratch` has room for a word per record.
+    /// Appends records so that either all of them survive a crash or none. `scratch` takes a word for each.
     pub fn append_all(&self, records: &mut [Staged], scratch: &mut Scratch) -> Result<(), NoRoom> {
         self.settle();
         if !self.slots_suffice(records, scratch) {

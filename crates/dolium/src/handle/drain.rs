@@ -68,7 +68,10 @@ impl Handle {
         while observer.waits_before(head) && self.awaited_head.load(Ordering::Relaxed) != head {
             if is_alone() || !deadline.pause()? {
                 self.awaited_head.store(head, Ordering::Relaxed);
-                self.warnings.add(Warning::Waiting { directory: self.directory.clone() });
+                // Whoever was the last may have drained before it left.
+                if observer.waits_before(head) {
+                    self.warnings.add(Warning::Waiting { directory: self.directory.clone() });
+                }
             }
         }
         Ok(())

@@ -1,0 +1,26 @@
+//! Owns the memory that a thread keeps from one record to the next, since who writes or reads does it again and again.
+
+use std::cell::Cell;
+
+/// The most words that are kept.
+const KEPT: usize = 8192;
+
+thread_local! {
+    static SPARE: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
+}
+
+/// What the thread has kept, empty.
+pub(crate) fn take() -> Vec<u64> {
+    // A thread that is ending has none.
+    let mut words = SPARE.try_with(Cell::take).unwrap_or_default();
+    words.clear();
+    words
+}
+
+/// Keeps it, unless it is nothing, or much.
+#[inline]
+pub(crate) fn keep(words: Vec<u64>) {
+    if (1..=KEPT).contains(&words.capacity()) {
+        let _ = SPARE.try_with(|spare| spare.set(words));
+    }
+}
