@@ -100,19 +100,16 @@ fn number(found: &Value) -> i64 {
 
 fn apply(cache: &mut Cache, directory: &Path, op: &Op) -> dolium::Result<()> {
     match op {
-        // As a program in Python does it.
-        Op::Set(key, new) => {
-            let new = value(*new);
-            if !cache.set_in_memory(&(*key).into(), &new[..], &dolium::Put::new()) {
-                cache.set(*key, &new)?;
-            }
-        }
+        Op::Set(key, new) => drop(cache.set(*key, &value(*new))?),
         Op::Delete(key) => drop(cache.delete(*key)?),
         Op::Pop(key) => drop(cache.pop(*key)?),
         Op::Add(key, new) => drop(cache.add(*key, &value(*new), &dolium::Put::new())?),
         Op::Incr(key) => {
             let now = cache.get(*key)?.map_or(0, |found| number(&found));
-            cache.set(*key, now + 1)?;
+            // As a program in Python does it; what `Set` stores is too long for that.
+            if !cache.set_in_memory(&(*key).into(), now + 1, &dolium::Put::new()) {
+                cache.set(*key, now + 1)?;
+            }
         }
         Op::SetMany(pairs) => {
             let values: Vec<_> = pairs.iter().map(|(key, new)| (*key, value(*new))).collect();
