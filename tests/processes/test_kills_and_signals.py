@@ -8,6 +8,7 @@ import random
 import signal
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import dolium
 import pytest
@@ -165,7 +166,10 @@ def test_a_stopped_owner_stops_no_reader_and_loses_nothing(tmp_path):
 
 
 def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_path):
-    """In the middle of a write to shared memory, of a drain, of nothing: others read on, and write or are told."""
+    """In the middle of a write to shared memory, of a drain, of nothing: others read on, and write or are told.
+
+    Without a tier the moments in which SQLite changes its log's index are among them. Then readers are told, too.
+    """
     body = """
     cache = dolium.Cache(sys.argv[1])
     say("ready")
@@ -177,13 +181,17 @@ def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_
     """
     cache = dolium.Cache(tmp_path, timeout=0.1)
     cache["mine"] = 0
+    has_tier = cache.stats().hot.missing is None
     timeouts = 0
     with Child(body, tmp_path) as writer:
         writer.line("ready")
         for turn in range(40):
             time.sleep(random.random() / 100)
             os.kill(writer.pid, signal.SIGSTOP)
-            assert cache["mine"] == turn
+            try:
+                assert cache.get("mine") == turn
+            except dolium.Timeout:
+                assert not has_tier
             try:
                 cache.set("mine", turn + 1)
             except dolium.Timeout:
@@ -196,6 +204,41 @@ def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_
     assert said
     assert cache["count"] > said[-1]
     assert all(cache[n] % 100 == n for n in range(100))
+    assert not cache.check()
+    cache.close()
+
+
+def test_who_is_stopped_while_sqlite_changes_its_index_makes_others_wait_as_long_as_they_want(tmp_path):
+    """A lock of the log's index that is kept for longer than SQLite tries is no error of the reader's."""
+    stopped_there = """
+    import fcntl, os
+    file = open(os.path.join(sys.argv[1], "cache.db-shm"), "r+b", buffering=0)
+    second_copy, writing = 48, 120
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, writing)
+    before = os.pread(file.fileno(), 1, second_copy + 8)
+    os.pwrite(file.fileno(), bytes([before[0] ^ 1]), second_copy + 8)
+    say("in the middle")
+    hear()
+    os.pwrite(file.fileno(), before, second_copy + 8)
+    fcntl.lockf(file, fcntl.LOCK_UN, 1, writing)
+    say("through")
+    """
+    cache = dolium.Cache(tmp_path, timeout=0.1, hot_size=0)
+    cache["a"] = 1
+    with Child(stopped_there, tmp_path) as stopped, ThreadPoolExecutor() as threads:
+        stopped.line("in the middle")
+        calls = [threads.submit(cache.get, "a"), threads.submit(cache.set, "b", 1)]
+        patient = threads.submit(lambda: cache["a"])
+        for call in calls:
+            with pytest.raises(dolium.Timeout):
+                call.result()
+        assert not patient.done()
+        stopped.tell()
+        stopped.line("through")
+        assert patient.result() == 1
+        stopped.finish()
+    cache["a"] = 2
+    assert (cache["a"], cache.get("b")) == (2, None)
     assert not cache.check()
     cache.close()
 

@@ -146,8 +146,14 @@ impl Error {
 }
 
 /// Whether SQLite only says that somebody else is busy with the database.
+///
+/// A broken locking protocol is how it calls a lock of its log's index that is held for long, after ten seconds of
+/// trying: nobody needs one for more than a moment, but who is stopped in that moment keeps it.
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed)
+    )
 }
 
 /// Whether the database is there but has no tables yet: its creator has not committed, or died.
