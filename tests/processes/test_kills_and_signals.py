@@ -182,7 +182,7 @@ def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_
     cache = dolium.Cache(tmp_path, timeout=0.1)
     cache["mine"] = 0
     has_tier = cache.stats().hot.missing is None
-    timeouts = 0
+    timeouts = unanswered = 0
     with Child(body, tmp_path) as writer:
         writer.line("ready")
         for turn in range(40):
@@ -191,7 +191,7 @@ def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_
             try:
                 assert cache.get("mine") == turn
             except dolium.Timeout:
-                assert not has_tier
+                unanswered += 1
             try:
                 cache.set("mine", turn + 1)
             except dolium.Timeout:
@@ -199,7 +199,8 @@ def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_
             os.kill(writer.pid, signal.SIGCONT)
             cache.set("mine", turn + 1, retry=True)
         said = [int(line) for line in writer.kill()]
-    print(f"{timeouts} of 40 times it was stopped with a lock")
+    print(f"{timeouts} of 40 times it was stopped with a lock, {unanswered} times in such a moment")
+    assert unanswered <= (0 if has_tier else 5)
     assert cache["mine"] == 40
     assert said
     assert cache["count"] > said[-1]
@@ -213,7 +214,8 @@ def test_who_is_stopped_while_sqlite_changes_its_index_makes_others_wait_as_long
     stopped_there = """
     import fcntl, os
     file = open(os.path.join(sys.argv[1], "cache.db-shm"), "r+b", buffering=0)
-    second_copy, writing = 48, 120
+    second_copy, writing, using = 48, 120, 128
+    fcntl.lockf(file, fcntl.LOCK_SH, 1, using)
     fcntl.lockf(file, fcntl.LOCK_EX, 1, writing)
     before = os.pread(file.fileno(), 1, second_copy + 8)
     os.pwrite(file.fileno(), bytes([before[0] ^ 1]), second_copy + 8)

@@ -183,14 +183,14 @@ impl Handle {
         if self.is_mine() {
             return self.in_transaction(|open| f(open.connection()));
         }
-        let mut deadline = None;
+        // Before the first try, which may itself last: see `error::is_busy`.
+        let mut deadline = Deadline::new(patience);
         let mut damages = 0;
         loop {
             match self.try_read(&mut f) {
                 Err(error) if error.as_sqlite().is_some_and(error::is_busy) => {
-                    let deadline = deadline.get_or_insert_with(|| Deadline::new(patience));
                     if !deadline.pause()? {
-                        return Err(self.timeout(deadline));
+                        return Err(self.timeout(&deadline));
                     }
                 }
                 Err(error) if error.as_sqlite().is_some_and(error::is_empty_store) => {
