@@ -25,7 +25,7 @@
 use crate::tier::Shape;
 
 pub(crate) const MAGIC: [u8; 8] = *b"dolium\0\x16";
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// One page, the unit that can be mapped everywhere.
 pub(crate) const HEADER_LEN: u32 = 4096;
 pub(crate) const PREFIX_LEN: usize = 48;
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_bytes_are_fixed() {
         let expected =
-            b"dolium\0\x16\x02\0\0\0\0\x10\0\0\0\x10\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+            b"dolium\0\x16\x03\0\0\0\0\x10\0\0\0\x10\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
         assert_eq!(&HEADER.encode(), expected);
     }
 
@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(decode(&bad, len), Reading::Garbage, "byte {at}");
         }
         let mut later = good;
-        later[8] = 3;
-        assert_eq!(decode(&later, len), Reading::Version(3));
+        later[8] = 4;
+        assert_eq!(decode(&later, len), Reading::Version(4));
     }
 }

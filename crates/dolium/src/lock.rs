@@ -103,10 +103,11 @@ impl WriterLock {
     }
 
     /// Shows `f` the tier, if it is at hand: the short way, which neither waits nor writes what other threads write.
+    /// Whether it is still in use `f` has to see.
     #[inline]
     pub fn with_tier<T>(&self, f: impl FnOnce(&Tier) -> T) -> Option<T> {
         let attached = self.attached.load();
-        attached.as_ref()?.tier.as_ref().filter(|tier| tier.is_live()).map(f)
+        attached.as_ref()?.tier.as_ref().filter(|tier| !tier.is_inherited()).map(f)
     }
 
     /// The tier, as far as it is known. A tier that may not be used any more is let go of.

@@ -9,6 +9,7 @@ use super::crash;
 use super::memory::{Bounds, Memory};
 use super::record::{Key, Kind, View};
 use super::scratch::Scratch;
+use super::shape::UNIT;
 use crate::layout::field;
 
 /// How much one drain takes along.
@@ -127,9 +128,9 @@ impl<A: Atomic> Memory<'_, A> {
             if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && view.number() > applied) {
                 batch.number = batch.number.max(view.number());
                 let start = batch.words.len();
-                batch.words.extend_from_slice(view.words());
+                view.append_to(&mut batch.words);
                 batch.places.push((start, batch.words.len()));
-                bytes += 8 * view.words().len() as u64;
+                bytes += 8 * UNIT as u64 * view.units();
                 is_open = view.rest() > 0;
                 keys.insert(self.hash(view.key().kind, view.key().bytes));
             }

@@ -1,6 +1,8 @@
 //! Owns the hash of keys and the checksum of records: fast, seeded, no defence against an adversary (who could write
 //! the whole file anyway).
 
+use super::shape::UNIT;
+
 const LANES: [u64; 4] =
     [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03, 0xaef1_7502_b5a5_1d31, 0x8cb9_2ba7_2f3d_8dd7];
 
@@ -13,47 +15,39 @@ pub(crate) fn fold(a: u64, b: u64) -> u64 {
     low ^ high
 }
 
-/// The checksum of words. Four lanes, since one would wait for its own multiplications; apart, so that they stay in
-/// registers.
+/// The checksum of units, which come four at a time, and the rest of them. Four lanes, since one would wait for its own
+/// multiplications; apart, so that they stay in registers. It does not tell how many there are: the seed has to.
 #[inline]
-pub(crate) fn words(words: &[u64], seed: u64) -> u64 {
+pub(crate) fn units<F: FnMut(usize) -> [u64; UNIT]>(
+    fours: impl Iterator<Item = F>,
+    mut rest: impl Iterator<Item = [u64; UNIT]>,
+    seed: u64,
+) -> u64 {
     let [mut a, mut b, mut c, mut d] = LANES.map(|lane| lane ^ seed);
-    let (chunks, rest) = words.as_chunks();
-    for [a0, a1, b0, b1, c0, c1, d0, d1] in chunks {
-        a = mix::<0>(a, *a0, *a1);
-        b = mix::<1>(b, *b0, *b1);
-        c = mix::<2>(c, *c0, *c1);
-        d = mix::<3>(d, *d0, *d1);
+    for mut unit in fours {
+        a = mix::<0>(a, unit(0));
+        b = mix::<1>(b, unit(1));
+        c = mix::<2>(c, unit(2));
+        d = mix::<3>(d, unit(3));
     }
-    let mut odd = 0;
-    let mut rest = rest;
-    if let [a0, a1, others @ ..] = rest {
-        a = mix::<0>(a, *a0, *a1);
-        rest = others;
+    if let Some(unit) = rest.next() {
+        a = mix::<0>(a, unit);
+        if let Some(unit) = rest.next() {
+            b = mix::<1>(b, unit);
+            c = rest.next().map_or(c, |unit| mix::<2>(c, unit));
+        }
     }
-    if let [b0, b1, others @ ..] = rest {
-        b = mix::<1>(b, *b0, *b1);
-        rest = others;
-    }
-    if let [c0, c1, others @ ..] = rest {
-        c = mix::<2>(c, *c0, *c1);
-        rest = others;
-    }
-    if let [word] = rest {
-        odd = *word;
-    }
-    let sum = fold(a ^ c.rotate_left(17), b ^ d.rotate_left(41)) ^ a ^ b;
-    fold(sum ^ odd, LANES[1] ^ words.len() as u64)
+    fold(a ^ c.rotate_left(17), b ^ d.rotate_left(41)) ^ a ^ b
 }
 
-/// A checksum of two words more.
+/// A checksum of one unit more.
 #[inline]
-pub(crate) fn finish(sum: u64, first: u64, second: u64) -> u64 {
-    mix::<3>(sum, first, second)
+pub(crate) fn finish(sum: u64, unit: [u64; UNIT]) -> u64 {
+    mix::<3>(sum, unit)
 }
 
 #[inline]
-fn mix<const LANE: usize>(sum: u64, first: u64, second: u64) -> u64 {
+fn mix<const LANE: usize>(sum: u64, [first, second]: [u64; UNIT]) -> u64 {
     fold(sum ^ first, second ^ LANES[LANE]) ^ sum.rotate_left(29)
 }
 
@@ -90,17 +84,21 @@ fn tail(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    fn sum(words: &[u64], seed: u64) -> u64 {
+        let (units, _) = words.as_chunks();
+        let (fours, rest) = units.as_chunks::<4>();
+        super::units(fours.iter().map(|four| |at: usize| four[at]), rest.iter().copied(), seed)
+    }
+
     #[test]
     fn every_bit_counts() {
-        for length in [1, 2, 7, 8, 9, 16, 40] {
+        for length in [2, 4, 6, 8, 10, 14, 16, 40] {
             let data = vec![0x5555_aaaa_0f0f_1234_u64; length];
-            let sum = words(&data, 1);
-            assert_ne!(sum, words(&data, 2));
-            assert_ne!(sum, words(&data[1..], 1));
+            assert_ne!(sum(&data, 1), sum(&data, 2));
             for bit in 0..64 * length {
                 let mut bad = data.clone();
                 bad[bit / 64] ^= 1 << (bit % 64);
-                assert_ne!(sum, words(&bad, 1), "bit {bit} of {length} words");
+                assert_ne!(sum(&data, 1), sum(&bad, 1), "bit {bit} of {length} words");
             }
         }
     }
@@ -122,7 +120,7 @@ mod tests {
             for b in 0..a {
                 let mut bad = data.clone();
                 bad.swap(a, b);
-                assert_ne!(words(&data, 7), words(&bad, 7), "{a} {b}");
+                assert_ne!(sum(&data, 7), sum(&bad, 7), "{a} {b}");
             }
         }
     }

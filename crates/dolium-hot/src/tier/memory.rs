@@ -48,11 +48,13 @@ pub(crate) struct Place {
 
 impl<'m, A: Atomic> Memory<'m, A> {
     /// `words` are those of the whole file.
+    #[inline]
     pub fn new(words: &'m [A], shape: Shape, epoch: u64) -> Self {
-        assert!(words.len() as u64 * 8 >= shape.file_len(), "a mapping shorter than its header says");
+        debug_assert!(words.len() as u64 * 8 >= shape.file_len(), "a mapping shorter than its header says");
         Self { words, shape, epoch }
     }
 
+    #[inline]
     pub fn field(&self, at: usize) -> &'m A {
         &self.words[at]
     }
@@ -105,6 +107,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
     }
 
     /// Finds the newest record of a key and copies it to `scratch`.
+    #[inline]
     pub fn find<'s>(&self, key: Key<'_>, hash: u64, scratch: &'s mut Scratch) -> Option<(Place, View<'s>)> {
         let first = self.bucket(hash);
         let found = (first..first + BUCKET).find_map(|slot| {
@@ -117,28 +120,38 @@ impl<'m, A: Atomic> Memory<'m, A> {
     }
 
     /// Copies the record at a position out of the log. `None`: it is gone, or was never there.
+    // A call, so that a walk over slots prepares nothing for it before one is worth it.
+    #[inline(never)]
     pub fn copy<'s>(&self, position: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
-        self.snatch(position, scratch)?;
-        View::read(scratch.words(), self.epoch, position)
+        let body = self.snatch(position, scratch)?;
+        View::read(scratch.words(), body, position)
     }
 
-    /// Copies what lies at a position, and makes sure that it was not used again meanwhile.
-    pub fn snatch(&self, position: u64, scratch: &mut Scratch) -> Option<()> {
+    /// Copies what lies at a position, and makes sure that it was not used again meanwhile. Returns the sum of its body.
+    #[inline]
+    pub fn snatch(&self, position: u64, scratch: &mut Scratch) -> Option<u64> {
         if self.field(field::TAIL).load(Acquire) > position {
             return None;
         }
         let head = self.field(field::HEAD).load(Acquire);
-        self.copy_below(head, position, scratch)?;
+        let body = scratch.copy(self.extent(head, position)?, self.epoch);
         A::fence(Acquire);
         // Acquire: a tail above means that the database has it, and is asked next.
-        (self.field(field::TAIL).load(Acquire) <= position).then_some(())
+        (self.field(field::TAIL).load(Acquire) <= position).then_some(body)
     }
 
-    /// Copies what lies at a position if it ends at or below `end`, which bounds it whatever the file says.
-    pub fn copy_below(&self, end: u64, position: u64, scratch: &mut Scratch) -> Option<()> {
+    /// The record at a position, whose space nobody will use again meanwhile, if it ends at or below `end`.
+    pub fn copy_below<'s>(&self, end: u64, position: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
+        let body = scratch.copy(self.extent(end, position)?, self.epoch);
+        View::read(scratch.words(), body, position)
+    }
+
+    /// What lies at a position, if it ends at or below `end`: bounded, whatever the file says.
+    #[inline]
+    fn extent(&self, end: u64, position: u64) -> Option<&'m [A]> {
         let place = self.shape.within(position);
-        let log = self.log();
-        let (units, _) = first(log.get(Self::word_of(place))?.load(Relaxed));
+        let start = self.shape.log() + Self::word_of(place);
+        let (units, _) = first(self.words.get(start)?.load(Relaxed));
         let fits = units * UNIT as u64 >= HEAD as u64
             && units <= self.shape.longest()
             && position.checked_add(units)? <= end
@@ -146,10 +159,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         if !fits {
             return None;
         }
-        let start = Self::word_of(place);
-        let words = log.get(start..start + Self::word_of(units))?;
-        scratch.fill(words.iter().map(|word| word.load(Relaxed)));
-        Some(())
+        self.words.get(start..start + Self::word_of(units))
     }
 
     /// The words of the log.

@@ -107,9 +107,14 @@ impl Access<'_> {
 impl Tier {
     pub(crate) fn of(member: &Arc<Member>) -> Option<Self> {
         let shape = member.header().shape?;
+        assert!(
+            8 * member.words().len() as u64 >= shape.file_len(),
+            "a mapping shorter than its header says"
+        );
         Some(Self { member: Arc::clone(member), shape })
     }
 
+    #[inline]
     fn memory(&self) -> Memory<'_> {
         Memory::new(self.member.words(), self.shape, self.member.header().epoch)
     }
@@ -123,7 +128,14 @@ impl Tier {
     /// Whether it may be used: not in a forked child, and not once the database was replaced. Two loads.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        !self.member.is_stale() && self.memory().is_live()
+        !self.is_inherited() && self.memory().is_live()
+    }
+
+    /// Whether this is a forked child, and the tier its parent's.
+    #[must_use]
+    #[inline]
+    pub fn is_inherited(&self) -> bool {
+        self.member.is_stale()
     }
 
     /// Calls `f` with the newest record of a key: the truth about the key, be it a row or its removal. `None`: ask the

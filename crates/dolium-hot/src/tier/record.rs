@@ -19,6 +19,8 @@ use super::{hash, spare};
 
 /// Words before the bytes of a record.
 pub(crate) const HEAD: usize = 10;
+/// Units before its body, the part whose checksum is known before its place is.
+pub(crate) const BODY: usize = 2;
 
 /// A key as two processes compare it. Keys that SQLite takes for equal have the same kind and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,44 +272,48 @@ impl Drop for Staged {
 /// A record that was copied out of the log, and proved to be whole.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    words: &'a [u64],
+    head: &'a [u64; HEAD],
+    rest: &'a [u64],
 }
 
 impl<'a> View<'a> {
-    /// Reads the record that should lie at `position`. `None`: it is not one, not whole, or not from there.
+    /// Reads the record that should lie at `position`, and whose body has this sum. `None`: it is not one, not whole, or
+    /// not from there.
     #[inline]
-    pub(crate) fn read(words: &'a [u64], epoch: u64, position: u64) -> Option<Self> {
-        let view = Self { words };
-        let whole = words.len() >= HEAD
-            && words[2] == position
-            && Kind::of(byte(words[0], 4)).is_some()
-            && words[1] == checksum(words, body_sum(words, epoch));
-        let length = view.key_len() + view.tag_len() + view.name_len() + view.value_len();
-        (whole && length <= 8 * (words.len() - HEAD)).then_some(view)
+    pub(crate) fn read(words: &'a [u64], body: u64, position: u64) -> Option<Self> {
+        let (head, rest) = words.split_first_chunk()?;
+        let view = Self { head, rest };
+        let whole = head[2] == position
+            && first(head[0]).0 == view.units()
+            && Kind::of(byte(head[0], 4)).is_some()
+            && head[1] == checksum(head, body);
+        let length = || view.key_len() + view.tag_len() + view.name_len() + view.value_len();
+        (whole && length() <= 8 * rest.len()).then_some(view)
     }
 
     /// Words that `read` has accepted before.
     #[inline]
     pub(crate) fn verified(words: &'a [u64]) -> Self {
-        Self { words }
+        let (head, rest) = words.split_first_chunk().expect("a record has a head");
+        Self { head, rest }
     }
 
     /// What it does.
     #[must_use]
     #[inline]
     pub fn kind(&self) -> Kind {
-        Kind::of(byte(self.words[0], 4)).unwrap_or(Kind::Fill)
+        Kind::of(byte(self.head[0], 4)).unwrap_or(Kind::Fill)
     }
 
     /// Its number, 0 for a fill.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.words[3] & NUMBER
+        self.head[3] & NUMBER
     }
 
     /// How many records must follow it for its chunk to be whole.
     pub(crate) fn rest(&self) -> u64 {
-        self.words[3] >> 48
+        self.head[3] >> 48
     }
 
     /// Whether it only uses up a number.
@@ -318,7 +324,7 @@ impl<'a> View<'a> {
     /// Where it lies: as long as it is the newest of its key, nothing has changed.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.words[2]
+        self.head[2]
     }
 
     /// Its key.
@@ -326,8 +332,8 @@ impl<'a> View<'a> {
     #[inline]
     pub fn key(&self) -> Key<'a> {
         Key {
-            kind: byte(self.words[0], 5),
-            spelling: byte(self.words[0], 6),
+            kind: byte(self.head[0], 5),
+            spelling: byte(self.head[0], 6),
             bytes: &self.bytes()[..self.key_len()],
         }
     }
@@ -344,7 +350,7 @@ impl<'a> View<'a> {
             store_time: self.store_time(),
             expire_time: self.expire_time(),
             tag: self.tag()?,
-            size: self.words[8].cast_signed(),
+            size: self.head[8].cast_signed(),
             mode: self.mode(),
             filename: if name.is_empty() { None } else { Some(std::str::from_utf8(name).ok()?) },
             value: self.value()?,
@@ -355,7 +361,7 @@ impl<'a> View<'a> {
     /// What else the writer of its row noted.
     #[must_use]
     pub fn note(&self) -> u8 {
-        byte(self.words[7], 3)
+        byte(self.head[7], 3)
     }
 
     /// The value of its row; `None` if nobody could have written it.
@@ -363,21 +369,21 @@ impl<'a> View<'a> {
     #[inline]
     pub fn value(&self) -> Option<Cell<'a>> {
         let start = self.key_len() + self.tag_len() + self.name_len();
-        Cell::of(byte(self.words[7], 2), self.bytes().get(start..start + self.value_len())?)
+        Cell::of(byte(self.head[7], 2), self.bytes().get(start..start + self.value_len())?)
     }
 
     /// The tag of its row; `None` if nobody could have written it.
     #[must_use]
     pub fn tag(&self) -> Option<Cell<'a>> {
         let start = self.key_len();
-        Cell::of(byte(self.words[0], 7), self.bytes().get(start..start + self.tag_len())?)
+        Cell::of(byte(self.head[0], 7), self.bytes().get(start..start + self.tag_len())?)
     }
 
     /// How the value of its row is stored.
     #[must_use]
     #[inline]
     pub fn mode(&self) -> i64 {
-        self.words[9].cast_signed()
+        self.head[9].cast_signed()
     }
 
     /// Whether its value lies in a file.
@@ -391,53 +397,57 @@ impl<'a> View<'a> {
     #[must_use]
     #[inline]
     pub fn store_time(&self) -> f64 {
-        f64::from_bits(self.words[4])
+        f64::from_bits(self.head[4])
     }
 
     /// Until when it is good; `None`: for ever.
     #[must_use]
     #[inline]
     pub fn expire_time(&self) -> Option<f64> {
-        let time = f64::from_bits(self.words[5]);
+        let time = f64::from_bits(self.head[5]);
         (!time.is_nan()).then_some(time)
     }
 
     /// Its length in units.
+    #[inline]
     pub(crate) fn units(&self) -> u64 {
-        (self.words.len() / UNIT) as u64
+        ((HEAD + self.rest.len()) / UNIT) as u64
     }
 
-    pub(crate) fn words(&self) -> &'a [u64] {
-        self.words
+    /// Adds its words to others.
+    pub(crate) fn append_to(&self, words: &mut Vec<u64>) {
+        words.extend_from_slice(self.head);
+        words.extend_from_slice(self.rest);
     }
 
     #[inline]
     fn bytes(&self) -> &'a [u8] {
-        bytes_of(&self.words[HEAD..])
+        bytes_of(self.rest)
     }
 
     #[inline]
     fn key_len(&self) -> usize {
-        low(self.words[6])
+        low(self.head[6])
     }
 
     #[inline]
     fn tag_len(&self) -> usize {
-        high(self.words[6])
+        high(self.head[6])
     }
 
     #[inline]
     fn name_len(&self) -> usize {
-        low(self.words[7]) & 0xffff
+        low(self.head[7]) & 0xffff
     }
 
     #[inline]
     fn value_len(&self) -> usize {
-        high(self.words[7])
+        high(self.head[7])
     }
 }
 
 /// What the first word of anything in the log says: units, and the code of the kind.
+#[inline]
 pub(crate) fn first(word: u64) -> (u64, u8) {
     (word & 0xffff_ffff, byte(word, 4))
 }
@@ -455,12 +465,19 @@ pub(crate) fn pad(units: u64) -> u64 {
 /// The checksum of a record. Position and number, which are known last, come last.
 #[inline]
 fn checksum(words: &[u64], body: u64) -> u64 {
-    hash::finish(body, words[2], words[3])
+    hash::finish(body, [words[2], words[3]])
 }
 
+/// What the checksum begins with: the first word in it tells the length.
 #[inline]
-fn body_sum(words: &[u64], epoch: u64) -> u64 {
-    hash::words(&words[4..], epoch ^ words[0].rotate_left(32))
+pub(crate) fn seed(first: u64, epoch: u64) -> u64 {
+    epoch ^ first.rotate_left(32)
+}
+
+pub(crate) fn body_sum(words: &[u64], epoch: u64) -> u64 {
+    let (units, _) = words.as_chunks();
+    let (fours, rest) = units[BODY..].as_chunks::<4>();
+    hash::units(fours.iter().map(|four| |at: usize| four[at]), rest.iter().copied(), seed(words[0], epoch))
 }
 
 #[inline]
@@ -544,25 +561,29 @@ mod tests {
             let mut staged = Staged::row(Kind::Set, KEY, &row);
             staged.with_key(|kind, bytes| assert_eq!((kind, bytes), (KEY.kind, KEY.bytes)));
             let words = staged.seal(7, 99, 5, 0).to_vec();
-            let view = View::read(&words, 7, 99).unwrap();
+            let view = read(&words, 7, 99).unwrap();
             assert_eq!((view.kind(), view.number(), view.key()), (Kind::Set, 5, KEY));
             assert_eq!(view.row(), Some(row));
             assert_eq!(view.expire_time(), row.expire_time);
         }
         let mut staged = Staged::delete(KEY);
-        let view = View::read(staged.seal(7, 99, 5, 0), 7, 99).unwrap();
+        let view = read(staged.seal(7, 99, 5, 0), 7, 99).unwrap();
         assert_eq!((view.kind(), view.key(), view.row()), (Kind::Delete, KEY, None));
+    }
+
+    fn read(words: &[u64], epoch: u64, position: u64) -> Option<View<'_>> {
+        View::read(words, body_sum(words, epoch), position)
     }
 
     #[test]
     fn a_changed_record_is_none() {
         let words = Staged::row(Kind::Set, KEY, &rows()[1]).seal(7, 99, 5, 0).to_vec();
-        assert!(View::read(&words, 8, 99).is_none(), "of another life of the file");
-        assert!(View::read(&words, 7, 98).is_none(), "of another place");
+        assert!(read(&words, 8, 99).is_none(), "of another life of the file");
+        assert!(read(&words, 7, 98).is_none(), "of another place");
         for bit in 0..64 * words.len() {
             let mut bad = words.clone();
             bad[bit / 64] ^= 1 << (bit % 64);
-            assert!(View::read(&bad, 7, 99).is_none(), "bit {bit}");
+            assert!(read(&bad, 7, 99).is_none(), "bit {bit}");
         }
     }
 }

@@ -133,8 +133,7 @@ impl<A: Atomic> Memory<'_, A> {
         if self.log().get(place + 2)?.load(Relaxed) != at {
             return None;
         }
-        self.copy_below(end, at, scratch)?;
-        View::read(scratch.words(), self.epoch, at)
+        self.copy_below(end, at, scratch)
     }
 
     fn pad_at(&self, at: u64) -> Option<u64> {

@@ -18,7 +18,6 @@ pub(crate) fn take() -> Vec<u64> {
 }
 
 /// Keeps it, unless it is nothing, or much.
-#[inline]
 pub(crate) fn keep(words: Vec<u64>) {
     if (1..=KEPT).contains(&words.capacity()) {
         let _ = SPARE.try_with(|spare| spare.set(words));

@@ -191,6 +191,31 @@ impl Inner {
         self.in_memory(py, (shard, &dolium::Key::from(text)), retry, |_| ())
     }
 
+    /// `get` where the hot tier has not answered, or answered what led to `error`.
+    // Apart, so that the quick way is short.
+    #[inline(never)]
+    fn get_slowly<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        error: Option<PyErr>,
+        default: Option<Bound<'py, PyAny>>,
+        [read, expire_time, tag, retry]: [Flag; 4],
+        max_age: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let found = match error.map_or_else(|| self.find(key, read.0, retry.0), Err) {
+            Err(error) if self.lenient && error::is_contention(py, &error) => None,
+            other => other?,
+        };
+        let fresh = |found: &Found<'_>| {
+            max_age.is_none_or(|limit| dolium::timestamp(SystemTime::now()) - found.store_time <= limit)
+        };
+        match found.filter(fresh) {
+            Some(found) => found.answer(expire_time, tag),
+            None => nothing(py, default, expire_time, tag),
+        }
+    }
+
     /// The value of a key; `None` if there is none, or if it was refused.
     pub fn find<'py>(
         &self,
@@ -281,29 +306,14 @@ impl Store {
         retry: Flag,
         max_age: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = key.py();
         let inner = self.inner()?;
         let is_plain = !(read.0 || expire_time.0 || tag.0 || max_age.is_some());
         let quick = if is_plain { inner.find_quickly(key, retry.0) } else { Ok(Memory::Asks) };
-        let result = match quick {
-            Ok(Memory::Knows(answer)) => {
-                let value = answer.map(|(value, ())| value).or(default);
-                return Ok(value.unwrap_or_else(|| py.None().into_bound(py)));
-            }
-            Ok(Memory::Asks) => inner.find(key, read.0, retry.0),
-            Err(error) => Err(error),
-        };
-        let found = match result {
-            Err(error) if inner.lenient && error::is_contention(py, &error) => None,
-            other => other?,
-        };
-        let fresh = |found: &Found<'_>| {
-            max_age.is_none_or(|limit| dolium::timestamp(SystemTime::now()) - found.store_time <= limit)
-        };
-        match found.filter(fresh) {
-            Some(found) => found.answer(expire_time, tag),
-            None => nothing(py, default, expire_time, tag),
+        if let Ok(Memory::Knows(answer)) = quick {
+            let value = answer.map(|(value, ())| value).or(default);
+            return Ok(value.unwrap_or_else(|| key.py().None().into_bound(key.py())));
         }
+        inner.get_slowly(key, quick.err(), default, [read, expire_time, tag, retry], max_age)
     }
 
     /// Return the value of `key` as an open binary file.

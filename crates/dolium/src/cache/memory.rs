@@ -106,21 +106,22 @@ impl Cache {
         if self.in_transaction() {
             return None;
         }
-        self.handle.with_tier_to_answer(|tier| {
-            let answer = key.with_hot(|hot| {
-                tier.get(hot, |view, access| {
+        // The key first: of what kind it is, the compiler knows then.
+        key.with_hot(|hot| {
+            self.handle.with_tier_to_answer(|tier| {
+                let answer = tier.get(hot, |view, access| {
                     if !self.is_alive(&view) {
                         return Some(None);
                     }
                     let value = self.value_in(key, &view)?;
                     self.note(access);
                     Some(Some(f(EntryRef { value, view })))
-                })
-            });
-            let found = answer.flatten()?;
-            self.count_lookups(tier, 1, usize::from(found.is_some()));
-            self.count_read(found.is_some());
-            Some(found)
+                });
+                let found = answer.flatten()?;
+                self.count_lookups(tier, 1, usize::from(found.is_some()));
+                self.count_read(found.is_some());
+                Some(found)
+            })
         })?
     }
 
@@ -204,7 +205,8 @@ impl Cache {
     }
 
     /// `None`: the value is elsewhere, or of a kind that is better left to the general way.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "else what it is, is decided twice")]
     fn value_in<'v>(&self, key: &Key<'_>, view: &View<'v>) -> Option<ValueRef<'v>> {
         if view.has_file() {
             return None;

@@ -323,8 +323,8 @@ fn torn() -> (usize, usize) {
     let mut torn = 0;
     let ways = tier.explore(before, |tier| {
         let mut scratch = Scratch::new();
-        if tier.memory().snatch(RING.units, &mut scratch).is_some() {
-            torn += usize::from(View::read(scratch.words(), 1, RING.units).is_none());
+        if let Some(body) = tier.memory().snatch(RING.units, &mut scratch) {
+            torn += usize::from(View::read(scratch.words(), body, RING.units).is_none());
         }
     });
     (torn, ways)
