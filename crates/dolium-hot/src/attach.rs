@@ -121,7 +121,7 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
                 let is_gone = header.shape.is_some() && is_gone(&paths.hot);
                 is_gone || is_alone && (header.shape.is_some() || matches!(wish, Wish::Tier { .. }))
             }
-            Found::Unusable => true,
+            Found::Foreign(..) | Found::Unusable => true,
         };
         let is_alone = |descriptor: &Descriptor| Ok(!held_elsewhere(descriptor, &paths.lock, 0, SLOTS)?);
         let founds = must_found(&read(&paths.hot, descriptor.identity)?, is_alone(&descriptor)?);
@@ -174,21 +174,30 @@ pub(crate) fn reopen(descriptor: &Descriptor) {
 /// that epoch, and the shape that the new file shall have.
 fn hand_over(paths: &Paths, found: &Found, wish: &mut Wish<'_>) -> Result<(u64, Option<Shape>), AttachError> {
     let epoch = random() | 1;
+    let old = match found {
+        Found::Valid(file, header) | Found::Foreign(file, header) => Some((file, header)),
+        Found::Unusable => None,
+    };
     let base = match wish {
         Wish::Tier { base, .. } => &mut **base,
-        Wish::None if matches!(found, Found::Valid(_, Header { shape: Some(_), .. })) => {
+        Wish::None if matches!(old, Some((_, Header { shape: Some(_), .. }))) => {
             return Err(AttachError::Unrecovered { path: paths.hot.clone() });
         }
         Wish::None => return Ok((epoch, None)),
     };
     let told = |source| AttachError::Base { path: paths.directory.clone(), source };
     let mut records = Vec::new();
-    if let (Found::Valid(file, header), Some((life, applied))) = (found, base.reached().map_err(told)?)
+    if let (Some((file, header)), Some((life, applied))) = (old, base.reached().map_err(told)?)
         && let Some(shape) = header.shape.filter(|_| header.epoch == life)
     {
         let map =
             Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
-        records = Memory::new(map.words(), shape, life).scan(applied);
+        let memory = Memory::new(map.words(), shape, life);
+        if matches!(found, Found::Foreign(..)) {
+            // Whoever still has it, since its `cache.lock` was removed, is to write no more than is found here.
+            memory.retire();
+        }
+        records = memory.scan(applied);
     }
     let shape = match wish {
         Wish::Tier { bytes: 0, .. } | Wish::None => None,
@@ -260,7 +269,9 @@ pub(crate) fn held_elsewhere(
 
 enum Found {
     Valid(File, Header),
-    /// None, incomplete, garbage, or of a `cache.lock` that is not there any more.
+    /// Of another `cache.lock`: that was removed, or the directory is a copy. What waits in it counts all the same.
+    Foreign(File, Header),
+    /// None, incomplete, or garbage.
     Unusable,
 }
 
@@ -282,7 +293,8 @@ fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
     }
     match layout::decode(&bytes, found.len()) {
         Reading::Valid(header) if header.lock_inode == lock.inode => Ok(Found::Valid(file, header)),
-        Reading::Valid(_) | Reading::Garbage => Ok(Found::Unusable),
+        Reading::Valid(header) => Ok(Found::Foreign(file, header)),
+        Reading::Garbage => Ok(Found::Unusable),
         Reading::Version(version) => {
             Err(AttachError::Version { path: path.to_owned(), found: version, known: layout::VERSION })
         }

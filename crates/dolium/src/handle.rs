@@ -83,8 +83,9 @@ pub(crate) struct Handle {
     watched: AtomicBool,
     /// How far the log of the tier reached at the keeper's last tick.
     seen_head: AtomicU64,
-    /// How far the log of others reached when this process, which may only read, waited in vain for a drain.
-    awaited_head: AtomicU64,
+    /// The life of others' tier and how far its log reached when this process, which may only read, waited in vain for a
+    /// drain.
+    awaited: Mutex<Option<(u64, u64)>>,
     /// Reads before there was a tier.
     reads: AtomicU32,
     /// How many shards share the memory that one cache may take.
@@ -133,7 +134,7 @@ impl Handle {
             observer: Mutex::default(),
             watched: AtomicBool::new(false),
             seen_head: AtomicU64::new(0),
-            awaited_head: AtomicU64::new(0),
+            awaited: Mutex::default(),
             reads: AtomicU32::new(0),
             hot_share: AtomicU64::new(1),
             shards: AtomicU64::new(0),

@@ -226,12 +226,17 @@ impl WriterLock {
         self.detach();
     }
 
-    /// Notices files that were removed or closed behind our back.
+    /// Whether files were removed or closed behind our back.
+    pub fn is_ill(&self) -> bool {
+        let attached = self.attached.load();
+        attached.as_ref().is_some_and(|attached| !matches!(attached.lock.check(), Health::Sound))
+    }
+
+    /// Gives such files up.
     pub fn look_after(&self) {
         let _pass = gate::enter();
         let _changing = self.change();
-        let attached = self.attached.load();
-        if attached.as_ref().is_some_and(|attached| !matches!(attached.lock.check(), Health::Sound)) {
+        if self.is_ill() {
             self.attached.store(None);
         }
     }

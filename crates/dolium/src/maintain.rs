@@ -42,12 +42,13 @@ impl Handle {
     /// One round of upkeep. Returns whether another is needed soon. Failures are left for the next round:
     /// whoever writes will meet them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
-        // Before the files are given up that hold it.
         let is_drained = self.drain_aged(PATIENCE);
         if let Some(tier) = self.tier() {
             tier.map_ahead();
         }
-        self.lock.look_after();
+        if self.lock.is_ill() && self.rescue(PATIENCE) {
+            self.lock.look_after();
+        }
         let is_watched = self.watch_on(PATIENCE);
         let is_anchored = self.look_after_anchor();
         if self.pending.is_due() {

@@ -55,6 +55,12 @@ pub enum Warning {
         /// The directory of the cache.
         directory: PathBuf,
     },
+    /// What was written last waits in the hot tier, since another program kept the database locked until the cache was
+    /// closed.
+    Left {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
     /// What was written last waits in the hot tier of processes that are dead or stuck: walks and counts of a cache
     /// that is opened read-only leave it out.
     Waiting {
@@ -101,8 +107,14 @@ impl fmt::Display for Warning {
             ),
             Self::Disturbed { directory } => write!(
                 f,
-                "{}: another program changed the database after all processes of dolium had ended abruptly; \
-                    what they wrote last is given up for what it wrote",
+                "{}: another program changed the database before what was written last was taken there, and all \
+                    processes of dolium had ended; that is given up for what the other program wrote",
+                directory.display(),
+            ),
+            Self::Left { directory } => write!(
+                f,
+                "{}: another program keeps the database locked; what was written last waits in cache.hot, and goes to \
+                    the database when the cache is opened again, unless other programs change that before",
                 directory.display(),
             ),
             Self::Waiting { directory } => write!(

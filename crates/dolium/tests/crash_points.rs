@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use dolium::{Cache, Value};
 
@@ -152,14 +154,21 @@ fn child() {
     cache.close().unwrap();
 }
 
-fn spawn(directory: &Path, step: usize, look: bool) -> ExitStatus {
+fn command(test: &str, directory: &Path, step: usize) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "child", "--quiet"])
+        .args(["--exact", test, "--nocapture"])
         .env("DOLIUM_TEST_DIRECTORY", directory)
         .env("DOLIUM_CRASH", step.to_string())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null());
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn spawn(directory: &Path, step: usize, look: bool) -> ExitStatus {
+    let mut command = command("child", directory, step);
+    command.stderr(Stdio::null());
     if look {
         command.env("DOLIUM_TEST_LOOK", "1");
     }
@@ -240,4 +249,86 @@ fn whatever_step_a_process_ends_at_what_was_done_is_done() {
     let dead: Vec<usize> = steps.map_while(crash_at).collect();
     println!("{} crashes, {} with those of openers", dead.len(), dead.iter().sum::<usize>());
     assert!(dead.len() > 24, "only {} crashes", dead.len());
+}
+
+#[test]
+fn who_closes_after_a_writer_died_between_a_record_and_its_number_comes_to_an_end() {
+    let mut met = 0;
+    for step in 6..60 {
+        let directory = tempfile::tempdir().unwrap();
+        let witness = open(directory.path());
+        witness.set(KEYS, 0).unwrap();
+        witness.len().unwrap();
+        let died = command("child", directory.path(), step).output().unwrap();
+        if !String::from_utf8_lossy(&died.stderr).contains("crashed at: head stored") {
+            continue;
+        }
+        met += 1;
+        // Only looks, which drains what the dead has left, but takes T from nobody.
+        witness.len().unwrap();
+        let (done, closed) = mpsc::channel();
+        std::thread::spawn(move || done.send(witness.close()));
+        let closed = closed.recv_timeout(Duration::from_secs(20));
+        closed.unwrap_or_else(|_| panic!("step {step}: it does not end")).unwrap();
+        if met == 3 {
+            return;
+        }
+    }
+    panic!("only {met} such steps");
+}
+
+/// In a child: changes two keys in a transaction when it is told to.
+#[test]
+fn changer() {
+    let Some(directory) = std::env::var_os("DOLIUM_TEST_DIRECTORY") else { return };
+    let cache = open(Path::new(&directory));
+    let _ = look(&cache);
+    eprintln!("ready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let transaction = cache.transact().unwrap();
+    cache.set(0, 2).unwrap();
+    cache.set(1, 2).unwrap();
+    transaction.commit().unwrap();
+    cache.close().unwrap();
+}
+
+/// Reads two keys, and so many others between them, while a transaction that changes both dies at a step. Returns both,
+/// and what the dead said.
+fn read_around(step: usize, others: i64, after: Duration) -> ([Option<i64>; 2], String) {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(directory.path());
+    cache.set(0, 1).unwrap();
+    cache.set(1, 1).unwrap();
+    // Only the first is in the tier: the last is asked of SQLite, in the end.
+    cache.close().unwrap();
+    cache.set(2, 0).unwrap();
+    assert_eq!(cache.get(0).unwrap(), Some(Value::Int(1)));
+    cache.len().unwrap();
+    let keys: Vec<_> = std::iter::once(0).chain(100..100 + others).chain([1]).map(dolium::Key::from).collect();
+    let mut changer = command("changer", directory.path(), step).spawn().unwrap();
+    let mut errors = changer.stderr.take().unwrap();
+    let mut ready = [0; 6];
+    errors.read_exact(&mut ready).unwrap();
+    let mut input = changer.stdin.take().unwrap();
+    let told = std::thread::spawn(move || {
+        std::thread::sleep(after);
+        input.write_all(b"now\n")
+    });
+    let found = cache.get_many(&keys).unwrap();
+    // It may have died before it could hear.
+    let _ = told.join().unwrap();
+    changer.wait().unwrap();
+    let mut said = String::from_utf8_lossy(&ready).into_owned();
+    errors.read_to_string(&mut said).unwrap();
+    ([&found[0], &found[found.len() - 1]].map(|found| found.as_ref().map(number)), said)
+}
+
+#[test]
+fn what_get_many_finds_is_of_one_moment_while_a_transaction_is_in_sqlite_and_not_counted() {
+    let said = |step: &usize| read_around(*step, 0, Duration::ZERO).1;
+    let step = (1..100).find(|step| said(step).contains("crashed at: committed directly"));
+    for after in [0, 2, 4, 8, 16].map(Duration::from_millis) {
+        let (found, said) = read_around(step.expect("a transaction has that step"), 300_000, after);
+        assert_eq!(found[0], found[1], "{after:?}: {said}");
+    }
 }

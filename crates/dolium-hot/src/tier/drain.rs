@@ -2,7 +2,7 @@
 //! rows their places.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::atomic::Atomic;
 use super::crash;
@@ -170,7 +170,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// Whether a number is announced.
     pub fn is_announced(&self) -> bool {
-        self.field(field::DIRECT).load(Relaxed) != 0
+        self.field(field::DIRECT).load(Acquire) != 0
     }
 
     /// A transaction of another kind was committed under the number after the last. The caller holds D and T.

@@ -170,6 +170,19 @@ impl Tier {
         self.member.is_taken(Which::Database)
     }
 
+    /// Whether a direct commit may be under way: it has announced its number, and not counted it yet.
+    #[must_use]
+    pub fn is_announced(&self) -> bool {
+        self.memory().is_announced()
+    }
+
+    /// Whether draining would change nothing, although the header says that something is dirty: so it is after a death
+    /// between storing a record and its number, until somebody takes T and recovers, and if the header is damaged.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained_to() >= self.head()
+    }
+
     /// Bytes of log that wait to be drained.
     #[must_use]
     pub fn dirty_bytes(&self) -> u64 {

@@ -67,6 +67,12 @@ impl Observer {
         self.memory().field(field::HEAD).load(Acquire)
     }
 
+    /// As [`Tier::drained_to`](super::Tier::drained_to).
+    #[must_use]
+    pub fn drained_to(&self) -> u64 {
+        self.memory().field(field::DRAINED).load(Acquire)
+    }
+
     /// Whether something before a position of the log waits to be drained.
     #[must_use]
     pub fn waits_before(&self, position: u64) -> bool {

@@ -78,9 +78,10 @@ impl Cache {
     pub fn hot_tier(&self) -> Result<HotTier> {
         let path = self.directory();
         let processes = dolium_hot::count_attached(path).map_err(Error::io(path.join("cache.lock")))?;
+        let others = || Ok::<_, Error>(self.handle.observer(self.patience)?.map(|(others, _)| others));
         let seen = match self.handle.tier() {
             Some(tier) => Some(tier.gauge()),
-            None => self.handle.observer(self.patience)?.filter(Observer::is_live).map(|tier| tier.gauge()),
+            None => others()?.filter(Observer::is_live).map(|others| others.gauge()),
         };
         let why = || match () {
             () if self.handle.network => NoTier::Network,

@@ -151,7 +151,8 @@ impl Cache {
     pub(super) fn look_up_many(&self, keys: &[Key<'_>], now: Timestamp) -> Result<Option<Vec<Option<Row>>>> {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else { return Ok(None) };
-        // Whoever changes something grows one of these; but a change that is under way has grown them already.
+        // Whoever changes something grows one of these; but a change that is under way has grown them already, and a direct
+        // commit does so after SQLite has it.
         let moment = || (tier.last(), tier.commits());
         let Some(before) = tier.try_lock().map(|_quiet| moment()) else { return Ok(None) };
         let mut cold = Vec::new();
@@ -181,7 +182,7 @@ impl Cache {
                 rows[position] = row;
             }
         }
-        let is_of_one_moment = moment() == before && tier.is_live();
+        let is_of_one_moment = !tier.is_announced() && moment() == before && tier.is_live();
         if is_of_one_moment {
             self.count_lookups(&tier, rows.len(), rows.iter().flatten().count());
         }
@@ -224,8 +225,10 @@ impl Cache {
         if !self.is_read_only() || self.in_transaction() {
             return Ok(None);
         }
-        let Some(observer) = self.handle.observer(self.patience)? else { return Ok(None) };
-        Ok(key.with_hot(|hot| observer.get(hot, |view| f(&view))))
+        let Some((observer, is_disturbed)) = self.handle.observer(self.patience)? else { return Ok(None) };
+        // Rows that another program may have changed are asked of SQLite.
+        let is_known = |view: &View<'_>| !is_disturbed || view.position() >= observer.drained_to();
+        Ok(key.with_hot(|hot| observer.get(hot, |view| is_known(&view).then(|| f(&view)))).flatten())
     }
 
     fn look_up_cold(&self, key: &Key<'_>) -> Result<Option<Row>> {
@@ -261,6 +264,7 @@ impl Cache {
         mut decide: impl FnMut(Option<Row>) -> Result<Change<T>>,
     ) -> Result<Option<T>> {
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
+        self.handle.watch()?;
         let mut deadline = Deadline::new(self.patience);
         loop {
             let (row, seen) = self.see(&tier, key)?;
@@ -302,6 +306,7 @@ impl Cache {
             return Ok(None);
         }
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
+        self.handle.watch()?;
         let mut deadline = Deadline::new(self.patience);
         for _ in 0..TRIES {
             let (mut seen, mut positions, mut records) = (Vec::new(), Vec::new(), Vec::new());

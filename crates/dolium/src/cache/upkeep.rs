@@ -12,11 +12,16 @@ use crate::scalar::Scalar;
 use crate::settings::{METADATA, Settings};
 use crate::sqlite::{schema, statements};
 use crate::wait::Patience;
+use crate::warning::Warning;
 
 use super::Cache;
 
 /// How long `close` waits for others at most.
 const CLOSING: Duration = Duration::from_secs(1);
+
+/// How long the last who has the cache waits for another program's transaction, if its own `timeout` does not say. That of
+/// diskcache.
+const LAST: Duration = Duration::from_mins(1);
 
 /// Counters of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,8 +210,10 @@ impl Cache {
                 Patience::Timeout(timeout) => Patience::Timeout(timeout.min(CLOSING)),
                 Patience::Forever => Patience::Timeout(CLOSING),
             };
-            // What cannot be drained waits in its file for whoever opens the cache next.
-            let _ = self.handle.drain_all(patience);
+            // What cannot be drained others drain, if there are any.
+            if self.handle.drain_all(patience).is_err() && self.is_last() {
+                self.drain_as_the_last();
+            }
             let _ = self.handle.write_pending(patience);
             // A checkpoint of the keeper's under way would let ours, which must cover the last commit, do nothing.
             self.handle.rest();
@@ -224,6 +231,23 @@ impl Cache {
             crate::keeper::wake(&self.handle);
         }
         Ok(())
+    }
+
+    /// Whether no other process has attached to the directory.
+    fn is_last(&self) -> bool {
+        dolium_hot::count_attached(self.directory()).is_ok_and(|count| count <= 1)
+    }
+
+    /// Another program keeps the database locked. Its changes would be an argument against what waits here, so that is
+    /// not left behind as long as somebody who writes to the database would wait, too.
+    fn drain_as_the_last(&self) {
+        let patience = match self.patience {
+            Patience::Timeout(timeout) => Patience::Timeout(timeout),
+            Patience::Forever => Patience::Timeout(LAST),
+        };
+        if self.handle.drain_all(patience).is_err() {
+            self.handle.warnings.add(Warning::Left { directory: self.directory().to_path_buf() });
+        }
     }
 
     /// Writes what is pending, for operations that only want to see it.
@@ -258,7 +282,7 @@ pub fn shutdown() {
         let cache = Cache {
             handle,
             clock: crate::clock::Clock::System,
-            patience: Patience::Timeout(Duration::from_secs(1)),
+            patience: Patience::Forever,
             group: None,
             counts: false,
         };

@@ -1,7 +1,7 @@
 //! Owns draining: taking what waits in the hot tier into the database, in the moments at which that has to be.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use dolium_hot::{Counter, Limit, Tier, Writing};
@@ -57,17 +57,19 @@ impl Handle {
     /// The same for who may only read: those who have the tier drain. Where all are dead, or one is stuck, what waits is
     /// left out, and nobody waits for it again.
     fn await_drain(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let Some(observer) = self.observer(patience)? else { return Ok(()) };
+        let Some((observer, _)) = self.observer(patience)? else { return Ok(()) };
         let head = observer.head();
+        let place = Some((observer.life(), head));
         let is_alone = || dolium_hot::count_attached(&self.directory).is_ok_and(|count| count == 0);
         let longest = match patience {
             Patience::Timeout(timeout) => timeout.min(OTHERS),
             Patience::Forever => OTHERS,
         };
         let mut deadline = Deadline::new(Patience::Timeout(longest));
-        while observer.waits_before(head) && self.awaited_head.load(Ordering::Relaxed) != head {
+        let awaited = || self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        while observer.waits_before(head) && *awaited() != place {
             if is_alone() || !deadline.pause()? {
-                self.awaited_head.store(head, Ordering::Relaxed);
+                *awaited() = place;
                 // Whoever was the last may have drained before it left.
                 if observer.waits_before(head) {
                     self.warnings.add(Warning::Waiting { directory: self.directory.clone() });
@@ -79,7 +81,29 @@ impl Handle {
 
     /// Drains all.
     pub(crate) fn drain_all(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        self.drain_while(&mut Deadline::new(patience), DRAIN, Tier::is_dirty)
+        let wanted = |tier: &Tier| tier.is_dirty() && !tier.is_drained();
+        self.drain_while(&mut Deadline::new(patience), DRAIN, wanted)
+    }
+
+    /// The tier forgets what it knows of rows: another program has changed some. Unlike a drain this does not wait until
+    /// that program is done.
+    pub(super) fn forget_clean(self: &Arc<Self>, deadline: &mut Deadline) -> Result<()> {
+        let tier = |_: &mut Deadline, tier: Option<&Tier>| Ok(tier.cloned());
+        self.locked_after(deadline, tier, |_, tier| {
+            tier.iter().for_each(Tier::forget_clean);
+            Ok(())
+        })
+        .map(|_| ())
+    }
+
+    /// Before files are given up that have lost their names: what waits in them goes to the database, and whoever else
+    /// has them is told. `false`: it has to be tried again.
+    pub(crate) fn rescue(self: &Arc<Self>, patience: Patience) -> bool {
+        let retire = |_: &mut Deadline, writing: Option<&mut Writing>| {
+            writing.into_iter().for_each(Writing::retire);
+            Ok(())
+        };
+        !matches!(self.locked_directly(&mut Deadline::new(patience), retire), Err(Error::Timeout { .. }))
     }
 
     /// Called by the keeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
@@ -216,6 +240,10 @@ impl Handle {
         let writing = self.take_t(tier, deadline, &mut || true)?;
         while tier.is_live() && tier.is_dirty() {
             drain(deadline)?;
+            if tier.is_dirty() && tier.is_drained() {
+                // Whoever had T has recovered: the header is damaged.
+                tier.retire();
+            }
         }
         if !files::exists(&self.database) {
             // Before it is made anew: what is written to the tier after that would be lost.

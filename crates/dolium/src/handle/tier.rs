@@ -135,11 +135,13 @@ impl Handle {
 
     /// Sees to it that what other programs write is noticed, by this call and then by the keeper at each tick as long
     /// as the tier is used.
-    fn watch(self: &Arc<Self>) -> Result<()> {
+    pub(crate) fn watch(self: &Arc<Self>) -> Result<()> {
         if self.watched.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.forget_disturbed(Patience::Timeout(super::ATTACHING))?;
+        if self.is_disturbed(Patience::Timeout(super::ATTACHING))? {
+            self.forget_clean(&mut Deadline::new(Patience::Timeout(super::ATTACHING)))?;
+        }
         self.watched.store(true, Ordering::Relaxed);
         keeper::wake(self);
         Ok(())
@@ -150,18 +152,17 @@ impl Handle {
         if !self.watched.swap(false, Ordering::Relaxed) {
             return false;
         }
-        // A failure leaves it to the next who asks.
-        let _ = self.forget_disturbed(patience);
+        // A drain says in the database that it is known. A failure leaves it to the next who asks.
+        if self.is_disturbed(patience).unwrap_or(false) {
+            let _ = self.drain(&mut Deadline::new(patience), DRAIN, |_| true);
+        }
         true
     }
 
-    /// If other programs have changed rows, the tier forgets what it knows of rows.
-    fn forget_disturbed(self: &Arc<Self>, patience: Patience) -> Result<()> {
+    /// Whether other programs have changed rows.
+    fn is_disturbed(self: &Arc<Self>, patience: Patience) -> Result<bool> {
         let found = self.read_now(patience, |connection| Ok(reached(connection)?))?;
-        if found.is_some_and(|found| found.is_disturbed) {
-            self.drain(&mut Deadline::new(patience), DRAIN, |_| true)?;
-        }
-        Ok(())
+        Ok(found.is_some_and(|found| found.is_disturbed))
     }
 
     /// The tier for a write, attached if need be. Not inside the gate.
@@ -209,7 +210,10 @@ impl Handle {
         };
         if is_worth_it || is_used()? {
             match self.lock.join(self) {
-                Ok(Hot::Tier(tier)) => return Ok(Some(tier)),
+                Ok(Hot::Tier(tier)) => {
+                    self.watch()?;
+                    return Ok(Some(tier));
+                }
                 // Opening the database has shown that it can only be read.
                 Err(_) if self.is_read_only() => {}
                 // On a full disk, say: as long as nobody has a tier, none is needed for reading.
@@ -226,18 +230,18 @@ impl Handle {
         self.watched.store(false, Ordering::Relaxed);
     }
 
-    /// The tier that others have, for a process that may only read. The database is asked each time: nobody tells an
-    /// observer that all have gone.
-    pub(crate) fn observer(self: &Arc<Self>, patience: Patience) -> Result<Option<Observer>> {
+    /// The tier that others have, for a process that may only read, and whether other programs have changed rows that it
+    /// knows. The database is asked each time: nobody tells an observer that all have gone.
+    pub(crate) fn observer(self: &Arc<Self>, patience: Patience) -> Result<Option<(Observer, bool)>> {
         let found = self.read_now(patience, |connection| Ok(reached(connection)?))?;
-        let Some(Reached { life, .. }) = found else { return Ok(None) };
+        let Some(Reached { life, is_disturbed, .. }) = found else { return Ok(None) };
         let _pass = gate::enter();
         let mut known = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().is_none_or(|known| known.life() != life) {
             *known =
                 Observer::new(&self.directory, life).map_err(Error::io(self.directory.join("cache.hot")))?;
         }
-        Ok(known.clone())
+        Ok(known.clone().map(|known| (known, is_disturbed)))
     }
 
     /// What reads have noted in the tier.
