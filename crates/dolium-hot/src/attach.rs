@@ -9,11 +9,12 @@
 use crate::access::Access;
 use crate::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::error::AttachError;
-use crate::filesystem::{FileSystem, filesystem};
+use crate::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
 use crate::layout::{self, Header, PREFIX_LEN, Reading, field};
 use crate::map::Map;
 use crate::ofd::{self, FILE_REGIME_BYTE, Kind, OPEN_BYTE, SLOTS};
 use crate::tier::{Base, Memory, Records, Shape, crash};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -112,7 +113,6 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
     if kind != FileSystem::Local || cfg!(target_endian = "big") {
         return Err(AttachError::NotLocal { path: paths.directory.clone(), name });
     }
-    let must_not_copy = name == "btrfs";
     persist(paths, || {
         let descriptor = Descriptor::open(&paths.lock, access)?;
         // A first look without the lock decides which kind to ask for; it is repeated under the lock.
@@ -142,12 +142,8 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
             let shape = hand_over(paths, &found, &mut wish)?;
             crash::point("handed over");
             let epoch = shape.0;
-            make(
-                &paths.hot,
-                Header { epoch, lock_inode: descriptor.identity.inode, shape: shape.1 },
-                access,
-                must_not_copy,
-            )?;
+            let header = Header { epoch, lock_inode: descriptor.identity.inode, shape: shape.1 };
+            make(paths, header, access, &name)?;
             crash::point("file made");
             found = read(&paths.hot, descriptor.identity)?;
         }
@@ -302,23 +298,35 @@ fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
 }
 
 /// A fresh file in place of whatever was there. Only with the exclusive open lock, and nobody who uses the old one.
-fn make(path: &Path, header: Header, access: Access, must_not_copy: bool) -> Result<(), AttachError> {
+/// Where its blocks cannot be reserved for good, the directory is like one on a file system that is unfit.
+fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(), AttachError> {
+    let path = &paths.hot;
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(AttachError::io("replace", path, error)),
     }
-    create(path, access, |file| {
-        if must_not_copy {
-            // Only an empty file can leave copy-on-write, and without that reserved blocks are no promise.
-            let flags = rustix::fs::ioctl_getflags(file)? | rustix::fs::IFlags::NOCOW;
-            rustix::fs::ioctl_setflags(file, flags)?;
+    let made = create(path, access, |file| {
+        if may_copy(name)
+            && let Err(error) = overwrite_in_place(file)
+        {
+            // Most file systems below an overlay never copy, and say that they cannot stop it.
+            match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Err(error),
+                _ if name == "overlay" => {}
+                _ => return Err(Errno::OPNOTSUPP.into()),
+            }
         }
         // The raw call, which never falls back to writing zeros: blocks are reserved or the disk is full now.
         rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, header.file_len())?;
         file.write_all_at(&header.page(), 0)
+    });
+    made.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::OPNOTSUPP) => {
+            AttachError::NotLocal { path: paths.directory.clone(), name: name.to_owned() }
+        }
+        _ => AttachError::io("create", path, error),
     })
-    .map_err(|error| AttachError::io("create", path, error))
 }
 
 /// Maps the file and takes a slot.

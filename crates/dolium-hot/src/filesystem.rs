@@ -1,8 +1,9 @@
 //! Which file system a path is on, and whether shared memory may live there.
 //!
-//! Owns the list of `statfs` types. Refuses to guess: what is not on the list is [`FileSystem::Unknown`], and that is
-//! treated as unfit. "Fit" means that `fallocate` reserves blocks for good, so that a full disk is an error message and
-//! never a `SIGBUS`, and that all processes that see the file share one kernel's page cache.
+//! Owns the list of `statfs` types, and taking files out of copy-on-write. Refuses to guess: what is not on the list is
+//! [`FileSystem::Unknown`], and that is treated as unfit. "Fit" means that `fallocate` reserves blocks for good, so that
+//! a full disk is an error message and never a `SIGBUS`, and that all processes that see the file share one kernel's
+//! page cache.
 
 use std::io;
 use std::path::Path;
@@ -37,6 +38,38 @@ pub fn filesystem(path: &Path) -> io::Result<(FileSystem, String)> {
 pub fn filesystem(path: &Path) -> io::Result<(FileSystem, String)> {
     std::fs::metadata(path)?;
     Ok((FileSystem::Unknown, String::from("an untested platform")))
+}
+
+/// Whether files on a file system of that name may be copied on write: on btrfs, and on what lies below an overlay.
+#[must_use]
+pub fn may_copy(name: &str) -> bool {
+    matches!(name, "btrfs" | "overlay")
+}
+
+/// Has a file that is still empty, or whatever will be made in a directory, overwritten in place from now on. Where it
+/// is copied on write, each write needs room, also to a block that was reserved.
+#[cfg(target_os = "linux")]
+pub fn overwrite_in_place(file: impl std::os::fd::AsFd) -> io::Result<()> {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let mut flags = ioctl_getflags(&file)?;
+    // Compression, which comes from the directory, has to go before.
+    if flags.contains(IFlags::COMPRESSED) {
+        flags -= IFlags::COMPRESSED;
+        ioctl_setflags(&file, flags)?;
+    }
+    ioctl_setflags(&file, flags | IFlags::NOCOW)?;
+    // btrfs ignores what it cannot do.
+    if ioctl_getflags(&file)?.contains(IFlags::NOCOW) {
+        Ok(())
+    } else {
+        Err(rustix::io::Errno::OPNOTSUPP.into())
+    }
+}
+
+/// Elsewhere than on Linux nothing is known of it.
+#[cfg(not(target_os = "linux"))]
+pub fn overwrite_in_place(_: impl std::os::fd::AsFd) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(any(target_os = "linux", test))]

@@ -52,7 +52,7 @@ pub use access::Access;
 pub use attach::count_attached;
 pub use error::{AttachError, LockError};
 pub use file_lock::FileLock;
-pub use filesystem::{FileSystem, filesystem};
+pub use filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
 pub use fork::{generation, on_fork};
 pub use guard::Guard;
 pub use health::Health;

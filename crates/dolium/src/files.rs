@@ -21,6 +21,17 @@ pub(crate) fn create_directory(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io(path))
 }
 
+/// The same for the directory of a cache. On btrfs its files are then overwritten in place: SQLite maps one of them, and
+/// on a full disk whoever writes to a mapped page that has to be copied dies of SIGBUS.
+pub(crate) fn create_cache_directory(path: &Path) -> Result<()> {
+    create_directory(path)?;
+    if dolium_hot::filesystem(path).is_ok_and(|(_, name)| dolium_hot::may_copy(&name)) {
+        // Below an overlay there is mostly no such thing.
+        let _ = File::open(path).and_then(dolium_hot::overwrite_in_place);
+    }
+    Ok(())
+}
+
 /// A value file that no row names yet. Dropped without `keep`, it is removed again.
 #[derive(Debug)]
 pub(crate) struct NewFile {

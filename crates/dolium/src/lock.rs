@@ -153,7 +153,7 @@ impl WriterLock {
         let bytes = handle.hot_size();
         let attached = match attach(bytes) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                files::create_directory(&self.directory)?;
+                files::create_cache_directory(&self.directory)?;
                 attach(bytes)
             }
             // The locks need a page, the tier much more.

@@ -118,7 +118,7 @@ impl Builder {
             if self.read_only {
                 return Err(Error::Io { path: self.directory, source: std::io::ErrorKind::NotFound.into() });
             }
-            match files::create_directory(&self.directory) {
+            match files::create_cache_directory(&self.directory) {
                 // Whoever makes a cache while his program starts may never use it: the first write says so.
                 Err(error) if !error.is_of_circumstances() => return Err(error),
                 _ => {}
