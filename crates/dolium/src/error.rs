@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
+use crate::files;
+
+/// Free bytes below which a file that cannot be made or lengthened is blamed on the full disk.
+const NO_ROOM: u64 = 1 << 20;
+
 /// What every fallible call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -130,6 +135,10 @@ impl Error {
         let path = path.to_path_buf();
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { path },
+            // What SQLite says if there is no room for the log or its index, which reading needs, too.
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) if is_on_full_disk(&path) => {
+                Self::Full { path }
+            }
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { directory: path },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { path, detail: source.to_string() }
@@ -203,6 +212,11 @@ impl Error {
     pub(crate) fn as_sqlite(&self) -> Option<&rusqlite::Error> {
         if let Self::Sqlite { source, .. } = self { Some(source) } else { None }
     }
+}
+
+/// Whether there is not even room for the index of a log and what the file system needs to make it.
+fn is_on_full_disk(path: &Path) -> bool {
+    path.parent().and_then(files::free_bytes).is_some_and(|free| free < NO_ROOM)
 }
 
 /// Whether SQLite found the file to be no sound database.

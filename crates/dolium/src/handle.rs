@@ -197,7 +197,16 @@ impl Handle {
                 Err(error) if error.as_sqlite().is_some_and(error::is_empty_store) => {
                     return Ok(T::default());
                 }
-                Err(error) => self.mend(patience, &mut damages, error.located(&self.database))?,
+                Err(error) => {
+                    let error = error.located(&self.database);
+                    // No room for a log; but without one the file is the whole truth.
+                    if matches!(error, Error::Full { .. })
+                        && let Some(found) = self.glance(&mut f)
+                    {
+                        return Ok(found);
+                    }
+                    self.mend(patience, &mut damages, error)?;
+                }
                 done => return done,
             }
         }
