@@ -10,7 +10,7 @@ LOCKED := --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint fmt rust-test doc types python-test torture bench bench-quick wheel clean
+.PHONY: help demo test build lint fmt rust-test doc types python-test torture bench bench-quick wheel clean disks
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,10 +50,17 @@ types: build $(VENV)/ready-develop ## pyright on the package, stubtest on the na
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	$(BIN)/python -m mypy.stubtest dolium._dolium
 
-python-test: build $(VENV)/ready-develop ## pytest, with the examples of README, guide and docstrings
+python-test: build $(VENV)/ready-develop disks ## pytest, with the examples of README, guide and docstrings
 	$(BIN)/python -m pytest $(PYTEST)
 
-torture: build $(VENV)/ready-develop ## the random and the killing tests, again and again, with the hot tier and without: ROUNDS=10
+# The tests of full disks make file systems of these kinds. One that cannot be made is a test that is skipped.
+disks:
+	@missing=; for needed in mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs; do \
+		command -v $${needed%:*} >/dev/null || missing="$$missing $${needed#*:}"; done; \
+	[ -z "$$missing" ] || { apt-get update -qq && apt-get install -qq -y $$missing; } >/dev/null 2>&1 </dev/null || \
+		echo "python-test: without$$missing no tests of full disks of that kind" >&2
+
+torture: build $(VENV)/ready-develop disks ## the random and the killing tests, again and again, with the hot tier and without: ROUNDS=10
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 DOLIUM_TORTURE=1 PROPTEST_CASES=2000 \
 		$(CARGO) test $(LOCKED) --workspace --release -- --include-ignored
 	@for round in $$(seq $(ROUNDS)); do \

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,50 @@ def _inside(script: str, directory: Path) -> list[str]:
     return [*namespace, "sh", "-c", f'{script} && shift && exec "$@"', "sh", str(directory)]
 
 
-def small_disk(directory: Path, kilobytes: int) -> list[str]:
-    """A prefix: the child finds an empty file system of that size at `directory`."""
+# The least that each mkfs agrees to, or a little more. On a disk this small ext4 would have blocks of 1 KiB, and SQLite
+# reserves one block for each 4 KiB of its index that it maps: see docs/design.md.
+MKFS = {
+    "ext4": "truncate -s 256M image && mkfs.ext4 -q -m 0 -b 4096 image",
+    "xfs": "truncate -s 300M image && mkfs.xfs -q image",
+    "btrfs": "truncate -s 256M image && mkfs.btrfs -q image",
+    "ext3": "truncate -s 64M image && mkfs.ext4 -q -m 0 -O ^extent,^64bit image",
+}
+# Those that memory may be shared on.
+DISKS = ["tmpfs", "ext4", "xfs", "btrfs", "overlay"]
+
+# In memory: a full btrfs waits for its medium at every turn. A loop device ends with its mount. What takes all but the
+# room asked for is out of the child's sight.
+LOOP = """mount -t tmpfs none "$1" && cd "$1" && { MKFS; } >&2 && mkdir whole && mount -o loop image whole &&
+mkdir whole/disk && fallocate -x -l $(($(stat -f -c '%a * %S' whole) - {kilobytes} * 1024)) whole/rest &&
+mount --bind whole/disk "$1" && cd / """
+
+TMPFS = 'mount -t tmpfs -o size={kilobytes}k none "$1"'
+
+OVERLAY = """cd "$1" && mkdir lower upper work &&
+mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none "$1" && cd / """
+
+
+def small_disk(directory: Path, kilobytes: int, kind: str) -> list[str]:
+    """A prefix: the child finds an empty file system with so much room at `directory`."""
     directory.mkdir(exist_ok=True)
-    return _inside(f'mount -t tmpfs -o size={kilobytes}k none "$1"', directory)
+    # An overlay is one over a tmpfs unless it says over what.
+    below = "tmpfs" if kind == "overlay" else kind.removeprefix("overlay on ")
+    script = LOOP.replace("MKFS", MKFS[below]) if below in MKFS else TMPFS
+    script = script.replace("{kilobytes}", str(kilobytes))
+    return _inside(f"{script} && {OVERLAY}" if kind.startswith("overlay") else script, directory)
+
+
+@functools.cache
+def lacking(kind: str) -> str | None:
+    """Why this machine cannot make such a disk, or cannot use it when it is full; None: it can."""
+    if _namespace() is None:
+        return "this machine lets nobody make a mount namespace"
+    if "btrfs" in kind and tuple(map(int, os.uname().release.split(".")[:2])) < (6, 17):
+        return "before Linux 6.17 a full btrfs has no room for mapped pages, not even reserved ones"
+    with tempfile.TemporaryDirectory() as directory:
+        command = [*small_disk(Path(directory) / "disk", 1000, kind), "true"]
+        tried = subprocess.run(command, capture_output=True, check=False, text=True)
+    return None if tried.returncode == 0 else f"no {kind} here: {tried.stderr.strip()}"
 
 
 def read_only_mount(directory: Path) -> list[str]:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import dolium
 import pytest
 from processes.children import run
 
-from .mounts import needs_mounts, small_disk
+from .mounts import DISKS, lacking, small_disk
+
+Run = Callable[..., list[str]]
+
+
+@pytest.fixture(params=DISKS)
+def run_on_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Runs a body that finds a small disk of its own at `sys.argv[1]`. A cache on it makes its own directory."""
+    kind = request.param
+    if reason := lacking(kind):
+        pytest.skip(reason)
+
+    def run_on_disk(body: str, *arguments: object, kilobytes: int) -> list[str]:
+        directory = tmp_path / "disk"
+        body = body.replace("KIND_OF_DISK", repr(kind))
+        return run(body, directory, *arguments, prefix=small_disk(directory, kilobytes, kind))
+
+    return run_on_disk
+
 
 FILL = """
 def value(n):
     return chr(65 + n % 26) * SIZE
 
+directory = sys.argv[1] + "/cache"
 ballast = open(sys.argv[1] + "/ballast", "wb", buffering=0)
 ballast.write(bytes(4_000_000))
-cache = dolium.KIND(sys.argv[1], eviction_policy="none", timeout=60)
+cache = dolium.KIND(directory, eviction_policy="none", timeout=60)
 cache["first"] = value(0)
 written, failures = {"first": value(0)}, []
 for n in range(20_000):
@@ -33,14 +55,19 @@ assert len(failures) == 30, n
 for error in failures:
     assert isinstance(error, dolium.DoliumError) and isinstance(error, OSError), type(error).__mro__
     assert error.errno in (28, 122) or isinstance(error, dolium.StorageFullError), repr(error)
-    assert sys.argv[1] in str(error), str(error)
+    assert directory in str(error), str(error)
 assert {key: cache[key] for key in cache} == written
 cache.close()
-cache = dolium.KIND(sys.argv[1], timeout=60)
-assert {key: cache[key] for key in cache} == written
+try:
+    cache = dolium.KIND(directory, timeout=60)
+    assert {key: cache[key] for key in cache} == written
+except dolium.StorageFullError:
+    # SQLite reads with an index beside the log. Where its name finds room but its content none, it is in the way.
+    assert KIND_OF_DISK == "btrfs"
 
 # Somebody makes room, and all is well.
 ballast.truncate(0)
+cache = dolium.KIND(directory, timeout=60)
 os.remove(sys.argv[1] + "/ballast")
 for key in list(written)[:len(written) // 2]:
     del cache[key]
@@ -56,33 +83,31 @@ say("sound")
 """
 
 
-@needs_mounts
 @pytest.mark.parametrize("size", [2_000, 100_000], ids=["in rows", "in files"])
 @pytest.mark.parametrize("kind", [dolium.Cache, dolium.FanoutCache])
-def test_a_full_disk_is_an_error_and_changes_nothing(tmp_path, kind, size):
-    body = FILL.replace("KIND", kind.__name__).replace("SIZE", str(size))
-    assert run(body, tmp_path, prefix=small_disk(tmp_path, 16_000)) == ["sound"]
+def test_a_full_disk_is_an_error_and_changes_nothing(run_on_disk, kind, size):
+    body = FILL.replace("dolium.KIND(", f"dolium.{kind.__name__}(").replace("SIZE", str(size))
+    assert run_on_disk(body, kilobytes=16_000) == ["sound"]
 
 
-@needs_mounts
 @pytest.mark.parametrize("end", ["room", "close", "kill"])
-def test_what_the_hot_tier_took_on_a_full_disk_is_kept(tmp_path, end):
+def test_what_the_hot_tier_took_on_a_full_disk_is_kept(run_on_disk, end):
     """Small values go on until the tier is full too. Once there is room, all that were taken come to the database."""
     body = """
-    directory, end = sys.argv[1], sys.argv[2]
+    directory, ballast, end = sys.argv[1] + "/cache", sys.argv[1] + "/ballast", sys.argv[2]
 
     def fill(tell):
-        cache = dolium.Cache(directory, hot_size=1 << 20, eviction_policy="none", timeout=5)
+        cache = dolium.Cache(directory, hot_size=1 << 19, eviction_policy="none", timeout=5)
         cache["first"] = "x"
-        with open(directory + "/ballast", "wb", buffering=0) as ballast:
+        with open(ballast, "wb", buffering=0) as file:
             try:
-                while ballast.write(bytes(4096)):
+                while file.write(bytes(4096)):
                     pass
             except OSError:
                 pass
         try:
             for n in range(100_000):
-                cache[n] = f"{n}" * 20
+                cache[n] = f"{n}" * 100
                 tell(n)
         except OSError as error:
             assert isinstance(error, dolium.DoliumError), repr(error)
@@ -102,31 +127,29 @@ def test_what_the_hot_tier_took_on_a_full_disk_is_kept(tmp_path, end):
         os.wait()
     else:
         cache = fill(taken.append)
-        assert all(cache[n] == f"{n}" * 20 for n in taken)
+        assert all(cache[n] == f"{n}" * 100 for n in taken)
         if end == "close":
             try:
                 cache.close()
             except OSError as error:
                 assert isinstance(error, dolium.DoliumError), repr(error)
-    assert len(taken) > 1000, len(taken)
-    os.truncate(directory + "/ballast", 0)
+    assert len(taken) > 300, len(taken)
+    os.truncate(ballast, 0)
     if end != "room":
         cache = dolium.Cache(directory)
     cache["again"] = "y"
-    expected = {"first": "x", "again": "y", **{n: f"{n}" * 20 for n in taken}}
+    expected = {"first": "x", "again": "y", **{n: f"{n}" * 100 for n in taken}}
     assert {key: cache[key] for key in cache} == expected
-    os.remove(directory + "/ballast")
     assert [str(problem.message) for problem in cache.check()] == []
     cache.close()
     say("kept")
     """
-    assert run(body, tmp_path, end, prefix=small_disk(tmp_path, 16_000))[-1] == "kept"
+    assert run_on_disk(body, end, kilobytes=16_000)[-1] == "kept"
 
 
-@needs_mounts
-def test_a_disk_that_is_full_from_the_start(tmp_path):
+def test_a_disk_that_is_full_from_the_start(run_on_disk):
     """Even the first write of a new cache fails with a sentence, not with a signal."""
-    run(
+    run_on_disk(
         """
         os.mkdir(sys.argv[1] + "/cache")
         with open(sys.argv[1] + "/ballast", "wb", buffering=0) as file:
@@ -149,16 +172,14 @@ def test_a_disk_that_is_full_from_the_start(tmp_path):
         cache["a"] = 1
         assert cache["a"] == 1
         """,
-        tmp_path,
-        prefix=small_disk(tmp_path, 512),
+        kilobytes=512,
     )
 
 
-@needs_mounts
-def test_transactions_on_a_full_disk_are_all_or_nothing(tmp_path):
-    run(
+def test_transactions_on_a_full_disk_are_all_or_nothing(run_on_disk):
+    run_on_disk(
         """
-        cache = dolium.Cache(sys.argv[1], eviction_policy="none")
+        cache = dolium.Cache(sys.argv[1] + "/cache", eviction_policy="none")
         cache.set_many({n: "old" for n in range(10)})
         for size in (100_000, 20_000):
             try:
@@ -179,18 +200,16 @@ def test_transactions_on_a_full_disk_are_all_or_nothing(tmp_path):
                 raise AssertionError("no error")
             assert {key: cache[key] for key in cache} == {n: "old" for n in range(10)}
         """,
-        tmp_path,
-        prefix=small_disk(tmp_path, 8_000),
+        kilobytes=5_000,
     )
 
 
-@needs_mounts
 @pytest.mark.parametrize("size", [2_000, 100_000], ids=["in rows", "in files"])
-def test_clear_works_on_a_full_disk(tmp_path, size):
+def test_clear_works_on_a_full_disk(run_on_disk, size):
     """It is the way out: whoever fills the disk with this cache must be able to empty it."""
-    run(
+    run_on_disk(
         """
-        cache = dolium.Cache(sys.argv[1], eviction_policy="none")
+        cache = dolium.Cache(sys.argv[1] + "/cache", eviction_policy="none")
         try:
             for n in range(20_000):
                 cache[n] = "x" * SIZE
@@ -204,9 +223,156 @@ def test_clear_works_on_a_full_disk(tmp_path, size):
             cache[n] = "y" * SIZE
         assert [cache[n] for n in range(20)] == ["y" * SIZE] * 20
         """.replace("SIZE", str(size)),
-        tmp_path,
-        prefix=small_disk(tmp_path, 16_000),
+        kilobytes=16_000,
     )
+
+
+def test_processes_that_write_to_the_hot_tier_of_a_full_disk(run_on_disk):
+    """The tier is the default one, and its pages are clean: whoever writes to one asks the file system again."""
+    body = """
+    directory, ballast = sys.argv[1] + "/cache", sys.argv[1] + "/ballast"
+    def work(worker, sink, start):
+        cache = dolium.Cache(directory, timeout=20)
+        assert cache["old", worker] == "old" * 100
+        cache[worker] = "here"
+        len(cache)
+        os.write(sink, b"here\\n")
+        os.read(start, 1)
+        refused = 0
+        # A full btrfs looks everywhere for room before it writes a page in place: some ms for each call.
+        for n in range(100 if KIND_OF_DISK == "btrfs" else 1200):
+            try:
+                cache[worker, n % 300] = f"{worker} {n} " * 40
+                os.write(sink, b"%d %d\\n" % (worker, n))
+                # Long ones go to the database at once, and the disk has no room for them.
+                if n % 20 == 0:
+                    cache["old", worker] = str(n) * 40_000
+            except OSError as error:
+                assert isinstance(error, dolium.DoliumError), repr(error)
+                assert error.errno == 28 and directory in str(error), repr(error)
+                refused += 1
+            assert cache["old", worker] == "old" * 100
+        assert refused > 1
+        # Two leave in good order, as far as the disk lets them. One just ends.
+        if worker == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            cache.close()
+        except dolium.StorageFullError:
+            pass
+
+    cache = dolium.Cache(directory, eviction_policy="none", timeout=20)
+    old = {("old", n): "old" * 100 for n in range(1000)}
+    cache.set_many(old)
+    cache["first"] = "x"
+    assert os.path.getsize(directory + "/cache.hot") > 1 << 20
+    source, sink = os.pipe()
+    start, go = os.pipe()
+    children = []
+    for worker in range(3):
+        children.append(os.fork())
+        if children[-1] == 0:
+            os.close(source)
+            try:
+                work(worker, sink, start)
+                os._exit(0)
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+            os._exit(1)
+    os.close(sink)
+    lines = open(source)
+    assert [next(lines) for _ in children] == ["here\\n"] * 3
+    assert len(cache) == 1004
+
+    with open(ballast, "wb", buffering=0) as file:
+        size, end = 1 << 24, 0
+        while size >= 4096:
+            try:
+                os.posix_fallocate(file.fileno(), end, size)
+                end += size
+            except OSError:
+                size //= 2
+        file.seek(end)
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    os.sync()
+    os.write(go, b"...")
+    written = {}
+    for count, line in enumerate(lines):
+        worker, n = map(int, line.split())
+        written[worker, n % 300] = f"{worker} {n} " * 40
+        if count % 50 == 0:
+            os.sync()
+    ends = [os.waitpid(child, 0)[1] for child in children]
+    assert ends == [0, 0, signal.SIGKILL], ends
+    assert len(written) > 100, len(written)
+    assert all(cache[key] == value for key, value in {**old, **written}.items())
+
+    os.truncate(ballast, 0)
+    cache["again"] = "y"
+    expected = {**old, **written, "first": "x", "again": "y", **dict.fromkeys(range(3), "here")}
+    assert {key: cache[key] for key in cache} == expected
+    cache.close()
+    cache = dolium.Cache(directory)
+    assert {key: cache[key] for key in cache} == expected
+    assert [str(problem.message) for problem in cache.check()] == []
+    cache.close()
+    say("kept")
+    """
+    assert run_on_disk(body, kilobytes=90_000) == ["kept"]
+
+
+@pytest.mark.parametrize("kind", ["btrfs", "overlay on btrfs"])
+@pytest.mark.parametrize("is_compressed", [False, True], ids=["plain", "compressed"])
+def test_what_is_mapped_on_btrfs_is_overwritten_in_place(tmp_path, kind, is_compressed):
+    """A copy on write needs room for each write, and a mapped page without it is a SIGBUS."""
+    if reason := lacking(kind):
+        pytest.skip(reason)
+    body = """
+    import subprocess
+    if sys.argv[2] == "True":
+        # What is made in it is to be compressed, which excludes being overwritten in place.
+        subprocess.run(["chattr", "+c", sys.argv[1]], check=True)
+    os.mkdir(sys.argv[1] + "/theirs")
+
+    def flags(path):
+        return subprocess.run(["lsattr", path], check=True, capture_output=True, text=True).stdout.split()[0]
+
+    for name, files in (("ours", ("cache.hot", "cache.db-shm")), ("theirs", ("cache.hot",))):
+        cache = dolium.Cache(sys.argv[1] + "/" + name)
+        cache["a"] = 1
+        assert cache["a"] == 1 and len(cache) == 1
+        for file in files:
+            assert "C" in flags(sys.argv[1] + "/" + name + "/" + file), (name, file)
+        assert os.path.getsize(sys.argv[1] + "/" + name + "/cache.hot") > 1 << 20
+        cache.close()
+    """
+    directory = tmp_path / "disk"
+    run(body, directory, is_compressed, prefix=small_disk(directory, 90_000, kind))
+
+
+def test_where_no_blocks_can_be_reserved_nothing_is_shared(tmp_path):
+    """ext3 has no such call: no hot tier, but a cache for several processes all the same."""
+    if reason := lacking("ext3"):
+        pytest.skip(reason)
+    body = """
+    cache = dolium.Cache(sys.argv[1] + "/cache")
+    cache["a"] = 1
+    if os.fork() == 0:
+        cache["a"] += 1
+        cache.close()
+        os._exit(0)
+    assert os.wait()[1] == 0
+    assert cache["a"] == 2 and len(cache) == 1
+    assert not os.path.exists(sys.argv[1] + "/cache/cache.hot")
+    cache.close()
+    """
+    directory = tmp_path / "disk"
+    run(body, directory, prefix=small_disk(directory, 30_000, "ext3"))
 
 
 def test_a_file_size_limit(tmp_path):
