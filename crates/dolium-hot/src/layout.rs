@@ -71,6 +71,11 @@ impl Header {
         self.shape.map_or(u64::from(HEADER_LEN), Shape::file_len)
     }
 
+    /// Bytes at the start of the file that are not left to be made by those who touch them.
+    pub(crate) fn front(self) -> u64 {
+        self.shape.map_or(0, Shape::front)
+    }
+
     pub(crate) fn encode(self) -> [u8; PREFIX_LEN] {
         let mut bytes = [0; PREFIX_LEN];
         bytes[..8].copy_from_slice(&MAGIC);

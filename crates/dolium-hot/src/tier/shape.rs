@@ -17,6 +17,10 @@ pub(crate) const LARGEST: u64 = 16 << 30;
 /// Bytes of log for each slot of the index: a little less than a small record takes.
 const BYTES_PER_SLOT: u64 = 128;
 
+/// Bytes of a file that are written out when it is made: of the usual size, all that lies before the log and a sixteenth
+/// of that.
+const FRONT: u64 = 3 << 20;
+
 /// The layout of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -48,6 +52,11 @@ impl Shape {
     /// Bytes of the file.
     pub fn file_len(self) -> u64 {
         8 * (self.log() as u64) + self.log_bytes()
+    }
+
+    /// Bytes at the start of the file that whoever comes will touch soon, wherever their keys lie.
+    pub fn front(self) -> u64 {
+        (8 * (self.log() as u64) + self.log_bytes() / 16).min(FRONT) & !4095
     }
 
     /// Where in the log a position lies, in units. A division takes as long as reading a line that is near.
@@ -92,7 +101,10 @@ mod tests {
             let shape = Shape::of(bytes);
             assert_eq!(Shape::read(shape.log_bytes()), Some(shape));
             assert!(shape.buckets.is_power_of_two() && shape.file_len().is_multiple_of(4096));
+            assert!(shape.front() <= shape.file_len().min(FRONT) && shape.front().is_multiple_of(4096));
         }
+        let usual = Shape::of(16 << 20);
+        assert!(usual.front() > 8 * usual.log() as u64, "a part of the index is left out");
         assert_eq!(Shape::read(0), None);
         assert_eq!(Shape::read(SMALLEST + 16), None);
     }
