@@ -154,7 +154,7 @@ impl Cache {
     fn inspect(&self, problems: &mut Vec<Problem>) -> Result<()> {
         const STILL: &str = "SELECT count(*) FROM Cache WHERE rowid = ?1 AND filename = ?2";
         let mut names = HashSet::new();
-        for (head, filename) in self.handle.read(self.patience, rows_with_files)? {
+        for (head, filename) in self.handle.read(self.patience, |connection| rows_with_files(connection))? {
             let Some(problem) = self.compare(&head, &filename, &mut names) else {
                 continue;
             };
@@ -166,7 +166,7 @@ impl Cache {
                 problems.push(problem);
             }
         }
-        self.add_trash(&mut names, self.handle.read(self.patience, trash)?);
+        self.add_trash(&mut names, self.handle.read(self.patience, |connection| trash(connection))?);
         self.check_files(&names, false, problems)?;
         for (name, truth) in counters() {
             // One statement: both numbers are of one moment.

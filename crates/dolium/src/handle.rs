@@ -158,7 +158,7 @@ impl Handle {
     pub fn read<T: Default>(
         self: &Arc<Self>,
         patience: Patience,
-        f: impl FnMut(&rusqlite::Connection) -> Result<T>,
+        f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
         if !self.is_mine() {
             self.settle_order(patience)?;
@@ -170,7 +170,7 @@ impl Handle {
     pub fn read_on<T: Default>(
         self: &Arc<Self>,
         patience: Patience,
-        f: impl FnMut(&rusqlite::Connection) -> Result<T>,
+        f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
         if self.is_read_only() { self.read_now(patience, f) } else { self.read(patience, f) }
     }
@@ -179,7 +179,7 @@ impl Handle {
     pub fn read_now<T: Default>(
         self: &Arc<Self>,
         patience: Patience,
-        mut f: impl FnMut(&rusqlite::Connection) -> Result<T>,
+        mut f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
         if self.is_mine() {
             return self.in_transaction(|open| f(open.connection()));
@@ -223,7 +223,7 @@ impl Handle {
 
     pub(super) fn try_read<T: Default>(
         self: &Arc<Self>,
-        f: &mut impl FnMut(&rusqlite::Connection) -> Result<T>,
+        f: &mut impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
         let _pass = gate::enter();
         self.renew()?;
@@ -236,6 +236,7 @@ impl Handle {
             let is_current = || connection.is_current(&self.database);
             match is_current().then(|| f(&connection)).filter(|_| is_current()) {
                 Some(result) => {
+                    connection.count_reads(1);
                     self.give_back(connection, result.as_ref().err());
                     break result;
                 }

@@ -1,11 +1,11 @@
 //! Owns operations on many keys: one transaction and, for Python, one crossing each.
 
 use dolium_hot::{Counter, Kind};
-use rusqlite::Connection;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::key::Key;
+use crate::sqlite::Connection;
 use crate::sqlite::statements::{self, is_alive};
 use crate::sqlite::tier::CULLS;
 use crate::value::{Payload, Row, Value};
@@ -186,6 +186,7 @@ pub(super) fn find_many<'k>(
     }
     let rows = keys.into_iter().map(|key| statements::find(connection, key, now));
     let rows = rows.collect::<rusqlite::Result<Vec<_>>>();
+    connection.count_reads(rows.as_ref().map_or(0, Vec::len));
     if begins {
         connection.execute_batch("COMMIT")?;
     }

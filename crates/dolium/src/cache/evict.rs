@@ -153,7 +153,7 @@ impl Cache {
         }
         // Before the look at the database: what is drained between them counts twice.
         let waiting = self.handle.tier().map_or(0, |tier| tier.dirty_bytes());
-        match self.handle.read_now(self.patience, used_bytes) {
+        match self.handle.read_now(self.patience, |connection| used_bytes(connection)) {
             Ok(used) if used.saturating_add(2 * waiting) < limit / 2 => {
                 self.leave_room(limit, used + 2 * waiting);
                 true
@@ -235,7 +235,7 @@ impl Cache {
 
 /// Bytes in use: pages of the database that hold something, and value files.
 pub(crate) fn measure(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
-    handle.read(patience, used_bytes)
+    handle.read(patience, |connection| used_bytes(connection))
 }
 
 fn used_bytes(connection: &Connection) -> Result<u64> {

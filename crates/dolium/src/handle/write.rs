@@ -13,6 +13,9 @@ use crate::{files, gate, keeper};
 
 use super::Handle;
 
+/// Reads that a write counts for.
+const WRITE: usize = 512;
+
 impl Handle {
     /// Runs `f` in a transaction that excludes every other writer, and commits it. If `f` fails, nothing
     /// is changed. Inside the thread's open transaction, `f` is one step of that.
@@ -133,6 +136,7 @@ impl Handle {
                 None => self.create()?,
             };
             if !connection.has_moved() {
+                connection.count_reads(WRITE);
                 break connection;
             }
             self.pool.forget();

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -38,6 +38,9 @@ pub(crate) struct Connection {
     pub is_known: Cell<bool>,
     /// How many settings the transaction in progress has stored.
     pub saved: Cell<usize>,
+    /// Reads before it gets all of the page cache, and the setting that says how much that is.
+    unread: Cell<i64>,
+    cache_size: i64,
     /// The files as they were when a connection was opened that takes them for immutable, and so neither locks
     /// nor looks at them.
     frozen: Option<Snapshot>,
@@ -60,6 +63,9 @@ impl Deref for Connection {
 
 /// Statements that stay prepared on each connection: more than the engine has.
 const STATEMENTS: usize = 64;
+
+/// Pages of cache that a new connection has, or KiB where the setting counts those.
+const FRESH: RangeInclusive<i64> = -512..=256;
 
 /// Bytes of a page of a new store. Each set logs three to five of them whole, so that half of SQLite's
 /// default costs it 15 % less processor time and half the log; diskcache asks SQLite for the size.
@@ -96,9 +102,13 @@ impl Connection {
                 raw
             }
         };
-        configure(&raw, settings)?;
+        let cache_size = settings.int("sqlite_cache_size").unwrap_or(1 << 13);
+        configure(&raw, settings, cache_size)?;
+        let is_whole = FRESH.contains(&cache_size);
         Ok(Some(Self {
             raw,
+            unread: Cell::new(if is_whole { 0 } else { cache_size.saturating_abs() }),
+            cache_size,
             epoch,
             has_schema: Cell::new(false),
             is_known: Cell::new(false),
@@ -110,6 +120,19 @@ impl Connection {
     /// Before the first write: the file may be there and empty, if who made it was killed or disturbed.
     pub fn found(&self, network: bool, settings: &Settings) -> Result<()> {
         if self.has_schema.get() { Ok(()) } else { found(&self.raw, network, settings) }
+    }
+
+    /// Counts reads of a row. After as many as its cache has pages, a connection gets the whole of it: memory that is
+    /// touched for the first time costs more than a page that is read again, and only who stays has it back.
+    pub fn count_reads(&self, reads: usize) {
+        let unread = self.unread.get();
+        if unread > 0 {
+            self.unread.set(unread.saturating_sub_unsigned(reads as u64));
+            if self.unread.get() <= 0 {
+                // A failure costs time, nothing else.
+                let _ = self.raw.pragma_update(None, "cache_size", self.cache_size);
+            }
+        }
     }
 
     /// Whether the database file was renamed, replaced or removed since it was opened.
@@ -213,7 +236,7 @@ fn found(raw: &rusqlite::Connection, network: bool, settings: &Settings) -> Resu
     Ok(())
 }
 
-fn configure(raw: &rusqlite::Connection, settings: &Settings) -> Result<()> {
+fn configure(raw: &rusqlite::Connection, settings: &Settings, cache_size: i64) -> Result<()> {
     raw.busy_timeout(std::time::Duration::ZERO)?;
     raw.set_prepared_statement_cache_capacity(STATEMENTS);
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
@@ -223,13 +246,43 @@ fn configure(raw: &rusqlite::Connection, settings: &Settings) -> Result<()> {
     // Double-quoted literals are in the triggers of diskcache, which `_sql` may fire.
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true)?;
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, true)?;
-    let cache_size = settings.int("sqlite_cache_size").unwrap_or(1 << 13);
+    let fresh = cache_size.clamp(*FRESH.start(), *FRESH.end());
+    // A transaction may always have as much as the setting says before it has to write into the log.
+    let spill = if cache_size == 0 { 1 } else { cache_size };
     let synchronous = settings.int("sqlite_synchronous").unwrap_or(1);
     // Checkpoints are the keeper's, outside commits; a log that starts over is cut to what it tolerates. Reading through a map would turn a truncated
     // file into SIGBUS, so `sqlite_mmap_size` is kept for diskcache but not applied.
     raw.execute_batch(&format!(
-        "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG}; PRAGMA mmap_size = 0; PRAGMA cache_size = {cache_size};
+        "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG}; PRAGMA mmap_size = 0; PRAGMA cache_size = {fresh}; PRAGMA cache_spill = {spill};
          PRAGMA synchronous = {synchronous}; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
     ))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_page_cache_is_for_who_has_read_enough() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("cache.db");
+        let opened = |cache_size: i64| {
+            let mut settings = Settings::defaults();
+            settings.set("sqlite_cache_size", cache_size.into());
+            Connection::open(&path, Access::Create, false, &settings, 0).expect("opened").expect("made")
+        };
+        let pages = |connection: &Connection| -> i64 {
+            connection.query_row("PRAGMA cache_size", [], |row| row.get(0)).expect("pages")
+        };
+        for (setting, fresh) in [(8192, 256), (-4096, -512), (100, 100), (-100, -100), (0, 0)] {
+            let connection = opened(setting);
+            assert_eq!(pages(&connection), fresh);
+            for reads in [setting.unsigned_abs() - setting.unsigned_abs() / 2, setting.unsigned_abs() / 2] {
+                assert_eq!(pages(&connection), fresh);
+                connection.count_reads(usize::try_from(reads).expect("few"));
+            }
+            assert_eq!(pages(&connection), setting);
+        }
+    }
 }
