@@ -232,8 +232,12 @@ impl Cache {
     }
 
     fn look_up_cold(&self, key: &Key<'_>) -> Result<Option<Row>> {
-        let now = self.clock.now();
-        self.handle.read_now(self.patience, |connection| Ok(statements::find(connection, key, now)?))
+        let row = self.handle.read_now(self.patience, |connection| {
+            Ok(statements::find(connection, key, Timestamp::NEG_INFINITY)?)
+        })?;
+        // The clock is read only if the row expires.
+        let is_alive = |time| statements::is_alive(Some(time), self.clock.now());
+        Ok(row.filter(|row| row.expire_time.is_none_or(is_alive)))
     }
 
     /// Whether a record is a row that has not expired. The clock is read only if it can.

@@ -182,7 +182,7 @@ impl Cache {
 
     /// The value of a row that a transaction holds: `None` if its file is gone or damaged.
     pub(crate) fn value_of(&self, key: &Key<'_>, row: &Row) -> Result<Option<Value>> {
-        Ok(self.fetch(key, row)?.there())
+        Ok(self.fetch(key, &mut row.clone())?.there())
     }
 }
 

@@ -163,21 +163,24 @@ impl Cache {
 
     /// Finds a row and its value. A value file that is gone means that the row was overwritten after it
     /// was read, so it is read again: a miss only if it still names the missing file.
-    fn find<T>(&self, key: &Key<'_>, fetch: impl Fn(&Row) -> Result<Fetched<T>>) -> Result<Option<(Row, T)>> {
-        let now = self.clock.now();
+    fn find<T>(
+        &self,
+        key: &Key<'_>,
+        fetch: impl Fn(&mut Row) -> Result<Fetched<T>>,
+    ) -> Result<Option<(Row, T)>> {
         let mut missing: Option<String> = None;
         let found = loop {
-            let Some(row) = self.look_up(key)? else { break None };
+            let Some(mut row) = self.look_up(key)? else { break None };
             if missing.is_some() && row.columns.filename == missing {
                 break None;
             }
-            match fetch(&row)? {
+            match fetch(&mut row)? {
                 Fetched::There(value) => break Some((row, value)),
                 Fetched::Damaged => break None,
                 Fetched::Gone => missing.clone_from(&row.columns.filename),
             }
         };
-        self.record(found.as_ref().map(|(row, _)| row.rowid), now);
+        self.record(found.as_ref().map(|(row, _)| row.rowid), || self.clock.now());
         Ok(found)
     }
 
@@ -186,15 +189,15 @@ impl Cache {
     pub(super) fn value_of_row(
         &self,
         key: &Key<'_>,
-        row: Option<Row>,
+        mut row: Option<Row>,
         now: Timestamp,
     ) -> Result<Option<Value>> {
-        let fetched = row.as_ref().map(|row| self.fetch(key, row)).transpose()?;
+        let fetched = row.as_mut().map(|row| self.fetch(key, row)).transpose()?;
         if matches!(fetched, Some(Fetched::Gone)) {
             return self.get(key);
         }
         let value = fetched.and_then(Fetched::there);
-        self.record(row.filter(|_| value.is_some()).map(|row| row.rowid), now);
+        self.record(row.filter(|_| value.is_some()).map(|row| row.rowid), || now);
         Ok(value)
     }
 
@@ -208,32 +211,29 @@ impl Cache {
     }
 
     /// Notes a hit or a miss for statistics and for the policies that ask.
-    fn record(&self, hit: Option<i64>, now: Timestamp) {
+    fn record(&self, hit: Option<i64>, now: impl FnOnce() -> Timestamp) {
         if !self.counts {
             return;
         }
-        let settings = self.handle.settings();
-        let mut wake = false;
-        if settings.statistics {
-            wake |= self.handle.pending.count(hit.is_some());
-        }
+        let mut wake = self.handle.counts_hits() && self.handle.pending.count(hit.is_some());
         // The hot tier has noted its own.
         let cold = hit.filter(|rowid| *rowid != Row::HOT);
-        if let Some(rowid) = cold.filter(|_| settings.policy.plan().reads != Reads::Nothing) {
-            wake |= self.handle.pending.record_read(rowid, now);
+        if let Some(rowid) = cold.filter(|_| self.handle.noted_reads() != Reads::Nothing) {
+            wake |= self.handle.pending.record_read(rowid, now());
         }
         if wake && !self.is_read_only() {
             keeper::wake(&self.handle);
         }
     }
 
-    /// Decodes the value of a row, reading its file.
-    pub(super) fn fetch(&self, key: &Key<'_>, row: &Row) -> Result<Fetched<Value>> {
+    /// Decodes the value of a row, which is taken out of it, or reads its file.
+    pub(super) fn fetch(&self, key: &Key<'_>, row: &mut Row) -> Result<Fetched<Value>> {
         if row.columns.mode == statements::UNREADABLE {
             return Ok(Fetched::Damaged);
         }
         let Some(filename) = &row.columns.filename else {
-            return Ok(Fetched::There(self.decode(key, row.columns.mode, row.columns.value.clone())?));
+            let value = std::mem::take(&mut row.columns.value);
+            return Ok(Fetched::There(self.decode(key, row.columns.mode, value)?));
         };
         let Some(path) = files::resolve(&self.handle.directory, filename) else {
             return Ok(Fetched::Damaged);
