@@ -213,7 +213,7 @@ impl Handle {
     }
 
     /// What `f` finds in a database that nobody has open, this process neither; else `None`.
-    pub(crate) fn glance<T>(&self, f: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> Option<T> {
+    pub(crate) fn glance<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
         let _pass = gate::enter();
         if self.is_mine() || self.renew().is_err() {
             return None;

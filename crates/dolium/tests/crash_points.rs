@@ -304,7 +304,8 @@ fn read_around(step: usize, others: i64, after: Duration) -> ([Option<i64>; 2], 
     cache.set(2, 0).unwrap();
     assert_eq!(cache.get(0).unwrap(), Some(Value::Int(1)));
     cache.len().unwrap();
-    let keys: Vec<_> = std::iter::once(0).chain(100..100 + others).chain([1]).map(dolium::Key::from).collect();
+    let keys: Vec<_> =
+        std::iter::once(0).chain(100..100 + others).chain([1]).map(dolium::Key::from).collect();
     let mut changer = command("changer", directory.path(), step).spawn().unwrap();
     let mut errors = changer.stderr.take().unwrap();
     let mut ready = [0; 6];

@@ -26,6 +26,24 @@ pub(crate) struct Found<'py> {
     pub store_time: f64,
 }
 
+/// What `get` was asked for.
+#[derive(Clone, Copy)]
+struct Ask {
+    read: bool,
+    expire_time: Flag,
+    tag: Flag,
+    retry: bool,
+    max_age: Option<f64>,
+}
+
+impl Ask {
+    /// The value alone, however old.
+    #[inline]
+    fn is_plain(self) -> bool {
+        !(self.read || self.expire_time.0 || self.tag.0 || self.max_age.is_some())
+    }
+}
+
 /// What the hot tier says of a key.
 enum Memory<T> {
     /// There is an entry, or none.
@@ -199,20 +217,20 @@ impl Inner {
         key: &Bound<'py, PyAny>,
         error: Option<PyErr>,
         default: Option<Bound<'py, PyAny>>,
-        [read, expire_time, tag, retry]: [Flag; 4],
-        max_age: Option<f64>,
+        ask: Ask,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
-        let found = match error.map_or_else(|| self.find(key, read.0, retry.0), Err) {
+        let found = match error.map_or_else(|| self.find_after(key, ask.read, ask.retry, ask.is_plain()), Err)
+        {
             Err(error) if self.lenient && error::is_contention(py, &error) => None,
             other => other?,
         };
         let fresh = |found: &Found<'_>| {
-            max_age.is_none_or(|limit| dolium::timestamp(SystemTime::now()) - found.store_time <= limit)
+            ask.max_age.is_none_or(|limit| dolium::timestamp(SystemTime::now()) - found.store_time <= limit)
         };
         match found.filter(fresh) {
-            Some(found) => found.answer(expire_time, tag),
-            None => nothing(py, default, expire_time, tag),
+            Some(found) => found.answer(ask.expire_time, ask.tag),
+            None => nothing(py, default, ask.expire_time, ask.tag),
         }
     }
 
@@ -223,13 +241,24 @@ impl Inner {
         read: bool,
         retry: bool,
     ) -> PyResult<Option<Found<'py>>> {
+        self.find_after(object, read, retry, false)
+    }
+
+    /// The same after the hot tier has been `asked` in vain.
+    fn find_after<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        read: bool,
+        retry: bool,
+        asked: bool,
+    ) -> PyResult<Option<Found<'py>>> {
         let py = object.py();
         let (shard, key) = self.key(object)?;
         if let Some(custom) = &shard.custom {
             let found = custom.find(self, shard, object, &key, read, retry);
             return Ok(self.unless_refused(py, found)?.flatten());
         }
-        if !read {
+        if !read && !asked {
             let beside = |entry: &EntryRef<'_>| (entry.expire_time(), entry.tag(), entry.store_time());
             if let Memory::Knows(answer) = self.in_memory(py, (shard, &key), retry, beside)? {
                 return Ok(answer.map(|(value, (expire_time, tag, store_time))| Found {
@@ -307,13 +336,13 @@ impl Store {
         max_age: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let inner = self.inner()?;
-        let is_plain = !(read.0 || expire_time.0 || tag.0 || max_age.is_some());
-        let quick = if is_plain { inner.find_quickly(key, retry.0) } else { Ok(Memory::Asks) };
+        let ask = Ask { read: read.0, expire_time, tag, retry: retry.0, max_age };
+        let quick = if ask.is_plain() { inner.find_quickly(key, ask.retry) } else { Ok(Memory::Asks) };
         if let Ok(Memory::Knows(answer)) = quick {
             let value = answer.map(|(value, ())| value).or(default);
             return Ok(value.unwrap_or_else(|| key.py().None().into_bound(key.py())));
         }
-        inner.get_slowly(key, quick.err(), default, [read, expire_time, tag, retry], max_age)
+        inner.get_slowly(key, quick.err(), default, ask)
     }
 
     /// Return the value of `key` as an open binary file.

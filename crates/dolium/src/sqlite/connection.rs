@@ -106,20 +106,30 @@ impl Connection {
         configure(&raw, settings, cache_size)?;
         let is_whole = FRESH.contains(&cache_size);
         Ok(Some(Self {
-            raw,
             unread: Cell::new(if is_whole { 0 } else { cache_size.saturating_abs() }),
             cache_size,
             epoch,
-            has_schema: Cell::new(false),
-            is_known: Cell::new(false),
-            saved: Cell::new(0),
             frozen,
+            ..Self::of(raw)
         }))
     }
 
     /// Before the first write: the file may be there and empty, if who made it was killed or disturbed.
     pub fn found(&self, network: bool, settings: &Settings) -> Result<()> {
         if self.has_schema.get() { Ok(()) } else { found(&self.raw, network, settings) }
+    }
+
+    fn of(raw: rusqlite::Connection) -> Self {
+        Self {
+            raw,
+            epoch: 0,
+            has_schema: Cell::new(false),
+            is_known: Cell::new(false),
+            saved: Cell::new(0),
+            unread: Cell::new(0),
+            cache_size: 0,
+            frozen: None,
+        }
     }
 
     /// Counts reads of a row. After as many as its cache has pages, a connection gets the whole of it: memory that is
@@ -189,7 +199,7 @@ fn open_for_reading(path: &Path) -> Result<(rusqlite::Connection, Option<Snapsho
 
 /// Shows `f` a database that nobody has open: no lock is taken and no log made, which is most of what opening costs.
 /// `None`: somebody has it open, or came meanwhile, or `f` failed. The usual way will tell.
-pub(crate) fn glance<T>(path: &Path, f: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> Option<T> {
+pub(crate) fn glance<T>(path: &Path, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
     let is_alone = || ["-wal", "-journal"].iter().all(|suffix| !files::exists(&with_suffix(path, suffix)));
     let before = files::stamp(path)?;
     if !is_alone() {
@@ -197,8 +207,7 @@ pub(crate) fn glance<T>(path: &Path, f: impl FnOnce(&rusqlite::Connection) -> Re
     }
     let raw = open_immutable(path).ok()?;
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).ok()?;
-    let result = f(&raw).ok()?;
-    drop(raw);
+    let result = f(&Connection::of(raw)).ok()?;
     (is_alone() && files::stamp(path)? == before).then_some(result)
 }
 
