@@ -20,6 +20,7 @@ __all__ = [
     "ForkedError",
     "InvalidArgumentError",
     "ReadOnlyError",
+    "RefusedEntryWarning",
     "ReplacedStoreWarning",
     "ShardCountWarning",
     "SigningKeyWarning",
@@ -100,6 +101,10 @@ class DamagedStoreWarning(DoliumWarning):
 
 class ReplacedStoreWarning(DoliumWarning):
     """The database was removed or replaced while it was in use."""
+
+
+class RefusedEntryWarning(DoliumWarning):
+    """The database refused an entry that had been stored, because of a constraint that is not dolium's; shown once."""
 
 
 class ShardCountWarning(DoliumWarning):

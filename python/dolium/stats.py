@@ -45,6 +45,8 @@ class HotTier(NamedTuple):
     """Entries removed to keep within ``size_limit``, expired ones first."""
     expirations: int = 0
     """Expired entries removed otherwise."""
+    refused: int = 0
+    """Entries that the database refused, because of a constraint that is not dolium's, and that are lost."""
 
 
 class Stats(tuple[int, int]):

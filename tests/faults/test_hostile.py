@@ -439,3 +439,22 @@ def test_times_of_no_meaning(tmp_path):
         cache.set("k", 1, expire="soon")
     assert struct.calcsize("d") == 8
     cache.close()
+
+
+def test_what_a_constraint_of_the_users_own_refuses_is_lost_with_a_warning_and_nothing_else(tmp_path):
+    cache = dolium.Cache(tmp_path, hot_size=1 << 20)
+    cache.set("first", 1, tag="t")
+    cache._sql("CREATE UNIQUE INDEX mine ON Cache (tag)")
+    cache.set("second", 2, tag="t")
+    cache.set("third", 3)
+    with pytest.warns(dolium.RefusedEntryWarning, match="unique"):
+        assert list(cache) == ["first", "third"]
+        cache.close()
+    assert cache.stats().hot.refused == 0
+    cache.set("fourth", 4, tag="t")
+    assert len(cache) == 2
+    assert cache.stats().hot.refused == 1
+    with pytest.raises(dolium.DatabaseError), cache.transact():
+        cache.set("fifth", 5, tag="t")
+    assert cache.check(fix=True) == []
+    assert cache.clear() == 2

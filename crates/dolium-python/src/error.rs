@@ -33,6 +33,7 @@ classes! {
     EVICTING = "EvictionWarning",
     TOO_LARGE = "ValueTooLargeWarning",
     SHARDS = "ShardCountWarning",
+    REFUSED = "RefusedEntryWarning",
     NO_KEY = "SigningKeyWarning",
     UNTRUSTED_WARNING = "UntrustedValueWarning",
 }
@@ -114,6 +115,7 @@ pub(crate) fn warn(py: Python<'_>, warning: &Warning) -> PyResult<()> {
         Warning::Evicting { .. } => &EVICTING,
         Warning::TooLarge { .. } => &TOO_LARGE,
         Warning::Shards { .. } => &SHARDS,
+        Warning::Refused { .. } => &REFUSED,
         Warning::NoSigningKey { .. } => &NO_KEY,
         _ => &DOLIUM_WARNING,
     };

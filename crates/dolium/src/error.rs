@@ -174,6 +174,39 @@ pub(crate) fn is_empty_store(error: &rusqlite::Error) -> bool {
     }
 }
 
+/// Whether SQLite refuses this row where it may take another: it breaks a constraint, is too large, or a function of an
+/// index fails on it.
+pub(crate) fn is_about_row(error: &rusqlite::Error) -> bool {
+    match error {
+        // Of an INSERT that leaves alone what is there: by another index than that of the keys.
+        rusqlite::Error::StatementChangedRows(0) => true,
+        rusqlite::Error::SqliteFailure(failure, message) => match failure.code {
+            ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch => true,
+            ErrorCode::Unknown => {
+                let message = message.as_deref().unwrap_or_default();
+                failure.extended_code == rusqlite::ffi::SQLITE_ERROR && !is_about_statement(message)
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Whether SQLite says this of a statement, whatever the row.
+fn is_about_statement(message: &str) -> bool {
+    const BEGINNINGS: [&str; 6] = [
+        "no such ",
+        "unknown ",
+        "unsafe ",
+        "malformed database schema",
+        "unsupported file format",
+        "SQL logic error",
+    ];
+    message.is_empty()
+        || message.contains(" has no column named ")
+        || BEGINNINGS.iter().any(|beginning| message.starts_with(beginning))
+}
+
 impl From<rusqlite::Error> for Error {
     /// For use below `handle`, which adds the path with `located`.
     fn from(source: rusqlite::Error) -> Self {

@@ -67,6 +67,13 @@ pub enum Warning {
         /// The directory of the cache.
         directory: PathBuf,
     },
+    /// The database refused entries that had been stored in the hot tier: they are gone.
+    Refused {
+        /// The directory of the cache.
+        directory: PathBuf,
+        /// What SQLite said of the first.
+        reason: String,
+    },
     /// No signing key can be kept: pickles are written unsigned.
     NoSigningKey {
         /// Why.
@@ -121,6 +128,13 @@ impl fmt::Display for Warning {
                 f,
                 "{}: walks and counts leave out what was written last, since the processes that wrote it are dead or \
                     stuck; open the cache for writing to store it",
+                directory.display(),
+            ),
+            Self::Refused { directory, reason } => write!(
+                f,
+                "{}: the database refused an entry that was set before, which is lost: {reason}; \
+                    constraints of your own on its tables are checked only when entries leave the hot tier, \
+                    unless hot_size is 0",
                 directory.display(),
             ),
             Self::NoSigningKey { reason } => f.write_str(reason),

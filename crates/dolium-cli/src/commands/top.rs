@@ -163,6 +163,10 @@ impl Change<'_> {
         let none = || "-".to_owned();
         output.field("hit ratio", &self.hit_ratio().map_or_else(none, |ratio| format!("{ratio:.1} %")))?;
         output.field("a drain", &self.drain_time().map_or_else(none, |time| format!("{time:.1} ms")))?;
+        let refused = gauge.counted(Counter::Refused);
+        if refused > 0 {
+            output.field("lost", &format!("{} entries that the database refused", human::count(refused)))?;
+        }
         output.line("")?;
         output.line(&format!("{:<14}{:>14}{:>18}", "", "per second", "in all"))?;
         for counter in RATES {

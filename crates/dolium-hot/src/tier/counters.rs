@@ -39,11 +39,13 @@ pub enum Counter {
     Evictions,
     /// Entries that had expired and were removed.
     Expirations,
+    /// Records that the database refused, and that are lost.
+    Refused,
 }
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Hits,
         Self::Misses,
         Self::Sets,
@@ -56,6 +58,7 @@ impl Counter {
         Self::Direct,
         Self::Evictions,
         Self::Expirations,
+        Self::Refused,
     ];
 
     /// Its name for programs.
@@ -74,6 +77,7 @@ impl Counter {
             Self::Direct => "direct",
             Self::Evictions => "evictions",
             Self::Expirations => "expirations",
+            Self::Refused => "refused",
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::aside::with_suffix;
 use crate::error::{self, Error, Result};
 use crate::files::{self, Identity};
 use crate::gate;
+use crate::sqlite::refusal::with_care;
 use crate::sqlite::{Access, Connection, schema};
 use crate::wait::{Deadline, Patience};
 use crate::warning::Warning;
@@ -188,7 +189,8 @@ impl Handle {
         self.room.store(0, Ordering::Relaxed);
         if let Some(batch) = saved.filter(|batch| !batch.is_empty()) {
             // It was acknowledged, and is not damaged.
-            self.try_write(&mut deadline, &mut |write| write.apply(&batch))?;
+            let apply = |care| self.try_write(&mut deadline, &mut |write| write.apply(&batch, care));
+            self.tell_refused(with_care(apply)?);
         }
         self.warnings.add(Warning::SetAside { path: self.database.clone(), aside });
         Ok(())

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use dolium_hot::{Counter, Limit, Tier, Writing};
 
 use crate::error::{Error, Result};
+use crate::sqlite::Write;
+use crate::sqlite::refusal::{Care, Refused, with_care};
 use crate::sqlite::tier::reached;
 use crate::wait::{Deadline, Patience, may_continue};
 use crate::warning::Warning;
@@ -180,13 +182,14 @@ impl Handle {
             return Ok(());
         }
         let since = Instant::now();
-        let drained = self.try_write(deadline, &mut |write| {
+        let mut refused = Refused::default();
+        let mut step = |write: &mut Write<'_>, care: Care| {
             let found = match reached(write.connection())? {
                 Some(found) if found.life == tier.life() => found,
                 Some(_) => return Ok(None),
                 None => {
                     // Somebody took the database, or its log, away. What waits was acknowledged.
-                    write.apply(&tier.pending(0, EVERYTHING))?;
+                    refused = write.apply(&tier.pending(0, EVERYTHING), care)?;
                     return Ok(None);
                 }
             };
@@ -194,11 +197,12 @@ impl Handle {
                 tier.forget_clean();
             }
             let batch = tier.pending(found.number, limit);
-            write.apply(&batch)?;
+            refused = write.apply(&batch, care)?;
             let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
             write.reach(found.life, batch.number())?;
             Ok(Some((batch, expired, found.is_disturbed)))
-        })?;
+        };
+        let drained = with_care(|care| self.try_write(deadline, &mut |write| step(write, care)))?;
         match drained {
             Some((batch, expired, is_disturbed)) => {
                 tier.drained(&batch);
@@ -206,15 +210,23 @@ impl Handle {
                 tier.count(Counter::Drained, batch.len() as u64);
                 tier.count(Counter::Drains, 1);
                 tier.count(Counter::DrainTime, u64::try_from(since.elapsed().as_micros()).unwrap_or(0));
-                if is_disturbed {
-                    // A fill may have been under way the first time.
+                tier.count(Counter::Refused, refused.count);
+                if is_disturbed || refused.count > 0 {
+                    // A fill may have been under way the first time; and what was refused is nowhere else.
                     tier.forget_clean();
                 }
             }
             // The database is another one.
             None => tier.retire(),
         }
+        self.tell_refused(refused);
         Ok(())
+    }
+
+    pub(super) fn tell_refused(&self, refused: Refused) {
+        if let Some(reason) = refused.reason {
+            self.warnings.add(Warning::Refused { directory: self.directory.clone(), reason });
+        }
     }
 
     /// After a record was appended: it is to be drained within a tick, or sooner where much waits.

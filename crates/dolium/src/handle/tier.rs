@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::lock::Hot;
 use crate::policy::{self, Reads};
 use crate::sqlite::Write;
+use crate::sqlite::refusal::{Care, Refused, with_care};
 use crate::sqlite::tier::{Reached, reached};
 use crate::wait::{Deadline, Patience, may_continue};
 use crate::{files, gate, keeper};
@@ -79,15 +80,16 @@ impl dolium_hot::Base for Behind<'_> {
         }
         let mut deadline = Deadline::new(Patience::Timeout(super::ATTACHING));
         let handle = self.handle;
-        let begun = handle.write_alone(&mut deadline, &mut |write| {
-            for view in records.iter() {
-                write.apply_one(&view)?;
-            }
+        let mut refused = Refused::default();
+        let mut step = |write: &mut Write<'_>, care: Care| {
+            refused = write.apply_each(records.iter(), care)?;
             match life {
                 Some(life) => write.reach(life, 0),
                 None => write.end_tier(),
             }
-        });
+        };
+        let begun = with_care(|care| handle.write_alone(&mut deadline, &mut |write| step(write, care)));
+        handle.tell_refused(refused);
         self.tell(begun)
     }
 }

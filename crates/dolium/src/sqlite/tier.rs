@@ -8,6 +8,7 @@ use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::value::Columns;
 
+use super::refusal::{Care, Refused};
 use super::{KEPT, Write};
 
 /// The row of the table `Dolium` with this key: 24 bytes, little-endian: the life of the tier, the number of the last
@@ -75,7 +76,10 @@ impl Write<'_> {
     }
 
     /// Makes rows of a batch, in the places that they would have if each record had been applied alone.
-    pub fn apply(&mut self, batch: &Batch) -> Result<()> {
+    pub fn apply(&mut self, batch: &Batch, care: Care) -> Result<Refused> {
+        if care == Care::Apart {
+            return self.apply_each(batch.records(), care);
+        }
         for change in batch.changes() {
             let Some(key) = Key::from_hot(change.key) else { continue };
             if change.replaces
@@ -89,7 +93,7 @@ impl Write<'_> {
                 self.trash(Some(filename))?;
             }
         }
-        Ok(())
+        Ok(Refused::default())
     }
 
     /// Removes entries that had expired when a record of the batch was written that takes them along, as if it had
@@ -115,11 +119,7 @@ impl Write<'_> {
     }
 
     /// Makes a row of one record.
-    pub fn apply_one(&mut self, view: &View<'_>) -> Result<()> {
-        key_of(view).map_or(Ok(()), |key| self.apply_record(&key, view))
-    }
-
-    fn apply_record(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
+    pub(super) fn apply_record(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
         let Some(row) = view.row() else {
             return self.head(key)?.map_or(Ok(()), |head| self.remove(&head));
         };

@@ -391,6 +391,23 @@ impl<'c> Write<'c> {
         Ok(())
     }
 
+    /// Runs `f`, whose changes are undone if it fails; those before it stay.
+    pub fn attempt<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let before = (self.count, self.size);
+        self.connection.prepare_cached("SAVEPOINT attempt")?.execute([])?;
+        let done = f(self);
+        if self.connection.is_autocommit() {
+            // SQLite has undone the whole transaction.
+            return done;
+        }
+        if done.is_err() {
+            (self.count, self.size) = before;
+            self.connection.prepare_cached("ROLLBACK TO attempt")?.execute([])?;
+        }
+        self.connection.prepare_cached("RELEASE attempt")?.execute([])?;
+        done
+    }
+
     /// A value file that a row of this transaction names.
     pub fn adopt(&mut self, file: Option<Arc<NewFile>>) {
         self.files.extend(file);
