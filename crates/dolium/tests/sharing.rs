@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use dolium::{Cache, Error, Key, Number, Order, Payload, Put, Scalar, Value};
+use dolium::{Cache, Error, Expiry, Key, Number, Order, Payload, Put, Scalar, Value};
 
 fn open(directory: &tempfile::TempDir) -> Cache {
     Cache::open(directory.path()).unwrap()
@@ -426,4 +426,27 @@ fn what_is_written_next_is_mapped_before() {
         .find(|most| *most > 1280);
     // As much again, or twice, beside it: a cache that is hardly used takes hardly any memory.
     assert!(most.expect("mapped ahead") < 4096, "{most:?} KiB");
+}
+
+#[test]
+fn who_may_only_read_is_told_of_an_entry_that_waits_in_the_tier() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    cache.set("changed", 1).unwrap();
+    cache.set("deleted", 1).unwrap();
+    cache.flush().unwrap();
+    let reader = Cache::builder(directory.path()).read_only(true).open().unwrap();
+    for round in 0..20 {
+        let put = Put { expire: Expiry::After(1000.0), keep: round % 2 == 0, ..Put::new().tag("tag") };
+        let keys = ["new", "changed", "large"];
+        cache.set_with("new", "value", &put).unwrap();
+        cache.set_with("changed", round, &put).unwrap();
+        cache.set_with("large", &vec![1; 50_000], &put).unwrap();
+        cache.delete("deleted").unwrap();
+        let waiting = keys.map(|key| reader.info(key).unwrap().expect("get finds it, too"));
+        assert_eq!(reader.info("deleted").unwrap(), None);
+        let known = keys.map(|key| cache.info(key).unwrap().unwrap());
+        assert_eq!(waiting, known, "drained");
+        cache.set("deleted", 1).unwrap();
+    }
 }

@@ -102,7 +102,7 @@ pub(super) fn stage(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> Sta
 }
 
 /// The row of a record; `None` if it says that there is none.
-fn row_of(view: &View<'_>) -> Option<Row> {
+pub(super) fn row_of(view: &View<'_>) -> Option<Row> {
     let row = view.row()?;
     Some(Row {
         rowid: Row::HOT,
@@ -221,7 +221,7 @@ impl Cache {
     }
 
     /// What a tier says of a key that this process may only look at.
-    fn observe<T>(&self, key: &Key<'_>, f: impl Fn(&View<'_>) -> T) -> Result<Option<T>> {
+    pub(super) fn observe<T>(&self, key: &Key<'_>, f: impl Fn(&View<'_>) -> T) -> Result<Option<T>> {
         if !self.is_read_only() || self.in_transaction() {
             return Ok(None);
         }

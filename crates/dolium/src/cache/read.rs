@@ -14,10 +14,11 @@ use crate::key::Key;
 use crate::policy::Reads;
 use crate::scalar::Scalar;
 use crate::sign::Verdict;
-use crate::sqlite::statements;
+use crate::sqlite::{KEPT, statements};
 use crate::value::{Entry, Row, Value, mode};
 
 use super::Cache;
+use super::hot::row_of;
 use super::prepare::signer;
 
 /// What is known of an entry beside its value.
@@ -141,7 +142,8 @@ impl Cache {
             FROM Cache WHERE key = ?1 AND raw = ?2";
         let key = key.into();
         self.write_pending_quietly();
-        self.handle.read_on(self.patience, |connection| {
+        let observed = self.observe(&key, row_of)?;
+        let stored = self.handle.read_on(self.patience, |connection| {
             let mut select = connection.prepare_cached(SELECT)?;
             let found = select.query_row((&key, key.raw()), |row| {
                 let filename = statements::text(row, 7)?;
@@ -158,6 +160,36 @@ impl Cache {
                 })
             });
             Ok(found.optional()?)
+        })?;
+        match observed {
+            None => Ok(stored),
+            Some(None) => Ok(None),
+            Some(Some(row)) => self.info_of(&key, row, stored).map(Some),
+        }
+    }
+
+    /// What is known of a row of the hot tier. `stored`: what the database says of the key, in which alone reads are
+    /// counted.
+    fn info_of(&self, key: &Key<'_>, row: Row, stored: Option<Info>) -> Result<Info> {
+        const SIZE: &str = "SELECT octet_length(?1) + coalesce(octet_length(?2), 0)";
+        let Row { store_time, expire_time, tag, columns, .. } = row;
+        let in_row: i64 = self.handle.read_now(self.patience, |connection| {
+            let mut select = connection.prepare_cached(SIZE)?;
+            Ok(select.query_row((key, &columns.value), |row| row.get(0))?)
+        })?;
+        let never = (store_time, if store_time < KEPT { 0 } else { 1 << 62 });
+        let same = stored.filter(|stored| stored.store_time.to_bits() == store_time.to_bits());
+        let (access_time, access_count) =
+            same.map_or(never, |stored| (stored.access_time, stored.access_count));
+        Ok(Info {
+            store_time,
+            expire_time,
+            access_time,
+            access_count,
+            size: u64::try_from(columns.size.saturating_add(in_row)).unwrap_or(0),
+            tag,
+            mode: columns.mode,
+            path: columns.filename.and_then(|name| files::resolve(&self.handle.directory, &name)),
         })
     }
 
