@@ -242,3 +242,22 @@ fn alone() {
     drop(all);
     assert!(cache.set("key", 2).unwrap());
 }
+
+/// SQLite makes NULL of it, so an entry would change its tag when it leaves the hot tier.
+#[test]
+fn a_tag_that_is_not_a_number_is_no_tag_from_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    let put = Put::new().tag(f64::NAN);
+    let tags = || {
+        let entries = ["stored", "quick", "many", "added"].map(|key| cache.entry(key).unwrap().unwrap());
+        entries.map(|entry| entry.tag)
+    };
+    cache.set_with("stored", 1, &put).unwrap();
+    cache.set_in_memory(&"quick".into(), 1, &put);
+    cache.set_many([("many", 1)], &put).unwrap();
+    cache.add("added", 1, &put).unwrap();
+    assert_eq!(tags(), [const { Scalar::Null }; 4]);
+    cache.close().unwrap();
+    assert_eq!(tags(), [const { Scalar::Null }; 4]);
+}

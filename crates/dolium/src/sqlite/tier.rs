@@ -177,6 +177,8 @@ pub(crate) fn cell(scalar: &Scalar) -> Cell<'_> {
     match scalar {
         Scalar::Null => Cell::Null,
         Scalar::Int(value) => Cell::Int(*value),
+        // As SQLite will have it.
+        Scalar::Real(value) if value.is_nan() => Cell::Null,
         Scalar::Real(value) => Cell::Real(*value),
         Scalar::Text(text) => Cell::Text(text.as_bytes()),
         Scalar::Blob(bytes) => Cell::Blob(bytes),
