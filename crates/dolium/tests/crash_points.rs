@@ -32,15 +32,64 @@ enum Op {
     Pop(i64),
     /// Into the tier, all or none.
     SetMany(Vec<(i64, i64)>),
-    /// Directly, all or none.
-    Transact(Vec<(i64, i64)>),
+    /// Directly, all or none; `None`: deleted.
+    Transact(Vec<(i64, Option<i64>)>),
     /// A key is read that the tier may not have.
     Get(i64),
     Flush,
     Reopen,
 }
 
-fn script() -> Vec<Op> {
+/// What a child does.
+#[derive(Clone, Copy)]
+enum Script {
+    Everything,
+    /// Keys that a transaction deletes, or sets: known to the tier, to the database only, or waiting to be drained.
+    Transactions,
+}
+
+impl Script {
+    fn of_child() -> Self {
+        if std::env::var_os("DOLIUM_TEST_TRANSACTIONS").is_some() {
+            Self::Transactions
+        } else {
+            Self::Everything
+        }
+    }
+
+    fn ops(self) -> Vec<Op> {
+        match self {
+            Self::Everything => everything(),
+            Self::Transactions => transactions(),
+        }
+    }
+}
+
+fn transactions() -> Vec<Op> {
+    use Op::{Flush, Get, Set, Transact};
+    let both = |number| Transact(vec![(0, None), (1, Some(number)), (2, None), (3, None)]);
+    let round = |number: i64| {
+        let set = |key| Set(key, number + key);
+        vec![
+            set(0),
+            set(1),
+            set(2),
+            Flush,
+            Get(0),
+            set(2),
+            set(3),
+            both(number),
+            set(4),
+            Get(0),
+            set(2),
+            Get(1),
+        ]
+    };
+    let rounds = if is_long() { 4 } else { 1 };
+    (0..rounds).map(|number| 10 * number).flat_map(round).collect()
+}
+
+fn everything() -> Vec<Op> {
     use Op::{Add, Delete, Flush, Get, Incr, Pop, Reopen, Set, SetMany, Transact};
     let round = |round: i64| {
         let (key, value) = (round % KEYS, round * 100);
@@ -57,7 +106,10 @@ fn script() -> Vec<Op> {
             Set(near(4), value + 21),
         ];
         match round % 5 {
-            1 => ops.extend([Transact(vec![(near(4), value + 30), (near(5), value + 31)]), Incr(near(5))]),
+            1 => {
+                let pairs = vec![(near(4), Some(value + 30)), (near(5), Some(value + 31)), (near(6), None)];
+                ops.extend([Transact(pairs), Incr(near(5))]);
+            }
             2 => ops.extend([Flush, Get(near(1)), Delete(near(1))]),
             3 => ops.extend([Reopen, Incr(near(4))]),
             _ => {}
@@ -74,9 +126,18 @@ fn predict(map: &mut Map, op: &Op) {
         Op::Delete(key) | Op::Pop(key) => drop(map.remove(key)),
         Op::Add(key, value) => drop(map.entry(*key).or_insert(*value)),
         Op::Incr(key) => *map.entry(*key).or_insert(0) += 1,
-        Op::SetMany(pairs) | Op::Transact(pairs) => map.extend(pairs.iter().copied()),
+        Op::SetMany(pairs) => map.extend(pairs.iter().copied()),
+        Op::Transact(pairs) => {
+            for (key, new) in pairs {
+                predict(map, &new.map_or(Op::Delete(*key), |new| Op::Set(*key, new)));
+            }
+        }
         Op::Get(_) | Op::Flush | Op::Reopen => {}
     }
+}
+
+fn is_long() -> bool {
+    std::env::var_os("DOLIUM_TORTURE").is_some()
 }
 
 fn open(directory: &Path) -> Cache {
@@ -120,7 +181,10 @@ fn apply(cache: &mut Cache, directory: &Path, op: &Op) -> dolium::Result<()> {
         Op::Transact(pairs) => {
             let transaction = cache.transact()?;
             for (key, new) in pairs {
-                cache.set(*key, &value(*new))?;
+                match new {
+                    Some(new) => cache.set(*key, &value(*new))?,
+                    None => cache.delete(*key)?,
+                };
             }
             transaction.commit()?;
         }
@@ -147,7 +211,7 @@ fn child() {
         return;
     }
     let mut done = OpenOptions::new().append(true).create(true).open(directory.join("done.txt")).unwrap();
-    for op in script() {
+    for op in Script::of_child().ops() {
         apply(&mut cache, directory, &op).unwrap();
         done.write_all(b".").unwrap();
     }
@@ -166,9 +230,12 @@ fn command(test: &str, directory: &Path, step: usize) -> Command {
     command
 }
 
-fn spawn(directory: &Path, step: usize, look: bool) -> ExitStatus {
+fn spawn(directory: &Path, script: Script, step: usize, look: bool) -> ExitStatus {
     let mut command = command("child", directory, step);
     command.stderr(Stdio::null());
+    if matches!(script, Script::Transactions) {
+        command.env("DOLIUM_TEST_TRANSACTIONS", "1");
+    }
     if look {
         command.env("DOLIUM_TEST_LOOK", "1");
     }
@@ -181,9 +248,9 @@ fn look(cache: &Cache) -> Map {
 }
 
 /// The states after so many operations and after one more.
-fn expected(done: usize) -> [Map; 2] {
+fn expected(script: Script, done: usize) -> [Map; 2] {
     let mut before = Map::new();
-    let ops = script();
+    let ops = script.ops();
     ops[..done].iter().for_each(|op| predict(&mut before, op));
     let mut after = before.clone();
     ops.get(done).into_iter().for_each(|op| predict(&mut after, op));
@@ -192,7 +259,7 @@ fn expected(done: usize) -> [Map; 2] {
 
 /// Ends a process at its step of that number, and sees to what it leaves. How many have died then; `None`: it had no
 /// such step.
-fn crash_at(step: usize) -> Option<usize> {
+fn crash_at(script: Script, step: usize) -> Option<usize> {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     // Every other time somebody lives who has the cache open, and recovers what it needs.
@@ -202,10 +269,10 @@ fn crash_at(step: usize) -> Option<usize> {
         cache
     });
     let mut dead = 1;
-    let status = spawn(directory, step, false);
+    let status = spawn(directory, script, step, false);
     assert!(matches!(status.code(), Some(0 | CRASHED)), "step {step}: {status}");
     let done = std::fs::read(directory.join("done.txt")).unwrap_or_default().len();
-    let expected = expected(done);
+    let expected = expected(script, done);
     let check = |found: &Map, when: &str| {
         assert!(
             expected.contains(found),
@@ -227,7 +294,8 @@ fn crash_at(step: usize) -> Option<usize> {
         assert!(seen == *before || recovered == *after, "step {step}: from {seen:?} to {recovered:?}");
     } else {
         // Whoever opens it may die of that, too: at the first step, at the second, and so on.
-        dead += (1..1000).take_while(|step| spawn(directory, *step, true).code() == Some(CRASHED)).count();
+        let dies = |step: &usize| spawn(directory, script, *step, true).code() == Some(CRASHED);
+        dead += (1..1000).take_while(dies).count();
         assert!(dead > 1, "opening has steps");
     }
     let cache = witness.unwrap_or_else(|| open(directory));
@@ -243,12 +311,18 @@ fn crash_at(step: usize) -> Option<usize> {
 #[test]
 fn whatever_step_a_process_ends_at_what_was_done_is_done() {
     // In the short form every step of the first operations, and some of the others.
-    let is_long = std::env::var_os("DOLIUM_TORTURE").is_some();
-    let stride = |step: usize| if is_long || step < 24 { 1 } else { 29 };
+    let stride = |step: usize| if is_long() || step < 24 { 1 } else { 29 };
     let steps = std::iter::successors(Some(1), |step| Some(step + stride(*step)));
-    let dead: Vec<usize> = steps.map_while(crash_at).collect();
+    let dead: Vec<usize> = steps.map_while(|step| crash_at(Script::Everything, step)).collect();
     println!("{} crashes, {} with those of openers", dead.len(), dead.iter().sum::<usize>());
     assert!(dead.len() > 24, "only {} crashes", dead.len());
+}
+
+#[test]
+fn what_a_transaction_deleted_stays_away_whatever_step_its_process_ends_at() {
+    let dead: Vec<usize> = (1..).map_while(|step| crash_at(Script::Transactions, step)).collect();
+    println!("{} crashes, {} with those of openers", dead.len(), dead.iter().sum::<usize>());
+    assert!(dead.len() > 30, "only {} crashes", dead.len());
 }
 
 #[test]
