@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{LONG, Other, role, say};
+use common::{KILLS, LONG, Other, assert_free_soon, listen, role, say};
 use dolium_hot::{Access, Base, Cell, Key, Kind, Limit, Records, Row, Shared, Staged, Tier, View};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -167,10 +167,26 @@ impl Notes {
 
 #[test]
 fn child() {
-    let Some((_, directory, extra)) = role() else { return };
+    let Some((role, directory, extra)) = role() else { return };
+    match role.as_str() {
+        "own T" => own(&directory),
+        "write" => write(&directory, &extra),
+        other => panic!("no role {other}"),
+    }
+}
+
+fn own(directory: &Path) {
+    let (_shared, tier, _) = attach(directory);
+    let held = tier.lock(Some(LONG), &mut || true, &mut || None).expect("T");
+    say("owns");
+    listen();
+    drop(held);
+}
+
+fn write(directory: &Path, extra: &str) {
     let writer: u64 = extra.parse().expect("a number");
-    let (shared, tier, database) = attach(&directory);
-    let (begun, acknowledged) = (Notes::open(&directory, "begun"), Notes::open(&directory, "acknowledged"));
+    let (shared, tier, database) = attach(directory);
+    let (begun, acknowledged) = (Notes::open(directory, "begun"), Notes::open(directory, "acknowledged"));
     say("here");
     let keys = writer * KEYS..(writer + 1) * KEYS;
     for key in keys.clone().cycle() {
@@ -237,6 +253,28 @@ fn torture(rounds: u32, all_die_every: u32) {
     let writes: i64 = (0..WRITERS * KEYS).map(|key| acknowledged.get(key)).sum();
     println!("{kills} kills among {writes} acknowledged writes");
     assert!(writes > 1000);
+}
+
+#[test]
+fn a_killed_owners_tier_is_free_within_a_moment() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (_shared, tier, database) = attach(directory.path());
+    let kill = |_| {
+        let mut owner = Other::start("own T", directory.path(), "");
+        owner.expect("owns");
+        let (tier, database) = (tier.clone(), database.clone());
+        let waiter = std::thread::spawn(move || {
+            let mut applied = || Some(database.read().applied);
+            drop(tier.lock(Some(LONG), &mut || true, &mut applied).expect("T"));
+            Instant::now()
+        });
+        // Long enough that pauses which went on doubling would be longer than what is promised.
+        std::thread::sleep(Duration::from_millis(130));
+        owner.kill();
+        let gone = Instant::now();
+        waiter.join().expect("no panic").saturating_duration_since(gone)
+    };
+    assert_free_soon("T", (0..KILLS).map(kill).collect());
 }
 
 #[test]
