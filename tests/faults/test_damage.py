@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import warnings
@@ -496,17 +497,19 @@ def test_each_file_is_removed_while_processes_work(tmp_path):
             time.sleep(0.01)
     """
     names = ["cache.db", "cache.db-wal", "cache.db-shm", "cache.hot", "cache.lock"]
-    with Child(body, tmp_path, "a") as one, Child(body, tmp_path, "b") as two:
-        one.line("working")
-        two.line("working")
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(Child(body, tmp_path, name)) for name in "abcd"]
+        for child in children:
+            child.line("working")
         for name in names:
             (tmp_path / name).unlink(missing_ok=True)
-            assert one.silent(0.3)
-        for child in (one, two):
+            assert children[0].silent(0.3)
+        for child in children:
             child.tell()
-        for child in (one, two):
+        for child in children:
             child.finish()
     cache = quietly(lambda: dolium.Cache(tmp_path))
     quietly(lambda: cache.set("works", 1))
     assert cache["works"] == 1
+    assert [name for name in "abcd" if name not in cache] == []
     cache.close()
