@@ -445,11 +445,15 @@ def test_what_a_constraint_of_the_users_own_refuses_is_lost_with_a_warning_and_n
     cache = dolium.Cache(tmp_path, hot_size=1 << 20)
     cache.set("first", 1, tag="t")
     cache._sql("CREATE UNIQUE INDEX mine ON Cache (tag)")
-    cache.set("second", 2, tag="t")
-    cache.set("third", 3)
-    with pytest.warns(dolium.RefusedEntryWarning, match="unique"):
-        assert list(cache) == ["first", "third"]
+
+    def store() -> None:
+        cache.set("second", 2, tag="t")
+        cache.set("third", 3)
         cache.close()
+
+    with pytest.warns(dolium.RefusedEntryWarning, match="unique"):
+        store()
+    assert list(cache) == ["first", "third"]
     assert cache.stats().hot.refused == 0
     cache.set("fourth", 4, tag="t")
     assert len(cache) == 2
