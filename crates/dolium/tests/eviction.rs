@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dolium::{Cache, Clock, Fanout, Order, Policy, Put, Warning};
@@ -103,6 +104,22 @@ fn least_recently_used_keeps_what_is_read() {
     fill_from(&cache, &clock, 100, 10);
     assert!(cache.contains(1).unwrap());
     assert!(!cache.contains(2).unwrap());
+}
+
+/// What was written in the future, as the clock now sees it, is none the worse for being read.
+#[test]
+fn reads_after_the_clock_was_put_back_do_not_make_an_entry_the_next_to_go() {
+    let (_directory, cache, clock) = open(1 << 20, Policy::LeastRecentlyUsed);
+    fill(&cache, &clock, 10);
+    let Clock::Manual(bits) = &clock else { panic!("it is manual") };
+    let now = clock.now();
+    bits.store((now - 500.0).to_bits(), Ordering::SeqCst);
+    assert!(cache.get(9).unwrap().is_some());
+    cache.flush().unwrap();
+    assert!(cache.info(9).unwrap().unwrap().access_time > now - 10.0);
+    bits.store(now.to_bits(), Ordering::SeqCst);
+    fill_from(&cache, &clock, 100, 15);
+    assert!(cache.contains(9).unwrap() && !cache.contains(1).unwrap());
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn two_processes_that_transact_and_set_in_a_short_log_do_not_wait_for_each_other
     assert_eq!(cache.check(false).unwrap(), []);
 }
 
-/// For `get_many` see `tests/processes/test_sharing.py`.
+/// By single reads. `read` is the place for `get_many`, whose promise `test_get_many_sees_one_moment` has.
 #[test]
 fn no_reader_sees_one_key_of_a_transaction_new_and_then_the_other_old() {
     let directory = tempfile::tempdir().unwrap();
