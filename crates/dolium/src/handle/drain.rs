@@ -51,7 +51,7 @@ impl Handle {
         };
         // Positions of another life mean nothing here.
         let (life, head) = (tier.life(), tier.head());
-        self.drain_while(&mut Deadline::new(patience), DRAIN, |tier| {
+        self.drain_in_turns(&mut Deadline::new(patience), DRAIN, |tier| {
             tier.life() == life && tier.is_dirty() && tier.drained_to() < head
         })
     }
@@ -129,11 +129,23 @@ impl Handle {
     /// who waits for D until it is free stands behind all others who found no room.
     pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         let (life, seen) = (tier.life(), tier.drained_to());
-        let is_wanted = |tier: &Tier| tier.life() == life && tier.is_dirty() && tier.drained_to() == seen;
+        self.drain_in_turns(deadline, FORCED, |tier| {
+            tier.life() == life && tier.is_dirty() && tier.drained_to() == seen
+        })
+    }
+
+    /// Drains as long as it is wanted, which is asked again in each turn of waiting: who has D may have drained it all,
+    /// and keep D for long.
+    fn drain_in_turns(
+        self: &Arc<Self>,
+        deadline: &mut Deadline,
+        limit: Limit,
+        wanted: impl Fn(&Tier) -> bool,
+    ) -> Result<()> {
         for turn in 1_u32.. {
             let left = deadline.left();
             let mut until = Deadline::new(Patience::Timeout(left.map_or(TURN, |left| left.min(TURN))));
-            match self.drain_while(&mut until, FORCED, is_wanted) {
+            match self.drain_while(&mut until, limit, &wanted) {
                 Err(Error::Timeout { .. }) if left.is_some_and(|left| left.is_zero()) => {
                     return Err(self.timeout(deadline));
                 }
@@ -315,6 +327,28 @@ mod tests {
         });
         assert!(matches!(done, Err(Error::Timeout { waited, .. }) if waited == patience), "{done:?}");
         assert!(since.elapsed() >= patience);
+    }
+
+    #[test]
+    fn who_wants_drained_what_waits_goes_on_once_another_has_drained_it() {
+        let directory = tempfile::tempdir().expect("directory");
+        let cache = Cache::open(directory.path()).expect("cache");
+        cache.set("first", 1).expect("set");
+        let handle = Handle::of(directory.path(), false);
+        let held = handle.acquire(&mut Deadline::new(Patience::Forever)).expect("lock");
+        let tier = held.tier().expect("tier").clone();
+        cache.set("second", 1).expect("set");
+        std::thread::scope(|scope| {
+            let counter = scope.spawn(|| cache.len().expect("len"));
+            std::thread::sleep(Duration::from_millis(50));
+            {
+                let _pass = gate::enter();
+                handle.drain_locked(&tier, &mut Deadline::new(Patience::Forever), EVERYTHING).expect("drain");
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            assert!(counter.is_finished(), "len waits for D though all is drained");
+            drop(held);
+        });
     }
 
     #[test]
