@@ -233,9 +233,10 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether no other process has attached to the directory.
+    /// Whether nobody else is there who drains: another process, or whoever has D.
     fn is_last(&self) -> bool {
-        dolium_hot::count_attached(self.directory()).is_ok_and(|count| count <= 1)
+        let is_free = self.handle.tier().is_some_and(|tier| !tier.is_in_hands());
+        is_free && dolium_hot::count_attached(self.directory()).is_ok_and(|count| count <= 1)
     }
 
     /// Another program keeps the database locked. Its changes would be an argument against what waits here, so that is
