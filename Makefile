@@ -69,7 +69,7 @@ torture: build $(VENV)/ready-develop disks ## the random and the killing tests, 
 	@for round in $$(seq $(ROUNDS)); do \
 		for size in $(SIZES); do \
 			echo "round $$round of $(ROUNDS), hot_size $$size"; \
-			DOLIUM_HOT_SIZE=$$size $(BIN)/python -m pytest -q --timeout=1200 \
+			DOLIUM_TORTURE=1 DOLIUM_HOT_SIZE=$$size $(BIN)/python -m pytest -q --timeout=1200 \
 				$$([ $$round = 1 ] || echo $(AGAIN)) $(PYTEST) || exit; done; done
 
 # The rivals live in an environment of their own. One that cannot be installed is named in the table.
