@@ -230,6 +230,7 @@ def test_clear_works_on_a_full_disk(run_on_disk, size):
 def test_processes_that_write_to_the_hot_tier_of_a_full_disk(run_on_disk):
     """The tier is the default one, and its pages are clean: whoever writes to one asks the file system again."""
     body = """
+    os.environ["DOLIUM_HOT_SIZE"] = "-1"  # also where all else is tested without a tier
     directory, ballast = sys.argv[1] + "/cache", sys.argv[1] + "/ballast"
     def work(worker, sink, start):
         cache = dolium.Cache(directory, timeout=20)
@@ -334,6 +335,7 @@ def test_what_is_mapped_on_btrfs_is_overwritten_in_place(tmp_path, kind, is_comp
         pytest.skip(reason)
     body = """
     import subprocess
+    os.environ["DOLIUM_HOT_SIZE"] = "-1"  # also where all else is tested without a tier
     if sys.argv[2] == "True":
         # What is made in it is to be compressed, which excludes being overwritten in place.
         subprocess.run(["chattr", "+c", sys.argv[1]], check=True)
