@@ -350,6 +350,25 @@ def test_ctrl_c_ends_the_wait(plain: Any, kind: Any):
         pass
 
 
+def test_ctrl_c_is_never_lost_whenever_it_comes(plain: Any):
+    with Lock(plain, "lock"):
+        program = """
+            import random, signal
+            def interrupt(*_):
+                raise KeyboardInterrupt
+            signal.signal(signal.SIGALRM, interrupt)
+            chance, interrupted = random.Random(1), 0
+            for _ in range(3000):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0003, 0.003))
+                    Lock(cache, "lock").acquire()
+                except KeyboardInterrupt:
+                    interrupted += 1
+            print(interrupted)
+        """
+        assert finish(*run(program, cache=plain)) == ["3000\n"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_fork_does_not_inherit_the_line(plain: Any):
     finish(

@@ -14,6 +14,7 @@ free for as long as it takes the others to ask (`GAP`), and does so less often i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
@@ -36,12 +37,33 @@ SHORT_TURN, LONG_TURN = 0.1, 0.8
 CROWD = 512
 
 
+class Ticket:
+    """What one thread waits with until it is called.
+
+    A bare lock, taken while nobody has called: an interrupt in `threading.Event.wait`, which is written in Python, may
+    come where it leaves the lock of the event released, and is lost in the RuntimeError that follows from that.
+    """
+
+    def __init__(self) -> None:
+        self._called = threading.Lock()
+        self._called.acquire()
+
+    def wait(self, seconds: float = -1) -> None:
+        """Return when this was called, now or since the last time, or when the time is over."""
+        self._called.acquire(timeout=seconds)
+
+    def call(self) -> None:
+        """Let the thread go on."""
+        with contextlib.suppress(RuntimeError):  # it has been called, and has not gone on yet
+            self._called.release()
+
+
 class Line:
     """The threads of this process that want one lock, first come, first served."""
 
     def __init__(self) -> None:
         self._guard = threading.RLock()  # reentrant, as a signal handler may release a lock
-        self._tickets: deque[threading.Event] = deque()
+        self._tickets: deque[Ticket] = deque()
         self._turn = SHORT_TURN
         self._since = self._released = float("-inf")
 
@@ -63,7 +85,7 @@ class Line:
 
     def wait(self, attempt: Callable[[], bool]) -> None:
         """Stand in line until `attempt` succeeds; it is called by the first in line only."""
-        ticket = threading.Event()
+        ticket = Ticket()
         with self._guard:
             self._tickets.append(ticket)
         try:
@@ -76,7 +98,6 @@ class Line:
                 else:
                     ticket.wait(pause * random.uniform(0.5, 1.5))
                     pause = min(pause * 2, LONGEST)
-                ticket.clear()
         finally:
             with self._guard:
                 self._tickets.remove(ticket)
@@ -91,7 +112,7 @@ class Line:
         """Let the first in line try now."""
         with self._guard:
             if self._tickets:
-                self._tickets[0].set()
+                self._tickets[0].call()
 
     def idle(self) -> bool:
         """Whether nothing would be lost with this object."""
