@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dolium
 import pytest
 
-from .children import Child
+from .children import Child, run
 
 WRITER = """
 cache = dolium.Cache(sys.argv[1])
@@ -399,3 +399,31 @@ def test_who_may_only_read_is_told_what_the_dead_left_waiting(tmp_path):
     if seen == 1:
         assert ["open the cache for writing" in str(warning.message) for warning in told] == [True]
     assert len(dolium.Cache(tmp_path)) == 2
+
+
+def test_who_waited_in_vain_for_the_dead_waits_for_those_who_come_after_them(tmp_path):
+    """The log of the next life reaches the same position with another record."""
+    killed = """
+    cache = dolium.Cache(sys.argv[1])
+    cache["drained"] = 1
+    assert len(cache) == 1
+    cache["k0"] = 1
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    alive = """
+    cache = dolium.Cache(sys.argv[1])
+    assert len(cache) == 2
+    cache["k1"] = cache["k2"] = 1
+    say("set")
+    hear()
+    """
+    run(killed, tmp_path, code=-signal.SIGKILL)
+    reader = dolium.Cache(tmp_path, read_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        len(reader)
+    with Child(alive, tmp_path) as child:
+        child.line("set")
+        assert len(reader) == 4
+        child.tell()
+        child.finish()
