@@ -68,10 +68,9 @@ impl Handle {
             Patience::Forever => OTHERS,
         };
         let mut deadline = Deadline::new(Patience::Timeout(longest));
-        let awaited = || self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
-        while observer.waits_before(head) && *awaited() != place {
+        while observer.waits_before(head) && self.with_awaited(|awaited| *awaited != place) {
             if is_alone() || !deadline.pause()? {
-                *awaited() = place;
+                self.with_awaited(|awaited| *awaited = place);
                 // Whoever was the last may have drained before it left.
                 if observer.waits_before(head) {
                     self.warnings.add(Warning::Waiting { directory: self.directory.clone() });
@@ -79,6 +78,12 @@ impl Handle {
             }
         }
         Ok(())
+    }
+
+    fn with_awaited<T>(&self, f: impl FnOnce(&mut Option<(u64, u64)>) -> T) -> T {
+        // As with every mutex: a forked child would find it locked for ever.
+        let _pass = gate::enter();
+        f(&mut self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Drains all.
