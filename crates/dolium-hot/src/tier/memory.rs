@@ -22,7 +22,7 @@ use super::shape::{BUCKET, Shape, UNIT};
 use crate::layout::field;
 
 /// Bits of a slot that are the position; the rest is the tag.
-const POSITION: u64 = (1 << 48) - 1;
+pub(crate) const POSITION: u64 = (1 << 48) - 1;
 
 /// The words of a mapped tier.
 pub(crate) struct Memory<'m, A = AtomicU64> {

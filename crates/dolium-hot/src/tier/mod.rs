@@ -13,6 +13,7 @@ mod forget;
 mod gauge;
 mod hash;
 mod memory;
+mod near;
 mod observe;
 mod record;
 mod recover;
@@ -273,12 +274,23 @@ impl Tier {
     /// [`Writing::append`], for less.
     #[inline]
     pub fn try_append(&self, record: &mut Staged) -> bool {
+        self.try_with_t(|memory| memory.append(record).is_ok())
+    }
+
+    /// The same if the record at a position still is the newest of the key.
+    #[inline]
+    pub fn try_append_over(&self, record: &mut Staged, position: u64) -> bool {
+        self.try_with_t(|memory| memory.append_over(record, position) == Ok(true))
+    }
+
+    #[inline]
+    fn try_with_t(&self, append: impl FnOnce(Memory<'_>) -> bool) -> bool {
         if !self.member.try_take(Which::Tier) {
             return false;
         }
         let _hold = Hold(&self.member);
         let memory = self.memory();
-        memory.is_sound() && memory.append(record).is_ok()
+        memory.is_sound() && append(memory)
     }
 
     /// The records above number `applied`, which the database has reached in this life, from the oldest on. The caller
@@ -403,6 +415,12 @@ impl Writing {
     /// Appends a record.
     pub fn append(&mut self, record: &mut Staged) -> Result<(), NoRoom> {
         self.tier.memory().append(record)
+    }
+
+    /// Appends a record if the one at a position, which the caller has copied, still is the newest of the key. `false`: it
+    /// is not.
+    pub fn append_over(&mut self, record: &mut Staged, position: u64) -> Result<bool, NoRoom> {
+        self.tier.memory().append_over(record, position)
     }
 
     /// Appends records so that either all of them survive a crash or none.

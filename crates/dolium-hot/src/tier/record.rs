@@ -153,7 +153,7 @@ pub struct Staged {
     pub(crate) position: u64,
     key_kind: u8,
     key_len: usize,
-    known: Option<Known>,
+    pub(crate) known: Option<Known>,
 }
 
 /// What can be known of a record before its place is.
@@ -243,14 +243,24 @@ impl Staged {
         Self::delete(Key { kind: BURN, spelling: 0, bytes: b"" })
     }
 
-    /// Computes what does not need T, if that has not been done.
+    /// The hash of its key.
+    #[inline]
+    pub(crate) fn hash(&self, epoch: u64) -> u64 {
+        self.with_key(|kind, bytes| hash::key(kind, bytes, epoch))
+    }
+
+    /// What does not need T, computed unless that has been done.
     #[inline]
     pub(crate) fn known(&mut self, epoch: u64) -> &mut Known {
-        let known = self.known.take().filter(|known| known.epoch == epoch).unwrap_or_else(|| {
-            let hash = self.with_key(|kind, bytes| hash::key(kind, bytes, epoch));
-            Known { epoch, hash, body: body_sum(&self.words, epoch), seen: None }
-        });
+        let known = self.known.take().filter(|known| known.epoch == epoch);
+        let known = known.unwrap_or_else(|| self.learn(epoch, self.hash(epoch)));
         self.known.insert(known)
+    }
+
+    /// What does not need T and is not known yet.
+    #[inline]
+    pub(crate) fn learn(&self, epoch: u64, hash: u64) -> Known {
+        Known { epoch, hash, body: body_sum(&self.words, epoch), seen: None }
     }
 
     /// Gives it its place, its number, and how many records of its chunk follow.

@@ -1,12 +1,12 @@
 //! Owns every change of the tier: appending records, publishing and dropping slots, moving the tail.
 //! The caller holds T; nothing here waits, allocates or can fail half-way.
 
-use std::hint::black_box;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
 use super::crash;
-use super::memory::{Bounds, Memory};
+use super::memory::{Bounds, Memory, POSITION};
+use super::near::near;
 use super::record::{HEAD, Key, Kind, Known, MOST, Staged, is_of_key, pad};
 use super::scratch::Scratch;
 use super::shape::{BUCKET, UNIT};
@@ -28,23 +28,47 @@ struct Room {
     end: u64,
 }
 
+/// Where a key is named, or may be.
+struct Own {
+    slot: usize,
+    /// What the slot says, if the key was found there.
+    word: Option<u64>,
+}
+
 impl<A: Atomic> Memory<'_, A> {
     /// Appends a record and makes the index name it.
     pub fn append(&self, record: &mut Staged) -> Result<(), NoRoom> {
         self.settle();
-        // All that can be refused is refused before anything is stored.
         let known = *record.known(self.epoch);
         let slot = self.slot_for(record, known).ok_or(NoRoom)?;
+        self.append_at(slot, record)
+    }
+
+    /// The same if the record at a position still is the newest of the key, as who has copied it says. `false`: it is not.
+    pub fn append_over(&self, record: &mut Staged, position: u64) -> Result<bool, NoRoom> {
+        self.settle();
+        let hash = record.known(self.epoch).hash;
+        let first = self.bucket(hash);
+        let is_named = |slot: &usize| self.slot(*slot).load(Relaxed) == hash & !POSITION | position;
+        let is_there = position >= self.field(field::TAIL).load(Relaxed);
+        match (first..first + BUCKET).find(is_named).filter(|_| is_there) {
+            Some(slot) => self.append_at(slot, record).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn append_at(&self, slot: usize, record: &mut Staged) -> Result<(), NoRoom> {
+        // All that can be refused is refused before anything is stored.
         let start = self.start(std::slice::from_ref(record))?;
         self.store_all(start, std::slice::from_mut(record));
-        self.name(slot, known.hash, record.position);
+        self.name(slot, record.known(self.epoch).hash, record.position);
         Ok(())
     }
 
     /// Appends records so that either all of them survive a crash or none. `scratch` takes a word for each.
     pub fn append_all(&self, records: &mut [Staged], scratch: &mut Scratch) -> Result<(), NoRoom> {
         self.settle();
-        if !self.slots_suffice(records, scratch) {
+        if records.len() > MOST || !self.slots_suffice(records, scratch) {
             return Err(NoRoom);
         }
         let start = self.start(records)?;
@@ -63,18 +87,21 @@ impl<A: Atomic> Memory<'_, A> {
     pub fn prepare(&self, record: &mut Staged) {
         // Without T the header may be anything.
         let Some(Bounds { head, .. }) = self.bounds() else { return };
-        // First what waits for nothing else.
+        let hash = record.hash(self.epoch);
+        let slot = self.bucket(hash);
+        near(self.slot(slot));
+        near(self.access(slot));
         let room = self.place(head, record.units());
         let place = Self::word_of(self.shape.within(room.start));
         let words = Self::word_of(record.units().min(NEAR));
         for line in self.log().get(place..place + words).unwrap_or_default().chunks(LINE) {
-            black_box(line[0].load(Relaxed));
+            near(&line[0]);
         }
-        let hash = record.known(self.epoch).hash;
-        let seen = record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
-        let slot = seen.map(|(slot, _)| slot).or_else(|| self.slot_to_give(hash));
-        black_box(slot.map(|slot| self.access(slot).load(Relaxed)));
-        record.known(self.epoch).seen = seen;
+        // While that comes.
+        let mut known = record.learn(self.epoch, hash);
+        let own = record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
+        known.seen = own.and_then(|own| Some((own.slot, own.word?)));
+        record.known = Some(known);
     }
 
     fn store_all(&self, start: u64, records: &mut [Staged]) {
@@ -110,11 +137,7 @@ impl<A: Atomic> Memory<'_, A> {
         let end = records.iter().fold(start, |at, record| self.place(at, record.units()).end);
         let drained = self.field(field::DRAINED).load(Acquire);
         let too_long = records.iter().any(|record| record.units() > self.shape.longest());
-        if too_long
-            || records.len() > MOST
-            || end >= 1 << 48
-            || end.saturating_sub(self.shape.units) > drained
-        {
+        if too_long || end >= 1 << 48 || end.saturating_sub(self.shape.units) > drained {
             return Err(NoRoom);
         }
         self.make_way(end, drained);
@@ -154,7 +177,11 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     fn name(&self, slot: usize, hash: u64, position: u64) {
-        self.access(slot).store(0, Relaxed);
+        let access = self.access(slot);
+        // Hardly ever anything is noted, and a page that is not written to is nobody's copy to write back.
+        if access.load(Relaxed) != 0 {
+            access.store(0, Relaxed);
+        }
         self.point(slot, hash, position);
         crash::point("slot stored");
     }
@@ -167,8 +194,8 @@ impl<A: Atomic> Memory<'_, A> {
                 && Self::position(word) >= self.field(field::TAIL).load(Relaxed)
         };
         let own = || record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
-        let known = seen.filter(is_as_seen).or_else(own);
-        known.map(|(slot, _)| slot).or_else(|| self.slot_to_give(hash))
+        let slot = seen.filter(is_as_seen).map(|(slot, _)| slot).or_else(|| Some(own()?.slot));
+        slot.or_else(|| self.slot_to_give(hash))
     }
 
     /// The slot in a bucket that misses its key least.
@@ -176,15 +203,27 @@ impl<A: Atomic> Memory<'_, A> {
         self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot))
     }
 
-    /// The slot of a key, and what is in it. Nobody changes records while T is held, so that the key is compared where
-    /// it lies; without T it may be another's key that is found, if the tail goes past its record.
-    fn own_slot(&self, key: Key<'_>, hash: u64) -> Option<(usize, u64)> {
-        let tail = self.field(field::TAIL).load(Relaxed);
+    /// The slot of a key. Nobody changes records while T is held, so that the key is compared where it lies; without T it
+    /// may be another's key that is found, if the tail goes past its record.
+    fn own_slot(&self, key: Key<'_>, hash: u64) -> Option<Own> {
         let first = self.bucket(hash);
-        (first..first + BUCKET).map(|slot| (slot, self.slot(slot).load(Acquire))).find(|(_, word)| {
-            let position = Self::position(*word);
-            word >> 48 == hash >> 48 && position >= tail.max(1) && self.has_key(position, key)
-        })
+        let word = |at: usize| self.slot(first + at).load(Acquire);
+        let tagged =
+            (0..BUCKET).fold(0_u32, |tagged, at| tagged | u32::from(word(at) >> 48 == hash >> 48) << at);
+        // One only, and clean: it is the key's, or may be given away. Nobody has to look into the log to know which.
+        if tagged.is_power_of_two() {
+            let slot = first + tagged.trailing_zeros() as usize;
+            if self.named(slot) < self.field(field::DRAINED).load(Acquire) {
+                return Some(Own { slot, word: None });
+            }
+        }
+        let tail = self.field(field::TAIL).load(Relaxed);
+        let tagged = (0..BUCKET).filter(|at| tagged >> at & 1 == 1).map(|at| (first + at, word(at)));
+        let is_own = |&(_, word): &(usize, u64)| {
+            let position = Self::position(word);
+            position >= tail.max(1) && self.has_key(position, key)
+        };
+        tagged.into_iter().find(is_own).map(|(slot, word)| Own { slot, word: Some(word) })
     }
 
     fn has_key(&self, position: u64, key: Key<'_>) -> bool {
@@ -211,14 +250,33 @@ impl<A: Atomic> Memory<'_, A> {
         Self::position(self.slot(slot).load(Relaxed))
     }
 
-    /// Whether each record finds a slot, even if all their keys are new.
+    /// Whether each record finds a slot. Where many keys share a bucket, those that stay where they are need none.
     fn slots_suffice(&self, records: &mut [Staged], scratch: &mut Scratch) -> bool {
-        scratch.fill(records.iter_mut().map(|record| self.bucket(record.known(self.epoch).hash) as u64));
-        let buckets = scratch.words_mut();
-        buckets.sort_unstable();
-        #[expect(clippy::cast_possible_truncation, reason = "slots of an index that is mapped")]
-        let mut crowds = buckets.chunk_by(|a, b| a == b).map(|crowd| (crowd[0] as usize, crowd.len()));
-        crowds.all(|(first, count)| self.clean_slots(first).count() >= count)
+        let bucket = |record: &mut Staged| self.bucket(record.known(self.epoch).hash) as u64;
+        scratch.fill(
+            records.iter_mut().enumerate().map(|(at, record)| bucket(record) * MOST as u64 + at as u64),
+        );
+        let wanted = scratch.words_mut();
+        wanted.sort_unstable();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "slots of an index that is mapped, records of a slice"
+        )]
+        let (bucket, record) = (|word: u64| word as usize / MOST, |word: u64| &records[word as usize % MOST]);
+        wanted.chunk_by(|a, b| bucket(*a) == bucket(*b)).all(|crowd| {
+            let clean = self.clean_slots(bucket(crowd[0])).count();
+            crowd.len() <= clean
+                || crowd.iter().filter(|word| !self.has_dirty_slot(record(**word))).count() <= clean
+        })
+    }
+
+    fn has_dirty_slot(&self, record: &Staged) -> bool {
+        let own = record.with_key(|kind, bytes| {
+            let key = Key { kind, spelling: 0, bytes };
+            self.own_slot(key, self.hash(kind, bytes))
+        });
+        let word = own.and_then(|own| own.word);
+        word.is_some_and(|word| Self::position(word) >= self.field(field::DRAINED).load(Acquire))
     }
 
     /// Appends a record that nobody looks up.

@@ -62,6 +62,7 @@ impl Inner {
         let (shard, key) = self.key(object)?;
         let result = match &shard.custom {
             Some(custom) if custom.removes => custom.remove(py, shard, &key, retry),
+            _ if shard.cache(retry).delete_in_memory(&key) => Ok(true),
             _ => shard.enter(py, retry, |cache| cache.delete(&key)),
         };
         self.soften(py, retry, result, || false)
@@ -114,7 +115,12 @@ impl Inner {
         if shard.custom.is_none()
             && let (Some(delta), Some(initial)) = (number(delta), initial.map_or(Some(None), |n| n.map(Some)))
         {
-            match shard.run(py, retry, |cache| cache.incr(&key, delta, initial, put))? {
+            let quick = shard.cache(retry).incr_in_memory(&key, delta);
+            let sum = quick.map_or_else(
+                || shard.run(py, retry, |cache| cache.incr(&key, delta, initial, put)),
+                |sum| Ok(Ok(sum)),
+            );
+            match sum? {
                 Ok(Number::Int(sum)) => return Ok(sum.into_pyobject(py)?.into_any()),
                 Ok(Number::Float(sum)) => return Ok(PyFloat::new(py, sum).into_any()),
                 Err(Error::NotANumber | Error::Overflow) => {}

@@ -45,6 +45,17 @@ pub(super) enum Change<T> {
     Delete(T),
 }
 
+impl<T> Change<T> {
+    /// The record to be appended, and what counts it; `Err`: there is none.
+    pub fn staged(self, key: &Key<'_>) -> std::result::Result<(Staged, Counter, T), T> {
+        match self {
+            Self::Leave(answer) => Err(answer),
+            Self::Set(row, answer) => Ok((row.staged(Kind::Set, key), Counter::Sets, answer)),
+            Self::Delete(answer) => Ok((key.with_hot(Staged::delete), Counter::Deletes, answer)),
+        }
+    }
+}
+
 /// A row to be stored.
 pub(super) struct NewRow {
     pub columns: Columns,
@@ -272,28 +283,32 @@ impl Cache {
         let mut deadline = Deadline::new(self.patience);
         loop {
             let (row, seen) = self.see(&tier, key)?;
-            let ((mut record, counter), answer) = match decide(row)? {
-                Change::Leave(answer) => return Ok(Some(answer)),
-                Change::Set(row, answer) => ((row.staged(Kind::Set, key), Counter::Sets), answer),
-                Change::Delete(answer) => ((key.with_hot(Staged::delete), Counter::Deletes), answer),
+            let (mut record, counter, answer) = match decide(row)?.staged(key) {
+                Ok(change) => change,
+                Err(answer) => return Ok(Some(answer)),
             };
             if record.bytes() > tier.longest() {
                 return Ok(None);
             }
             tier.prepare(std::slice::from_mut(&mut record));
             let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
-            if !confirm(&tier, &writing, key, &seen) {
-                continue;
-            }
-            if writing.append(&mut record).is_ok() {
-                drop(writing);
-                tier.count(counter, 1);
-                self.handle.after_append(&tier);
-                return Ok(Some(answer));
-            }
+            let appended = match seen {
+                Seen::Record(position) => writing.append_over(&mut record, position),
+                Seen::Commits(_) if confirm(&tier, &writing, key, &seen) => {
+                    writing.append(&mut record).map(|()| true)
+                }
+                Seen::Commits(_) => Ok(false),
+            };
             drop(writing);
-            if !self.make_way(&tier, &mut deadline)? {
-                return Ok(None);
+            match appended {
+                Ok(true) => {
+                    tier.count(counter, 1);
+                    self.handle.after_append(&tier);
+                    return Ok(Some(answer));
+                }
+                Ok(false) => {}
+                Err(NoRoom) if self.make_way(&tier, &mut deadline)? => {}
+                Err(NoRoom) => return Ok(None),
             }
         }
     }
@@ -317,12 +332,10 @@ impl Cache {
             for (position, key) in keys.iter().enumerate() {
                 let (row, how) = self.see(&tier, key)?;
                 seen.push(how);
-                records.push(match decide(position, row)? {
-                    Change::Leave(()) => continue,
-                    Change::Set(row, ()) => row.staged(Kind::Set, key),
-                    Change::Delete(()) => key.with_hot(Staged::delete),
-                });
-                positions.push(position);
+                if let Ok((record, _, ())) = decide(position, row)?.staged(key) {
+                    records.push(record);
+                    positions.push(position);
+                }
             }
             if records.is_empty() {
                 return Ok(Some(positions));

@@ -6,16 +6,17 @@ use std::sync::atomic::Ordering;
 use dolium_hot::{Cell, Counter, Kind, Tier, View};
 
 use crate::clock::Timestamp;
+use crate::error::Result;
 use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::sign::{TRAILER_LEN, Verdict};
 use crate::sqlite::tier::{CULLS, cell, scalar};
-use crate::value::{Payload, Value, mode};
+use crate::value::{Payload, Row, Value, mode};
 
 use super::evict::cost;
-use super::hot::stage;
+use super::hot::{Change, row_of, stage};
 use super::prepare::signer;
-use super::{Cache, Put};
+use super::{Cache, Number, Put};
 
 /// Bytes from which on a value takes the general way: copying it should not hold up the caller's other threads.
 const SMALL: usize = 1 << 10;
@@ -180,6 +181,64 @@ impl Cache {
             self.handle.room.fetch_sub(written, Ordering::Relaxed);
         }
         is_stored
+    }
+
+    /// Adds to a number that the hot tier knows, if that needs no waiting, and returns the sum. `None`: nothing has
+    /// happened, and [`incr`](Self::incr) has to be asked.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+    /// assert_eq!(cache.incr_in_memory(&"visits".into(), 1), None, "there is no such key");
+    /// cache.set("visits", 41)?;
+    /// assert!(cache.contains("visits")?);
+    /// assert_eq!(cache.incr_in_memory(&"visits".into(), 1), Some(42.into()));
+    /// # Ok::<(), dolium::Error>(())
+    /// ```
+    pub fn incr_in_memory(&self, key: &Key<'_>, delta: impl Into<Number>) -> Option<Number> {
+        let (delta, now) = (delta.into(), self.clock.now());
+        let add = |row| self.incremented(key, Some(row), delta, None, &Put::new(), now);
+        self.change_in_memory(key, add).map(|(sum, _)| sum)
+    }
+
+    /// Removes an entry that the hot tier knows, if that needs no waiting. `false`: nothing has happened, and
+    /// [`delete`](Self::delete) has to be asked.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+    /// cache.set("answer", 42)?;
+    /// assert!(cache.contains("answer")?);
+    /// assert!(cache.delete_in_memory(&"answer".into()));
+    /// assert!(!cache.delete_in_memory(&"answer".into()), "it is gone");
+    /// # Ok::<(), dolium::Error>(())
+    /// ```
+    #[must_use]
+    pub fn delete_in_memory(&self, key: &Key<'_>) -> bool {
+        self.change_in_memory(key, |_| Ok(Change::Delete(()))).is_some()
+    }
+
+    /// Changes an entry that the tier knows, as `decide` says; what that finds wrong is left to the general way.
+    fn change_in_memory<T>(&self, key: &Key<'_>, decide: impl FnOnce(Row) -> Result<Change<T>>) -> Option<T> {
+        if self.in_transaction() {
+            return None;
+        }
+        let change = |tier: &Tier| {
+            let look = |view: View<'_>| self.is_alive(&view).then(|| Some((row_of(&view)?, view.position())));
+            let (row, position) = key.with_hot(|hot| tier.get(hot, |view, _| look(view)))???;
+            let (mut record, counter, answer) = match decide(row).ok()?.staged(key) {
+                Ok(change) => change,
+                Err(answer) => return Some(answer),
+            };
+            tier.prepare(std::slice::from_mut(&mut record));
+            let is_done = record.bytes() <= tier.longest() && tier.try_append_over(&mut record, position);
+            is_done.then(|| {
+                tier.count(counter, 1);
+                self.handle.after_append(tier);
+                answer
+            })
+        };
+        self.handle.with_tier_to_answer(change)?
     }
 
     fn append(&self, tier: &Tier, key: &Key<'_>, value: Cell<'_>, put: &Put) -> bool {

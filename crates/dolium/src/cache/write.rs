@@ -360,7 +360,7 @@ impl Cache {
         Ok(sum)
     }
 
-    fn incremented(
+    pub(super) fn incremented(
         &self,
         key: &Key<'_>,
         row: Option<Row>,

@@ -68,7 +68,7 @@ fn spoil(words: &mut [Mortal], world: &World, damage: &Damage) {
 fn stored(ops: &[Op]) -> HashSet<(u8, u32)> {
     ops.iter()
         .flat_map(|op| match op {
-            Op::Set(key, value) => vec![(*key, *value)],
+            Op::Set(key, value) | Op::Over(key, value) => vec![(*key, *value)],
             Op::Late(key) => vec![(*key, LATE)],
             Op::Chunk(entries) => entries.clone(),
             Op::Direct(changes, _) => {

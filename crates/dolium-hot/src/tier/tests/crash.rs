@@ -31,6 +31,8 @@ fn script() -> Vec<Op> {
             Op::Evict(1),
             Op::Direct(vec![(6, Some(value + 9))], false),
             Op::Set(3, value + 10),
+            Op::Over(3, value + 11),
+            Op::Over(9, 0),
         ]);
     }
     ops

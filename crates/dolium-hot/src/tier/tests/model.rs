@@ -2,7 +2,8 @@
 
 use super::super::Scratch;
 use super::mortal::live;
-use super::world::{LATE, Op, Rows, World, limit, put};
+use super::world::{LATE, Op, Rows, World, limit, put, staged};
+use crate::tier::record::Kind;
 use crate::tier::shape::Shape;
 use proptest::prelude::*;
 
@@ -15,6 +16,7 @@ pub(crate) fn operation(keys: u8) -> impl Strategy<Value = Op> {
         3 => key.clone().prop_map(Op::Delete),
         2 => key.clone().prop_map(Op::Early),
         2 => key.clone().prop_map(Op::Late),
+        3 => entry.clone().prop_map(|(key, value)| Op::Over(key, value)),
         2 => proptest::collection::vec(entry, 1..5).prop_map(Op::Chunk),
         4 => key.clone().prop_map(Op::Read),
         3 => (1..8_usize).prop_map(Op::Drain),
@@ -29,15 +31,16 @@ pub(crate) fn shape() -> impl Strategy<Value = Shape> {
     (0..4_u32, 130..600_u64).prop_map(|(buckets, units)| Shape { buckets: 1 << buckets, units })
 }
 
-/// Each operation alone, as SQLite would have it.
-fn alone(rows: &mut Rows, op: &Op) {
+/// Each operation alone, as SQLite would have it; `knows`: the tier knew the key.
+fn alone(rows: &mut Rows, op: &Op, knows: bool) {
     match op {
+        Op::Over(key, value) if knows => put(rows, *key, Some(*value)),
         Op::Set(key, value) => put(rows, *key, Some(*value)),
         Op::Delete(key) => put(rows, *key, None),
         Op::Late(key) => put(rows, *key, Some(LATE)),
         Op::Chunk(entries) => entries.iter().for_each(|(key, value)| put(rows, *key, Some(*value))),
         Op::Direct(changes, _) => changes.iter().for_each(|(key, value)| put(rows, *key, *value)),
-        Op::Early(_) | Op::Read(_) | Op::Drain(_) | Op::Evict(_) => {}
+        Op::Over(..) | Op::Early(_) | Op::Read(_) | Op::Drain(_) | Op::Evict(_) => {}
     }
 }
 
@@ -51,6 +54,21 @@ fn a_drain_counts_keys_however_often_they_were_written() {
     world.run(&Op::Set(3, 0));
     let batch = world.memory().pending(0, limit(2), &mut Scratch::new());
     assert_eq!((batch.len(), batch.number(), batch.changes().len()), (6, 6, 2));
+}
+
+#[test]
+fn what_the_log_has_lost_is_not_the_newest_any_more() {
+    let mut world = World::new(Shape { buckets: 8, units: 130 });
+    world.run(&Op::Set(1, 1));
+    let position = world.known(1).expect("just set");
+    let over = |world: &World| world.memory().append_over(&mut staged(Kind::Set, 1, 2), position);
+    // Other keys, until the log has come round; the slot still names where the record was.
+    while world.known(1).is_some() {
+        world.run(&Op::Set(9, 22));
+    }
+    assert_eq!(over(&world), Ok(false), "the database may have been changed since");
+    world.run(&Op::Set(1, 3));
+    assert_eq!(over(&world), Ok(false), "it is another record");
 }
 
 proptest! {
@@ -79,8 +97,9 @@ proptest! {
         let mut world = World::new(shape);
         let mut rows = Rows::new();
         for op in ops.iter().filter(|op| !matches!(op, Op::Evict(_))) {
+            let knows = matches!(op, Op::Over(key, _) if world.known(*key).is_some());
             world.run(op);
-            alone(&mut rows, op);
+            alone(&mut rows, op, knows);
         }
         world.drain(usize::MAX);
         prop_assert_eq!(&world.database.rows, &rows);

@@ -5,9 +5,11 @@ use super::mortal::{Mortal, step};
 use crate::layout::field;
 use crate::tier::atomic::Atomic;
 use crate::tier::drain::{Batch, Limit};
+use crate::tier::hash;
 use crate::tier::memory::Memory;
 use crate::tier::record::{Cell, Key, Kind, Row, Staged, View};
 use crate::tier::shape::Shape;
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering::SeqCst;
 
 /// Rows in the order of insertion: key and value.
@@ -21,6 +23,8 @@ pub(crate) enum Op {
     /// Prepares the record with which `Late` then sets the key, however much happens in between.
     Early(u8),
     Late(u8),
+    /// Sets a key if the tier knows it, only if that still is the newest record, as whoever adds to a number does.
+    Over(u8, u32),
     /// All or none.
     Chunk(Vec<(u8, u32)>),
     /// Reads a key, and fills the tier with what the database had.
@@ -121,12 +125,22 @@ pub(crate) fn fresh<A: From<u64>>(shape: Shape) -> Vec<A> {
     words.into_iter().map(A::from).collect()
 }
 
+/// A life in which two of the first keys are the same to all that the index sees of them.
+fn epoch() -> u64 {
+    static EPOCH: LazyLock<u64> = LazyLock::new(|| {
+        let seen = |key, epoch| hash::key(3, &key_bytes(key), epoch) & 0xffff_0000_0000_0007;
+        let alike = |epoch: &u64| (1..8).any(|b| (0..b).any(|a| seen(a, *epoch) == seen(b, *epoch)));
+        (0x5eed..u64::MAX).find(alike).expect("one in 20,000")
+    });
+    *EPOCH
+}
+
 impl World {
     pub(crate) fn new(shape: Shape) -> Self {
         Self {
             words: fresh(shape),
             shape,
-            epoch: 0x5eed,
+            epoch: epoch(),
             database: Database::default(),
             truth: Rows::new(),
             next: Rows::new(),
@@ -148,6 +162,14 @@ impl World {
             .find(Key { kind: 3, spelling: 0, bytes: &bytes }, memory.hash(3, &bytes), &mut scratch)
             .map(|(_, view)| value_of(&view));
         found.unwrap_or_else(|| get(&self.database.rows, key))
+    }
+
+    /// Where the newest record of a key lies.
+    pub(crate) fn known(&self, key: u8) -> Option<u64> {
+        let (memory, bytes) = (self.memory(), key_bytes(key));
+        let hash = memory.hash(3, &bytes);
+        let key = Key { kind: 3, spelling: 0, bytes: &bytes };
+        memory.find(key, hash, &mut Scratch::new()).map(|(place, _)| place.position)
     }
 
     pub(crate) fn sees(&self) -> Vec<Option<u32>> {
@@ -192,6 +214,7 @@ impl World {
                 let record = early.map(|at| self.early.remove(at).1);
                 self.append_prepared(&mut [record.unwrap_or_else(|| staged(Kind::Set, *key, LATE))]);
             }
+            Op::Over(key, value) => self.append_over(*key, *value),
             Op::Chunk(entries) => {
                 let mut records: Vec<Staged> = Vec::new();
                 for (key, value) in entries {
@@ -231,6 +254,25 @@ impl World {
             self.drain(3);
         }
         panic!("never any room");
+    }
+
+    fn append_over(&mut self, key: u8, value: u32) {
+        let mut record = staged(Kind::Set, key, value);
+        self.memory().prepare(&mut record);
+        while let Some(position) = self.known(key) {
+            put(&mut self.next, key, Some(value));
+            self.holds_t = true;
+            let elsewhere = self.memory().append_over(&mut record, position - 1);
+            let appended = self.memory().append_over(&mut record, position);
+            self.holds_t = false;
+            assert_eq!(elsewhere, Ok(false), "nothing lies there");
+            match appended {
+                Ok(true) => return,
+                Ok(false) => panic!("nobody has changed it"),
+                Err(_) => self.drain(3),
+            }
+        }
+        self.next = self.truth.clone();
     }
 
     fn read(&mut self, key: u8) {
