@@ -47,6 +47,7 @@ ROWS = (
     Row("get_large", "get, 300 kB"),
     Row("set", "set, 100 bytes, over an old value"),
     Row("set_burst", f"set, {MANY:,} in a row after a pause"),
+    Row("page", "the first store to a page of memory after such a pause"),
     Row("set_new", "set, 100 bytes, a new key"),
     Row("set_sustained", f"set, {FULL.sustained:,} new keys until all are in files"),
     Row("set_large", "set, 300 kB"),
@@ -169,6 +170,8 @@ def remarks(run: dict[str, Any]) -> list[str]:
         "multiplied. Writes are system calls; SQLite's index in shared memory, the file -shm, is left out for all.",
         "diskcache_rs overwrites in two steps, between which readers in other processes miss. The bare call is one",
         "through PyO3 (bench/bare) that finds the same bytes in a mapped table of one process and copies them.",
+        "Where a store to a page after a pause takes microseconds, the machine is a virtual one whose host watches which",
+        "memory is written: a burst stores to some 700 pages of shared memory, and to some of the interpreter's own.",
     ]
     lines += [f"\n{name} could not be measured: {why}" for name, why in run["failed"].items()]
     return lines
