@@ -21,6 +21,9 @@ use super::{Cache, Number, Put};
 /// Bytes from which on a value takes the general way: copying it should not hold up the caller's other threads.
 const SMALL: usize = 1 << 10;
 
+/// How often a change is tried while others are faster: that takes less than to wait.
+const ATTEMPTS: usize = 3;
+
 /// A value in shared memory, see [`Value`](crate::Value).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -219,24 +222,30 @@ impl Cache {
     }
 
     /// Changes an entry that the tier knows, as `decide` says; what that finds wrong is left to the general way.
-    fn change_in_memory<T>(&self, key: &Key<'_>, decide: impl FnOnce(Row) -> Result<Change<T>>) -> Option<T> {
+    fn change_in_memory<T>(
+        &self,
+        key: &Key<'_>,
+        mut decide: impl FnMut(Row) -> Result<Change<T>>,
+    ) -> Option<T> {
         if self.in_transaction() {
             return None;
         }
+        let look = |view: View<'_>| self.is_alive(&view).then(|| Some((row_of(&view)?, view.position())));
         let change = |tier: &Tier| {
-            let look = |view: View<'_>| self.is_alive(&view).then(|| Some((row_of(&view)?, view.position())));
-            let (row, position) = key.with_hot(|hot| tier.get(hot, |view, _| look(view)))???;
-            let (mut record, counter, answer) = match decide(row).ok()?.staged(key) {
-                Ok(change) => change,
-                Err(answer) => return Some(answer),
-            };
-            tier.prepare(std::slice::from_mut(&mut record));
-            let is_done = record.bytes() <= tier.longest() && tier.try_append_over(&mut record, position);
-            is_done.then(|| {
-                tier.count(counter, 1);
-                self.handle.after_append(tier);
-                answer
-            })
+            for _ in 0..ATTEMPTS {
+                let (row, position) = key.with_hot(|hot| tier.get(hot, |view, _| look(view)))???;
+                let (mut record, counter, answer) = match decide(row).ok()?.staged(key) {
+                    Ok(change) => change,
+                    Err(answer) => return Some(answer),
+                };
+                tier.prepare(std::slice::from_mut(&mut record));
+                if record.bytes() <= tier.longest() && tier.try_append_over(&mut record, position) {
+                    tier.count(counter, 1);
+                    self.handle.after_append(tier);
+                    return Some(answer);
+                }
+            }
+            None
         };
         self.handle.with_tier_to_answer(change)?
     }
