@@ -66,7 +66,7 @@ pub(crate) fn key(kind: u8, bytes: &[u8], seed: u64) -> u64 {
 /// Less than eight bytes as a word. Two loads that may overlap: copying them to a word would make the load of that word
 /// wait for the stores.
 #[inline]
-fn tail(bytes: &[u8]) -> u64 {
+pub(crate) fn tail(bytes: &[u8]) -> u64 {
     match *bytes {
         [] => 0,
         [a] => a.into(),

@@ -106,12 +106,18 @@ impl<'m, A: Atomic> Memory<'m, A> {
         bucket * BUCKET
     }
 
+    /// The slots of a bucket.
+    #[inline]
+    pub fn slots(&self, first: usize) -> &'m [A; BUCKET] {
+        self.words[Shape::INDEX + first..].first_chunk().expect("a bucket is whole")
+    }
+
     /// Finds the newest record of a key and copies it to `scratch`.
     #[inline]
     pub fn find<'s>(&self, key: Key<'_>, hash: u64, scratch: &'s mut Scratch) -> Option<(Place, View<'s>)> {
         let first = self.bucket(hash);
-        let found = (first..first + BUCKET).find_map(|slot| {
-            let word = self.slot(slot).load(Acquire);
+        let found = self.slots(first).iter().zip(first..).find_map(|(word, slot)| {
+            let word = word.load(Acquire);
             let position = word & POSITION;
             let is_it = word != 0 && word >> 48 == hash >> 48 && self.copy(position, scratch)?.key().is(&key);
             is_it.then_some(Place { slot, position })

@@ -252,9 +252,10 @@ impl Staged {
     /// What does not need T, computed unless that has been done.
     #[inline]
     pub(crate) fn known(&mut self, epoch: u64) -> &mut Known {
-        let known = self.known.take().filter(|known| known.epoch == epoch);
-        let known = known.unwrap_or_else(|| self.learn(epoch, self.hash(epoch)));
-        self.known.insert(known)
+        if self.known.as_ref().is_none_or(|known| known.epoch != epoch) {
+            self.known = Some(self.learn(epoch, self.hash(epoch)));
+        }
+        self.known.as_mut().expect("it was just made")
     }
 
     /// What does not need T and is not known yet.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
 use super::crash;
+use super::hash;
 use super::memory::{Bounds, Memory, POSITION};
 use super::near::near;
 use super::record::{HEAD, Key, Kind, Known, MOST, Staged, is_of_key, pad};
@@ -49,10 +50,10 @@ impl<A: Atomic> Memory<'_, A> {
         self.settle();
         let hash = record.known(self.epoch).hash;
         let first = self.bucket(hash);
-        let is_named = |slot: &usize| self.slot(*slot).load(Relaxed) == hash & !POSITION | position;
+        let is_named = |slot: &A| slot.load(Relaxed) == hash & !POSITION | position;
         let is_there = position >= self.field(field::TAIL).load(Relaxed);
-        match (first..first + BUCKET).find(is_named).filter(|_| is_there) {
-            Some(slot) => self.append_at(slot, record).map(|()| true),
+        match self.slots(first).iter().position(is_named).filter(|_| is_there) {
+            Some(at) => self.append_at(first + at, record).map(|()| true),
             None => Ok(false),
         }
     }
@@ -207,9 +208,10 @@ impl<A: Atomic> Memory<'_, A> {
     /// may be another's key that is found, if the tail goes past its record.
     fn own_slot(&self, key: Key<'_>, hash: u64) -> Option<Own> {
         let first = self.bucket(hash);
-        let word = |at: usize| self.slot(first + at).load(Acquire);
-        let tagged =
-            (0..BUCKET).fold(0_u32, |tagged, at| tagged | u32::from(word(at) >> 48 == hash >> 48) << at);
+        let slots = self.slots(first);
+        let is_tagged = |slot: &A| slot.load(Acquire) >> 48 == hash >> 48;
+        let mut tagged =
+            (0..BUCKET).fold(0_u32, |tagged, at| tagged | u32::from(is_tagged(&slots[at])) << at);
         // One only, and clean: it is the key's, or may be given away. Nobody has to look into the log to know which.
         if tagged.is_power_of_two() {
             let slot = first + tagged.trailing_zeros() as usize;
@@ -218,12 +220,16 @@ impl<A: Atomic> Memory<'_, A> {
             }
         }
         let tail = self.field(field::TAIL).load(Relaxed);
-        let tagged = (0..BUCKET).filter(|at| tagged >> at & 1 == 1).map(|at| (first + at, word(at)));
-        let is_own = |&(_, word): &(usize, u64)| {
+        while tagged != 0 {
+            let at = tagged.trailing_zeros() as usize;
+            tagged &= tagged - 1;
+            let (slot, word) = (first + at, slots[at].load(Acquire));
             let position = Self::position(word);
-            position >= tail.max(1) && self.has_key(position, key)
-        };
-        tagged.into_iter().find(is_own).map(|(slot, word)| Own { slot, word: Some(word) })
+            if position >= tail.max(1) && self.has_key(position, key) {
+                return Some(Own { slot, word: Some(word) });
+            }
+        }
+        None
     }
 
     fn has_key(&self, position: u64, key: Key<'_>) -> bool {
@@ -231,12 +237,14 @@ impl<A: Atomic> Memory<'_, A> {
         let words = (HEAD + key.bytes.len().div_ceil(8)).next_multiple_of(UNIT);
         let Some(record) = self.log().get(start..start + words) else { return false };
         let word = |at: usize| record[at].load(Relaxed);
+        let (whole, rest) = key.bytes.as_chunks::<8>();
+        let ends_as = |word: u64| (word ^ hash::tail(rest)) << (64 - 8 * rest.len()) == 0;
         is_of_key(word(0), word(6), key)
-            && key
-                .bytes
-                .chunks(8)
-                .zip(HEAD..)
-                .all(|(chunk, at)| word(at).to_le_bytes()[..chunk.len()] == *chunk)
+            && whole
+                .iter()
+                .zip(&record[HEAD..])
+                .all(|(chunk, word)| word.load(Relaxed).to_le_bytes() == *chunk)
+            && (rest.is_empty() || ends_as(word(HEAD + whole.len())))
     }
 
     /// The slots of a bucket that may be given away.
