@@ -260,17 +260,13 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// Whether each record finds a slot. Where many keys share a bucket, those that stay where they are need none.
     fn slots_suffice(&self, records: &mut [Staged], scratch: &mut Scratch) -> bool {
+        const RECORDS: u64 = MOST as u64;
         let bucket = |record: &mut Staged| self.bucket(record.known(self.epoch).hash) as u64;
-        scratch.fill(
-            records.iter_mut().enumerate().map(|(at, record)| bucket(record) * MOST as u64 + at as u64),
-        );
+        scratch.fill(records.iter_mut().enumerate().map(|(at, record)| bucket(record) * RECORDS + at as u64));
         let wanted = scratch.words_mut();
         wanted.sort_unstable();
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "slots of an index that is mapped, records of a slice"
-        )]
-        let (bucket, record) = (|word: u64| word as usize / MOST, |word: u64| &records[word as usize % MOST]);
+        let bucket = |word: u64| (word / RECORDS) as usize;
+        let record = |word: u64| &records[(word % RECORDS) as usize];
         wanted.chunk_by(|a, b| bucket(*a) == bucket(*b)).all(|crowd| {
             let clean = self.clean_slots(bucket(crowd[0])).count();
             crowd.len() <= clean
