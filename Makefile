@@ -65,7 +65,7 @@ disks:
 
 torture: build $(VENV)/ready-develop disks ## the random and the killing tests, again and again, with the hot tier and without: ROUNDS=10
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 DOLIUM_TORTURE=1 PROPTEST_CASES=2000 \
-		$(CARGO) test $(LOCKED) --workspace --release -- --include-ignored
+		$(CARGO) test $(LOCKED) --workspace --release --no-fail-fast -- --include-ignored
 	@for round in $$(seq $(ROUNDS)); do \
 		for size in $(SIZES); do \
 			echo "round $$round of $(ROUNDS), hot_size $$size"; \
