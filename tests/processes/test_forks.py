@@ -64,6 +64,33 @@ def test_parent_and_child_go_on_with_the_same_object(tmp_path):
     )
 
 
+@pytest.mark.parametrize("operation", ["cache.get('n')", "cache.incr('n', 0)"])
+def test_a_child_sees_what_other_programs_change(tmp_path, operation):
+    """The parent has just asked whether any has; that is not known to be so in the child for ever."""
+    run_forking(
+        """
+        import sqlite3
+        cache = dolium.Cache(sys.argv[1])
+        cache["n"] = 1
+        assert len(cache) == 1
+        time.sleep(0.3)
+        assert cache["n"] == 1
+        def child():
+            assert cache["n"] == 1
+            time.sleep(0.3)
+            assert cache["n"] == 1
+            other = sqlite3.connect(sys.argv[1] + "/cache.db", isolation_level=None)
+            other.execute("UPDATE Cache SET value = 100 WHERE key = 'n'")
+            other.close()
+            time.sleep(0.5)
+            assert eval(sys.argv[2], {"cache": cache}) == 100
+        joined(forked(child))
+        """,
+        tmp_path,
+        operation,
+    )
+
+
 @pytest.mark.slow
 def test_fork_while_threads_work(tmp_path):
     """A storm: nothing that a thread of the parent holds may hang a child, and nothing is lost."""

@@ -328,6 +328,8 @@ impl Handle {
             self.lock.reset();
             self.pending.reset();
             self.awake.store(false, Ordering::Relaxed);
+            // By a keeper that the child has not.
+            self.watched.store(false, Ordering::Relaxed);
             self.maintaining.store(false, Ordering::SeqCst);
             self.generation.store(generation, Ordering::Release);
         }

@@ -4,7 +4,11 @@
 #![expect(clippy::disallowed_methods, reason = "a test damages files itself")]
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use dolium::{Cache, Error, Problem, Value, Warning};
 
@@ -20,6 +24,10 @@ fn filled(directory: &Path) -> Cache {
 
 fn value_file(cache: &Cache) -> PathBuf {
     cache.info("file").unwrap().unwrap().path.unwrap()
+}
+
+fn torture() -> bool {
+    std::env::var_os("DOLIUM_TORTURE").is_some()
 }
 
 /// Names in the directory that show that a store was set aside.
@@ -48,6 +56,84 @@ fn a_store_of_noise_is_set_aside_by_a_write() {
     assert!(cache.set(1, 2).unwrap());
     assert_eq!(cache.get(1).unwrap(), Some(Value::Int(2)));
     assert_eq!(set_aside(directory.path()), 1);
+}
+
+/// Four threads that store, each one key after the other, until `meanwhile` is done: the keys of each that were
+/// acknowledged and are not there afterwards, by their place, and how many there were.
+fn lost_of_writers(cache: &Cache, meanwhile: impl FnOnce()) -> Vec<(Vec<usize>, usize)> {
+    let stop = AtomicBool::new(false);
+    let key = |thread: usize, place: usize| format!("{thread}-{place}");
+    let store = |thread: usize, place: usize| {
+        // At first as fast as they come.
+        thread::sleep(Duration::from_micros(if place < 200 { 0 } else { 200 }));
+        cache.set(key(thread, place), &[7; 2000]).is_ok()
+    };
+    let write = |thread: usize| -> Vec<usize> {
+        let places = (0..).take_while(|_| !stop.load(Ordering::Relaxed));
+        places.filter(|place| store(thread, *place)).collect()
+    };
+    let acknowledged: Vec<_> = thread::scope(|scope| {
+        let write = &write;
+        let writers: Vec<_> = (0..4).map(|thread| scope.spawn(move || write(thread))).collect();
+        meanwhile();
+        stop.store(true, Ordering::Relaxed);
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    let lost = |(thread, places): (usize, Vec<usize>)| {
+        let count = places.len();
+        let is_lost = |place: &usize| cache.get(key(thread, *place)).unwrap().is_none();
+        (places.into_iter().filter(is_lost).collect(), count)
+    };
+    acknowledged.into_iter().enumerate().map(lost).collect()
+}
+
+fn with_tier(directory: &Path) -> Cache {
+    let cache = Cache::builder(directory).setting("hot_size", 16 << 20).open().unwrap();
+    for key in 0..200 {
+        cache.set(key, &[7; 1000]).unwrap();
+    }
+    cache
+}
+
+#[test]
+fn what_is_written_while_a_store_is_set_aside_is_in_the_next_one() {
+    for _ in 0..if torture() { 300 } else { 10 } {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = with_tier(directory.path());
+        cache.flush().unwrap();
+        fs::write(directory.path().join("cache.db"), vec![0x5a; 100_000]).unwrap();
+        let log = directory.path().join("cache.db-wal");
+        let length = fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap());
+        if length > 0 {
+            let log = fs::OpenOptions::new().write(true).open(log).unwrap();
+            log.write_all_at(&vec![0x5a; length - 32], 32).unwrap();
+        }
+        let lost = lost_of_writers(&cache, || {
+            thread::sleep(Duration::from_millis(2));
+            let _ = cache.sql("DELETE FROM Cache WHERE 0", &[]);
+            thread::sleep(Duration::from_millis(30));
+        });
+        assert!(lost.iter().all(|(lost, _)| lost.is_empty()), "{lost:?}");
+        assert!(set_aside(directory.path()) > 0);
+    }
+}
+
+#[test]
+fn nothing_is_lost_with_a_log_but_what_was_drained_to_it() {
+    for _ in 0..if torture() { 100 } else { 5 } {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = with_tier(directory.path());
+        cache.close().unwrap();
+        cache.set("now", 1).unwrap();
+        for suffix in ["-wal", "-shm"] {
+            fs::remove_file(directory.path().join(format!("cache.db{suffix}"))).unwrap();
+        }
+        let lost = lost_of_writers(&cache, || thread::sleep(Duration::from_millis(250)));
+        // Before that was noticed. From there on everything stays.
+        let is_prefix = |lost: &[usize]| lost.iter().copied().eq(0..lost.len());
+        assert!(lost.iter().all(|(lost, _)| is_prefix(lost)), "{lost:?}");
+        assert!(lost.iter().all(|(lost, count)| lost.len() < *count), "{lost:?}");
+    }
 }
 
 /// SQLite opens a file read-only whose header names a format newer than it knows.

@@ -11,7 +11,7 @@ use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::sign::{TRAILER_LEN, Verdict};
 use crate::sqlite::tier::{CULLS, cell, scalar};
-use crate::value::{Payload, Row, Value, mode};
+use crate::value::{Payload, Value, mode};
 
 use super::evict::cost;
 use super::hot::{Change, row_of, stage};
@@ -201,7 +201,7 @@ impl Cache {
     pub fn incr_in_memory(&self, key: &Key<'_>, delta: impl Into<Number>) -> Option<Number> {
         let (delta, now) = (delta.into(), self.clock.now());
         let add = |row| self.incremented(key, Some(row), delta, None, &Put::new(), now);
-        self.change_in_memory(key, add).map(|(sum, _)| sum)
+        self.change_in_memory(key, row_of, add).map(|(sum, _)| sum)
     }
 
     /// Removes an entry that the hot tier knows, if that needs no waiting. `false`: nothing has happened, and
@@ -218,23 +218,25 @@ impl Cache {
     /// ```
     #[must_use]
     pub fn delete_in_memory(&self, key: &Key<'_>) -> bool {
-        self.change_in_memory(key, |_| Ok(Change::Delete(()))).is_some()
+        self.change_in_memory(key, |_| Some(()), |()| Ok(Change::Delete(()))).is_some()
     }
 
-    /// Changes an entry that the tier knows, as `decide` says; what that finds wrong is left to the general way.
-    fn change_in_memory<T>(
+    /// Changes an entry that the tier knows, as `decide` says of what `see` took of it; what those find wrong is left to the
+    /// general way.
+    fn change_in_memory<S, T>(
         &self,
         key: &Key<'_>,
-        mut decide: impl FnMut(Row) -> Result<Change<T>>,
+        see: impl Fn(&View<'_>) -> Option<S>,
+        mut decide: impl FnMut(S) -> Result<Change<T>>,
     ) -> Option<T> {
         if self.in_transaction() {
             return None;
         }
-        let look = |view: View<'_>| self.is_alive(&view).then(|| Some((row_of(&view)?, view.position())));
+        let look = |view: View<'_>| self.is_alive(&view).then(|| Some((see(&view)?, view.position())));
         let change = |tier: &Tier| {
             for _ in 0..ATTEMPTS {
-                let (row, position) = key.with_hot(|hot| tier.get(hot, |view, _| look(view)))???;
-                let (mut record, counter, answer) = match decide(row).ok()?.staged(key) {
+                let (seen, position) = key.with_hot(|hot| tier.get(hot, |view, _| look(view)))???;
+                let (mut record, counter, answer) = match decide(seen).ok()?.staged(key) {
                     Ok(change) => change,
                     Err(answer) => return Some(answer),
                 };

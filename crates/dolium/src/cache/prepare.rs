@@ -16,7 +16,7 @@ use crate::sign::{self, Mac, Signer, Signing};
 use crate::value::{Columns, Payload, mode};
 use crate::warning::Warning;
 
-use super::Cache;
+use super::{Cache, Number};
 
 use super::restore::Body;
 
@@ -50,6 +50,16 @@ impl Prepared {
             Payload::Pickle(value) => Self::pickled(handle, Cow::Borrowed(value), min_file_size),
             Payload::Columns(columns) => Ok(Self::Ready { columns, file: None }),
             Payload::Reader(reader) => Self::copied(handle, mode::BINARY, reader),
+        }
+    }
+
+    /// A number, never in a file.
+    pub fn number(handle: &Arc<Handle>, number: Number) -> Result<Self> {
+        match number.scalar() {
+            Scalar::Real(value) if value.is_nan() => {
+                Self::pickled(handle, Cow::Owned(pickle::encode(&value)), usize::MAX)
+            }
+            value => Ok(Self::ready(mode::RAW, value)),
         }
     }
 

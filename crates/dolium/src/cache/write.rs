@@ -134,17 +134,10 @@ impl Number {
         }
     }
 
-    fn scalar(self) -> Scalar {
+    pub(super) fn scalar(self) -> Scalar {
         match self {
             Self::Int(value) => Scalar::Int(value),
             Self::Float(value) => Scalar::Real(value),
-        }
-    }
-
-    fn payload(self) -> Payload<'static> {
-        match self {
-            Self::Int(value) => Payload::Int(value),
-            Self::Float(value) => Payload::Float(value),
         }
     }
 }
@@ -340,7 +333,7 @@ impl Cache {
                 let sum = number(&row)?.plus(delta)?;
                 if matches!(sum, Number::Float(sum) if sum.is_nan()) {
                     // SQLite would make NULL of it.
-                    let mut prepared = Prepared::new(&self.handle, sum.payload())?;
+                    let mut prepared = Prepared::number(&self.handle, sum)?;
                     write.update(&Head::of(&row), prepared.finish(&key)?, row.expire_time, &row.tag, now)?;
                     return Ok((sum, false));
                 }
@@ -348,7 +341,7 @@ impl Cache {
                 return Ok((sum, false));
             }
             let sum = default.ok_or(Error::Missing)?.plus(delta)?;
-            let mut prepared = Prepared::new(&self.handle, sum.payload())?;
+            let mut prepared = Prepared::number(&self.handle, sum)?;
             write.put(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, put.time(now))?;
             self.remove_expired(write, now)?;
             Ok((sum, true))
@@ -373,7 +366,7 @@ impl Cache {
         let is_new = row.is_none();
         let before = row.as_ref().map_or_else(|| default.ok_or(Error::Missing), number)?;
         let sum = before.plus(delta)?;
-        let columns = Prepared::new(&self.handle, sum.payload())?.finish(key)?.clone();
+        let columns = Prepared::number(&self.handle, sum)?.finish(key)?.clone();
         let row = match row {
             Some(row) => NewRow::with(row, columns, now),
             None => NewRow {

@@ -171,7 +171,7 @@ impl Handle {
     /// indexes with rows. The caller holds the writer lock, and has the tier that came with it.
     pub(crate) fn set_aside_locked(self: &Arc<Self>, tier: Option<&Tier>, surely: bool) -> Result<()> {
         let mut deadline = Deadline::new(Patience::Timeout(LOOK));
-        let waiting = tier.and_then(|tier| Some((tier, self.stop_tier(tier, &deadline)?)));
+        let stopped = tier.and_then(|tier| self.stop_tier(tier, &deadline));
         let _pass = gate::enter();
         if self.owner.load(Ordering::Relaxed) != 0 {
             return Err(Error::Damaged {
@@ -183,28 +183,32 @@ impl Handle {
         if !surely && self.is_sound() {
             return Ok(());
         }
-        let saved = waiting.map(|(tier, _writing)| tier.pending(0, EVERYTHING));
-        tier.inspect(|tier| tier.retire());
+        // What waits was acknowledged, and is not damaged.
+        let saved = tier.filter(|tier| tier.is_live()).map(|tier| tier.pending(0, EVERYTHING));
         let aside = crate::aside::rename_store(&self.database)?;
         self.room.store(0, Ordering::Relaxed);
         if let Some(batch) = saved.filter(|batch| !batch.is_empty()) {
-            // It was acknowledged, and is not damaged.
             let apply = |care| self.try_write(&mut deadline, &mut |write| write.apply(&batch, care));
             self.tell_refused(with_care(apply)?);
         }
+        // Last, and with T still held: from here on nobody has to wait for this D, and nothing is stored in this tier.
+        tier.inspect(|tier| tier.retire());
+        drop(stopped);
         self.warnings.add(Warning::SetAside { path: self.database.clone(), aside });
         Ok(())
     }
 
     /// Removes the store; the next write makes a new one. Other processes notice as they notice a store that
     /// was set aside. The caller holds the writer lock, and has the tier that came with it.
-    pub(crate) fn discard_locked(&self, tier: Option<&Tier>) -> Result<()> {
+    pub(crate) fn discard_locked(self: &Arc<Self>, tier: Option<&Tier>) -> Result<()> {
+        let stopped = tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Patience::Timeout(LOOK))));
         let _pass = gate::enter();
         self.close_connections(true);
-        // What it knows is of a database that is not there any more.
-        tier.inspect(|tier| tier.retire());
         crate::aside::remove_store(&crate::aside::rename_store(&self.database)?);
         self.room.store(0, Ordering::Relaxed);
+        // What it knows is of a database that is not there any more.
+        tier.inspect(|tier| tier.retire());
+        drop(stopped);
         Ok(())
     }
 

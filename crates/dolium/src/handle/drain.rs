@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use dolium_hot::{Counter, Limit, Tier, Writing};
+use dolium_hot::{Batch, Counter, Limit, Tier, Writing};
 
 use crate::error::{Error, Result};
 use crate::sqlite::Write;
@@ -182,34 +182,32 @@ impl Handle {
         wanted: impl Fn(&Tier) -> bool,
     ) -> Result<()> {
         self.with_room(|| {
-            let drained = self.locked_after(
+            let (is_known, guard) = self.locked_after(
                 deadline,
                 |_, tier| Ok(tier.filter(|tier| wanted(tier)).cloned()),
-                |deadline, tier| tier.map_or(Ok(()), |tier| self.drain_locked(&tier, deadline, limit)),
-            );
-            drained.map(|_| ())
+                |deadline, tier| tier.map_or(Ok(true), |tier| self.drain_locked(&tier, deadline, limit)),
+            )?;
+            drop(guard);
+            // With T, which ends such a tier.
+            if is_known { Ok(()) } else { self.locked_directly(deadline, |_, _| Ok(())).map(|_| ()) }
         })
     }
 
-    /// One step. The caller holds D and is inside the gate.
-    fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<()> {
+    /// One step. `false`: nothing was done, since the database knows of no tier, and [`move_over`](Self::move_over) has
+    /// to be called with T. The caller holds D and is inside the gate.
+    fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<bool> {
         if !files::exists(&self.database) {
             // Removed, perhaps with its directory: what waits has nowhere to go, and nothing may be made for it.
             tier.retire();
-            return Ok(());
+            return Ok(true);
         }
         let since = Instant::now();
         let mut refused = Refused::default();
         let mut step = |write: &mut Write<'_>, care: Care| {
-            let found = match reached(write.connection())? {
-                Some(found) if found.life == tier.life() => found,
-                Some(_) => return Ok(None),
-                None => {
-                    // Somebody took the database, or its log, away. What waits was acknowledged.
-                    refused = write.apply(&tier.pending(0, EVERYTHING), care)?;
-                    return Ok(None);
-                }
-            };
+            let Some(found) = reached(write.connection())? else { return Ok(Step::Unknown) };
+            if found.life != tier.life() {
+                return Ok(Step::Another);
+            }
             if found.is_disturbed {
                 tier.forget_clean();
             }
@@ -217,11 +215,10 @@ impl Handle {
             refused = write.apply(&batch, care)?;
             let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
             write.reach(found.life, batch.number())?;
-            Ok(Some((batch, expired, found.is_disturbed)))
+            Ok(Step::Done(batch, expired, found.is_disturbed))
         };
-        let drained = with_care(|care| self.try_write(deadline, &mut |write| step(write, care)))?;
-        match drained {
-            Some((batch, expired, is_disturbed)) => {
+        match with_care(|care| self.try_write(deadline, &mut |write| step(write, care)))? {
+            Step::Done(batch, expired, is_disturbed) => {
                 tier.drained(&batch);
                 tier.count(Counter::Expirations, expired as u64);
                 tier.count(Counter::Drained, batch.len() as u64);
@@ -233,10 +230,22 @@ impl Handle {
                     tier.forget_clean();
                 }
             }
-            // The database is another one.
-            None => tier.retire(),
+            Step::Another => tier.retire(),
+            Step::Unknown => return Ok(false),
         }
         self.tell_refused(refused);
+        Ok(true)
+    }
+
+    /// Ends a tier that the database does not know: somebody took that, or its log, away. What waits was acknowledged. The
+    /// caller holds D and T, so that nothing is added to it, and is inside the gate.
+    fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
+        if tier.is_live() {
+            let batch = tier.pending(0, EVERYTHING);
+            let apply = |care| self.try_write(deadline, &mut |write| write.apply(&batch, care));
+            self.tell_refused(with_care(apply)?);
+            tier.retire();
+        }
         Ok(())
     }
 
@@ -262,13 +271,14 @@ impl Handle {
             let _pass = gate::enter();
             self.drain_locked(tier, deadline, DRAIN)
         };
-        while tier.is_live() && tier.dirty_bytes() > LITTLE {
-            drain(deadline)?;
-        }
+        while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {}
         // The hook may write, which would wait for the lock D that this thread holds.
         let writing = self.take_t(tier, deadline, &mut || true)?;
         while tier.is_live() && tier.is_dirty() {
-            drain(deadline)?;
+            if !drain(deadline)? {
+                let _pass = gate::enter();
+                self.move_over(tier, deadline)?;
+            }
             if tier.is_dirty() && tier.is_drained() {
                 // Whoever had T has recovered: the header is damaged.
                 tier.retire();
@@ -283,6 +293,16 @@ impl Handle {
         }
         Ok(writing)
     }
+}
+
+/// What a drain found in the database.
+enum Step {
+    /// Its own tier: the batch that it took, how many expired entries it removed, and whether others had changed rows.
+    Done(Batch, usize, bool),
+    /// Another tier: the database is another one.
+    Another,
+    /// None.
+    Unknown,
 }
 
 #[cfg(all(test, target_os = "linux"))]
