@@ -21,6 +21,7 @@ from typing import Any
 import dolium
 import pytest
 from dolium import Averager, BoundedSemaphore, Lock, RLock, barrier, memoize_stampede, stampede, throttle
+from dolium.waiting import Line
 
 LOCKS = [Lock, RLock, BoundedSemaphore]
 
@@ -367,6 +368,35 @@ def test_ctrl_c_is_never_lost_whenever_it_comes(plain: Any):
             print(interrupted)
         """
         assert finish(*run(program, cache=plain)) == ["3000\n"]
+
+
+def test_who_is_interrupted_twice_is_not_in_line():
+    class Interrupting:
+        """A guard that a second Ctrl-C keeps from being taken for the third time: to leave the line."""
+
+        def __init__(self) -> None:
+            self.entered = 0
+
+        def __enter__(self) -> None:
+            self.entered += 1
+            if self.entered == 3:
+                raise KeyboardInterrupt
+
+        def __exit__(self, *exc_info: object) -> None: ...
+
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    line = Line()
+    guard, line._guard = line._guard, Interrupting()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        line.wait(interrupted)
+    assert line._guard.entered == 3
+    line._guard = guard
+    waiter = threading.Thread(target=line.wait, args=(lambda: True,), daemon=True)
+    waiter.start()
+    waiter.join(30)
+    assert not waiter.is_alive(), "it waits behind somebody who has gone"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

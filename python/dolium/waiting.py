@@ -19,6 +19,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,9 @@ GAP = 0.008
 """Longer than the longest time between two questions."""
 SHORT_TURN, LONG_TURN = 0.1, 0.8
 """Seconds for which a process may hold a lock over and over, when others want it and when not."""
+BEHIND = 0.1
+"""Seconds after which who is not the first looks again, uncalled: Python handles a signal that comes just before a wait
+only after it."""
 CROWD = 512
 
 
@@ -48,7 +52,7 @@ class Ticket:
         self._called = threading.Lock()
         self._called.acquire()
 
-    def wait(self, seconds: float = -1) -> None:
+    def wait(self, seconds: float) -> None:
         """Return when this was called, now or since the last time, or when the time is over."""
         self._called.acquire(timeout=seconds)
 
@@ -63,12 +67,14 @@ class Line:
 
     def __init__(self) -> None:
         self._guard = threading.RLock()  # reentrant, as a signal handler may release a lock
-        self._tickets: deque[Ticket] = deque()
+        # Weak: a second Ctrl-C may come where a thread would give its ticket back, and who has gone is not in line.
+        self._tickets: deque[weakref.ref[Ticket]] = deque()
         self._turn = SHORT_TURN
         self._since = self._released = float("-inf")
 
-    def __len__(self) -> int:
-        return len(self._tickets)
+    def __bool__(self) -> bool:
+        """Whether anybody waits."""
+        return self._first() is not None
 
     def attempt(self, attempt: Callable[[], bool]) -> bool:
         """Try once, having let other processes go first if it is their turn."""
@@ -86,22 +92,32 @@ class Line:
     def wait(self, attempt: Callable[[], bool]) -> None:
         """Stand in line until `attempt` succeeds; it is called by the first in line only."""
         ticket = Ticket()
-        with self._guard:
-            self._tickets.append(ticket)
+        mine = weakref.ref(ticket)
         try:
+            with self._guard:
+                self._tickets.append(mine)
             pause = SHORTEST
             while True:
-                if self._tickets[0] is not ticket:
-                    ticket.wait()
+                if self._first() is not ticket:
+                    ticket.wait(BEHIND)
                 elif self.attempt(attempt):
                     return
                 else:
                     ticket.wait(pause * random.uniform(0.5, 1.5))
                     pause = min(pause * 2, LONGEST)
         finally:
-            with self._guard:
-                self._tickets.remove(ticket)
+            with self._guard, contextlib.suppress(ValueError):  # it may not have come to that
+                self._tickets.remove(mine)
             self.call_first()
+
+    def _first(self) -> Ticket | None:
+        with self._guard:
+            while self._tickets:
+                ticket = self._tickets[0]()
+                if ticket is not None:
+                    return ticket
+                self._tickets.popleft()
+        return None
 
     def release(self) -> None:
         """Note that the lock was given back, and let the first in line try now."""
@@ -110,13 +126,13 @@ class Line:
 
     def call_first(self) -> None:
         """Let the first in line try now."""
-        with self._guard:
-            if self._tickets:
-                self._tickets[0].call()
+        first = self._first()
+        if first is not None:
+            first.call()
 
     def idle(self) -> bool:
         """Whether nothing would be lost with this object."""
-        return not self._tickets and time.monotonic() - self._released > GAP
+        return not self and time.monotonic() - self._released > GAP
 
 
 class _Lines:

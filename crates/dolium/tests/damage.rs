@@ -97,6 +97,7 @@ fn with_tier(directory: &Path) -> Cache {
 
 #[test]
 fn what_is_written_while_a_store_is_set_aside_is_in_the_next_one() {
+    let mut aside = 0;
     for _ in 0..if torture() { 300 } else { 10 } {
         let directory = tempfile::tempdir().unwrap();
         let cache = with_tier(directory.path());
@@ -114,8 +115,10 @@ fn what_is_written_while_a_store_is_set_aside_is_in_the_next_one() {
             thread::sleep(Duration::from_millis(30));
         });
         assert!(lost.iter().all(|(lost, _)| lost.is_empty()), "{lost:?}");
-        assert!(set_aside(directory.path()) > 0);
+        aside += set_aside(directory.path());
     }
+    // Not in every round: what SQLite has in its memory may do for the writers, and a checkpoint mends the file.
+    assert!(aside > 0);
 }
 
 #[test]
