@@ -638,7 +638,7 @@ def test_stampede_recomputes_early_once_and_in_the_background(plain: Any, luck: 
     @memoize_stampede(plain, expire=60, beta=1e6)
     def slow() -> int:
         calls.append(threading.current_thread())
-        time.sleep(0.1)
+        time.sleep(0.4)  # as long as the calls below may take together
         return len(calls)
 
     assert slow() == 1
@@ -719,7 +719,8 @@ def test_stampede_awaits_coroutine_functions(plain: Any, luck: Any):
     @memoize_stampede(plain, expire=60, name="slow", beta=1e6)
     async def slow(number: int) -> int:
         calls.append(number)
-        await asyncio.sleep(0.02)
+        # For as long as it took nobody else recomputes it: longer than the calls below need on a busy machine.
+        await asyncio.sleep(0.4)
         return number + len(calls)
 
     async def main() -> None:
