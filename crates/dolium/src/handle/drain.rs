@@ -86,10 +86,12 @@ impl Handle {
         f(&mut self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Drains all.
+    /// Drains all that waits now. What others write meanwhile they would go on writing for ever.
     pub(crate) fn drain_all(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let wanted = |tier: &Tier| tier.is_dirty() && !tier.is_drained();
-        self.drain_while(&mut Deadline::new(patience), DRAIN, wanted)
+        let Some((life, head)) = self.tier().map(|tier| (tier.life(), tier.head())) else { return Ok(()) };
+        self.drain_while(&mut Deadline::new(patience), DRAIN, |tier| {
+            tier.life() == life && tier.is_dirty() && tier.drained_to() < head
+        })
     }
 
     /// The tier forgets what it knows of rows: another program has changed some. Unlike a drain this does not wait until
