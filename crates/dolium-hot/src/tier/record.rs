@@ -153,7 +153,7 @@ pub struct Staged {
     pub(crate) position: u64,
     key_kind: u8,
     key_len: usize,
-    pub(crate) known: Option<Known>,
+    known: Option<Known>,
 }
 
 /// What can be known of a record before its place is.
@@ -253,15 +253,15 @@ impl Staged {
     #[inline]
     pub(crate) fn known(&mut self, epoch: u64) -> &mut Known {
         if self.known.as_ref().is_none_or(|known| known.epoch != epoch) {
-            self.known = Some(self.learn(epoch, self.hash(epoch)));
+            self.learn(epoch, self.hash(epoch));
         }
         self.known.as_mut().expect("it was just made")
     }
 
-    /// What does not need T and is not known yet.
+    /// Computes that, with the hash of the key.
     #[inline]
-    pub(crate) fn learn(&self, epoch: u64, hash: u64) -> Known {
-        Known { epoch, hash, body: body_sum(&self.words, epoch), seen: None }
+    pub(crate) fn learn(&mut self, epoch: u64, hash: u64) {
+        self.known = Some(Known { epoch, hash, body: body_sum(&self.words, epoch), seen: None });
     }
 
     /// Gives it its place, its number, and how many records of its chunk follow.

@@ -99,10 +99,9 @@ impl<A: Atomic> Memory<'_, A> {
             near(&line[0]);
         }
         // While that comes.
-        let mut known = record.learn(self.epoch, hash);
-        let own = record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
-        known.seen = own.and_then(|own| Some((own.slot, own.word?)));
-        record.known = Some(known);
+        record.learn(self.epoch, hash);
+        let own = self.own_slot(record, hash);
+        record.known(self.epoch).seen = own.and_then(|own| Some((own.slot, own.word?)));
     }
 
     fn store_all(&self, start: u64, records: &mut [Staged]) {
@@ -179,7 +178,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     fn name(&self, slot: usize, hash: u64, position: u64) {
         let access = self.access(slot);
-        // Hardly ever anything is noted, and a page that is not written to is nobody's copy to write back.
+        // It hardly ever is anything else, and pages that nobody stores to are never written back.
         if access.load(Relaxed) != 0 {
             access.store(0, Relaxed);
         }
@@ -194,8 +193,8 @@ impl<A: Atomic> Memory<'_, A> {
             self.slot(slot).load(Relaxed) == word
                 && Self::position(word) >= self.field(field::TAIL).load(Relaxed)
         };
-        let own = || record.with_key(|kind, bytes| self.own_slot(Key { kind, spelling: 0, bytes }, hash));
-        let slot = seen.filter(is_as_seen).map(|(slot, _)| slot).or_else(|| Some(own()?.slot));
+        let own = || Some(self.own_slot(record, hash)?.slot);
+        let slot = seen.filter(is_as_seen).map(|(slot, _)| slot).or_else(own);
         slot.or_else(|| self.slot_to_give(hash))
     }
 
@@ -204,9 +203,9 @@ impl<A: Atomic> Memory<'_, A> {
         self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot))
     }
 
-    /// The slot of a key. Nobody changes records while T is held, so that the key is compared where it lies; without T it
+    /// The slot of a record's key, whose hash this is. Nobody changes records while T is held, so that the key is compared where it lies; without T it
     /// may be another's key that is found, if the tail goes past its record.
-    fn own_slot(&self, key: Key<'_>, hash: u64) -> Option<Own> {
+    fn own_slot(&self, record: &Staged, hash: u64) -> Option<Own> {
         let first = self.bucket(hash);
         let slots = self.slots(first);
         let is_tagged = |slot: &A| slot.load(Acquire) >> 48 == hash >> 48;
@@ -225,7 +224,8 @@ impl<A: Atomic> Memory<'_, A> {
             tagged &= tagged - 1;
             let (slot, word) = (first + at, slots[at].load(Acquire));
             let position = Self::position(word);
-            if position >= tail.max(1) && self.has_key(position, key) {
+            let is_own = |kind, bytes: &[u8]| self.has_key(position, Key { kind, spelling: 0, bytes });
+            if position >= tail.max(1) && record.with_key(is_own) {
                 return Some(Own { slot, word: Some(word) });
             }
         }
@@ -275,10 +275,7 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     fn has_dirty_slot(&self, record: &Staged) -> bool {
-        let own = record.with_key(|kind, bytes| {
-            let key = Key { kind, spelling: 0, bytes };
-            self.own_slot(key, self.hash(kind, bytes))
-        });
+        let own = self.own_slot(record, record.hash(self.epoch));
         let word = own.and_then(|own| own.word);
         word.is_some_and(|word| Self::position(word) >= self.field(field::DRAINED).load(Acquire))
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use dolium_hot::{Cell, Counter, Kind, Tier, View};
 
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::scalar::Scalar;
 use crate::sign::{TRAILER_LEN, Verdict};
@@ -14,8 +14,9 @@ use crate::sqlite::tier::{CULLS, cell, scalar};
 use crate::value::{Payload, Value, mode};
 
 use super::evict::cost;
-use super::hot::{Change, row_of, stage};
+use super::hot::{Change, NewRow, row_of, stage};
 use super::prepare::signer;
+use super::write::number;
 use super::{Cache, Number, Put};
 
 /// Bytes from which on a value takes the general way: copying it should not hold up the caller's other threads.
@@ -199,9 +200,14 @@ impl Cache {
     /// # Ok::<(), dolium::Error>(())
     /// ```
     pub fn incr_in_memory(&self, key: &Key<'_>, delta: impl Into<Number>) -> Option<Number> {
-        let (delta, now) = (delta.into(), self.clock.now());
-        let add = |row| self.incremented(key, Some(row), delta, None, &Put::new(), now);
-        self.change_in_memory(key, row_of, add).map(|(sum, _)| sum)
+        let delta = delta.into();
+        let add = |row| {
+            let sum = number(&row)?.plus(delta)?;
+            // Not a number: a pickle, and to sign it the key may have to be read from its file.
+            let columns = sum.columns().ok_or(Error::NotANumber)?;
+            Ok(Change::Set(NewRow::with(row, columns, self.clock.now()), sum))
+        };
+        self.change_in_memory(key, row_of, add)
     }
 
     /// Removes an entry that the hot tier knows, if that needs no waiting. `false`: nothing has happened, and

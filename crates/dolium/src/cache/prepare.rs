@@ -55,11 +55,9 @@ impl Prepared {
 
     /// A number, never in a file.
     pub fn number(handle: &Arc<Handle>, number: Number) -> Result<Self> {
-        match number.scalar() {
-            Scalar::Real(value) if value.is_nan() => {
-                Self::pickled(handle, Cow::Owned(pickle::encode(&value)), usize::MAX)
-            }
-            value => Ok(Self::ready(mode::RAW, value)),
+        match number.columns() {
+            Some(columns) => Ok(Self::Ready { columns, file: None }),
+            None => Self::pickled(handle, Cow::Owned(pickle::encode(&f64::NAN)), usize::MAX),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::scalar::Scalar;
 use crate::sqlite::tier::CULLS;
 use crate::sqlite::{Head, KEPT, Write, statements};
-use crate::value::{Entry, Payload, Row, Value, mode};
+use crate::value::{Columns, Entry, Payload, Row, Value, mode};
 use crate::warning::Warning;
 
 use super::Cache;
@@ -122,7 +122,7 @@ pub enum Number {
 }
 
 impl Number {
-    fn plus(self, other: Self) -> Result<Self> {
+    pub(super) fn plus(self, other: Self) -> Result<Self> {
         #[expect(clippy::cast_precision_loss, reason = "adding a float makes a float, as everywhere")]
         let float = |number| match number {
             Self::Int(value) => value as f64,
@@ -134,11 +134,17 @@ impl Number {
         }
     }
 
-    pub(super) fn scalar(self) -> Scalar {
+    fn scalar(self) -> Scalar {
         match self {
             Self::Int(value) => Scalar::Int(value),
             Self::Float(value) => Scalar::Real(value),
         }
+    }
+
+    /// The columns that are this number; `None` for what SQLite would make NULL of.
+    pub(super) fn columns(self) -> Option<Columns> {
+        let is_nan = matches!(self, Self::Float(value) if value.is_nan());
+        (!is_nan).then(|| Columns { size: 0, mode: mode::RAW, filename: None, value: self.scalar() })
     }
 }
 
@@ -353,7 +359,7 @@ impl Cache {
         Ok(sum)
     }
 
-    pub(super) fn incremented(
+    fn incremented(
         &self,
         key: &Key<'_>,
         row: Option<Row>,
@@ -485,7 +491,7 @@ fn alive(head: Option<Head>, now: Timestamp) -> Option<Head> {
     head.filter(|head| statements::is_alive(head.expire_time, now))
 }
 
-fn number(row: &Row) -> Result<Number> {
+pub(super) fn number(row: &Row) -> Result<Number> {
     match row.columns.value {
         Scalar::Int(value) if row.columns.mode == mode::RAW => Ok(Number::Int(value)),
         Scalar::Real(value) if row.columns.mode == mode::RAW => Ok(Number::Float(value)),

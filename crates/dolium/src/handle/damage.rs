@@ -11,13 +11,11 @@ use crate::aside::with_suffix;
 use crate::error::{self, Error, Result};
 use crate::files::{self, Identity};
 use crate::gate;
-use crate::sqlite::refusal::with_care;
 use crate::sqlite::{Access, Connection, schema};
 use crate::wait::{Deadline, Patience};
 use crate::warning::Warning;
 
 use super::Handle;
-use super::drain::EVERYTHING;
 
 /// How often a handle looks whether somebody replaced the database under it.
 const LOOK: Duration = Duration::from_millis(100);
@@ -183,16 +181,12 @@ impl Handle {
         if !surely && self.is_sound() {
             return Ok(());
         }
-        // What waits was acknowledged, and is not damaged.
-        let saved = tier.filter(|tier| tier.is_live()).map(|tier| tier.pending(0, EVERYTHING));
         let aside = crate::aside::rename_store(&self.database)?;
         self.room.store(0, Ordering::Relaxed);
-        if let Some(batch) = saved.filter(|batch| !batch.is_empty()) {
-            let apply = |care| self.try_write(&mut deadline, &mut |write| write.apply(&batch, care));
-            self.tell_refused(with_care(apply)?);
-        }
         // Last, and with T still held: from here on nobody has to wait for this D, and nothing is stored in this tier.
-        tier.inspect(|tier| tier.retire());
+        if let Some(tier) = tier {
+            self.move_over(tier, &mut deadline)?;
+        }
         drop(stopped);
         self.warnings.add(Warning::SetAside { path: self.database.clone(), aside });
         Ok(())

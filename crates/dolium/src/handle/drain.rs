@@ -20,7 +20,7 @@ use super::Handle;
 pub(super) const DRAIN: Limit = Limit { keys: 8192, bytes: 32 << 20 };
 
 /// All that waits.
-pub(super) const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
+const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
 
 /// What a writer drains that found no room: it is to be quick.
 const FORCED: Limit = Limit { keys: 256, bytes: 1 << 20 };
@@ -49,11 +49,7 @@ impl Handle {
         let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
             return Ok(());
         };
-        // Positions of another life mean nothing here.
-        let (life, head) = (tier.life(), tier.head());
-        self.drain_in_turns(&mut Deadline::new(patience), DRAIN, |tier| {
-            tier.life() == life && tier.is_dirty() && tier.drained_to() < head
-        })
+        self.drain_in_turns(&mut Deadline::new(patience), DRAIN, still_waits(&tier))
     }
 
     /// The same for who may only read: those who have the tier drain. Where all are dead, or one is stuck, what waits is
@@ -88,10 +84,8 @@ impl Handle {
 
     /// Drains all that waits now. What others write meanwhile they would go on writing for ever.
     pub(crate) fn drain_all(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let Some((life, head)) = self.tier().map(|tier| (tier.life(), tier.head())) else { return Ok(()) };
-        self.drain_while(&mut Deadline::new(patience), DRAIN, |tier| {
-            tier.life() == life && tier.is_dirty() && tier.drained_to() < head
-        })
+        let Some(tier) = self.tier() else { return Ok(()) };
+        self.drain_while(&mut Deadline::new(patience), DRAIN, still_waits(&tier))
     }
 
     /// The tier forgets what it knows of rows: another program has changed some. Unlike a drain this does not wait until
@@ -239,15 +233,15 @@ impl Handle {
         Ok(true)
     }
 
-    /// Ends a tier that the database does not know: somebody took that, or its log, away. What waits was acknowledged. The
-    /// caller holds D and T, so that nothing is added to it, and is inside the gate.
-    fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
-        if tier.is_live() {
-            let batch = tier.pending(0, EVERYTHING);
+    /// Ends a tier that the database does not know: somebody set that aside, or took it or its log away. What waits was
+    /// acknowledged, and is written to it. The caller holds D and T, so that nothing is added, and is inside the gate.
+    pub(super) fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
+        let batch = tier.pending(0, EVERYTHING);
+        if tier.is_live() && !batch.is_empty() {
             let apply = |care| self.try_write(deadline, &mut |write| write.apply(&batch, care));
             self.tell_refused(with_care(apply)?);
-            tier.retire();
         }
+        tier.retire();
         Ok(())
     }
 
@@ -295,6 +289,13 @@ impl Handle {
         }
         Ok(writing)
     }
+}
+
+/// Whether what waits in a tier now still does.
+fn still_waits(tier: &Tier) -> impl Fn(&Tier) -> bool + use<> {
+    // Positions of another life mean nothing here.
+    let (life, head) = (tier.life(), tier.head());
+    move |tier| tier.life() == life && tier.is_dirty() && tier.drained_to() < head
 }
 
 /// What a drain found in the database.
