@@ -26,49 +26,26 @@
 
 #![forbid(unsafe_code)]
 
-mod anchor;
-mod aside;
 mod cache;
-mod check;
-mod clock;
-mod error;
-mod fanout;
-mod files;
-mod fork;
-mod gate;
-mod handle;
-mod keeper;
-mod key;
-mod lock;
-mod maintain;
-mod pause;
-mod pending;
-pub mod pickle;
-mod policy;
-mod pool;
-mod scalar;
-mod settings;
-pub mod sign;
 mod sqlite;
-mod transaction;
+mod store;
+mod system;
 mod value;
-mod wait;
-mod warning;
 
+pub use cache::check::Problem;
+pub use cache::fanout::Fanout;
 pub use cache::{
     Body, Builder, Cache, EntryRef, Expiry, HotTier, Info, Keys, NoTier, Number, Order, Original, Put, Side,
     Stats, Stream, Table, ValueRef, shutdown,
 };
-pub use check::Problem;
-pub use clock::{Clock, Timestamp, system_time, timestamp};
 pub use dolium_hot::{Counter, Gauge};
-pub use error::{Error, Result};
-pub use fanout::Fanout;
-pub use key::Key;
-pub use pause::{pause_transactions, resume_transactions};
-pub use policy::Policy;
-pub use scalar::Scalar;
-pub use transaction::Transaction;
-pub use value::{Columns, Entry, Payload, Row, Value, mode};
-pub use wait::{Patience, set_interrupt_hook};
-pub use warning::Warning;
+pub use store::pause::{pause_transactions, resume_transactions};
+pub use store::transaction::Transaction;
+pub use system::clock::{Clock, Timestamp, system_time, timestamp};
+pub use system::error::{Error, Result};
+pub use system::wait::{Patience, set_interrupt_hook};
+pub use system::warning::Warning;
+pub use value::key::Key;
+pub use value::policy::Policy;
+pub use value::scalar::Scalar;
+pub use value::{Columns, Entry, Payload, Row, Value, mode, pickle, sign};

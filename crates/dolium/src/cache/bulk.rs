@@ -2,12 +2,12 @@
 
 use dolium_hot::{Counter, Kind};
 
-use crate::clock::Timestamp;
-use crate::error::Result;
-use crate::key::Key;
 use crate::sqlite::Connection;
 use crate::sqlite::statements::{self, is_alive};
 use crate::sqlite::tier::CULLS;
+use crate::system::clock::Timestamp;
+use crate::system::error::Result;
+use crate::value::key::Key;
 use crate::value::{Payload, Row, Value};
 
 use super::hot::{self, Change, NewRow};

@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dolium_hot::Counter;
 use rusqlite::Connection;
 
-use crate::clock::Timestamp;
-use crate::error::{Error, Result};
-use crate::files;
-use crate::handle::Handle;
-use crate::key::Key;
-use crate::policy::{Policy, Reads};
-use crate::scalar::Scalar;
-use crate::settings::Settings;
 use crate::sqlite::statements::{self, counter};
 use crate::sqlite::{Head, Write};
-use crate::wait::Patience;
-use crate::warning::Warning;
+use crate::store::Handle;
+use crate::system::clock::Timestamp;
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::system::wait::Patience;
+use crate::system::warning::Warning;
+use crate::value::key::Key;
+use crate::value::policy::{Policy, Reads};
+use crate::value::scalar::Scalar;
+use crate::value::settings::Settings;
 
 use super::Cache;
 
@@ -75,7 +75,7 @@ impl Cache {
         match removed {
             // Clearing is what users reach for when a store is damaged.
             Err(Error::Damaged { .. }) if !self.in_transaction() => {
-                let mut deadline = crate::wait::Deadline::new(self.patience);
+                let mut deadline = crate::system::wait::Deadline::new(self.patience);
                 let held = self.handle.acquire(&mut deadline)?;
                 self.handle.set_aside_locked(held.tier(), false)?;
                 Ok(0)
@@ -90,7 +90,7 @@ impl Cache {
     fn discard(&self) -> Result<usize> {
         let count = self.len()?;
         let names = self.handle.read(self.patience, |connection| Ok(statements::filenames(connection)?))?;
-        let mut deadline = crate::wait::Deadline::new(self.patience);
+        let mut deadline = crate::system::wait::Deadline::new(self.patience);
         let held = self.handle.acquire(&mut deadline)?;
         self.handle.discard_locked(held.tier())?;
         for name in &names {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use dolium_hot::{Gauge, Observer};
 
-use crate::error::{Error, Result};
+use crate::system::error::{Error, Result};
 
 use super::Cache;
 

@@ -5,16 +5,16 @@ use std::collections::HashSet;
 
 use dolium_hot::{AccessWord, Counter, Kind, NoRoom, Staged, Tier, View, Writing};
 
-use crate::clock::Timestamp;
-use crate::error::{Error, Result};
-use crate::keeper;
-use crate::key::Key;
-use crate::policy::Reads;
-use crate::scalar::Scalar;
 use crate::sqlite::tier::{CULLS, cell, scalar};
 use crate::sqlite::{KEPT, statements};
+use crate::store::keeper;
+use crate::system::clock::Timestamp;
+use crate::system::error::{Error, Result};
+use crate::system::wait::Deadline;
+use crate::value::key::Key;
+use crate::value::policy::Reads;
+use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
-use crate::wait::Deadline;
 
 use super::bulk::find_many;
 use super::{Cache, Put};

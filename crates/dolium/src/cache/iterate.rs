@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, ToSql};
 
-use crate::error::Result;
-use crate::key::Key;
-use crate::scalar::{Scalar, Stored};
+use crate::system::error::Result;
+use crate::value::key::Key;
+use crate::value::scalar::{Scalar, Stored};
 
 use super::Cache;
 

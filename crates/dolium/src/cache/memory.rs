@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use dolium_hot::{Cell, Counter, Kind, Tier, View};
 
-use crate::clock::Timestamp;
-use crate::error::{Error, Result};
-use crate::key::Key;
-use crate::scalar::Scalar;
-use crate::sign::{TRAILER_LEN, Verdict};
 use crate::sqlite::tier::{CULLS, cell, scalar};
+use crate::system::clock::Timestamp;
+use crate::system::error::{Error, Result};
+use crate::value::key::Key;
+use crate::value::scalar::Scalar;
+use crate::value::sign::{TRAILER_LEN, Verdict};
 use crate::value::{Payload, Value, mode};
 
 use super::evict::cost;

@@ -2,7 +2,9 @@
 //! are spread over this folder by what they do; each turns into one read or one write of the handle.
 
 mod bulk;
+pub(crate) mod check;
 mod evict;
+pub(crate) mod fanout;
 mod gauge;
 mod hot;
 mod iterate;
@@ -34,12 +36,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::error::Result;
-use crate::handle::Handle;
-use crate::transaction::Transaction;
-use crate::wait::Patience;
-use crate::warning::Warning;
+use crate::store::Handle;
+use crate::store::transaction::Transaction;
+use crate::system::clock::Clock;
+use crate::system::error::Result;
+use crate::system::wait::Patience;
+use crate::system::warning::Warning;
 
 /// A persistent cache in a directory.
 ///
@@ -65,7 +67,7 @@ pub struct Cache {
     pub(crate) clock: Clock,
     pub(crate) patience: Patience,
     /// What the shards of one cache have together, if this is a shard.
-    pub(crate) group: Option<Arc<crate::fanout::Group>>,
+    pub(crate) group: Option<Arc<fanout::Group>>,
     /// Whether reads count for statistics and eviction.
     pub(crate) counts: bool,
 }

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::error::{Error, Result};
-use crate::fanout::Group;
-use crate::files;
-use crate::handle::{Handle, Keep};
-use crate::policy::Policy;
-use crate::scalar::Scalar;
-use crate::settings::METADATA;
+use crate::cache::fanout::Group;
 use crate::sqlite::schema;
-use crate::wait::Patience;
+use crate::store::{Handle, Keep};
+use crate::system::clock::Clock;
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::system::wait::Patience;
+use crate::value::policy::Policy;
+use crate::value::scalar::Scalar;
+use crate::value::settings::METADATA;
 
 use super::{Cache, PATIENCE};
 

@@ -6,15 +6,15 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Result};
-use crate::files::NewFile;
-use crate::handle::Handle;
-use crate::key::Key;
-use crate::pickle;
-use crate::scalar::Scalar;
-use crate::sign::{self, Mac, Signer, Signing};
+use crate::store::Handle;
+use crate::system::error::{Error, Result};
+use crate::system::files::NewFile;
+use crate::system::warning::Warning;
+use crate::value::key::Key;
+use crate::value::pickle;
+use crate::value::scalar::Scalar;
+use crate::value::sign::{self, Mac, Signer, Signing};
 use crate::value::{Columns, Payload, mode};
-use crate::warning::Warning;
 
 use super::{Cache, Number};
 

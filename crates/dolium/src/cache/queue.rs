@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use rusqlite::OptionalExtension;
 
-use crate::clock::Timestamp;
-use crate::error::{Error, Result};
-use crate::key::Key;
-use crate::scalar::{Scalar, Stored};
 use crate::sqlite::statements::{self, is_alive};
 use crate::sqlite::{Head, Write};
+use crate::system::clock::Timestamp;
+use crate::system::error::{Error, Result};
+use crate::value::key::Key;
+use crate::value::scalar::{Scalar, Stored};
 use crate::value::{Entry, Payload, Row, Value};
 
 use super::prepare::Prepared;

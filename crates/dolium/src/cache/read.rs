@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use rusqlite::OptionalExtension;
 
-use crate::clock::Timestamp;
-use crate::error::{Error, Result};
-use crate::files;
-use crate::keeper;
-use crate::key::Key;
-use crate::policy::Reads;
-use crate::scalar::Scalar;
-use crate::sign::Verdict;
 use crate::sqlite::{KEPT, statements};
+use crate::store::keeper;
+use crate::system::clock::Timestamp;
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::value::key::Key;
+use crate::value::policy::Reads;
+use crate::value::scalar::Scalar;
+use crate::value::sign::Verdict;
 use crate::value::{Entry, Row, Value, mode};
 
 use super::Cache;
@@ -36,7 +36,7 @@ pub struct Info {
     pub size: u64,
     /// Its tag.
     pub tag: Scalar,
-    /// How its value is stored, see [`mode`](crate::mode).
+    /// How its value is stored, see [`mode`](crate::value::mode).
     pub mode: i64,
     /// Its value file, if it has one.
     pub path: Option<PathBuf>,
@@ -302,7 +302,7 @@ impl Cache {
         let (kind, form) = key.signed_form();
         let ours = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
         if ours {
-            bytes.truncate(bytes.len() - crate::sign::TRAILER_LEN);
+            bytes.truncate(bytes.len() - crate::value::sign::TRAILER_LEN);
         }
         Ok(Value::Pickle { bytes, signed: ours })
     }

@@ -3,11 +3,11 @@
 
 use std::io::Read;
 
-use crate::clock::Timestamp;
-use crate::error::Result;
-use crate::key::Key;
-use crate::scalar::Scalar;
 use crate::sqlite::statements::is_alive;
+use crate::system::clock::Timestamp;
+use crate::system::error::Result;
+use crate::value::key::Key;
+use crate::value::scalar::Scalar;
 
 use super::Cache;
 use super::prepare::Prepared;
@@ -25,7 +25,7 @@ pub struct Original<'a> {
     pub access_count: i64,
     /// Its tag.
     pub tag: Scalar,
-    /// How its value is stored, see [`mode`](crate::mode).
+    /// How its value is stored, see [`mode`](crate::value::mode).
     pub mode: i64,
     /// Its value as it is stored.
     pub body: Body<'a>,

@@ -2,8 +2,8 @@
 
 use rusqlite::config::DbConfig;
 
-use crate::error::{Error, Result};
-use crate::scalar::Scalar;
+use crate::system::error::{Error, Result};
+use crate::value::scalar::Scalar;
 
 use super::Cache;
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Result};
-use crate::key::Key;
+use crate::system::error::{Error, Result};
+use crate::value::key::Key;
 use crate::value::{Payload, Value};
 
 use super::{Cache, Put};

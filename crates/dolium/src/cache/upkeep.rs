@@ -3,16 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::aside::with_suffix;
-use crate::error::{Error, Result};
-use crate::files;
-use crate::gate;
-use crate::handle::Keep;
-use crate::scalar::Scalar;
-use crate::settings::{METADATA, Settings};
+use crate::sqlite::files::with_suffix;
 use crate::sqlite::{schema, statements};
-use crate::wait::Patience;
-use crate::warning::Warning;
+use crate::store::Keep;
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::system::gate;
+use crate::system::wait::Patience;
+use crate::system::warning::Warning;
+use crate::value::scalar::Scalar;
+use crate::value::settings::{METADATA, Settings};
 
 use super::Cache;
 
@@ -228,7 +228,7 @@ impl Cache {
         self.handle.forget_reads();
         if self.handle.lock.tier_inside().is_some() {
             // Another thread uses it at this moment: what it writes has to be drained.
-            crate::keeper::wake(&self.handle);
+            crate::store::keeper::wake(&self.handle);
         }
         Ok(())
     }
@@ -274,15 +274,15 @@ impl std::fmt::Debug for Cache {
 /// Ends background work of the process: pending reads are written, connections closed. For a host
 /// language to call at exit; caches that are used afterwards work, without a keeper.
 pub fn shutdown() {
-    crate::keeper::stop();
+    crate::store::keeper::stop();
     let handles = {
         let _pass = gate::enter();
-        crate::handle::Handle::all()
+        crate::store::Handle::all()
     };
     for handle in handles {
         let cache = Cache {
             handle,
-            clock: crate::clock::Clock::System,
+            clock: crate::system::clock::Clock::System,
             patience: Patience::Forever,
             group: None,
             counts: false,

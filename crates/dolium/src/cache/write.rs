@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use dolium_hot::{Counter, Kind};
 
-use crate::clock::{self, Timestamp};
-use crate::error::{Error, Result};
-use crate::key::Key;
-use crate::policy::Policy;
-use crate::scalar::Scalar;
 use crate::sqlite::tier::CULLS;
 use crate::sqlite::{Head, KEPT, Write, statements};
+use crate::system::clock::{self, Timestamp};
+use crate::system::error::{Error, Result};
+use crate::system::warning::Warning;
+use crate::value::key::Key;
+use crate::value::policy::Policy;
+use crate::value::scalar::Scalar;
 use crate::value::{Columns, Entry, Payload, Row, Value, mode};
-use crate::warning::Warning;
 
 use super::Cache;
 use super::hot::{self, Change, NewRow};

@@ -10,11 +10,11 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{FileControl, OpenFlags};
 
-use crate::aside::with_suffix;
-use crate::error::{Error, Result};
-use crate::files;
-use crate::maintain::LOG;
-use crate::settings::Settings;
+use crate::sqlite::files::with_suffix;
+use crate::store::maintain::LOG;
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::value::settings::Settings;
 
 /// What a connection is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Connection {
             Access::Create => {
                 if !files::exists(path) {
                     // Who still has the old database open is on the old log.
-                    crate::aside::remove_log(path);
+                    crate::sqlite::files::remove_log(path);
                 }
                 files::create_private(path)?;
                 let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -183,10 +183,10 @@ fn open_for_reading(path: &Path) -> Result<(rusqlite::Connection, Option<Snapsho
     let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     match raw.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())) {
         Ok(()) => return Ok((raw, None)),
-        Err(error) if crate::error::is_busy(&error) => return Ok((raw, None)),
+        Err(error) if crate::system::error::is_busy(&error) => return Ok((raw, None)),
         Err(error)
             if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen)
-                && !crate::error::is_denied(&error) =>
+                && !crate::system::error::is_denied(&error) =>
         {
             return Err(error.into());
         }

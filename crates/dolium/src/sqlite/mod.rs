@@ -1,6 +1,7 @@
 //! Everything that speaks SQL. The rest of the engine speaks keys, columns and rows.
 
 pub(crate) mod connection;
+pub(crate) mod files;
 pub(crate) mod refusal;
 pub(crate) mod schema;
 pub(crate) mod statements;

@@ -3,8 +3,8 @@
 
 use dolium_hot::View;
 
-use crate::error::{self, Error, Result};
-use crate::key::Key;
+use crate::system::error::{self, Error, Result};
+use crate::value::key::Key;
 
 use super::Write;
 

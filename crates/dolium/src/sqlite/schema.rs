@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::error::Result;
-use crate::scalar::Scalar;
-use crate::settings::{METADATA, Settings};
+use crate::system::error::Result;
+use crate::value::scalar::Scalar;
+use crate::value::settings::{METADATA, Settings};
 
 /// diskcache's schema. Part of the on-disk format: names and columns may not change. Its triggers keep
 /// `count` and `size` when other programs write; our connections do not fire them.

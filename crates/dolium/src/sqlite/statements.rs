@@ -3,9 +3,9 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
-use crate::clock::Timestamp;
-use crate::key::Key;
-use crate::scalar::Scalar;
+use crate::system::clock::Timestamp;
+use crate::value::key::Key;
+use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
 
 /// The mode of a row whose columns do not have the types they should have. Nobody stores it.

@@ -3,10 +3,10 @@
 use dolium_hot::{Batch, Cell, Kind, View};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::error::Result;
-use crate::key::Key;
-use crate::scalar::Scalar;
+use crate::system::error::Result;
 use crate::value::Columns;
+use crate::value::key::Key;
+use crate::value::scalar::Scalar;
 
 use super::refusal::{Care, Refused};
 use super::{KEPT, Write};
@@ -41,7 +41,7 @@ pub(crate) fn reached(connection: &Connection) -> rusqlite::Result<Option<Reache
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
         // A store of diskcache has no such table.
-        Err(error) if crate::error::is_empty_store(&error) => return Ok(None),
+        Err(error) if crate::system::error::is_empty_store(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let Scalar::Blob(bytes) = ours else { return Ok(None) };

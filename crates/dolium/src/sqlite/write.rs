@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use crate::clock::Timestamp;
-use crate::error::Result;
-use crate::files::NewFile;
-use crate::key::Key;
-use crate::scalar::{Scalar, Stored};
+use crate::system::clock::Timestamp;
+use crate::system::error::Result;
+use crate::system::files::NewFile;
+use crate::value::key::Key;
+use crate::value::scalar::{Scalar, Stored};
 use crate::value::{Columns, Row};
 
 use super::statements;

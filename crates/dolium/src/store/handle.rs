@@ -3,62 +3,50 @@
 //! order of things: gate, fork check, writer lock, transaction, retries, and what to do about damage.
 //! Knows nothing of keys and values.
 
-mod damage;
-mod drain;
-mod registry;
-mod settings;
-mod tier;
-mod write;
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-pub(crate) use settings::Keep;
-pub(crate) use tier::Behind;
-
-use damage::Log;
-
-use crate::anchor::Anchor;
 use crate::cache::Evictions;
-use crate::error::{self, Error, Result};
-use crate::files;
-use crate::gate;
-use crate::lock::WriterLock;
-use crate::pending::Pending;
-use crate::pool::Pool;
-use crate::settings::Settings;
 use crate::sqlite::{Access, Connection, glance, schema};
-use crate::transaction::{OpenTransaction, current_thread};
-use crate::wait::{Deadline, Patience};
-use crate::warning::Warnings;
+use crate::store::anchor::Anchor;
+use crate::store::lock::WriterLock;
+use crate::store::pending::Pending;
+use crate::store::pool::Pool;
+use crate::store::transaction::{OpenTransaction, current_thread};
+use crate::system::error::{self, Error, Result};
+use crate::system::files;
+use crate::system::gate;
+use crate::system::wait::{Deadline, Patience};
+use crate::system::warning::Warnings;
+use crate::value::settings::Settings;
 
 /// diskcache's name of the database.
 pub(crate) const DATABASE: &str = "cache.db";
 
 /// How long attaching waits for programs that use the database.
-const ATTACHING: Duration = Duration::from_secs(10);
+pub(super) const ATTACHING: Duration = Duration::from_secs(10);
 
 pub(crate) struct Handle {
     pub directory: PathBuf,
     pub database: PathBuf,
     /// A file system of a network: no shared memory, no write-ahead log.
     pub network: bool,
-    read_only: AtomicBool,
-    generation: AtomicU64,
+    pub(super) read_only: AtomicBool,
+    pub(super) generation: AtomicU64,
     /// The process was forked while a transaction was open here: SQLite's view of this file is void.
     pub(crate) forked: AtomicBool,
-    settings: RwLock<Arc<Settings>>,
-    loaded: AtomicBool,
+    pub(super) settings: RwLock<Arc<Settings>>,
+    pub(super) loaded: AtomicBool,
     /// Of the settings: what the policy asks of reads, a code of `Reads`.
-    noted_reads: AtomicU8,
+    pub(super) noted_reads: AtomicU8,
     /// Of the settings: whether hits and misses are counted.
-    counts_hits: AtomicBool,
+    pub(super) counts_hits: AtomicBool,
     /// Settings that were passed when there was no store to keep them.
-    unsaved: Mutex<Vec<String>>,
+    pub(super) unsaved: Mutex<Vec<String>>,
     /// Settings that are changed for this process only.
-    local: Mutex<Vec<String>>,
+    pub(super) local: Mutex<Vec<String>>,
     pub(crate) pool: Pool,
     pub(crate) anchor: Anchor,
     pub(crate) lock: WriterLock,
@@ -72,22 +60,22 @@ pub(crate) struct Handle {
     pub(crate) room: AtomicI64,
     /// Value files may wait in the hot tier whose sizes the database does not know yet.
     pub(crate) files_wait: AtomicBool,
-    min_file_size: AtomicUsize,
+    pub(super) min_file_size: AtomicUsize,
     pub(crate) has_trash: AtomicBool,
     pub(crate) commits: AtomicU32,
     /// The disk was nearly full when it was looked at last.
     pub(crate) is_scarce: AtomicBool,
     /// The tier of others, if this process may only read.
-    observer: Mutex<Option<dolium_hot::Observer>>,
+    pub(super) observer: Mutex<Option<dolium_hot::Observer>>,
     /// Whether the keeper looks, or this process has just looked, for what other programs write.
-    watched: AtomicBool,
+    pub(super) watched: AtomicBool,
     /// How far the log of the tier reached at the keeper's last tick.
-    seen_head: AtomicU64,
+    pub(super) seen_head: AtomicU64,
     /// The life of others' tier and how far its log reached when this process, which may only read, waited in vain for a
     /// drain.
-    awaited: Mutex<Option<(u64, u64)>>,
+    pub(super) awaited: Mutex<Option<(u64, u64)>>,
     /// Reads before there was a tier.
-    reads: AtomicU32,
+    pub(super) reads: AtomicU32,
     /// How many shards share the memory that one cache may take.
     pub(crate) hot_share: AtomicU64,
     /// As the first shard of several: their number, which the store keeps. Else 0.
@@ -98,18 +86,18 @@ pub(crate) struct Handle {
     /// Closed, and not used since: the keeper stays away.
     pub(crate) closed: AtomicBool,
     /// The write-ahead log as this process has it open.
-    log: Mutex<Option<Log>>,
-    looked: Mutex<Option<Instant>>,
+    pub(super) log: Mutex<Option<super::damage::Log>>,
+    pub(super) looked: Mutex<Option<Instant>>,
 }
 
 impl Handle {
-    fn new(directory: &Path, read_only: bool) -> Self {
+    pub(super) fn new(directory: &Path, read_only: bool) -> Self {
         Self {
             directory: directory.to_path_buf(),
             database: directory.join(DATABASE),
-            network: crate::lock::is_network(directory),
+            network: crate::store::lock::is_network(directory),
             read_only: AtomicBool::new(read_only),
-            generation: AtomicU64::new(crate::fork::generation()),
+            generation: AtomicU64::new(crate::store::fork::generation()),
             forked: AtomicBool::new(false),
             settings: RwLock::new(Arc::new(Settings::defaults())),
             loaded: AtomicBool::new(false),
@@ -303,7 +291,7 @@ impl Handle {
         owner != 0 && owner == current_thread()
     }
 
-    fn in_transaction<T>(self: &Arc<Self>, f: impl FnOnce(&mut OpenTransaction) -> Result<T>) -> Result<T> {
+    pub(super) fn in_transaction<T>(self: &Arc<Self>, f: impl FnOnce(&mut OpenTransaction) -> Result<T>) -> Result<T> {
         let _pass = gate::enter();
         self.renew()?;
         let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
@@ -316,7 +304,7 @@ impl Handle {
 
     /// The one place that notices a fork: what is inherited is dropped unused. The caller is inside the gate.
     pub(crate) fn renew(&self) -> Result<()> {
-        let generation = crate::fork::generation();
+        let generation = crate::store::fork::generation();
         if self.generation.load(Ordering::Acquire) != generation {
             let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(open) = slot.take() {
@@ -353,7 +341,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         let _pass = gate::enter();
-        if self.generation.load(Ordering::Acquire) == crate::fork::generation() {
+        if self.generation.load(Ordering::Acquire) == crate::store::fork::generation() {
             self.close_connections(false);
         }
         // In a forked child nothing of this is ours; `pool` is empty, since the fork closed it.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::system::error::{Error, Result};
 
 /// How long an operation may wait for other writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use dolium_hot::Tier;
 
-use crate::aside::with_suffix;
-use crate::error::{self, Error, Result};
-use crate::files::{self, Identity};
-use crate::gate;
+use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, schema};
-use crate::wait::{Deadline, Patience};
-use crate::warning::Warning;
+use crate::system::error::{self, Error, Result};
+use crate::system::files::{self, Identity};
+use crate::system::gate;
+use crate::system::wait::{Deadline, Patience};
+use crate::system::warning::Warning;
 
 use super::Handle;
 
@@ -146,7 +146,7 @@ impl Handle {
         }
         self.close_connections(true);
         if self.has_lost_log() {
-            crate::aside::remove_log(&self.database);
+            crate::sqlite::files::remove_log(&self.database);
             self.warnings.add(Warning::Replaced { path: self.database.clone() });
         }
         self.loaded.store(false, Ordering::Release);
@@ -181,7 +181,7 @@ impl Handle {
         if !surely && self.is_sound() {
             return Ok(());
         }
-        let aside = crate::aside::rename_store(&self.database)?;
+        let aside = crate::sqlite::files::rename_store(&self.database)?;
         self.room.store(0, Ordering::Relaxed);
         // Last, and with T still held: from here on nobody has to wait for this D, and nothing is stored in this tier.
         if let Some(tier) = tier {
@@ -198,7 +198,7 @@ impl Handle {
         let stopped = tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Patience::Timeout(LOOK))));
         let _pass = gate::enter();
         self.close_connections(true);
-        crate::aside::remove_store(&crate::aside::rename_store(&self.database)?);
+        crate::sqlite::files::remove_store(&crate::sqlite::files::rename_store(&self.database)?);
         self.room.store(0, Ordering::Relaxed);
         // What it knows is of a database that is not there any more.
         tier.inspect(|tier| tier.retire());

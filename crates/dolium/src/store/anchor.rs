@@ -8,10 +8,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::Result;
-use crate::handle::Handle;
-use crate::keeper;
 use crate::sqlite::Connection;
+use crate::store::Handle;
+use crate::store::keeper;
+use crate::system::error::Result;
 
 /// Reads between two looks at whether something has changed.
 const READS: u32 = 256;
@@ -104,7 +104,7 @@ impl Handle {
     /// Lets go, so that a checkpoint can finish.
     pub(crate) fn release_anchor(&self) {
         if self.anchor.is_held.swap(false, Ordering::Relaxed) {
-            let _pass = crate::gate::enter();
+            let _pass = crate::system::gate::enter();
             release(&self.anchor.lock());
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
-use crate::files;
+use crate::system::files;
 
 /// Free bytes below which a file that cannot be made or lengthened is blamed on the full disk.
 const NO_ROOM: u64 = 1 << 20;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::files::{self, Identity};
-use crate::gate;
+use crate::system::files::{self, Identity};
+use crate::system::gate;
 
 use super::Handle;
 
@@ -20,7 +20,7 @@ static REGISTRY: Mutex<Option<HashMap<Place, Vec<Weak<Handle>>>>> = Mutex::new(N
 impl Handle {
     /// The handle of a directory: one for all its users in this process.
     pub fn of(directory: &Path, read_only: bool) -> Arc<Self> {
-        crate::fork::register();
+        crate::store::fork::register();
         let _pass = gate::enter();
         let identity = files::identity(directory);
         let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);

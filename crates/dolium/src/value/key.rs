@@ -6,13 +6,13 @@ use std::fmt;
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
-use crate::pickle;
-use crate::scalar::{Scalar, Stored};
+use crate::value::pickle;
+use crate::value::scalar::{Scalar, Stored};
 
 /// The key of an entry. Borrows where it can, so that looking up a `&str` copies nothing.
 ///
 /// Integers, floats, text and bytes are stored as they are. Everything else is a *canonical pickle*:
-/// the bytes that Python's keys of plain data have, see [`crate::pickle`].
+/// the bytes that Python's keys of plain data have, see [`crate::value::pickle`].
 ///
 /// ```
 /// use dolium::Key;
@@ -140,7 +140,7 @@ impl Key<'_> {
         }
     }
 
-    /// Type byte and bytes that a signature covers, see [`crate::sign`]. Equal keys have the same.
+    /// Type byte and bytes that a signature covers, see [`crate::value::sign`]. Equal keys have the same.
     #[must_use]
     pub fn signed_form(&self) -> (u8, Cow<'_, [u8]>) {
         match self {

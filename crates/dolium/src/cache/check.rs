@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 
 use crate::cache::Cache;
-use crate::error::{Error, Result};
-use crate::files::{self, Found};
-use crate::scalar::Stored;
 use crate::sqlite::statements::{self, SIZES, counter};
 use crate::sqlite::{Head, Write, schema};
-use crate::wait::Deadline;
+use crate::system::error::{Error, Result};
+use crate::system::files::{self, Found};
+use crate::system::wait::Deadline;
+use crate::value::scalar::Stored;
 
 /// Something that `check` found wrong. With `fix` it was put right.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,11 +5,13 @@ use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Guard, Tier, Writing};
 
-use crate::error::{self, Error, Result};
-use crate::lock::Held;
 use crate::sqlite::{Access, Connection, Write, schema};
-use crate::wait::{Deadline, Patience};
-use crate::{files, gate, keeper};
+use crate::store::keeper;
+use crate::store::lock::Held;
+use crate::system::error::{self, Error, Result};
+use crate::system::files;
+use crate::system::gate;
+use crate::system::wait::{Deadline, Patience};
 
 use super::Handle;
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::error::{Error, Result};
-use crate::files;
-use crate::gate;
-use crate::handle::Handle;
 use crate::sqlite::{Write, statements};
-use crate::wait::{Patience, is_own_thread};
+use crate::store::Handle;
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::system::gate;
+use crate::system::wait::{Patience, is_own_thread};
 
 /// The write-ahead log's length in bytes above which it is checkpointed.
 pub(crate) const LOG: u64 = 16 << 20;
@@ -56,7 +56,8 @@ impl Handle {
         }
         let log = self.log_length();
         let checkpointed = if log > LONG_LOG {
-            self.acquire(&mut crate::wait::Deadline::new(PATIENCE)).and_then(|_guard| self.checkpoint())
+            self.acquire(&mut crate::system::wait::Deadline::new(PATIENCE))
+                .and_then(|_guard| self.checkpoint())
         } else if log > LOG {
             self.checkpoint()
         } else {
@@ -137,7 +138,7 @@ impl Handle {
     }
 
     fn log_length(&self) -> u64 {
-        files::length(&crate::aside::with_suffix(&self.database, "-wal"))
+        files::length(&crate::sqlite::files::with_suffix(&self.database, "-wal"))
     }
 
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.

@@ -5,16 +5,18 @@ use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Observer, Records, Tier, Writing};
 
-use crate::clock::Timestamp;
-use crate::error::{self, Error, Result};
-use crate::key::Key;
-use crate::lock::Hot;
-use crate::policy::{self, Reads};
 use crate::sqlite::Write;
 use crate::sqlite::refusal::{Care, Refused, with_care};
 use crate::sqlite::tier::{Reached, reached};
-use crate::wait::{Deadline, Patience, may_continue};
-use crate::{files, gate, keeper};
+use crate::store::keeper;
+use crate::store::lock::Hot;
+use crate::system::clock::Timestamp;
+use crate::system::error::{self, Error, Result};
+use crate::system::files;
+use crate::system::gate;
+use crate::system::wait::{Deadline, Patience, may_continue};
+use crate::value::key::Key;
+use crate::value::policy::{self, Reads};
 
 use super::Handle;
 use super::drain::DRAIN;
@@ -60,7 +62,7 @@ impl<'h> Behind<'h> {
 
 impl dolium_hot::Base for Behind<'_> {
     fn reached(&mut self) -> Told<Option<(u64, u64)>> {
-        let mut deadline = Deadline::new(Patience::Timeout(super::ATTACHING));
+        let mut deadline = Deadline::new(Patience::Timeout(super::handle::ATTACHING));
         let found = self
             .handle
             .alone(&mut deadline, |_| self.handle.try_read(&mut |connection| Ok(reached(connection)?)));
@@ -69,7 +71,7 @@ impl dolium_hot::Base for Behind<'_> {
         if let Some(Reached { is_disturbed: true, .. }) = found {
             self.handle
                 .warnings
-                .add(crate::warning::Warning::Disturbed { directory: self.handle.directory.clone() });
+                .add(crate::system::warning::Warning::Disturbed { directory: self.handle.directory.clone() });
         }
         Ok(found.filter(|found| !found.is_disturbed).map(|found| (found.life, found.number)))
     }
@@ -78,7 +80,7 @@ impl dolium_hot::Base for Behind<'_> {
         if life.is_none() && records.is_empty() {
             return Ok(());
         }
-        let mut deadline = Deadline::new(Patience::Timeout(super::ATTACHING));
+        let mut deadline = Deadline::new(Patience::Timeout(super::handle::ATTACHING));
         let handle = self.handle;
         let mut refused = Refused::default();
         let mut step = |write: &mut Write<'_>, care: Care| {
@@ -99,7 +101,7 @@ impl Handle {
     #[expect(clippy::disallowed_methods, reason = "the owner of this variable")]
     pub(crate) fn asked_hot_size(&self) -> Option<i64> {
         let asked = || std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
-        let set = self.settings().get("hot_size").and_then(crate::scalar::Scalar::as_int);
+        let set = self.settings().get("hot_size").and_then(crate::value::scalar::Scalar::as_int);
         set.or_else(asked)
     }
 
@@ -141,8 +143,8 @@ impl Handle {
         if self.watched.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if self.is_disturbed(Patience::Timeout(super::ATTACHING))? {
-            self.forget_clean(&mut Deadline::new(Patience::Timeout(super::ATTACHING)))?;
+        if self.is_disturbed(Patience::Timeout(super::handle::ATTACHING))? {
+            self.forget_clean(&mut Deadline::new(Patience::Timeout(super::handle::ATTACHING)))?;
         }
         self.watched.store(true, Ordering::Relaxed);
         keeper::wake(self);
@@ -206,7 +208,7 @@ impl Handle {
         let is_worth_it = self.reads.fetch_add(1, Ordering::Relaxed) >= READS;
         let is_used = || {
             self.read_now(
-                Patience::Timeout(super::ATTACHING),
+                Patience::Timeout(super::handle::ATTACHING),
                 |connection| Ok(reached(connection)?.is_some()),
             )
         };
@@ -297,7 +299,7 @@ impl Handle {
     ) -> Result<Writing> {
         let mut applied = || {
             let found =
-                self.read_now(Patience::Timeout(super::ATTACHING), |connection| Ok(reached(connection)?));
+                self.read_now(Patience::Timeout(super::handle::ATTACHING), |connection| Ok(reached(connection)?));
             found.ok().flatten().filter(|found| found.life == tier.life()).map(|found| found.number)
         };
         let writing = tier.lock(deadline.left(), tick, &mut applied);

@@ -5,10 +5,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
-use crate::gate;
-use crate::handle::Handle;
-use crate::wait::may_continue;
+use crate::store::Handle;
+use crate::system::error::{Error, Result};
+use crate::system::gate;
+use crate::system::wait::may_continue;
 
 /// How many forks are about to happen: no transaction begins meanwhile.
 static PAUSES: AtomicU32 = AtomicU32::new(0);
@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// For a host language to call before it forks, holding nothing that those threads wait for. The transaction of
 /// the calling thread goes on.
 pub fn pause_transactions(limit: Duration) {
-    crate::fork::register();
+    crate::store::fork::register();
     PAUSES.fetch_add(1, Ordering::SeqCst);
     let end = Instant::now() + limit;
     while others_have_transactions() && Instant::now() < end {

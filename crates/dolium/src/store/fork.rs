@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use crate::gate;
-use crate::handle::Handle;
-use crate::keeper;
+use crate::store::Handle;
+use crate::store::keeper;
+use crate::system::gate;
 
 /// Grows in the child of a fork. One load.
 pub(crate) fn generation() -> u64 {
@@ -59,7 +59,7 @@ fn parent() {
 
 /// What the child inherited is dropped when a handle is used: `Handle::renew`.
 fn child() {
-    crate::pause::end_pauses();
+    crate::store::pause::end_pauses();
     gate::open();
     keeper::resume(true);
     TURN.with(|mine| *mine.borrow_mut() = None);

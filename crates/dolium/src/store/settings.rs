@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::gate;
-use crate::policy::Reads;
-use crate::scalar::Scalar;
-use crate::settings::Settings;
+use crate::system::gate;
+use crate::value::policy::Reads;
+use crate::value::scalar::Scalar;
+use crate::value::settings::Settings;
 
 use super::Handle;
 

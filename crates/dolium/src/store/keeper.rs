@@ -8,9 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::gate;
-use crate::handle::Handle;
-use crate::wait::Patience;
+use crate::store::Handle;
+use crate::system::gate;
+use crate::system::wait::Patience;
 
 /// How often dirty caches are looked after. What waits is drained at the second tick that sees it.
 const TICK: Duration = Duration::from_millis(50);
@@ -89,7 +89,7 @@ impl Keeper {
 }
 
 fn run() {
-    crate::wait::never_ask_hook();
+    crate::system::wait::never_ask_hook();
     while let Some(handles) = next() {
         for handle in handles {
             if look_after(&handle, Handle::maintain) {

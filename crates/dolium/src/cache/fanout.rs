@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::cache::{Builder, Cache, HotTier, Stats, measure};
-use crate::error::{Error, Result};
-use crate::files;
-use crate::handle::{DATABASE, Handle};
-use crate::key::Key;
-use crate::scalar::Scalar;
-use crate::settings::Settings;
 use crate::sqlite::schema;
-use crate::wait::Patience;
-use crate::warning::Warning;
+use crate::store::{DATABASE, Handle};
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::system::wait::Patience;
+use crate::system::warning::Warning;
+use crate::value::key::Key;
+use crate::value::scalar::Scalar;
+use crate::value::settings::Settings;
 
 /// diskcache's default patience for shards.
 const PATIENCE: Duration = Duration::from_millis(10);

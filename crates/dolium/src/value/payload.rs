@@ -4,8 +4,8 @@
 use std::fmt;
 use std::io::Read;
 
-use crate::clock::Timestamp;
-use crate::scalar::Scalar;
+use crate::system::clock::Timestamp;
+use crate::value::scalar::Scalar;
 
 /// The column `mode`: how the rest of a row encodes its value. Below 16 as in diskcache, from 16 on ours.
 pub mod mode {

@@ -3,8 +3,8 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::error::Result;
 use crate::sqlite::Connection;
+use crate::system::error::Result;
 
 /// Connections at most, however many threads: descriptors are O(1) in threads.
 const CAPACITY: usize = 4;

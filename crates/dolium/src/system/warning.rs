@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::gate;
+use crate::system::gate;
 
 /// Something that happened to a cache, told once per process and directory.
 #[derive(Clone, Debug, PartialEq, Eq)]

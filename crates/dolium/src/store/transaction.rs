@@ -10,14 +10,14 @@ use std::sync::{Arc, PoisonError};
 use dolium_hot::{Counter, Guard, Writing};
 
 use crate::cache::Cache;
-use crate::error::{Error, Result};
-use crate::files::NewFile;
-use crate::gate;
-use crate::handle::Handle;
-use crate::key::Key;
-use crate::pause::{has_transaction, is_paused, wait_for_forks};
 use crate::sqlite::{Connection, Write};
-use crate::wait::{Deadline, Patience};
+use crate::store::Handle;
+use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
+use crate::system::error::{Error, Result};
+use crate::system::files::NewFile;
+use crate::system::gate;
+use crate::system::wait::{Deadline, Patience};
+use crate::value::key::Key;
 
 /// A number for the calling thread: never 0, never used again.
 pub(crate) fn current_thread() -> u64 {

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::clock::Clock;
-use crate::error::Result;
-use crate::files;
+use crate::system::clock::Clock;
+use crate::system::error::Result;
+use crate::system::files;
 
 /// The files beside the database that belong to it, in the order in which they are renamed: a log must
 /// not be found beside a fresh database.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::policy::Policy;
-use crate::scalar::Scalar;
+use crate::value::policy::Policy;
+use crate::value::scalar::Scalar;
 
 /// A default: a scalar that can stand in a constant.
 enum Default {

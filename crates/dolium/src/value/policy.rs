@@ -1,6 +1,6 @@
 //! Owns the eviction policies, as data. How rows are removed is `cache::evict`'s business.
 
-use crate::clock::{Clock, Timestamp};
+use crate::system::clock::{Clock, Timestamp};
 
 /// In which order entries are evicted when a cache is larger than its `size_limit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

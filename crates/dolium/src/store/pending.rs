@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::clock::Timestamp;
-use crate::gate;
+use crate::system::clock::Timestamp;
+use crate::system::gate;
 
 /// Rows whose reads are kept at most before they are written.
 const ROWS: usize = 4096;

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use dolium_hot::{Access, AttachError, FileSystem, Guard, Health, LockError, Tier};
 
-use crate::error::{Error, Result};
-use crate::files;
-use crate::gate;
-use crate::handle::{Behind, Handle};
-use crate::wait::{Deadline, may_continue};
+use crate::store::{Behind, Handle};
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::system::gate;
+use crate::system::wait::{Deadline, may_continue};
 
 /// The writer lock, held. Whoever has it answers for the tier that came with it, whatever other threads let go of
 /// meanwhile.
@@ -257,7 +257,7 @@ mod tests {
         let cache = Cache::open(directory.path()).expect("cache");
         cache.set("a", 1).expect("set");
         let handle = Handle::of(directory.path(), false);
-        let held = handle.acquire(&mut Deadline::new(crate::wait::Patience::Forever)).expect("lock");
+        let held = handle.acquire(&mut Deadline::new(crate::system::wait::Patience::Forever)).expect("lock");
         std::thread::scope(|scope| scope.spawn(|| cache.close()).join().expect("thread")).expect("close");
         assert!(handle.tier().is_some(), "it was taken away");
         // What the keeper does where the file is gone.

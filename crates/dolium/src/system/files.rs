@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::{Error, Result};
+use crate::system::error::{Error, Result};
 
 /// The ending of value files, and of those that are still being written.
 const FINAL: &str = "val";
@@ -161,7 +161,7 @@ pub(crate) fn resolve(directory: &Path, name: &str) -> Option<PathBuf> {
 pub(crate) fn is_store(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     // As in diskcache, any path that contains the database's name; this covers stores set aside.
-    name.contains(crate::handle::DATABASE) || name == "cache.hot" || name == "cache.lock"
+    name.contains(crate::store::DATABASE) || name == "cache.hot" || name == "cache.lock"
 }
 
 /// Opens a value file for reading.

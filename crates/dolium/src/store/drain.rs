@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use dolium_hot::{Batch, Counter, Limit, Tier, Writing};
 
-use crate::error::{Error, Result};
 use crate::sqlite::Write;
 use crate::sqlite::refusal::{Care, Refused, with_care};
 use crate::sqlite::tier::reached;
-use crate::wait::{Deadline, Patience, may_continue};
-use crate::warning::Warning;
-use crate::{files, gate, keeper};
+use crate::store::keeper;
+use crate::system::error::{Error, Result};
+use crate::system::files;
+use crate::system::gate;
+use crate::system::wait::{Deadline, Patience, may_continue};
+use crate::system::warning::Warning;
 
 use super::Handle;
 

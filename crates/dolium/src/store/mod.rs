@@ -1,0 +1,23 @@
+//! One directory as a process knows it: connections, locks, the hot tier, transactions, damage and upkeep.
+//! Does not know keys and values; [`Handle`] is where the layers above come in.
+
+mod anchor;
+mod damage;
+mod drain;
+pub(crate) mod fork;
+mod handle;
+pub(crate) mod keeper;
+pub(crate) mod lock;
+pub(crate) mod maintain;
+pub(crate) mod pause;
+mod pending;
+mod pool;
+mod registry;
+mod settings;
+mod tier;
+pub(crate) mod transaction;
+mod write;
+
+pub(crate) use handle::{DATABASE, Handle};
+pub(crate) use settings::Keep;
+pub(crate) use tier::Behind;

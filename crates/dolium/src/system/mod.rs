@@ -1,0 +1,8 @@
+//! The operating system and the process: files, time, waiting, the gate that a fork closes, errors and warnings.
+
+pub(crate) mod clock;
+pub(crate) mod error;
+pub(crate) mod files;
+pub(crate) mod gate;
+pub(crate) mod wait;
+pub(crate) mod warning;
