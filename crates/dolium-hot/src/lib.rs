@@ -20,48 +20,38 @@
 //!
 //! This is the only crate of dolium with `unsafe`.
 
-mod access;
-#[cfg(target_os = "linux")]
-mod attach;
-#[cfg(unix)]
-mod descriptor;
-mod error;
-mod file_lock;
-mod filesystem;
-mod fork;
-mod guard;
-mod health;
 #[cfg(target_os = "linux")]
 mod layout;
-mod local;
+mod lock;
 #[cfg(target_os = "linux")]
-mod map;
-#[cfg(target_os = "linux")]
-mod ofd;
-#[cfg(target_os = "linux")]
-mod shared;
+mod log;
+mod system;
 #[cfg(target_os = "linux")]
 mod tier;
-mod wait;
-#[cfg(target_os = "linux")]
-mod word;
 mod writer;
 
-pub use access::Access;
+pub use lock::file_lock::FileLock;
+pub use lock::guard::Guard;
+pub use lock::health::Health;
+pub use lock::wait::Acquired;
 #[cfg(target_os = "linux")]
-pub use attach::count_attached;
-pub use error::{AttachError, LockError};
-pub use file_lock::FileLock;
-pub use filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
-pub use fork::{generation, on_fork};
-pub use guard::Guard;
-pub use health::Health;
+pub use log::counters::Counter;
 #[cfg(target_os = "linux")]
-pub use shared::{Lock, Shared};
+pub use log::drain::{Batch, Change, Limit};
 #[cfg(target_os = "linux")]
-pub use tier::{
-    Access as AccessWord, Base, Batch, Cell, Change, Counter, Gauge, Key, Kind, Limit, NoRoom, Observer,
-    Records, Row, Staged, Tier, View, Writing,
-};
-pub use wait::Acquired;
+pub use log::gauge::Gauge;
+#[cfg(target_os = "linux")]
+pub use log::record::{Cell, Key, Kind, Row, Staged, View};
+#[cfg(target_os = "linux")]
+pub use log::write::NoRoom;
+pub use system::access::Access;
+pub use system::error::{AttachError, LockError};
+pub use system::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
+pub use system::fork::{generation, on_fork};
+#[cfg(target_os = "linux")]
+pub use tier::attach::count_attached;
+#[cfg(target_os = "linux")]
+pub use tier::member::{Lock, Shared};
+#[cfg(target_os = "linux")]
+pub use tier::{Access as AccessWord, Base, Observer, Records, Tier, Writing};
 pub use writer::WriterLock;

@@ -4,13 +4,13 @@
 //! alike: if each fell back on its own account (no memory, no futex), some would hold the word and others the file. Who
 //! sees the directory through another file system (a network mount of a local disk) is told so on attaching.
 
-use crate::access::Access;
-use crate::error::{AttachError, LockError};
-use crate::file_lock::FileLock;
-use crate::guard::Guard;
-use crate::health::Health;
+use crate::lock::file_lock::FileLock;
+use crate::lock::guard::Guard;
+use crate::lock::health::Health;
+use crate::system::access::Access;
+use crate::system::error::{AttachError, LockError};
 #[cfg(target_os = "linux")]
-use crate::shared::Shared;
+use crate::tier::member::Shared;
 #[cfg(target_os = "linux")]
 use crate::tier::{Base, Tier};
 use std::path::Path;

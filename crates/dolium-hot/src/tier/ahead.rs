@@ -4,8 +4,9 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::memory::Bounds;
-use super::{Memory, Tier};
+use super::Tier;
+use crate::log::memory::Bounds;
+use crate::log::memory::Memory;
 
 /// What a process has mapped in advance.
 #[derive(Debug, Default)]

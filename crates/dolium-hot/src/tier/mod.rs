@@ -1,84 +1,35 @@
-//! The hot tier: a log of records and an index of keys, in memory that all processes of a directory share. It answers
-//! reads without a lock, and holds writes until somebody drains them into the database.
+//! A process's membership in the hot tier of a directory: joining, the locks, reading, writing, leaving.
 //!
-//! Owns the way in: [`Tier`] for everybody, [`Writing`] for the one who holds T. The rules are in the modules below;
-//! each file says what it owns.
+//! [`Tier`] is the way in for every reader and writer, [`Writing`] for the one that holds T.
 
 mod ahead;
-mod atomic;
-mod counters;
-pub(crate) mod crash;
-mod drain;
-mod forget;
-mod gauge;
-mod hash;
-mod memory;
-mod near;
+pub(crate) mod attach;
+mod base;
+pub(crate) mod member;
 mod observe;
-mod record;
-mod recover;
-mod scan;
-mod scratch;
-mod shape;
-mod spare;
-mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
-use crate::error::LockError;
-use crate::guard::Guard;
-use crate::layout::field;
-use crate::map::Which;
-use crate::shared::{Lock, Member};
-use crate::wait::Acquired;
+use crate::layout::header::field;
+use crate::layout::shape::Shape;
+use crate::lock::guard::{Guard, Release, Which};
+use crate::lock::wait::Acquired;
+use crate::log::counters::Counter;
+use crate::log::drain::{Batch, Limit};
+use crate::log::gauge::Gauge;
+use crate::log::memory::Memory;
+use crate::log::record::{Key, Staged, View};
+use crate::log::scratch::Scratch;
+use crate::log::write::NoRoom;
+use crate::system::error::LockError;
+use member::{Lock, Member};
 
 pub(crate) use ahead::Ahead;
-pub use counters::Counter;
-pub use drain::{Batch, Change, Limit};
-pub use gauge::Gauge;
-pub(crate) use memory::Memory;
+pub use base::{Base, Records};
 pub use observe::Observer;
-pub use record::{Cell, Key, Kind, Row, Staged, View};
-use scratch::Scratch;
-pub(crate) use shape::Shape;
-pub use write::NoRoom;
-
-/// An error of a [`Base`].
-type BaseError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The database behind a tier, as the first who attaches needs it.
-pub trait Base {
-    /// The life of the tier, and the number in it, that the database has reached. `None`: it knows of no tier.
-    fn reached(&mut self) -> Result<Option<(u64, u64)>, BaseError>;
-
-    /// Applies records, in this order, and says in the same transaction that the number 0 of a new life is reached, or
-    /// with `None` that there is no tier any more.
-    fn begin(&mut self, life: Option<u64>, records: Records<'_>) -> Result<(), BaseError>;
-}
-
-/// Records that were found in a tier that nobody had attached.
-#[derive(Clone, Copy, Debug)]
-pub struct Records<'a>(&'a [Vec<u64>]);
-
-impl<'a> Records<'a> {
-    pub(crate) fn new(words: &'a [Vec<u64>]) -> Self {
-        Self(words)
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The records, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = View<'a>> {
-        self.0.iter().map(|words| View::verified(words))
-    }
-}
 
 /// The hot tier of a directory. Clones are the same membership.
 #[derive(Clone, Debug)]
@@ -466,6 +417,3 @@ impl Drop for Writing {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

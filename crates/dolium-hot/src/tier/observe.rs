@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 
-use super::gauge::Gauge;
-use super::memory::Memory;
-use super::record::{Key, View};
-use super::{Scratch, Shape};
-use crate::layout::{PREFIX_LEN, Reading, decode, field};
-use crate::map::Map;
+use crate::layout::header::{PREFIX_LEN, Reading, decode, field};
+use crate::layout::map::Map;
+use crate::layout::shape::Shape;
+use crate::log::gauge::Gauge;
+use crate::log::memory::Memory;
+use crate::log::record::{Key, View};
+use crate::log::scratch::Scratch;
 
 /// A tier that is only looked at: no slot, no lock, nothing written. Clones are the same mapping.
 #[derive(Clone, Debug)]
@@ -61,13 +62,13 @@ impl Observer {
         self.memory().is_live()
     }
 
-    /// As [`Tier::head`](super::Tier::head).
+    /// As [`Tier::head`](crate::Tier::head).
     #[must_use]
     pub fn head(&self) -> u64 {
         self.memory().field(field::HEAD).load(Acquire)
     }
 
-    /// As [`Tier::drained_to`](super::Tier::drained_to).
+    /// As [`Tier::drained_to`](crate::Tier::drained_to).
     #[must_use]
     pub fn drained_to(&self) -> u64 {
         self.memory().field(field::DRAINED).load(Acquire)
@@ -80,13 +81,13 @@ impl Observer {
         memory.is_live() && memory.is_dirty() && memory.field(field::DRAINED).load(Acquire) < position
     }
 
-    /// As [`Tier::gauge`](super::Tier::gauge).
+    /// As [`Tier::gauge`](crate::Tier::gauge).
     #[must_use]
     pub fn gauge(&self) -> Gauge {
         self.memory().gauge()
     }
 
-    /// As [`Tier::get`](super::Tier::get).
+    /// As [`Tier::get`](crate::Tier::get).
     pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>) -> T) -> Option<T> {
         let memory = self.memory();
         if !memory.is_live() {

@@ -1,0 +1,177 @@
+//! The bytes of `cache.hot`.
+//!
+//! Owns offsets, sizes and the header's codec. Refuses pointers and system calls. Everything is little-endian and of
+//! fixed width: programs with different C libraries share the file.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | magic |
+//! | 8 | 4 | layout version |
+//! | 12 | 4 | length of the header |
+//! | 16 | 8 | length of the file |
+//! | 24 | 8 | epoch: random, never 0, new whenever the file is started afresh |
+//! | 32 | 8 | inode of the `cache.lock` whose slots the words below name |
+//! | 40 | 8 | length of the log, 0 without a tier |
+//! | 128 | 4 | D: who may write the database |
+//! | 256 | 4 | T: who may write the tier |
+//! | 264 | 8 | not 0: the owner of T died or panicked, and nobody has recovered yet |
+//! | 384 | 24 | head, last, the number that a direct commit has announced |
+//! | 512 | 40 | tail, drained, applied, commits, state |
+//!
+//! The first 48 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
+//! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: counters, index, access words, log
+//! (`tier/shape.rs`).
+
+use crate::layout::shape::Shape;
+
+pub(crate) const MAGIC: [u8; 8] = *b"dolium\0\x16";
+pub(crate) const VERSION: u32 = 3;
+/// One page, the unit that can be mapped everywhere.
+pub(crate) const HEADER_LEN: u32 = 4096;
+pub(crate) const PREFIX_LEN: usize = 48;
+pub(crate) const D_OFFSET: usize = 128;
+pub(crate) const T_OFFSET: usize = 256;
+
+/// The words of the header that the tier's protocol is about, by index.
+pub(crate) mod field {
+    pub(crate) const UNRECOVERED: usize = 33;
+    pub(crate) const HEAD: usize = 48;
+    pub(crate) const LAST: usize = 49;
+    pub(crate) const DIRECT: usize = 50;
+    pub(crate) const TAIL: usize = 64;
+    pub(crate) const DRAINED: usize = 65;
+    pub(crate) const APPLIED: usize = 66;
+    pub(crate) const COMMITS: usize = 67;
+    pub(crate) const STATE: usize = 68;
+    /// A state: the tier is in use.
+    pub(crate) const LIVE: u64 = 1;
+    /// A state: the database has been replaced. Nothing here holds any more.
+    pub(crate) const GONE: u64 = 2;
+}
+
+/// The fields that never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) epoch: u64,
+    pub(crate) lock_inode: u64,
+    pub(crate) shape: Option<Shape>,
+}
+
+/// What the first bytes of a file say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Valid(Header),
+    /// Ours, of a layout that this program does not know.
+    Version(u32),
+    Garbage,
+}
+
+impl Header {
+    pub(crate) fn file_len(self) -> u64 {
+        self.shape.map_or(u64::from(HEADER_LEN), Shape::file_len)
+    }
+
+    /// Bytes at the start of the file that are not left to be made by those who touch them.
+    pub(crate) fn front(self) -> u64 {
+        self.shape.map_or(0, Shape::front)
+    }
+
+    pub(crate) fn encode(self) -> [u8; PREFIX_LEN] {
+        let mut bytes = [0; PREFIX_LEN];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&HEADER_LEN.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.file_len().to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.lock_inode.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.shape.map_or(0, Shape::log_bytes).to_le_bytes());
+        bytes
+    }
+}
+
+impl Header {
+    /// The first page of a new file: with a tier that is in use and empty. Positions start at the second lap, so that
+    /// 0 is none.
+    pub(crate) fn page(self) -> Vec<u8> {
+        let mut page = vec![0; HEADER_LEN as usize];
+        page[..PREFIX_LEN].copy_from_slice(&self.encode());
+        if let Some(shape) = self.shape {
+            let fields = [field::HEAD, field::TAIL, field::DRAINED].map(|at| (at, shape.units));
+            for (at, value) in fields.into_iter().chain([(field::STATE, field::LIVE)]) {
+                page[8 * at..8 * at + 8].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        page
+    }
+}
+
+/// Reads a header. `actual_len` is what the file system says: a shorter file would be a `SIGBUS` when touched.
+pub(crate) fn decode(bytes: &[u8], actual_len: u64) -> Reading {
+    let word = |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+    let half = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+    if bytes.get(..8) != Some(&MAGIC[..]) {
+        return Reading::Garbage;
+    }
+    match half(8) {
+        Some(VERSION) => {}
+        Some(other) => return Reading::Version(other),
+        None => return Reading::Garbage,
+    }
+    let (Some(HEADER_LEN), Some(file_len), Some(epoch), Some(lock_inode), Some(log)) =
+        (half(12), word(16), word(24), word(32), word(40))
+    else {
+        return Reading::Garbage;
+    };
+    let header = Header { epoch, lock_inode, shape: Shape::read(log) };
+    let is_sound = epoch != 0
+        && (log == 0 || header.shape.is_some())
+        && file_len == header.file_len()
+        && actual_len >= file_len;
+    if is_sound { Reading::Valid(header) } else { Reading::Garbage }
+}
+
+const _: () = {
+    assert!(D_OFFSET >= PREFIX_LEN && D_OFFSET.is_multiple_of(128) && T_OFFSET.is_multiple_of(128));
+    assert!(T_OFFSET >= D_OFFSET + 128 && T_OFFSET + 128 <= HEADER_LEN as usize);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: Header = Header { epoch: 7, lock_inode: 42, shape: None };
+
+    #[test]
+    fn a_header_reads_back() {
+        let with_tier = Header { shape: Some(Shape::of(1 << 20)), ..HEADER };
+        for header in [HEADER, with_tier] {
+            assert_eq!(decode(&header.encode(), header.file_len()), Reading::Valid(header));
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_fixed() {
+        let expected =
+            b"dolium\0\x16\x03\0\0\0\0\x10\0\0\0\x10\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        assert_eq!(&HEADER.encode(), expected);
+    }
+
+    #[test]
+    fn anything_else_is_garbage_or_another_version() {
+        let good = HEADER.encode();
+        let len = HEADER.file_len();
+        assert_eq!(decode(&good, len - 1), Reading::Garbage);
+        assert_eq!(decode(&[], 0), Reading::Garbage);
+        for cut in 0..good.len() {
+            assert_eq!(decode(&good[..cut], len), Reading::Garbage, "cut at {cut}");
+        }
+        for at in (0..8).chain(12..24).chain(40..48) {
+            let mut bad = good;
+            bad[at] ^= 0x80;
+            assert_eq!(decode(&bad, len), Reading::Garbage, "byte {at}");
+        }
+        let mut later = good;
+        later[8] = 4;
+        assert_eq!(decode(&later, len), Reading::Version(4));
+    }
+}

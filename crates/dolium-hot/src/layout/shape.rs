@@ -1,0 +1,113 @@
+//! Where things lie in a `cache.hot` that has a tier: header page, counters, index, access words,
+//! log.
+//!
+//! Owns sizes and offsets, counted in 64-bit words. Refuses memory and files.
+
+use crate::layout::header::HEADER_LEN;
+
+/// Lines of counters, and counters in each: 128 bytes.
+pub(crate) const LINES: usize = 256;
+pub(crate) const LINE: usize = 16;
+/// Slots of a bucket: one cache line.
+pub(crate) const BUCKET: usize = 8;
+/// Words of a unit, in which positions and lengths of the log are counted.
+pub(crate) const UNIT: usize = 2;
+/// The smallest tier that is made, in bytes.
+pub(crate) const SMALLEST: u64 = 64 << 10;
+/// The largest, so that lengths fit their fields with room to spare.
+pub(crate) const LARGEST: u64 = 16 << 30;
+/// Bytes of log for each slot of the index: a little less than a small record takes.
+const BYTES_PER_SLOT: u64 = 128;
+
+/// Bytes of a file that are written out when it is made: of the usual size, all that lies before the log and a sixteenth
+/// of that.
+const FRONT: u64 = 3 << 20;
+
+/// The layout of a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Buckets of the index, a power of two.
+    pub buckets: usize,
+    /// Units of the log.
+    pub units: u64,
+}
+
+impl Shape {
+    /// The shape of a tier whose log has about `bytes` bytes.
+    pub fn of(bytes: u64) -> Self {
+        let log = bytes.clamp(SMALLEST, LARGEST) & !4095;
+        let slots = (log / BYTES_PER_SLOT).next_power_of_two();
+        let buckets = usize::try_from(slots).unwrap_or(usize::MAX) / BUCKET;
+        Self { buckets, units: log / (8 * UNIT as u64) }
+    }
+
+    /// The shape whose log has exactly so many bytes; none that we make has any other.
+    pub fn read(log: u64) -> Option<Self> {
+        let shape = Self::of(log);
+        (log != 0 && shape.log_bytes() == log).then_some(shape)
+    }
+
+    pub fn log_bytes(self) -> u64 {
+        self.units * 8 * UNIT as u64
+    }
+
+    /// Bytes of the file.
+    pub fn file_len(self) -> u64 {
+        8 * (self.log() as u64) + self.log_bytes()
+    }
+
+    /// Bytes at the start of the file that whoever comes will touch soon, wherever their keys lie.
+    pub fn front(self) -> u64 {
+        (8 * (self.log() as u64) + self.log_bytes() / 16).min(FRONT) & !4095
+    }
+
+    /// Where in the log a position lies, in units. A division takes as long as reading a line that is near.
+    #[inline]
+    pub fn within(self, position: u64) -> u64 {
+        if self.units.is_power_of_two() { position & (self.units - 1) } else { position % self.units }
+    }
+
+    /// Where the counters begin.
+    pub const COUNTERS: usize = HEADER_LEN as usize / 8;
+
+    /// Where the slots of the index begin.
+    pub const INDEX: usize = Self::COUNTERS + LINES * LINE;
+
+    /// Where their access words begin: in lines of their own, so that noting a read disturbs no lookup.
+    pub fn access(self) -> usize {
+        Self::INDEX + self.slots()
+    }
+
+    /// Where the log begins.
+    pub fn log(self) -> usize {
+        self.access() + self.slots()
+    }
+
+    pub fn slots(self) -> usize {
+        self.buckets * BUCKET
+    }
+
+    /// The longest record in units: an eighth of the log, so that no value drives out all others.
+    pub fn longest(self) -> u64 {
+        self.units / 8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_is_known_by_the_length_of_its_log() {
+        for bytes in [0, 1, SMALLEST, 100_000, 512 << 10, 16 << 20, LARGEST + 1] {
+            let shape = Shape::of(bytes);
+            assert_eq!(Shape::read(shape.log_bytes()), Some(shape));
+            assert!(shape.buckets.is_power_of_two() && shape.file_len().is_multiple_of(4096));
+            assert!(shape.front() <= shape.file_len().min(FRONT) && shape.front().is_multiple_of(4096));
+        }
+        let usual = Shape::of(16 << 20);
+        assert!(usual.front() > 8 * usual.log() as u64, "a part of the index is left out");
+        assert_eq!(Shape::read(0), None);
+        assert_eq!(Shape::read(SMALLEST + 16), None);
+    }
+}

@@ -1,0 +1,194 @@
+//! Owns what a drain needs: the records that the database has not got, one change per key, in an order that gives the
+//! rows their places.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use super::atomic::Atomic;
+use super::crash;
+use super::memory::{Bounds, Memory};
+use super::record::{Key, Kind, View};
+use super::scratch::Scratch;
+use crate::layout::header::field;
+use crate::layout::shape::UNIT;
+
+/// How much one drain takes along.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Keys after which no further record is begun: each costs the database a row, however many records it has.
+    pub keys: usize,
+    /// Bytes of log after which no further record is begun.
+    pub bytes: u64,
+}
+
+/// Records that wait to be applied.
+#[derive(Debug, Default)]
+pub struct Batch {
+    words: Vec<u64>,
+    /// Where each record lies in `words`.
+    places: Vec<(usize, usize)>,
+    end: u64,
+    number: u64,
+}
+
+/// What a batch does to one key.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// The newest record of the key, which is what remains.
+    pub newest: View<'a>,
+    /// The key as a new row must spell it: as the record did that would have made the row. An existing row keeps its own
+    /// spelling.
+    pub key: Key<'a>,
+    /// Whether the row that was there before is removed, so that a new one takes its place at the end.
+    pub replaces: bool,
+    /// Value files that older records of the batch name.
+    pub superseded: Vec<&'a str>,
+    /// The record that decides about the row's place in the order of insertion.
+    order: usize,
+}
+
+impl Batch {
+    /// The log up to here is in the database once the batch is.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The number that the database then has reached.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The records, oldest first.
+    pub fn records(&self) -> impl Iterator<Item = View<'_>> {
+        self.places.iter().map(|&(start, end)| View::verified(&self.words[start..end]))
+    }
+
+    /// One change per key. Rows come out in the order that applying each record alone would give, if the changes are
+    /// applied in this order.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change<'_>> {
+        let mut places: HashMap<(u8, &[u8]), usize> = HashMap::with_capacity(self.places.len());
+        let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.places.len());
+        for (order, view) in self.records().enumerate().filter(|(_, view)| !view.is_burn()) {
+            let key = view.key();
+            let place = *places.entry((key.kind, key.bytes)).or_insert(changes.len());
+            let Some(change) = changes.get_mut(place) else {
+                changes.push(Change { newest: view, key, replaces: false, superseded: Vec::new(), order });
+                continue;
+            };
+            change.superseded.extend(change.newest.row().and_then(|row| row.filename));
+            if change.newest.kind() == Kind::Delete {
+                change.replaces = true;
+                change.key = key;
+                change.order = order;
+            }
+            change.newest = view;
+        }
+        for change in &mut changes {
+            // A record that changes the expiry only names the same file as the one before.
+            let kept = change.newest.row().and_then(|row| row.filename);
+            change.superseded.retain(|name| Some(*name) != kept);
+        }
+        changes.sort_by_key(|change| change.order);
+        changes
+    }
+}
+
+impl<A: Atomic> Memory<'_, A> {
+    /// The records above number `applied`, from `drained` on, as many as the limit allows; a chunk is not divided. The
+    /// caller holds D.
+    pub fn pending(&self, applied: u64, limit: Limit, scratch: &mut Scratch) -> Batch {
+        // Before the head: every number up to it is below.
+        let last = self.field(field::LAST).load(Acquire);
+        let Some(Bounds { drained, head }) = self.bounds() else {
+            // Nothing here can be found by walking. Whoever starts the tier anew scans for it.
+            self.retire();
+            return Batch { number: applied, ..Batch::default() };
+        };
+        let mut batch = Batch { number: applied, ..Batch::default() };
+        let mut at = drained;
+        let mut keys = HashSet::new();
+        let (mut bytes, mut is_open) = (0, false);
+        while is_open || (keys.len() < limit.keys && bytes < limit.bytes) {
+            let Some((view, next)) = self.next(at, head, scratch) else { break };
+            if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && view.number() > applied) {
+                batch.number = batch.number.max(view.number());
+                let start = batch.words.len();
+                view.append_to(&mut batch.words);
+                batch.places.push((start, batch.words.len()));
+                bytes += 8 * UNIT as u64 * view.units();
+                is_open = view.rest() > 0;
+                keys.insert(self.hash(view.key().kind, view.key().bytes));
+            }
+            at = next;
+        }
+        if at >= head {
+            // Numbers whose records somebody damaged are gone; nobody must wait for them.
+            batch.number = batch.number.max(last);
+        }
+        batch.end = at;
+        batch
+    }
+
+    /// The database has reached `number`, and with it all that lies below `end`. The caller holds D and has committed.
+    pub fn drained(&self, end: u64, number: u64) {
+        crash::point("committed");
+        self.field(field::COMMITS).fetch_add(1, Release);
+        crash::point("commits counted");
+        self.field(field::APPLIED).fetch_max(number, Release);
+        crash::point("applied stored");
+        self.field(field::DRAINED).fetch_max(end, Release);
+    }
+
+    /// The number after the last is about to be used by a transaction of another kind. The caller holds T. Whoever finds
+    /// it announced after a death uses it up: nobody but SQLite's own recovery could tell whether that commit exists.
+    pub fn announce(&self) -> u64 {
+        let number = self.field(field::LAST).load(Acquire) + 1;
+        self.field(field::DIRECT).store(number, Release);
+        crash::point("number announced");
+        number
+    }
+
+    /// The announced number will not be used.
+    pub fn renounce(&self) {
+        self.field(field::DIRECT).store(0, Release);
+    }
+
+    /// Whether a number is announced.
+    pub fn is_announced(&self) -> bool {
+        self.field(field::DIRECT).load(Acquire) != 0
+    }
+
+    /// A transaction of another kind was committed under the number after the last. The caller holds D and T.
+    pub fn committed(&self) {
+        crash::point("committed directly");
+        let number = self.field(field::LAST).load(Acquire) + 1;
+        self.field(field::LAST).store(number, Release);
+        crash::point("last stored after a direct commit");
+        self.field(field::COMMITS).fetch_add(1, Release);
+        crash::point("commits counted after a direct commit");
+        self.field(field::APPLIED).fetch_max(number, Release);
+        crash::point("applied stored after a direct commit");
+        self.field(field::DRAINED).fetch_max(self.field(field::HEAD).load(Acquire), Release);
+        self.renounce();
+    }
+
+    /// Nobody may use the tier any more.
+    pub fn retire(&self) {
+        self.field(field::STATE).store(field::GONE, Release);
+    }
+}

@@ -1,0 +1,57 @@
+//! Owns dropping what is clean from the index: before a commit that would make it wrong.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::atomic::Atomic;
+use super::memory::Memory;
+use super::record::{Key, Kind};
+use super::scratch::Scratch;
+use crate::layout::header::field;
+
+impl<A: Atomic> Memory<'_, A> {
+    /// Forgets a key, unless its newest record is dirty, which is `false`. The caller holds T.
+    pub fn drop_key(&self, kind: u8, bytes: &[u8], scratch: &mut Scratch) -> bool {
+        let hash = self.hash(kind, bytes);
+        let Some((place, view)) = self.find(Key { kind, spelling: 0, bytes }, hash, scratch) else {
+            return true;
+        };
+        let is_clean = view.kind() == Kind::Fill
+            || place.position < self.field(field::DRAINED).load(Acquire)
+            || !self.is_dirty();
+        if is_clean {
+            self.slot(place.slot).store(0, Release);
+        }
+        is_clean
+    }
+
+    /// Forgets everything that is clean. The caller holds D, so that `drained` stays but for what is clean anyway; T is
+    /// not needed. Fills that were read before are refused from now on, or dropped here.
+    pub fn drop_clean(&self, scratch: &mut Scratch) {
+        self.field(field::COMMITS).fetch_add(1, Release);
+        let Some(bounds) = self.bounds() else {
+            self.retire();
+            return;
+        };
+        self.field(field::TAIL).fetch_max(bounds.drained, Release);
+        let mut at = bounds.drained;
+        while let Some((view, next)) = self.next(at, bounds.head, scratch) {
+            if let Some(view) = view.filter(|view| view.kind() == Kind::Fill) {
+                let key = view.key();
+                let first = self.bucket(self.hash(key.kind, key.bytes));
+                for slot in (first..first + crate::layout::shape::BUCKET).map(|slot| self.slot(slot)) {
+                    let word = slot.load(Relaxed);
+                    // Whoever has T may be giving the slot away: then it stays as it wants it.
+                    if Self::position(word) == at {
+                        slot.replace(word, 0, Release);
+                    }
+                }
+            }
+            at = next;
+        }
+    }
+
+    /// Whether there are records that the database has not.
+    pub fn is_dirty(&self) -> bool {
+        self.field(field::LAST).load(Acquire) != self.field(field::APPLIED).load(Acquire)
+    }
+}

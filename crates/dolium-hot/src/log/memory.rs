@@ -1,0 +1,197 @@
+//! The tier's memory as everybody sees it: header words, slots, log.
+//!
+//! Owns lock-free reading and the order of loads. Writing, which needs T, is in `write`; neither knows of files.
+//!
+//! Everything is atomic words: racing with a writer gives a record that fails its checks, never undefined behaviour.
+//!
+//! **Order.** A writer stores bytes (relaxed), then `head` (release), then the slot (release). Before it uses space
+//! again it stores `tail` (release, since that drops slots: whoever finds their keys gone asks the database, and must
+//! find them there) and puts a release fence between that and the bytes. A reader loads the slot (acquire), so that it
+//! sees the bytes that were stored before it, copies (relaxed), and after an acquire fence loads `tail` again: if the
+//! copy saw any byte of a later lap, the two fences make it see the `tail` that came before that byte, and the record is
+//! discarded. The checksum stands behind that, for files that somebody damaged. `tests/weak.rs` tries every order.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::atomic::Atomic;
+use super::hash;
+use super::record::{HEAD, Key, View, first};
+use super::scratch::Scratch;
+use crate::layout::header::field;
+use crate::layout::shape::{BUCKET, Shape, UNIT};
+
+/// Bits of a slot that are the position; the rest is the tag.
+pub(crate) const POSITION: u64 = (1 << 48) - 1;
+
+/// The words of a mapped tier.
+pub(crate) struct Memory<'m, A = AtomicU64> {
+    words: &'m [A],
+    pub shape: Shape,
+    pub epoch: u64,
+}
+
+/// The part of the log that may be dirty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub drained: u64,
+    pub head: u64,
+}
+
+/// Where a key was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The slot's index.
+    pub slot: usize,
+    pub position: u64,
+}
+
+impl<'m, A: Atomic> Memory<'m, A> {
+    /// `words` are those of the whole file.
+    #[inline]
+    pub fn new(words: &'m [A], shape: Shape, epoch: u64) -> Self {
+        debug_assert!(words.len() as u64 * 8 >= shape.file_len(), "a mapping shorter than its header says");
+        Self { words, shape, epoch }
+    }
+
+    #[inline]
+    pub fn field(&self, at: usize) -> &'m A {
+        &self.words[at]
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.field(field::STATE).load(Acquire) == field::LIVE
+    }
+
+    /// Whether the header can be believed so far that every walk ends. `None`: something has damaged it.
+    pub fn bounds(&self) -> Option<Bounds> {
+        // In this order: each is at most what is loaded after it.
+        let tail = self.field(field::TAIL).load(Acquire);
+        let drained = self.field(field::DRAINED).load(Acquire);
+        let head = self.field(field::HEAD).load(Acquire);
+        let sane = tail <= drained
+            && drained <= head
+            && head - drained <= self.shape.units
+            && (self.shape.units..POSITION).contains(&head)
+            && self.field(field::LAST).load(Acquire) < POSITION
+            && self.field(field::APPLIED).load(Acquire) < POSITION;
+        sane.then_some(Bounds { drained, head })
+    }
+
+    /// Whether who has T may write at once.
+    pub fn is_sound(&self) -> bool {
+        self.field(field::UNRECOVERED).load(Relaxed) == 0 && self.is_live() && self.bounds().is_some()
+    }
+
+    pub fn commits(&self) -> u64 {
+        self.field(field::COMMITS).load(Acquire)
+    }
+
+    pub fn slot(&self, slot: usize) -> &'m A {
+        &self.words[Shape::INDEX + slot]
+    }
+
+    pub fn access(&self, slot: usize) -> &'m A {
+        &self.words[self.shape.access() + slot]
+    }
+
+    pub fn hash(&self, kind: u8, bytes: &[u8]) -> u64 {
+        hash::key(kind, bytes, self.epoch)
+    }
+
+    /// The first slot of a key's bucket.
+    pub fn bucket(&self, hash: u64) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "masked")]
+        let bucket = hash as usize & (self.shape.buckets - 1);
+        bucket * BUCKET
+    }
+
+    /// The slots of a bucket.
+    #[inline]
+    pub fn slots(&self, first: usize) -> &'m [A; BUCKET] {
+        self.words[Shape::INDEX + first..].first_chunk().expect("a bucket is whole")
+    }
+
+    /// Finds the newest record of a key and copies it to `scratch`.
+    #[inline]
+    pub fn find<'s>(&self, key: Key<'_>, hash: u64, scratch: &'s mut Scratch) -> Option<(Place, View<'s>)> {
+        let first = self.bucket(hash);
+        let found = self.slots(first).iter().zip(first..).find_map(|(word, slot)| {
+            let word = word.load(Acquire);
+            let position = word & POSITION;
+            let is_it = word != 0 && word >> 48 == hash >> 48 && self.copy(position, scratch)?.key().is(&key);
+            is_it.then_some(Place { slot, position })
+        })?;
+        Some((found, View::verified(scratch.words())))
+    }
+
+    /// Copies the record at a position out of the log. `None`: it is gone, or was never there.
+    // A call, so that a walk over slots prepares nothing for it before one is worth it.
+    #[inline(never)]
+    pub fn copy<'s>(&self, position: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
+        let body = self.snatch(position, scratch)?;
+        View::read(scratch.words(), body, position)
+    }
+
+    /// Copies what lies at a position, and makes sure that it was not used again meanwhile. Returns the sum of its body.
+    #[inline]
+    pub fn snatch(&self, position: u64, scratch: &mut Scratch) -> Option<u64> {
+        if self.field(field::TAIL).load(Acquire) > position {
+            return None;
+        }
+        let head = self.field(field::HEAD).load(Acquire);
+        let body = scratch.copy(self.extent(head, position)?, self.epoch);
+        A::fence(Acquire);
+        // Acquire: a tail above means that the database has it, and is asked next.
+        (self.field(field::TAIL).load(Acquire) <= position).then_some(body)
+    }
+
+    /// The record at a position, whose space nobody will use again meanwhile, if it ends at or below `end`.
+    pub fn copy_below<'s>(&self, end: u64, position: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
+        let body = scratch.copy(self.extent(end, position)?, self.epoch);
+        View::read(scratch.words(), body, position)
+    }
+
+    /// What lies at a position, if it ends at or below `end`: bounded, whatever the file says.
+    #[inline]
+    fn extent(&self, end: u64, position: u64) -> Option<&'m [A]> {
+        let place = self.shape.within(position);
+        let start = self.shape.log() + Self::word_of(place);
+        let (units, _) = first(self.words.get(start)?.load(Relaxed));
+        let fits = units * UNIT as u64 >= HEAD as u64
+            && units <= self.shape.longest()
+            && position.checked_add(units)? <= end
+            && place + units <= self.shape.units;
+        if !fits {
+            return None;
+        }
+        self.words.get(start..start + Self::word_of(units))
+    }
+
+    /// The words of the log.
+    pub fn log(&self) -> &'m [A] {
+        let start = self.shape.log();
+        &self.words[start..start + Self::word_of(self.shape.units)]
+    }
+
+    /// The index of the first word of a unit.
+    #[expect(clippy::cast_possible_truncation, reason = "units of a log that is mapped")]
+    pub fn word_of(unit: u64) -> usize {
+        unit as usize * UNIT
+    }
+
+    /// Makes a slot name a position: release, so that whoever sees it sees the record.
+    pub fn point(&self, slot: usize, hash: u64, position: u64) {
+        self.slot(slot).store(hash & !POSITION | position, Release);
+    }
+
+    pub fn position(word: u64) -> u64 {
+        word & POSITION
+    }
+}
+
+impl Key<'_> {
+    fn is(&self, other: &Key<'_>) -> bool {
+        self.kind == other.kind && self.bytes == other.bytes
+    }
+}

@@ -1,0 +1,21 @@
+//! The hot tier's log of records and its index of keys, as algorithms on memory: append, find, drain, recover. Does not
+//! know files, mappings, locks or processes, so that the tests run the same code on memory of their own.
+
+pub(crate) mod atomic;
+pub(crate) mod counters;
+pub(crate) mod crash;
+pub(crate) mod drain;
+pub(crate) mod forget;
+pub(crate) mod gauge;
+pub(crate) mod hash;
+pub(crate) mod memory;
+pub(crate) mod near;
+pub(crate) mod record;
+pub(crate) mod recover;
+pub(crate) mod scan;
+pub(crate) mod scratch;
+pub(crate) mod spare;
+pub(crate) mod write;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,600 @@
+//! Owns the encoding of records.
+//!
+//! | word | |
+//! |---|---|
+//! | 0 | units (32 bits), kind, kind of the key, spelling of the key, kind of the tag |
+//! | 1 | checksum of all others, seeded with the epoch; position and number come last |
+//! | 2 | position |
+//! | 3 | number, 0 for a fill (48 bits); how many records of the same chunk follow (16 bits) |
+//! | 4 | store time |
+//! | 5 | expire time, NaN for none |
+//! | 6 | lengths of key and tag, 32 bits each |
+//! | 7 | length of the file name (16 bits), kind of the value, note of the caller, length of the value (32 bits, from bit 32) |
+//! | 8 | size of the value file |
+//! | 9 | mode |
+//! | 10… | key, tag, file name and value, one behind the other |
+
+use super::{hash, spare};
+use crate::layout::shape::UNIT;
+
+/// Words before the bytes of a record.
+pub(crate) const HEAD: usize = 10;
+/// Units before its body, the part whose checksum is known before its place is.
+pub(crate) const BODY: usize = 2;
+
+/// A key as two processes compare it. Keys that SQLite takes for equal have the same kind and bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key<'a> {
+    /// Tells apart keys that have the same bytes.
+    pub kind: u8,
+    /// How the caller spelt it, where that is more than equality sees. Not compared.
+    pub spelling: u8,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+/// A column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// No value.
+    Null,
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Real(f64),
+    /// UTF-8 text.
+    Text(&'a [u8]),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+/// What a row holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// When it was written, in seconds.
+    pub store_time: f64,
+    /// When it expires, in seconds.
+    pub expire_time: Option<f64>,
+    /// The tag.
+    pub tag: Cell<'a>,
+    /// The length of its value file.
+    pub size: i64,
+    /// How the value is stored.
+    pub mode: i64,
+    /// The value file.
+    pub filename: Option<&'a str>,
+    /// The value.
+    pub value: Cell<'a>,
+    /// Whatever else the caller wants to know of the record when it is drained.
+    pub note: u8,
+}
+
+/// What a record does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Stores a row.
+    Set,
+    /// Removes a key.
+    Delete,
+    /// Repeats a row of the database.
+    Fill,
+}
+
+/// The bits of a number; a position has as many, and grows faster.
+const NUMBER: u64 = (1 << 48) - 1;
+/// The most records of a chunk.
+pub(crate) const MOST: usize = 1 << 16;
+/// The kind of a key that no entry has.
+const BURN: u8 = u8::MAX;
+
+/// The end of the ring, which is too short for the record that came.
+pub(crate) const PAD: u8 = 4;
+
+impl Kind {
+    fn code(self) -> u8 {
+        match self {
+            Self::Set => 1,
+            Self::Delete => 2,
+            Self::Fill => 3,
+        }
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Set),
+            2 => Some(Self::Delete),
+            3 => Some(Self::Fill),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Cell<'a> {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Null => 0,
+            Self::Int(_) => 1,
+            Self::Real(_) => 2,
+            Self::Text(_) => 3,
+            Self::Blob(_) => 4,
+        }
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Int(_) | Self::Real(_) => 8,
+            Self::Text(bytes) | Self::Blob(bytes) => bytes.len(),
+        }
+    }
+
+    #[inline]
+    fn of(code: u8, bytes: &'a [u8]) -> Option<Self> {
+        Some(match code {
+            0 if bytes.is_empty() => Self::Null,
+            1 => Self::Int(i64::from_le_bytes(bytes.try_into().ok()?)),
+            2 => Self::Real(f64::from_le_bytes(bytes.try_into().ok()?)),
+            3 => Self::Text(bytes),
+            4 => Self::Blob(bytes),
+            _ => return None,
+        })
+    }
+}
+
+/// A record that is ready but for its place in the log. Made before any lock is asked for.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    words: Vec<u64>,
+    pub(crate) kind: Kind,
+    /// Where it was stored.
+    pub(crate) position: u64,
+    key_kind: u8,
+    key_len: usize,
+    known: Option<Known>,
+}
+
+/// What can be known of a record before its place is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// The life of the tier for which it holds.
+    epoch: u64,
+    /// The hash of the key.
+    pub hash: u64,
+    /// The checksum of all but position and number.
+    body: u64,
+    /// The slot that named the key's last record when it was looked for without T, and what was in it.
+    pub seen: Option<(usize, u64)>,
+}
+
+impl Staged {
+    /// A record that stores or repeats a row.
+    #[must_use]
+    pub fn row(kind: Kind, key: Key<'_>, row: &Row<'_>) -> Self {
+        let name = row.filename.unwrap_or_default().as_bytes();
+        let total = key.bytes.len() + row.tag.len() + name.len() + row.value.len();
+        let mut words = Self::head(kind, key, total);
+        words[0] |= u64::from(row.tag.code()) << 56;
+        words[4] = row.store_time.to_bits();
+        words[5] = row.expire_time.unwrap_or(f64::NAN).to_bits();
+        words[6] = key.bytes.len() as u64 | (row.tag.len() as u64) << 32;
+        words[7] = name.len() as u64
+            | u64::from(row.value.code()) << 16
+            | u64::from(row.note) << 24
+            | (row.value.len() as u64) << 32;
+        words[8] = row.size.cast_unsigned();
+        words[9] = row.mode.cast_unsigned();
+        let space = push(bytes_of_mut(&mut words[HEAD..]), key.bytes);
+        let space = push_cell(space, &row.tag);
+        let space = push(space, name);
+        push_cell(space, &row.value);
+        Self { words, kind, position: 0, key_kind: key.kind, key_len: key.bytes.len(), known: None }
+    }
+
+    /// A record that removes a key.
+    #[must_use]
+    pub fn delete(key: Key<'_>) -> Self {
+        let mut words = Self::head(Kind::Delete, key, key.bytes.len());
+        words[5] = f64::NAN.to_bits();
+        words[6] = key.bytes.len() as u64;
+        push(bytes_of_mut(&mut words[HEAD..]), key.bytes);
+        Self {
+            words,
+            kind: Kind::Delete,
+            position: 0,
+            key_kind: key.kind,
+            key_len: key.bytes.len(),
+            known: None,
+        }
+    }
+
+    fn head(kind: Kind, key: Key<'_>, bytes: usize) -> Vec<u64> {
+        let length = (HEAD + bytes.div_ceil(8)).next_multiple_of(UNIT);
+        let mut words = spare::take();
+        words.resize(length, 0);
+        words[0] = (length / UNIT) as u64
+            | u64::from(kind.code()) << 32
+            | u64::from(key.kind) << 40
+            | u64::from(key.spelling) << 48;
+        words
+    }
+
+    /// Its length in units.
+    pub(crate) fn units(&self) -> u64 {
+        (self.words.len() / UNIT) as u64
+    }
+
+    /// Bytes that it takes in the log.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.words.len() as u64 * 8
+    }
+
+    /// Calls `f` with the key.
+    pub(crate) fn with_key<T>(&self, f: impl FnOnce(u8, &[u8]) -> T) -> T {
+        let bytes = bytes_of(&self.words[HEAD..]);
+        f(self.key_kind, &bytes[..self.key_len])
+    }
+
+    /// A record that does nothing but use up a number.
+    pub(crate) fn burn() -> Self {
+        Self::delete(Key { kind: BURN, spelling: 0, bytes: b"" })
+    }
+
+    /// The hash of its key.
+    #[inline]
+    pub(crate) fn hash(&self, epoch: u64) -> u64 {
+        self.with_key(|kind, bytes| hash::key(kind, bytes, epoch))
+    }
+
+    /// What does not need T, computed unless that has been done.
+    #[inline]
+    pub(crate) fn known(&mut self, epoch: u64) -> &mut Known {
+        if self.known.as_ref().is_none_or(|known| known.epoch != epoch) {
+            self.learn(epoch, self.hash(epoch));
+        }
+        self.known.as_mut().expect("it was just made")
+    }
+
+    /// Computes that, with the hash of the key.
+    #[inline]
+    pub(crate) fn learn(&mut self, epoch: u64, hash: u64) {
+        self.known = Some(Known { epoch, hash, body: body_sum(&self.words, epoch), seen: None });
+    }
+
+    /// Gives it its place, its number, and how many records of its chunk follow.
+    pub(crate) fn seal(&mut self, epoch: u64, position: u64, number: u64, rest: u64) -> &[u64] {
+        let body = self.known(epoch).body;
+        self.words[2] = position;
+        self.words[3] = number & NUMBER | rest << 48;
+        self.words[1] = checksum(&self.words, body);
+        &self.words
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        spare::keep(std::mem::take(&mut self.words));
+    }
+}
+
+/// A record that was copied out of the log, and proved to be whole.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    head: &'a [u64; HEAD],
+    rest: &'a [u64],
+}
+
+impl<'a> View<'a> {
+    /// Reads the record that should lie at `position`, and whose body has this sum. `None`: it is not one, not whole, or
+    /// not from there.
+    #[inline]
+    pub(crate) fn read(words: &'a [u64], body: u64, position: u64) -> Option<Self> {
+        let (head, rest) = words.split_first_chunk()?;
+        let view = Self { head, rest };
+        let whole = head[2] == position
+            && first(head[0]).0 == view.units()
+            && Kind::of(byte(head[0], 4)).is_some()
+            && head[1] == checksum(head, body);
+        let length = || view.key_len() + view.tag_len() + view.name_len() + view.value_len();
+        (whole && length() <= 8 * rest.len()).then_some(view)
+    }
+
+    /// Words that `read` has accepted before.
+    #[inline]
+    pub(crate) fn verified(words: &'a [u64]) -> Self {
+        let (head, rest) = words.split_first_chunk().expect("a record has a head");
+        Self { head, rest }
+    }
+
+    /// What it does.
+    #[must_use]
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        Kind::of(byte(self.head[0], 4)).unwrap_or(Kind::Fill)
+    }
+
+    /// Its number, 0 for a fill.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.head[3] & NUMBER
+    }
+
+    /// How many records must follow it for its chunk to be whole.
+    pub(crate) fn rest(&self) -> u64 {
+        self.head[3] >> 48
+    }
+
+    /// Whether it only uses up a number.
+    pub(crate) fn is_burn(&self) -> bool {
+        self.kind() == Kind::Delete && self.key().kind == BURN
+    }
+
+    /// Where it lies: as long as it is the newest of its key, nothing has changed.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.head[2]
+    }
+
+    /// Its key.
+    #[must_use]
+    #[inline]
+    pub fn key(&self) -> Key<'a> {
+        Key {
+            kind: byte(self.head[0], 5),
+            spelling: byte(self.head[0], 6),
+            bytes: &self.bytes()[..self.key_len()],
+        }
+    }
+
+    /// Its row; `None` if it removes one, or if nobody could have written it.
+    #[must_use]
+    pub fn row(&self) -> Option<Row<'a>> {
+        if self.kind() == Kind::Delete {
+            return None;
+        }
+        let (_, rest) = self.bytes().split_at_checked(self.key_len() + self.tag_len())?;
+        let name = rest.get(..self.name_len())?;
+        Some(Row {
+            store_time: self.store_time(),
+            expire_time: self.expire_time(),
+            tag: self.tag()?,
+            size: self.head[8].cast_signed(),
+            mode: self.mode(),
+            filename: if name.is_empty() { None } else { Some(std::str::from_utf8(name).ok()?) },
+            value: self.value()?,
+            note: self.note(),
+        })
+    }
+
+    /// What else the writer of its row noted.
+    #[must_use]
+    pub fn note(&self) -> u8 {
+        byte(self.head[7], 3)
+    }
+
+    /// The value of its row; `None` if nobody could have written it.
+    #[must_use]
+    #[inline]
+    pub fn value(&self) -> Option<Cell<'a>> {
+        let start = self.key_len() + self.tag_len() + self.name_len();
+        Cell::of(byte(self.head[7], 2), self.bytes().get(start..start + self.value_len())?)
+    }
+
+    /// The tag of its row; `None` if nobody could have written it.
+    #[must_use]
+    pub fn tag(&self) -> Option<Cell<'a>> {
+        let start = self.key_len();
+        Cell::of(byte(self.head[0], 7), self.bytes().get(start..start + self.tag_len())?)
+    }
+
+    /// How the value of its row is stored.
+    #[must_use]
+    #[inline]
+    pub fn mode(&self) -> i64 {
+        self.head[9].cast_signed()
+    }
+
+    /// Whether its value lies in a file.
+    #[must_use]
+    #[inline]
+    pub fn has_file(&self) -> bool {
+        self.name_len() > 0
+    }
+
+    /// When it was written.
+    #[must_use]
+    #[inline]
+    pub fn store_time(&self) -> f64 {
+        f64::from_bits(self.head[4])
+    }
+
+    /// Until when it is good; `None`: for ever.
+    #[must_use]
+    #[inline]
+    pub fn expire_time(&self) -> Option<f64> {
+        let time = f64::from_bits(self.head[5]);
+        (!time.is_nan()).then_some(time)
+    }
+
+    /// Its length in units.
+    #[inline]
+    pub(crate) fn units(&self) -> u64 {
+        ((HEAD + self.rest.len()) / UNIT) as u64
+    }
+
+    /// Adds its words to others.
+    pub(crate) fn append_to(&self, words: &mut Vec<u64>) {
+        words.extend_from_slice(self.head);
+        words.extend_from_slice(self.rest);
+    }
+
+    #[inline]
+    fn bytes(&self) -> &'a [u8] {
+        bytes_of(self.rest)
+    }
+
+    #[inline]
+    fn key_len(&self) -> usize {
+        low(self.head[6])
+    }
+
+    #[inline]
+    fn tag_len(&self) -> usize {
+        high(self.head[6])
+    }
+
+    #[inline]
+    fn name_len(&self) -> usize {
+        low(self.head[7]) & 0xffff
+    }
+
+    #[inline]
+    fn value_len(&self) -> usize {
+        high(self.head[7])
+    }
+}
+
+/// What the first word of anything in the log says: units, and the code of the kind.
+#[inline]
+pub(crate) fn first(word: u64) -> (u64, u8) {
+    (word & 0xffff_ffff, byte(word, 4))
+}
+
+/// Whether a record with these words 0 and 6 can be about a key.
+pub(crate) fn is_of_key(first: u64, lengths: u64, key: Key<'_>) -> bool {
+    byte(first, 5) == key.kind && low(lengths) == key.bytes.len()
+}
+
+/// The first word of a pad.
+pub(crate) fn pad(units: u64) -> u64 {
+    units | u64::from(PAD) << 32
+}
+
+/// The checksum of a record. Position and number, which are known last, come last.
+#[inline]
+fn checksum(words: &[u64], body: u64) -> u64 {
+    hash::finish(body, [words[2], words[3]])
+}
+
+/// What the checksum begins with: the first word in it tells the length.
+#[inline]
+pub(crate) fn seed(first: u64, epoch: u64) -> u64 {
+    epoch ^ first.rotate_left(32)
+}
+
+pub(crate) fn body_sum(words: &[u64], epoch: u64) -> u64 {
+    let (units, _) = words.as_chunks();
+    let (fours, rest) = units[BODY..].as_chunks::<4>();
+    hash::units(fours.iter().map(|four| |at: usize| four[at]), rest.iter().copied(), seed(words[0], epoch))
+}
+
+#[inline]
+fn byte(word: u64, at: usize) -> u8 {
+    word.to_le_bytes()[at]
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "32 bits fit")]
+fn low(word: u64) -> usize {
+    word as u32 as usize
+}
+
+#[inline]
+fn high(word: u64) -> usize {
+    low(word >> 32)
+}
+
+/// Puts bytes at the front of the space that is left, and returns the rest of it.
+fn push<'s>(space: &'s mut [u8], bytes: &[u8]) -> &'s mut [u8] {
+    let (here, behind) = space.split_at_mut(bytes.len());
+    here.copy_from_slice(bytes);
+    behind
+}
+
+fn push_cell<'s>(space: &'s mut [u8], cell: &Cell<'_>) -> &'s mut [u8] {
+    match cell {
+        Cell::Null => space,
+        Cell::Int(value) => push(space, &value.to_le_bytes()),
+        Cell::Real(value) => push(space, &value.to_le_bytes()),
+        Cell::Text(bytes) | Cell::Blob(bytes) => push(space, bytes),
+    }
+}
+
+#[inline]
+fn bytes_of(words: &[u64]) -> &[u8] {
+    // SAFETY: any initialized word is eight initialized bytes, and bytes need no alignment. They are in the order of
+    // the file, since big-endian machines have no tier.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+fn bytes_of_mut(words: &mut [u64]) -> &mut [u8] {
+    // SAFETY: as above; and any eight bytes are a word.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Key<'_> = Key { kind: 3, spelling: 1, bytes: b"a key of some length" };
+
+    fn rows() -> Vec<Row<'static>> {
+        let row = Row {
+            store_time: 12.5,
+            expire_time: None,
+            tag: Cell::Null,
+            size: 0,
+            mode: 1,
+            filename: None,
+            value: Cell::Blob(b"0123456789abcdef"),
+            note: 9,
+        };
+        vec![
+            row,
+            Row { expire_time: Some(1e10), tag: Cell::Text(b"tag"), value: Cell::Int(-1), ..row },
+            Row {
+                tag: Cell::Real(0.5),
+                filename: Some("ab/cd/ef.val"),
+                size: 1 << 40,
+                value: Cell::Null,
+                ..row
+            },
+            Row { mode: -1, tag: Cell::Blob(b""), value: Cell::Text("ü".as_bytes()), ..row },
+        ]
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        for row in rows() {
+            let mut staged = Staged::row(Kind::Set, KEY, &row);
+            staged.with_key(|kind, bytes| assert_eq!((kind, bytes), (KEY.kind, KEY.bytes)));
+            let words = staged.seal(7, 99, 5, 0).to_vec();
+            let view = read(&words, 7, 99).unwrap();
+            assert_eq!((view.kind(), view.number(), view.key()), (Kind::Set, 5, KEY));
+            assert_eq!(view.row(), Some(row));
+            assert_eq!(view.expire_time(), row.expire_time);
+        }
+        let mut staged = Staged::delete(KEY);
+        let view = read(staged.seal(7, 99, 5, 0), 7, 99).unwrap();
+        assert_eq!((view.kind(), view.key(), view.row()), (Kind::Delete, KEY, None));
+    }
+
+    fn read(words: &[u64], epoch: u64, position: u64) -> Option<View<'_>> {
+        View::read(words, body_sum(words, epoch), position)
+    }
+
+    #[test]
+    fn a_changed_record_is_none() {
+        let words = Staged::row(Kind::Set, KEY, &rows()[1]).seal(7, 99, 5, 0).to_vec();
+        assert!(read(&words, 8, 99).is_none(), "of another life of the file");
+        assert!(read(&words, 7, 98).is_none(), "of another place");
+        for bit in 0..64 * words.len() {
+            let mut bad = words.clone();
+            bad[bit / 64] ^= 1 << (bit % 64);
+            assert!(read(&bad, 7, 99).is_none(), "bit {bit}");
+        }
+    }
+}

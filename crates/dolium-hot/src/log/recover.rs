@@ -1,0 +1,144 @@
+//! Owns mending what a dead or panicking owner of T left half done, and walking the log.
+//!
+//! What was written whole has happened: the head moves over it. Otherwise its bytes would lie behind the head with
+//! numbers that others get again, and a later scan of the log could take them for history.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::atomic::Atomic;
+use super::crash;
+use super::memory::{Bounds, Memory, Place};
+use super::record::{Key, Kind, PAD, View, first};
+use super::scratch::Scratch;
+use crate::layout::header::field;
+
+impl<A: Atomic> Memory<'_, A> {
+    /// Publishes what the owner of T had stored, and gives the numbers that it used their due. `applied` is the number
+    /// that the database has reached. Dying anywhere in it leaves the same to do. `false`: it cannot be mended.
+    pub fn recover(&self, applied: u64, scratch: &mut Scratch) -> bool {
+        let Some(Bounds { drained, head }) = self.bounds().filter(|_| applied >> 48 == 0) else {
+            return false;
+        };
+        let known = self.field(field::LAST).load(Acquire).max(self.field(field::APPLIED).load(Acquire));
+        let last = self.newest(drained, head, known.max(applied), scratch);
+        let (head, last) = self.complete(head, last, scratch);
+        self.field(field::HEAD).store(head, Release);
+        crash::point("head recovered");
+        self.field(field::LAST).store(last, Release);
+        crash::point("last recovered");
+        let applied = applied.max(self.field(field::APPLIED).load(Acquire));
+        let is_whole = self.restore_all(head, applied, scratch) && self.burn(last);
+        self.field(field::COMMITS).fetch_add(1, Release);
+        is_whole
+    }
+
+    /// The highest number.
+    fn newest(&self, from: u64, to: u64, known: u64, scratch: &mut Scratch) -> u64 {
+        let (mut at, mut last) = (from, known);
+        while let Some((view, next)) = self.next(at, to, scratch) {
+            last = last.max(view.map_or(0, |view| view.number()));
+            at = next;
+        }
+        last
+    }
+
+    /// Head and last behind the records and whole chunks that were stored but not published.
+    fn complete(&self, head: u64, last: u64, scratch: &mut Scratch) -> (u64, u64) {
+        let limit = self.field(field::TAIL).load(Relaxed) + self.shape.units;
+        let (mut done, mut at, mut number) = ((head, last), head, last);
+        let mut rest = None;
+        while at < limit {
+            if let Some(units) = self.pad_at(at) {
+                at += units;
+                continue;
+            }
+            let Some(view) = self.whole_at(at, limit, scratch) else { break };
+            at += view.units();
+            if view.kind() == Kind::Fill {
+                continue;
+            }
+            number += 1;
+            if view.number() != number || rest.is_some_and(|rest| rest != view.rest()) {
+                break;
+            }
+            rest = view.rest().checked_sub(1);
+            if rest.is_none() {
+                done = (at, number);
+            }
+        }
+        done
+    }
+
+    /// Makes the index name the newest dirty record of every key, and nothing older than the newest record; takes nothing
+    /// out of it. What the database has is not named again where the index does not name the key: a direct commit may
+    /// have changed it since. From the tail on, for what the dead owner had not named may have been drained.
+    fn restore_all(&self, head: u64, applied: u64, scratch: &mut Scratch) -> bool {
+        let mut at = self.field(field::TAIL).load(Relaxed).max(head.saturating_sub(self.shape.units));
+        let mut is_whole = true;
+        while let Some((view, next)) = self.next(at, head, scratch) {
+            if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && !view.is_burn()) {
+                let (key, is_dirty) = (view.key(), view.number() > applied);
+                let (kind, bytes) = (key.kind, key.bytes.to_vec());
+                is_whole &= self.restore(kind, &bytes, at, is_dirty, scratch);
+            }
+            at = next;
+        }
+        is_whole
+    }
+
+    fn restore(&self, kind: u8, bytes: &[u8], position: u64, is_dirty: bool, scratch: &mut Scratch) -> bool {
+        let hash = self.hash(kind, bytes);
+        let known = self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place);
+        let slot = match known {
+            Some(Place { position: named, .. }) if named >= position => return true,
+            Some(place) => Some(place.slot),
+            None if !is_dirty => return true,
+            // There is one: its writer had made sure of it, and nothing was named since.
+            None => self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)),
+        };
+        if let Some(slot) = slot {
+            self.point(slot, hash, position);
+            crash::point("slot recovered");
+        }
+        slot.is_some()
+    }
+
+    /// Uses up the number that a direct commit had announced, if it is not used. There is room, since nothing was dirty
+    /// then.
+    fn burn(&self, last: u64) -> bool {
+        let direct = self.field(field::DIRECT).load(Relaxed);
+        let is_used = direct != last + 1 || self.append_burn().is_ok();
+        self.renounce();
+        is_used
+    }
+
+    /// What lies at a position below `head`, and where the next begins. `None`: the end. What somebody damaged is passed
+    /// over unit by unit, so that it is not in the way of what lies behind it.
+    pub fn next<'s>(&self, at: u64, head: u64, scratch: &'s mut Scratch) -> Option<(Option<View<'s>>, u64)> {
+        if at >= head {
+            return None;
+        }
+        if let Some(units) = self.pad_at(at) {
+            return Some((None, head.min(at + units)));
+        }
+        let view = self.whole_at(at, head, scratch);
+        let units = view.map_or(1, |view| view.units());
+        Some((view, at + units))
+    }
+
+    /// The record that lies there.
+    fn whole_at<'s>(&self, at: u64, end: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
+        // Cheap, and false for nearly all that is not the beginning of a record.
+        let place = Self::word_of(self.shape.within(at));
+        if self.log().get(place + 2)?.load(Relaxed) != at {
+            return None;
+        }
+        self.copy_below(end, at, scratch)
+    }
+
+    fn pad_at(&self, at: u64) -> Option<u64> {
+        let place = self.shape.within(at);
+        let (units, kind) = first(self.log()[Self::word_of(place)].load(Relaxed));
+        (kind == PAD && units == self.shape.units - place).then_some(units)
+    }
+}

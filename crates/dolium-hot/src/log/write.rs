@@ -1,0 +1,291 @@
+//! Owns every change of the tier: appending records, publishing and dropping slots, moving the tail.
+//! The caller holds T; nothing here waits, allocates or can fail half-way.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::atomic::Atomic;
+use super::crash;
+use super::hash;
+use super::memory::{Bounds, Memory, POSITION};
+use super::near::near;
+use super::record::{HEAD, Key, Kind, Known, MOST, Staged, is_of_key, pad};
+use super::scratch::Scratch;
+use crate::layout::header::field;
+use crate::layout::shape::{BUCKET, UNIT};
+
+/// The record would overwrite one that is not in the database yet: drain, then try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// Words of a cache line.
+const LINE: usize = 8;
+
+/// Units of a record that `prepare` brings near; the processor sees by itself where a longer one goes on.
+const NEAR: u64 = 128;
+
+/// Where a record will lie.
+struct Room {
+    start: u64,
+    end: u64,
+}
+
+/// Where a key is named, or may be.
+struct Own {
+    slot: usize,
+    /// What the slot says, if the key was found there.
+    word: Option<u64>,
+}
+
+impl<A: Atomic> Memory<'_, A> {
+    /// Appends a record and makes the index name it.
+    pub fn append(&self, record: &mut Staged) -> Result<(), NoRoom> {
+        self.settle();
+        let known = *record.known(self.epoch);
+        let slot = self.slot_for(record, known).ok_or(NoRoom)?;
+        self.append_at(slot, record)
+    }
+
+    /// The same if the record at a position still is the newest of the key, as who has copied it says. `false`: it is not.
+    pub fn append_over(&self, record: &mut Staged, position: u64) -> Result<bool, NoRoom> {
+        self.settle();
+        let hash = record.known(self.epoch).hash;
+        let first = self.bucket(hash);
+        let is_named = |slot: &A| slot.load(Relaxed) == hash & !POSITION | position;
+        let is_there = position >= self.field(field::TAIL).load(Relaxed);
+        match self.slots(first).iter().position(is_named).filter(|_| is_there) {
+            Some(at) => self.append_at(first + at, record).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn append_at(&self, slot: usize, record: &mut Staged) -> Result<(), NoRoom> {
+        // All that can be refused is refused before anything is stored.
+        let start = self.start(std::slice::from_ref(record))?;
+        self.store_all(start, std::slice::from_mut(record));
+        self.name(slot, record.known(self.epoch).hash, record.position);
+        Ok(())
+    }
+
+    /// Appends records so that either all of them survive a crash or none. `scratch` takes a word for each.
+    pub fn append_all(&self, records: &mut [Staged], scratch: &mut Scratch) -> Result<(), NoRoom> {
+        self.settle();
+        if records.len() > MOST || !self.slots_suffice(records, scratch) {
+            return Err(NoRoom);
+        }
+        let start = self.start(records)?;
+        self.store_all(start, records);
+        for record in records {
+            let known = *record.known(self.epoch);
+            if let Some(slot) = self.slot_for(record, known) {
+                self.name(slot, known.hash, record.position);
+            }
+        }
+        Ok(())
+    }
+
+    /// What can be done for a record before T is taken: others wait while it is held. Most of what is looked at here only
+    /// has to be near when it is looked at again.
+    pub fn prepare(&self, record: &mut Staged) {
+        // Without T the header may be anything.
+        let Some(Bounds { head, .. }) = self.bounds() else { return };
+        let hash = record.hash(self.epoch);
+        let slot = self.bucket(hash);
+        near(self.slot(slot));
+        near(self.access(slot));
+        let room = self.place(head, record.units());
+        let place = Self::word_of(self.shape.within(room.start));
+        let words = Self::word_of(record.units().min(NEAR));
+        for line in self.log().get(place..place + words).unwrap_or_default().chunks(LINE) {
+            near(&line[0]);
+        }
+        // While that comes.
+        record.learn(self.epoch, hash);
+        let own = self.own_slot(record, hash);
+        record.known(self.epoch).seen = own.and_then(|own| Some((own.slot, own.word?)));
+    }
+
+    fn store_all(&self, start: u64, records: &mut [Staged]) {
+        let mut at = start;
+        let mut rest = records.iter().filter(|record| record.kind != Kind::Fill).count() as u64;
+        let mut number = self.field(field::LAST).load(Relaxed);
+        for record in records {
+            let room = self.place(at, record.units());
+            let numbered = u64::from(record.kind != Kind::Fill);
+            number += numbered;
+            rest -= numbered;
+            record.position = room.start;
+            self.store(at, &room, record.seal(self.epoch, room.start, number * numbered, rest * numbered));
+            at = room.end;
+        }
+        crash::point("bytes stored");
+        self.field(field::HEAD).store(at, Release);
+        crash::point("head stored");
+        self.field(field::LAST).store(number, Release);
+        crash::point("last stored");
+    }
+
+    /// If nothing is dirty, everything in the log is clean, fills too.
+    pub fn settle(&self) {
+        if self.field(field::LAST).load(Relaxed) == self.field(field::APPLIED).load(Acquire) {
+            self.field(field::DRAINED).fetch_max(self.field(field::HEAD).load(Relaxed), Release);
+        }
+    }
+
+    /// Where records will start, after the tail has made way for them.
+    fn start(&self, records: &[Staged]) -> Result<u64, NoRoom> {
+        let start = self.field(field::HEAD).load(Relaxed);
+        let end = records.iter().fold(start, |at, record| self.place(at, record.units()).end);
+        let drained = self.field(field::DRAINED).load(Acquire);
+        let too_long = records.iter().any(|record| record.units() > self.shape.longest());
+        if too_long || end >= 1 << 48 || end.saturating_sub(self.shape.units) > drained {
+            return Err(NoRoom);
+        }
+        self.make_way(end, drained);
+        Ok(start)
+    }
+
+    /// A record never wraps.
+    fn place(&self, at: u64, units: u64) -> Room {
+        let left = self.shape.units - self.shape.within(at);
+        let start = if units > left { at + left } else { at };
+        Room { start, end: start + units }
+    }
+
+    /// Moves the tail so that the log may reach up to `end`. A little further than need be, so that the line that all
+    /// readers read is not written at each set.
+    fn make_way(&self, end: u64, drained: u64) {
+        let needed = end.saturating_sub(self.shape.units);
+        if needed > self.field(field::TAIL).load(Relaxed) {
+            // Release, since it drops slots: who finds their keys gone must find them in the database. Not a store: whoever forgets what is clean moves the tail without T.
+            self.field(field::TAIL).fetch_max((needed + self.shape.units / 64).min(drained), Release);
+            crash::point("tail stored");
+        }
+        // Even if it stays: the space up to it may not have been written since it was moved.
+        A::fence(Release);
+    }
+
+    fn store(&self, at: u64, room: &Room, words: &[u64]) {
+        let log = self.log();
+        if room.start > at {
+            let place = Self::word_of(self.shape.within(at));
+            log[place].store(pad(room.start - at), Relaxed);
+        }
+        let place = Self::word_of(self.shape.within(room.start));
+        for (shared, word) in log[place..place + words.len()].iter().zip(words) {
+            shared.store(*word, Relaxed);
+        }
+    }
+
+    fn name(&self, slot: usize, hash: u64, position: u64) {
+        let access = self.access(slot);
+        // It hardly ever is anything else, and pages that nobody stores to are never written back.
+        if access.load(Relaxed) != 0 {
+            access.store(0, Relaxed);
+        }
+        self.point(slot, hash, position);
+        crash::point("slot stored");
+    }
+
+    /// The slot of a record's key, or one that may be given away.
+    fn slot_for(&self, record: &Staged, Known { hash, seen, .. }: Known) -> Option<usize> {
+        // A position never comes back: what a slot names still is what it was, if the log still has it.
+        let is_as_seen = |&(slot, word): &(usize, u64)| {
+            self.slot(slot).load(Relaxed) == word
+                && Self::position(word) >= self.field(field::TAIL).load(Relaxed)
+        };
+        let own = || Some(self.own_slot(record, hash)?.slot);
+        let slot = seen.filter(is_as_seen).map(|(slot, _)| slot).or_else(own);
+        slot.or_else(|| self.slot_to_give(hash))
+    }
+
+    /// The slot in a bucket that misses its key least.
+    fn slot_to_give(&self, hash: u64) -> Option<usize> {
+        self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot))
+    }
+
+    /// The slot of a record's key, whose hash this is. Nobody changes records while T is held, so that the key is compared where it lies; without T it
+    /// may be another's key that is found, if the tail goes past its record.
+    fn own_slot(&self, record: &Staged, hash: u64) -> Option<Own> {
+        let first = self.bucket(hash);
+        let slots = self.slots(first);
+        let is_tagged = |slot: &A| slot.load(Acquire) >> 48 == hash >> 48;
+        let mut tagged =
+            (0..BUCKET).fold(0_u32, |tagged, at| tagged | u32::from(is_tagged(&slots[at])) << at);
+        // One only, and clean: it is the key's, or may be given away. Nobody has to look into the log to know which.
+        if tagged.is_power_of_two() {
+            let slot = first + tagged.trailing_zeros() as usize;
+            if self.named(slot) < self.field(field::DRAINED).load(Acquire) {
+                return Some(Own { slot, word: None });
+            }
+        }
+        let tail = self.field(field::TAIL).load(Relaxed);
+        while tagged != 0 {
+            let at = tagged.trailing_zeros() as usize;
+            tagged &= tagged - 1;
+            let (slot, word) = (first + at, slots[at].load(Acquire));
+            let position = Self::position(word);
+            let is_own = |kind, bytes: &[u8]| self.has_key(position, Key { kind, spelling: 0, bytes });
+            if position >= tail.max(1) && record.with_key(is_own) {
+                return Some(Own { slot, word: Some(word) });
+            }
+        }
+        None
+    }
+
+    fn has_key(&self, position: u64, key: Key<'_>) -> bool {
+        let start = Self::word_of(self.shape.within(position));
+        let words = (HEAD + key.bytes.len().div_ceil(8)).next_multiple_of(UNIT);
+        let Some(record) = self.log().get(start..start + words) else { return false };
+        let word = |at: usize| record[at].load(Relaxed);
+        let (whole, rest) = key.bytes.as_chunks::<8>();
+        let ends_as = |word: u64| (word ^ hash::tail(rest)) << (64 - 8 * rest.len()) == 0;
+        is_of_key(word(0), word(6), key)
+            && whole
+                .iter()
+                .zip(&record[HEAD..])
+                .all(|(chunk, word)| word.load(Relaxed).to_le_bytes() == *chunk)
+            && (rest.is_empty() || ends_as(word(HEAD + whole.len())))
+    }
+
+    /// The slots of a bucket that may be given away.
+    pub fn clean_slots(&self, first: usize) -> impl Iterator<Item = usize> {
+        let drained = self.field(field::DRAINED).load(Acquire);
+        (first..first + BUCKET).filter(move |slot| self.named(*slot) < drained)
+    }
+
+    /// The position that a slot names, 0 for none.
+    pub fn named(&self, slot: usize) -> u64 {
+        Self::position(self.slot(slot).load(Relaxed))
+    }
+
+    /// Whether each record finds a slot. Where many keys share a bucket, those that stay where they are need none.
+    fn slots_suffice(&self, records: &mut [Staged], scratch: &mut Scratch) -> bool {
+        const RECORDS: u64 = MOST as u64;
+        let bucket = |record: &mut Staged| self.bucket(record.known(self.epoch).hash) as u64;
+        scratch.fill(records.iter_mut().enumerate().map(|(at, record)| bucket(record) * RECORDS + at as u64));
+        let wanted = scratch.words_mut();
+        wanted.sort_unstable();
+        let bucket = |word: u64| (word / RECORDS) as usize;
+        let record = |word: u64| &records[(word % RECORDS) as usize];
+        wanted.chunk_by(|a, b| bucket(*a) == bucket(*b)).all(|crowd| {
+            let clean = self.clean_slots(bucket(crowd[0])).count();
+            crowd.len() <= clean
+                || crowd.iter().filter(|word| !self.has_dirty_slot(record(**word))).count() <= clean
+        })
+    }
+
+    fn has_dirty_slot(&self, record: &Staged) -> bool {
+        let own = self.own_slot(record, record.hash(self.epoch));
+        let word = own.and_then(|own| own.word);
+        word.is_some_and(|word| Self::position(word) >= self.field(field::DRAINED).load(Acquire))
+    }
+
+    /// Appends a record that nobody looks up.
+    pub fn append_burn(&self) -> Result<(), NoRoom> {
+        let mut record = Staged::burn();
+        self.settle();
+        let start = self.start(std::slice::from_ref(&record))?;
+        self.store_all(start, std::slice::from_mut(&mut record));
+        Ok(())
+    }
+}

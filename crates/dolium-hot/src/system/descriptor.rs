@@ -1,0 +1,181 @@
+//! A descriptor of `cache.lock` that a fork or a daemon may close behind our back.
+//!
+//! Owns opening, creating and closing that file and knowing whether the number still means it. Refuses to lock anything
+//! (`ofd.rs`).
+
+use crate::system::access::Access;
+use crate::system::error::AttachError;
+use crate::system::fork;
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+impl Identity {
+    pub(crate) fn of(found: &std::fs::Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+
+    /// The file that has this name now, if any.
+    pub(crate) fn at(path: &Path) -> io::Result<Option<Self>> {
+        match std::fs::symlink_metadata(path) {
+            Ok(found) => Ok(Some(Self::of(&found))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    /// -1 once the child handler has closed it.
+    number: Arc<AtomicI32>,
+    pub(crate) identity: Identity,
+    generation: u64,
+}
+
+impl Descriptor {
+    /// Opens the file, or creates it with its final rights.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Self, AttachError> {
+        // No fork until children would close it.
+        let gate = fork::gate();
+        let file = loop {
+            match open_existing(path) {
+                Ok(file) => break file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(AttachError::io("open", path, error)),
+            }
+            create(path, access, |_| Ok(())).map_err(|error| AttachError::io("create", path, error))?;
+        };
+        let found = file.metadata().map_err(|error| AttachError::io("examine", path, error))?;
+        if !found.is_file() {
+            return Err(AttachError::NotAFile { path: path.to_owned() });
+        }
+        let number = Arc::new(AtomicI32::new(file.into_raw_fd()));
+        gate.watch(&number);
+        Ok(Self { number, identity: Identity::of(&found), generation: fork::generation() })
+    }
+
+    pub(crate) fn borrow(&self) -> io::Result<BorrowedFd<'_>> {
+        let number = self.number.load(Relaxed);
+        if number < 0 {
+            return Err(closed());
+        }
+        // SAFETY: the number came from `open` and only `drop`, or the child handler that also sets it to -1, closes it.
+        // A program that closes descriptors it does not own may make it mean another file; all that is done with it is
+        // `fstat` and advisory byte locks, and `is_ours` is asked before a granted lock is believed.
+        Ok(unsafe { BorrowedFd::borrow_raw(number) })
+    }
+
+    /// Whether the number still means the file that was opened.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.borrow().is_ok_and(|fd| same_file(fd, self.identity))
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // No fork between leaving the list and being closed. In a child that was made without fork handlers the gate may
+        // be locked for ever.
+        let gate = (fork::generation() == self.generation).then(fork::gate);
+        if let Some(gate) = &gate {
+            gate.forget(&self.number);
+        }
+        let number: RawFd = self.number.swap(-1, Relaxed);
+        if number < 0 {
+            return;
+        }
+        // SAFETY: as in `borrow`.
+        let ours = same_file(unsafe { BorrowedFd::borrow_raw(number) }, self.identity);
+        if ours {
+            // SAFETY: the number means our file, this object owned it, and nobody can reach it any more.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+}
+
+pub(crate) fn closed() -> io::Error {
+    io::Error::other("the descriptor of cache.lock was closed by this program")
+}
+
+fn same_file(fd: BorrowedFd<'_>, identity: Identity) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|found| {
+        #[expect(clippy::useless_conversion, reason = "the widths differ between platforms")]
+        let (device, inode) = (u64::try_from(found.st_dev), u64::try_from(found.st_ino));
+        device == Ok(identity.device) && inode == Ok(identity.inode)
+    })
+}
+
+/// Neither follows a link out of the directory nor blocks on a pipe that has the name.
+pub(crate) fn open_existing(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // The standard library adds O_CLOEXEC.
+    File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// Makes a file that has its content and its final rights when it gets its name, so that a process of another user never
+/// sees it too early and a kill leaves nothing behind. Whoever is faster wins; a file that is there stays as it is.
+pub(crate) fn create(path: &Path, access: Access, write: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    let result =
+        create_nameless(path, access, &write).unwrap_or_else(|| create_plainly(path, access, &write));
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// `None` where it cannot be done: a file system without such files, or no `/proc`.
+#[cfg(target_os = "linux")]
+fn create_nameless(
+    path: &Path,
+    access: Access,
+    write: &impl Fn(&File) -> io::Result<()>,
+) -> Option<io::Result<()>> {
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+    use std::os::fd::AsRawFd;
+    let directory = path.parent()?;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+    let file = File::from(openat(CWD, directory, flags, Mode::from_raw_mode(0o600)).ok()?);
+    if let Err(error) = access.give(&file).and_then(|()| write(&file)) {
+        return Some(Err(error));
+    }
+    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Some(Ok(())),
+        Err(rustix::io::Errno::EXIST) => Some(Err(rustix::io::Errno::EXIST.into())),
+        Err(_) => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn create_nameless(_: &Path, _: Access, _: &impl Fn(&File) -> io::Result<()>) -> Option<io::Result<()>> {
+    None
+}
+
+fn create_plainly(path: &Path, access: Access, write: &impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(access.mode)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    access.give(&file)?;
+    write(&file)
+}

@@ -1,0 +1,276 @@
+//! Joining a directory: the one place where `cache.hot` is made.
+//!
+//! Owns the open lock (byte 4,096 of `cache.lock`): shared while joining, exclusive while creating or replacing, and
+//! held for moments only. Refuses to wait without a limit and to replace a file that somebody uses.
+//!
+//! A kill may fall anywhere. The kernel then drops the byte locks; what can be left is a `cache.hot` without a name
+//! (gone), none, or an incomplete one, and all three are replaced by the next who comes while nobody is attached.
+
+use crate::layout::header::{self, HEADER_LEN, Header, PREFIX_LEN, Reading, field};
+use crate::layout::map::Map;
+use crate::layout::shape::Shape;
+use crate::lock::lockfile::{Again, Paths, enter, held_elsewhere, persist, random, reopen};
+use crate::log::crash;
+use crate::log::memory::Memory;
+use crate::system::access::Access;
+use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
+use crate::system::error::AttachError;
+use crate::system::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
+use crate::system::ofd::{self, FILE_REGIME_BYTE, Kind, SLOTS};
+use crate::tier::{Base, Records};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Everything a member has.
+pub(crate) struct Joined {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) slot: u32,
+    pub(crate) map: Map,
+    pub(crate) hot: Identity,
+    pub(crate) header: Header,
+}
+
+/// What the file shall have if it is made now.
+pub(crate) enum Wish<'b> {
+    /// The locks. What a tier still holds cannot be saved, so its directory is refused while nobody has it attached.
+    None,
+    /// A tier of so many bytes, 0 for none, in front of a database.
+    Tier { bytes: u64, base: &'b mut dyn Base },
+}
+
+/// Attaches to the shared memory of a directory.
+pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<Joined, AttachError> {
+    let (kind, name) =
+        filesystem(&paths.directory).map_err(|error| AttachError::io("examine", &paths.directory, error))?;
+    if kind != FileSystem::Local || cfg!(target_endian = "big") {
+        return Err(AttachError::NotLocal { path: paths.directory.clone(), name });
+    }
+    persist(paths, || {
+        let descriptor = Descriptor::open(&paths.lock, access)?;
+        // A first look without the lock decides which kind to ask for; it is repeated under the lock.
+        let must_found = |found: &Found, is_alone| match found {
+            Found::Valid(_, header) => {
+                let is_gone = header.shape.is_some() && is_gone(&paths.hot);
+                is_gone || is_alone && (header.shape.is_some() || matches!(wish, Wish::Tier { .. }))
+            }
+            Found::Foreign(..) | Found::Unusable => true,
+        };
+        let is_alone = |descriptor: &Descriptor| Ok(!held_elsewhere(descriptor, &paths.lock, 0, SLOTS)?);
+        let founds = must_found(&read(&paths.hot, descriptor.identity)?, is_alone(&descriptor)?);
+        if !enter(&descriptor, &paths.lock, if founds { Kind::Exclusive } else { Kind::Shared })? {
+            return Ok(Err(Again::Busy));
+        }
+        let mut found = read(&paths.hot, descriptor.identity)?;
+        let alone = is_alone(&descriptor)?;
+        if must_found(&found, alone) {
+            // It went bad, or all have left, between the two looks.
+            if !founds {
+                return Ok(Err(Again::Busy));
+            }
+            if !alone && !is_gone(&paths.hot) {
+                return Ok(Err(Again::InUse));
+            }
+            crash::point("alone");
+            let shape = hand_over(paths, &found, &mut wish)?;
+            crash::point("handed over");
+            let epoch = shape.0;
+            let header = Header { epoch, lock_inode: descriptor.identity.inode, shape: shape.1 };
+            make(paths, header, access, &name)?;
+            crash::point("file made");
+            found = read(&paths.hot, descriptor.identity)?;
+        }
+        let Found::Valid(file, header) = found else {
+            return Ok(Err(Again::Busy));
+        };
+        let joined = settle(descriptor, paths, &file, header)?;
+        crash::point("slot taken");
+        // Taken first, then looked: of two that come at once by different ways at least one sees the other.
+        if held_elsewhere(&joined.descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
+            return Ok(Err(Again::Mixed));
+        }
+        reopen(&joined.descriptor);
+        Ok(Ok(joined))
+    })
+}
+
+/// Nobody is here: what the old file holds and the database has not goes there, with the epoch of the new file. Returns
+/// that epoch, and the shape that the new file shall have.
+fn hand_over(paths: &Paths, found: &Found, wish: &mut Wish<'_>) -> Result<(u64, Option<Shape>), AttachError> {
+    let epoch = random() | 1;
+    let old = match found {
+        Found::Valid(file, header) | Found::Foreign(file, header) => Some((file, header)),
+        Found::Unusable => None,
+    };
+    let base = match wish {
+        Wish::Tier { base, .. } => &mut **base,
+        Wish::None if matches!(old, Some((_, Header { shape: Some(_), .. }))) => {
+            return Err(AttachError::Unrecovered { path: paths.hot.clone() });
+        }
+        Wish::None => return Ok((epoch, None)),
+    };
+    let told = |source| AttachError::Base { path: paths.directory.clone(), source };
+    let mut records = Vec::new();
+    if let (Some((file, header)), Some((life, applied))) = (old, base.reached().map_err(told)?)
+        && let Some(shape) = header.shape.filter(|_| header.epoch == life)
+    {
+        let map =
+            Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
+        let memory = Memory::new(map.words(), shape, life);
+        if matches!(found, Found::Foreign(..)) {
+            // Whoever still has it, since its `cache.lock` was removed, is to write no more than is found here.
+            memory.retire();
+        }
+        records = memory.scan(applied);
+    }
+    let shape = match wish {
+        Wish::Tier { bytes: 0, .. } | Wish::None => None,
+        Wish::Tier { bytes, .. } => Some(Shape::of(*bytes)),
+    };
+    if let Wish::Tier { base, .. } = wish {
+        base.begin(shape.map(|_| epoch), Records::new(&records)).map_err(told)?;
+    }
+    Ok((epoch, shape))
+}
+
+/// Whether the file says that its database was replaced. Those who have it attached will notice.
+fn is_gone(path: &Path) -> bool {
+    let mut state = [0; 8];
+    open_existing(path).is_ok_and(|file| file.read_exact_at(&mut state, 8 * field::STATE as u64).is_ok())
+        && u64::from_le_bytes(state) == field::GONE
+}
+
+/// Whether no other process is attached to this very file. If so, none can be until `reopen`.
+pub(crate) fn is_last(descriptor: &Descriptor, paths: &Paths, hot: Identity) -> bool {
+    let entered = matches!(enter(descriptor, &paths.lock, Kind::Exclusive), Ok(true));
+    let alone = entered
+        && matches!(Identity::at(&paths.hot), Ok(Some(found)) if found == hot)
+        && matches!(held_elsewhere(descriptor, &paths.lock, 0, SLOTS), Ok(false));
+    if entered && !alone {
+        reopen(descriptor);
+    }
+    alone
+}
+
+/// How many are attached to a directory: processes, and this one as often as it is. Only looks, so that reading
+/// `cache.lock` is enough.
+pub fn count_attached(directory: &Path) -> io::Result<u32> {
+    match File::open(directory.join("cache.lock")) {
+        Ok(file) => ofd::count_held_elsewhere(file.as_fd(), 0, SLOTS),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the file. The caller is the last and has the open lock.
+pub(crate) fn remove(path: &Path) {
+    // Left behind it would only take room: whoever comes next makes a new one.
+    let _ = std::fs::remove_file(path);
+}
+
+enum Found {
+    Valid(File, Header),
+    /// Of another `cache.lock`: that was removed, or the directory is a copy. What waits in it counts all the same.
+    Foreign(File, Header),
+    /// None, incomplete, or garbage.
+    Unusable,
+}
+
+fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
+    let file = match open_existing(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Unusable),
+        Err(error) => return Err(AttachError::io("open", path, error)),
+    };
+    let found = file.metadata().map_err(|error| AttachError::io("examine", path, error))?;
+    if !found.is_file() {
+        return Err(AttachError::NotAFile { path: path.to_owned() });
+    }
+    let mut bytes = [0; PREFIX_LEN];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Found::Unusable),
+        Err(error) => return Err(AttachError::io("read", path, error)),
+    }
+    match header::decode(&bytes, found.len()) {
+        Reading::Valid(header) if header.lock_inode == lock.inode => Ok(Found::Valid(file, header)),
+        Reading::Valid(header) => Ok(Found::Foreign(file, header)),
+        Reading::Garbage => Ok(Found::Unusable),
+        Reading::Version(version) => {
+            Err(AttachError::Version { path: path.to_owned(), found: version, known: header::VERSION })
+        }
+    }
+}
+
+/// A fresh file in place of whatever was there. Only with the exclusive open lock, and nobody who uses the old one.
+/// Where its blocks cannot be reserved for good, the directory is like one on a file system that is unfit.
+fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(), AttachError> {
+    let path = &paths.hot;
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(AttachError::io("replace", path, error)),
+    }
+    let made = create(path, access, |file| {
+        if may_copy(name)
+            && let Err(error) = overwrite_in_place(file)
+        {
+            // Most file systems below an overlay never copy, and say that they cannot stop it.
+            match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Err(error),
+                _ if name == "overlay" => {}
+                _ => return Err(Errno::OPNOTSUPP.into()),
+            }
+        }
+        // The raw call, which never falls back to writing zeros: blocks are reserved or the disk is full now.
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, header.file_len())?;
+        file.write_all_at(&header.page(), 0)?;
+        write_out(file, header.front())
+    });
+    made.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::OPNOTSUPP) => {
+            AttachError::NotLocal { path: paths.directory.clone(), name: name.to_owned() }
+        }
+        _ => AttachError::io("create", path, error),
+    })
+}
+
+/// Writes zeros behind the header: pages that are made one at a time, when somebody touches them, cost four times as much.
+fn write_out(file: &File, front: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = u64::from(HEADER_LEN);
+    while at < front {
+        let length = ZEROS.len().min(usize::try_from(front - at).unwrap_or(usize::MAX));
+        file.write_all_at(&ZEROS[..length], at)?;
+        at += length as u64;
+    }
+    Ok(())
+}
+
+/// Maps the file and takes a slot.
+fn settle(descriptor: Descriptor, paths: &Paths, file: &File, header: Header) -> Result<Joined, AttachError> {
+    let found = file.metadata().map_err(|error| AttachError::io("examine", &paths.hot, error))?;
+    let map = Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
+    // They have just been written, most often: mapping all of them takes as long as touching a dozen.
+    map.populate(0..usize::try_from(header.front() / 8).unwrap_or(0));
+    let slot = take_slot(&descriptor)
+        .map_err(|error| AttachError::io("lock", &paths.lock, error))?
+        .ok_or_else(|| AttachError::Full { path: paths.lock.clone(), slots: SLOTS })?;
+    Ok(Joined { descriptor, slot, map, hot: Identity::of(&found), header })
+}
+
+/// Starts anywhere: a crowd that started at 0 would queue at each byte in turn.
+fn take_slot(descriptor: &Descriptor) -> io::Result<Option<u32>> {
+    let fd = descriptor.borrow()?;
+    let start = u32::try_from(random() % u64::from(SLOTS)).unwrap_or(0);
+    for step in 0..SLOTS {
+        let slot = (start + step) % SLOTS;
+        if ofd::try_lock(fd, slot, Kind::Exclusive)? {
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
+}

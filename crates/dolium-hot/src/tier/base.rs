@@ -1,0 +1,37 @@
+//! The database behind a tier, as the first process that attaches needs it.
+
+use crate::log::record::View;
+
+/// An error of a [`Base`].
+type BaseError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The database behind a tier, as the first who attaches needs it.
+pub trait Base {
+    /// The life of the tier, and the number in it, that the database has reached. `None`: it knows of no tier.
+    fn reached(&mut self) -> Result<Option<(u64, u64)>, BaseError>;
+
+    /// Applies records, in this order, and says in the same transaction that the number 0 of a new life is reached, or
+    /// with `None` that there is no tier any more.
+    fn begin(&mut self, life: Option<u64>, records: Records<'_>) -> Result<(), BaseError>;
+}
+
+/// Records that were found in a tier that nobody had attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Records<'a>(&'a [Vec<u64>]);
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(words: &'a [Vec<u64>]) -> Self {
+        Self(words)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The records, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = View<'a>> {
+        self.0.iter().map(|words| View::verified(words))
+    }
+}
