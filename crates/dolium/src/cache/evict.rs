@@ -2,7 +2,7 @@
 //! and never the entry that was just written.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use dolium_hot::Counter;
 use rusqlite::Connection;
@@ -33,13 +33,6 @@ const WRITERS: u64 = 16;
 
 /// ...and after this part of the limit, so that even more of them cannot exceed it by far.
 const PARTS: u64 = 256;
-
-/// What this process has evicted and refused.
-#[derive(Debug, Default)]
-pub(crate) struct Evictions {
-    pub evicted: AtomicU64,
-    pub refused: AtomicU64,
-}
 
 /// What a row of so many bytes of key and value takes.
 pub(super) fn cost(bytes: u64) -> i64 {

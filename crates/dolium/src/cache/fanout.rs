@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cache::{Builder, Cache, HotTier, Stats, measure};
 use crate::sqlite::schema;
-use crate::store::{DATABASE, Handle};
+use crate::store::Handle;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::wait::Patience;
@@ -199,7 +199,9 @@ fn open_shard(builder: &Builder, path: PathBuf, count: usize, group: &Arc<Group>
 fn stored_shards(builder: &Builder) -> Result<Option<usize>> {
     let directories = files::count_shards(builder.directory());
     // Directories alone may be what another process is making at this moment; the first write comes after the last.
-    if !(0..directories).any(|shard| files::exists(&shard_path(builder.directory(), shard).join(DATABASE))) {
+    if !(0..directories)
+        .any(|shard| files::exists(&shard_path(builder.directory(), shard).join(files::DATABASE)))
+    {
         return Ok(None);
     }
     let first = builder.at(shard_path(builder.directory(), 0));

@@ -20,7 +20,7 @@ mod typed;
 mod upkeep;
 mod write;
 
-pub(crate) use evict::{Evictions, measure};
+pub(crate) use evict::measure;
 pub use gauge::{HotTier, NoTier};
 pub use iterate::{Keys, Order};
 pub use memory::{EntryRef, ValueRef};

@@ -11,7 +11,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{FileControl, OpenFlags};
 
 use crate::sqlite::files::with_suffix;
-use crate::store::maintain::LOG;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::value::settings::Settings;
@@ -63,6 +62,9 @@ impl Deref for Connection {
 
 /// Statements that stay prepared on each connection: more than the engine has.
 const STATEMENTS: usize = 64;
+
+/// The write-ahead log's length in bytes above which it is checkpointed.
+pub(crate) const LOG: u64 = 16 << 20;
 
 /// Pages of cache that a new connection has, or KiB where the setting counts those.
 const FRESH: RangeInclusive<i64> = -512..=256;

@@ -8,5 +8,5 @@ pub(crate) mod statements;
 pub(crate) mod tier;
 pub(crate) mod write;
 
-pub(crate) use connection::{Access, Connection, glance};
+pub(crate) use connection::{Access, Connection, LOG, glance};
 pub(crate) use write::{Head, KEPT, Write};

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, A
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::cache::Evictions;
 use crate::sqlite::{Access, Connection, glance, schema};
 use crate::store::anchor::Anchor;
 use crate::store::lock::WriterLock;
@@ -22,11 +21,15 @@ use crate::system::wait::{Deadline, Patience};
 use crate::system::warning::Warnings;
 use crate::value::settings::Settings;
 
-/// diskcache's name of the database.
-pub(crate) const DATABASE: &str = "cache.db";
-
 /// How long attaching waits for programs that use the database.
 pub(super) const ATTACHING: Duration = Duration::from_secs(10);
+
+/// What this process has evicted and refused.
+#[derive(Debug, Default)]
+pub(crate) struct Evictions {
+    pub evicted: AtomicU64,
+    pub refused: AtomicU64,
+}
 
 pub(crate) struct Handle {
     pub directory: PathBuf,
@@ -94,7 +97,7 @@ impl Handle {
     pub(super) fn new(directory: &Path, read_only: bool) -> Self {
         Self {
             directory: directory.to_path_buf(),
-            database: directory.join(DATABASE),
+            database: directory.join(files::DATABASE),
             network: crate::store::lock::is_network(directory),
             read_only: AtomicBool::new(read_only),
             generation: AtomicU64::new(crate::store::fork::generation()),
@@ -291,7 +294,10 @@ impl Handle {
         owner != 0 && owner == current_thread()
     }
 
-    pub(super) fn in_transaction<T>(self: &Arc<Self>, f: impl FnOnce(&mut OpenTransaction) -> Result<T>) -> Result<T> {
+    pub(super) fn in_transaction<T>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut OpenTransaction) -> Result<T>,
+    ) -> Result<T> {
         let _pass = gate::enter();
         self.renew()?;
         let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);

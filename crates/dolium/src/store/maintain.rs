@@ -7,15 +7,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::sqlite::{Write, statements};
+use crate::sqlite::{LOG, Write, statements};
 use crate::store::Handle;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::gate;
 use crate::system::wait::{Patience, is_own_thread};
-
-/// The write-ahead log's length in bytes above which it is checkpointed.
-pub(crate) const LOG: u64 = 16 << 20;
 
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
 const LONG_LOG: u64 = 32 << 20;

@@ -8,7 +8,7 @@ pub(crate) mod fork;
 mod handle;
 pub(crate) mod keeper;
 pub(crate) mod lock;
-pub(crate) mod maintain;
+mod maintain;
 pub(crate) mod pause;
 mod pending;
 mod pool;
@@ -18,6 +18,6 @@ mod tier;
 pub(crate) mod transaction;
 mod write;
 
-pub(crate) use handle::{DATABASE, Handle};
+pub(crate) use handle::Handle;
 pub(crate) use settings::Keep;
 pub(crate) use tier::Behind;

@@ -207,10 +207,9 @@ impl Handle {
         }
         let is_worth_it = self.reads.fetch_add(1, Ordering::Relaxed) >= READS;
         let is_used = || {
-            self.read_now(
-                Patience::Timeout(super::handle::ATTACHING),
-                |connection| Ok(reached(connection)?.is_some()),
-            )
+            self.read_now(Patience::Timeout(super::handle::ATTACHING), |connection| {
+                Ok(reached(connection)?.is_some())
+            })
         };
         if is_worth_it || is_used()? {
             match self.lock.join(self) {
@@ -298,8 +297,8 @@ impl Handle {
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Writing> {
         let mut applied = || {
-            let found =
-                self.read_now(Patience::Timeout(super::handle::ATTACHING), |connection| Ok(reached(connection)?));
+            let found = self
+                .read_now(Patience::Timeout(super::handle::ATTACHING), |connection| Ok(reached(connection)?));
             found.ok().flatten().filter(|found| found.life == tier.life()).map(|found| found.number)
         };
         let writing = tier.lock(deadline.left(), tick, &mut applied);

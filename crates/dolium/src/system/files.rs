@@ -12,6 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::system::error::{Error, Result};
 
+/// diskcache's name of the database.
+pub(crate) const DATABASE: &str = "cache.db";
+
+/// `dolium-hot`'s names.
+const HOT_TIER: &str = "cache.hot";
+const LOCK: &str = "cache.lock";
+
 /// The ending of value files, and of those that are still being written.
 const FINAL: &str = "val";
 const TEMPORARY: &str = "tmp";
@@ -161,7 +168,7 @@ pub(crate) fn resolve(directory: &Path, name: &str) -> Option<PathBuf> {
 pub(crate) fn is_store(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     // As in diskcache, any path that contains the database's name; this covers stores set aside.
-    name.contains(crate::store::DATABASE) || name == "cache.hot" || name == "cache.lock"
+    name.contains(DATABASE) || name == HOT_TIER || name == LOCK
 }
 
 /// Opens a value file for reading.
