@@ -35,8 +35,8 @@ mod value;
 pub use cache::check::Problem;
 pub use cache::fanout::Fanout;
 pub use cache::{
-    Body, Builder, Cache, EntryRef, Expiry, HotTier, Info, Keys, NoTier, Number, Order, Original, Put, Side,
-    Stats, Stream, Table, ValueRef, shutdown,
+    Body, Builder, Cache, EntryRef, HotTier, Info, Keys, NoTier, Order, Original, Side, Stats, Stream, Table,
+    ValueRef, shutdown,
 };
 pub use dolium_hot::{Counter, Gauge};
 pub use store::pause::{pause_transactions, resume_transactions};
@@ -46,6 +46,8 @@ pub use system::error::{Error, Result};
 pub use system::wait::{Patience, set_interrupt_hook};
 pub use system::warning::Warning;
 pub use value::key::Key;
+pub use value::number::Number;
 pub use value::policy::Policy;
+pub use value::put::{Expiry, Put};
 pub use value::scalar::Scalar;
 pub use value::{Columns, Entry, Payload, Row, Value, mode, pickle, sign};

@@ -1,18 +1,24 @@
 //! Owns operations on many keys: one transaction and, for Python, one crossing each.
 
-use dolium_hot::{Counter, Kind};
+use dolium_hot::Kind;
 
 use crate::sqlite::Connection;
-use crate::sqlite::statements::{self, is_alive};
+use crate::sqlite::statements;
 use crate::sqlite::tier::CULLS;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::value::key::Key;
+use crate::value::put::Put;
 use crate::value::{Payload, Row, Value};
 
-use super::hot::{self, Change, NewRow};
+use super::Cache;
+use super::change::{Change, NewRow};
+use super::hot;
 use super::prepare::Prepared;
-use super::{Cache, Put};
+use super::write::alive;
+
+/// The position, key and value of an item.
+type Item<'k> = (usize, Key<'k>, Prepared);
 
 impl Cache {
     /// The values of many keys, in their order, all of one moment. Each is as `get` would give it.
@@ -53,7 +59,7 @@ impl Cache {
         replace: bool,
     ) -> Result<Vec<usize>> {
         self.know_settings()?;
-        let mut prepared = Vec::new();
+        let mut prepared: Vec<Item<'_>> = Vec::new();
         let mut bytes = 0;
         for (position, (key, payload)) in items.into_iter().enumerate() {
             let (key, mut value) = (key.into(), Prepared::new(&self.handle, payload.into())?);
@@ -65,111 +71,65 @@ impl Cache {
             }
         }
         let now = self.clock.now();
-        let (expire, time) = (put.expire.at(now), put.time(now));
-        if replace && !prepared.is_empty() && self.store_many_hot(&mut prepared, put, now)? {
-            if let Some((_, key, _)) = prepared.last() {
-                self.wrote(key, bytes)?;
-            }
-            return Ok(prepared.into_iter().map(|(position, ..)| position).collect());
-        }
-        if !replace && let Some(added) = self.add_many_hot(&mut prepared, put, now)? {
-            if let Some((_, key, _)) = prepared.last() {
-                self.wrote(key, bytes)?;
-            }
-            return Ok(added);
-        }
-        let stored = self.handle.write(self.patience, |write| {
-            write.changes(prepared.iter().map(|(_, key, _)| key.borrowed()));
-            let mut stored = Vec::with_capacity(prepared.len());
-            for (position, key, value) in &mut prepared {
-                let head = write.head(key)?;
-                if !replace && head.as_ref().is_some_and(|head| is_alive(head.expire_time, now)) {
-                    continue;
-                }
-                let columns = value.finish(key)?;
-                match head {
-                    Some(head) => write.update(&head, columns, expire, &put.tag, time)?,
-                    None => write.insert(key, columns, expire, &put.tag, time)?,
-                }
-                write.adopt(value.file());
-                stored.push(*position);
-            }
-            self.remove_expired(write, now)?;
-            Ok(stored)
-        })?;
+        let stored = if replace {
+            self.put_many(&mut prepared, put, now)?;
+            prepared.iter().map(|(position, ..)| *position).collect()
+        } else {
+            self.put_new(&mut prepared, put, now)?
+        };
         if let Some((_, key, _)) = prepared.last() {
             self.wrote(key, bytes)?;
         }
         Ok(stored)
     }
 
-    /// Stores all in the hot tier, if they fit there together.
-    fn store_many_hot(
-        &self,
-        prepared: &mut [(usize, Key<'_>, Prepared)],
-        put: &Put,
-        now: Timestamp,
-    ) -> Result<bool> {
-        let expire_time = put.expire.at(now);
+    /// Stores rows whatever was there, in the hot tier if they fit there together.
+    fn put_many(&self, prepared: &mut [Item<'_>], put: &Put, now: Timestamp) -> Result<()> {
+        let (expire, time) = (put.expire.at(now), put.time(now));
         let staged = prepared.iter_mut().map(|(_, key, value)| {
-            Ok(hot::staged(Kind::Set, key, value.finish(key)?, expire_time, &put.tag, put.time(now), CULLS))
+            Ok(hot::staged(Kind::Set, key, value.finish(key)?, expire, &put.tag, time, CULLS))
         });
         let mut records = staged.collect::<Result<Vec<_>>>()?;
-        let stored = self.set_hot(&mut records)?.is_some();
-        if stored {
+        if !records.is_empty() && self.set_hot(&mut records)?.is_some() {
             for (_, _, value) in prepared.iter() {
-                self.left_to_tier(value);
+                self.left_to_tier(value.is_filed(), value.file().as_deref());
             }
+            return Ok(());
         }
-        Ok(stored)
+        self.handle.write(self.patience, |write| {
+            write.changes(prepared.iter().map(|(_, key, _)| key.borrowed()));
+            for (_, key, value) in prepared.iter_mut() {
+                let head = write.head(key)?;
+                write.put_over(head.as_ref(), key, value.finish(key)?, expire, &put.tag, time)?;
+                write.adopt(value.file());
+            }
+            self.remove_expired(write, now)
+        })
     }
 
-    /// Stores those whose keys have no entry in the hot tier. Returns their positions.
-    fn add_many_hot(
-        &self,
-        prepared: &mut [(usize, Key<'_>, Prepared)],
-        put: &Put,
-        now: Timestamp,
-    ) -> Result<Option<Vec<usize>>> {
+    /// Stores those whose keys have no entry. Returns their positions.
+    fn put_new(&self, prepared: &mut [Item<'_>], put: &Put, now: Timestamp) -> Result<Vec<usize>> {
         let keys: Vec<_> = prepared.iter().map(|(_, key, _)| key.clone()).collect();
-        let added = self.change_many_hot(&keys, Counter::Sets, |at, row| {
-            if row.is_some_and(|row| is_alive(row.expire_time, now)) {
+        let stored = self.change_many(&keys, now, |at, row| {
+            if alive(row, now).is_some() {
                 return Ok(Change::Leave(()));
             }
             let (_, key, value) = &mut prepared[at];
-            Ok(Change::Set(NewRow::of(value.finish(key)?.clone(), put, now), ()))
+            Ok(Change::Put(NewRow::of(value, key, put, now)?, ()))
         })?;
-        let Some(added) = added else { return Ok(None) };
-        let added = added.into_iter().map(|at| {
-            let (position, _, value) = &prepared[at];
-            self.left_to_tier(value);
-            *position
-        });
-        Ok(Some(added.collect()))
+        Ok(stored.into_iter().map(|at| prepared[at].0).collect())
     }
 
     /// Removes many entries, all or none of them. Returns how many there were.
     pub fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
         let now = self.clock.now();
-        let mut lives = vec![false; keys.len()];
-        let removed = self.change_many_hot(keys, Counter::Deletes, |at, row| {
-            lives[at] = row.as_ref().is_some_and(|row| is_alive(row.expire_time, now));
-            Ok(if row.is_some() { Change::Delete(()) } else { Change::Leave(()) })
+        let mut lived = vec![false; keys.len()];
+        self.change_many(keys, now, |at, row| {
+            let is_there = row.is_some();
+            lived[at] = alive(row, now).is_some();
+            Ok(if is_there { Change::Delete(()) } else { Change::Leave(()) })
         })?;
-        if removed.is_some() {
-            return Ok(lives.into_iter().filter(|lives| *lives).count());
-        }
-        self.handle.write(self.patience, |write| {
-            write.changes(keys.iter().map(Key::borrowed));
-            let mut count = 0;
-            for key in keys {
-                if let Some(head) = write.head(key)? {
-                    count += usize::from(is_alive(head.expire_time, now));
-                    write.remove(&head)?;
-                }
-            }
-            Ok(count)
-        })
+        Ok(lived.into_iter().filter(|lived| *lived).count())
     }
 }
 

@@ -5,19 +5,21 @@ use std::collections::HashSet;
 
 use dolium_hot::{AccessWord, Counter, Kind, NoRoom, Staged, Tier, View, Writing};
 
-use crate::sqlite::tier::{CULLS, cell, scalar};
-use crate::sqlite::{KEPT, statements};
+use crate::sqlite::statements;
+use crate::sqlite::tier::{cell, scalar};
 use crate::store::keeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::wait::Deadline;
 use crate::value::key::Key;
 use crate::value::policy::Reads;
+use crate::value::put::is_alive;
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
 
+use super::Cache;
 use super::bulk::find_many;
-use super::{Cache, Put};
+use super::change::{Change, Decided};
 
 /// Bytes of rows that are repeated in the tier when they are read.
 const FILLED: usize = 64 << 10;
@@ -33,56 +35,6 @@ enum Seen {
     Record(u64),
     /// There was none, and the database had been changed so often.
     Commits(u64),
-}
-
-/// What an operation wants done with a key.
-pub(super) enum Change<T> {
-    /// Nothing.
-    Leave(T),
-    /// A new row.
-    Set(NewRow, T),
-    /// No row.
-    Delete(T),
-}
-
-impl<T> Change<T> {
-    /// The record to be appended, and what counts it; `Err`: there is none.
-    pub fn staged(self, key: &Key<'_>) -> std::result::Result<(Staged, Counter, T), T> {
-        match self {
-            Self::Leave(answer) => Err(answer),
-            Self::Set(row, answer) => Ok((row.staged(Kind::Set, key), Counter::Sets, answer)),
-            Self::Delete(answer) => Ok((key.with_hot(Staged::delete), Counter::Deletes, answer)),
-        }
-    }
-}
-
-/// A row to be stored.
-pub(super) struct NewRow {
-    pub columns: Columns,
-    pub expire_time: Option<Timestamp>,
-    pub tag: Scalar,
-    pub store_time: Timestamp,
-    /// Whether writing it takes expired entries along.
-    pub culls: bool,
-}
-
-impl NewRow {
-    /// A row that takes expired entries along, as `set` and `add` write it.
-    pub fn of(columns: Columns, put: &Put, now: Timestamp) -> Self {
-        let (expire_time, store_time) = (put.expire.at(now), put.time(now));
-        Self { columns, expire_time, tag: put.tag.clone(), store_time, culls: true }
-    }
-
-    /// A row with another value.
-    pub fn with(row: Row, columns: Columns, now: Timestamp) -> Self {
-        let store_time = if row.store_time < KEPT { now } else { KEPT };
-        Self { columns, expire_time: row.expire_time, tag: row.tag, store_time, culls: false }
-    }
-
-    fn staged(&self, kind: Kind, key: &Key<'_>) -> Staged {
-        let note = if self.culls { CULLS } else { 0 };
-        staged(kind, key, &self.columns, self.expire_time, &self.tag, self.store_time, note)
-    }
 }
 
 /// A record of a row.
@@ -247,15 +199,15 @@ impl Cache {
             Ok(statements::find(connection, key, Timestamp::NEG_INFINITY)?)
         })?;
         // The clock is read only if the row expires.
-        let is_alive = |time| statements::is_alive(Some(time), self.clock.now());
-        Ok(row.filter(|row| row.expire_time.is_none_or(is_alive)))
+        let lives = |time| is_alive(Some(time), self.clock.now());
+        Ok(row.filter(|row| row.expire_time.is_none_or(lives)))
     }
 
     /// Whether a record is a row that has not expired. The clock is read only if it can.
     #[inline]
     pub(super) fn is_alive(&self, view: &View<'_>) -> bool {
         view.kind() != Kind::Delete
-            && view.expire_time().is_none_or(|time| statements::is_alive(Some(time), self.clock.now()))
+            && view.expire_time().is_none_or(|time| is_alive(Some(time), self.clock.now()))
     }
 
     /// Notes a read for the policies that ask.
@@ -283,8 +235,8 @@ impl Cache {
         let mut deadline = Deadline::new(self.patience);
         loop {
             let (row, seen) = self.see(&tier, key)?;
-            let (mut record, counter, answer) = match decide(row)?.staged(key) {
-                Ok(change) => change,
+            let Decided { mut record, counter, is_filed, file, answer } = match decide(row)?.decided(key) {
+                Ok(decided) => decided,
                 Err(answer) => return Ok(Some(answer)),
             };
             if record.bytes() > tier.longest() {
@@ -302,6 +254,7 @@ impl Cache {
             drop(writing);
             match appended {
                 Ok(true) => {
+                    self.left_to_tier(is_filed, file.as_deref());
                     tier.count(counter, 1);
                     self.handle.after_append(&tier);
                     return Ok(Some(answer));
@@ -318,7 +271,6 @@ impl Cache {
     pub(super) fn change_many_hot(
         &self,
         keys: &[Key<'_>],
-        counter: Counter,
         mut decide: impl FnMut(usize, Option<Row>) -> Result<Change<()>>,
     ) -> Result<Option<Vec<usize>>> {
         if keys.len() > TOGETHER || !are_distinct(keys) {
@@ -329,12 +281,16 @@ impl Cache {
         let mut deadline = Deadline::new(self.patience);
         for _ in 0..TRIES {
             let (mut seen, mut positions, mut records) = (Vec::new(), Vec::new(), Vec::new());
+            let mut effects = Vec::new();
             for (position, key) in keys.iter().enumerate() {
                 let (row, how) = self.see(&tier, key)?;
                 seen.push(how);
-                if let Ok((record, _, ())) = decide(position, row)?.staged(key) {
+                if let Ok(Decided { record, counter, is_filed, file, .. }) =
+                    decide(position, row)?.decided(key)
+                {
                     records.push(record);
                     positions.push(position);
+                    effects.push((counter, is_filed, file));
                 }
             }
             if records.is_empty() {
@@ -348,7 +304,10 @@ impl Cache {
             let still_holds = keys.iter().zip(&seen).all(|(key, seen)| confirm(&tier, &writing, key, seen));
             if still_holds && writing.append_all(&mut records).is_ok() {
                 drop(writing);
-                tier.count(counter, records.len() as u64);
+                for (counter, is_filed, file) in effects {
+                    self.left_to_tier(is_filed, file.as_deref());
+                    tier.count(counter, 1);
+                }
                 self.handle.after_append(&tier);
                 return Ok(Some(positions));
             }

@@ -9,15 +9,17 @@ use crate::sqlite::tier::{CULLS, cell, scalar};
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::value::key::Key;
+use crate::value::number::{Number, number};
+use crate::value::put::Put;
 use crate::value::scalar::Scalar;
 use crate::value::sign::{TRAILER_LEN, Verdict};
 use crate::value::{Payload, Value, mode};
 
+use super::Cache;
+use super::change::{Change, Decided};
 use super::evict::cost;
-use super::hot::{Change, NewRow, row_of, stage};
+use super::hot::{row_of, stage};
 use super::prepare::signer;
-use super::write::number;
-use super::{Cache, Number, Put};
 
 /// Bytes from which on a value takes the general way: copying it should not hold up the caller's other threads.
 const SMALL: usize = 1 << 10;
@@ -205,7 +207,7 @@ impl Cache {
             let sum = number(&row)?.plus(delta)?;
             // Not a number: a pickle, and to sign it the key may have to be read from its file.
             let columns = sum.columns().ok_or(Error::NotANumber)?;
-            Ok(Change::Set(NewRow::with(row, columns, self.clock.now()), sum))
+            Ok(Change::value(row, columns, self.clock.now(), sum))
         };
         self.change_in_memory(key, row_of, add)
     }
@@ -242,8 +244,8 @@ impl Cache {
         let change = |tier: &Tier| {
             for _ in 0..ATTEMPTS {
                 let (seen, position) = key.with_hot(|hot| tier.get(hot, |view, _| look(view)))???;
-                let (mut record, counter, answer) = match decide(seen).ok()?.staged(key) {
-                    Ok(change) => change,
+                let Decided { mut record, counter, answer, .. } = match decide(seen).ok()?.decided(key) {
+                    Ok(decided) => decided,
                     Err(answer) => return Some(answer),
                 };
                 tier.prepare(std::slice::from_mut(&mut record));

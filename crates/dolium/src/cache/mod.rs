@@ -2,6 +2,7 @@
 //! are spread over this folder by what they do; each turns into one read or one write of the handle.
 
 mod bulk;
+mod change;
 pub(crate) mod check;
 mod evict;
 pub(crate) mod fanout;
@@ -30,7 +31,6 @@ pub use read::{Info, Stream};
 pub use restore::{Body, Original};
 pub use sql::Table;
 pub use upkeep::{Stats, shutdown};
-pub use write::{Expiry, Number, Put};
 
 use std::path::Path;
 use std::sync::Arc;

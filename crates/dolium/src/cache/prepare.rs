@@ -16,7 +16,8 @@ use crate::value::scalar::Scalar;
 use crate::value::sign::{self, Mac, Signer, Signing};
 use crate::value::{Columns, Payload, mode};
 
-use super::{Cache, Number};
+use super::Cache;
+use crate::value::number::Number;
 
 use super::restore::Body;
 

@@ -5,16 +5,18 @@ use std::borrow::Cow;
 
 use rusqlite::OptionalExtension;
 
-use crate::sqlite::statements::{self, is_alive};
+use crate::sqlite::statements;
 use crate::sqlite::{Head, Write};
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::value::key::Key;
+use crate::value::put::is_alive;
 use crate::value::scalar::{Scalar, Stored};
 use crate::value::{Entry, Payload, Row, Value};
 
+use super::Cache;
 use super::prepare::Prepared;
-use super::{Cache, Put};
+use crate::value::put::Put;
 
 /// An end of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

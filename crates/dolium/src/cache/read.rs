@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use rusqlite::OptionalExtension;
 
-use crate::sqlite::{KEPT, statements};
+use crate::sqlite::statements;
 use crate::store::keeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::value::key::Key;
 use crate::value::policy::Reads;
+use crate::value::put::{KEPT, is_alive};
 use crate::value::scalar::Scalar;
 use crate::value::sign::Verdict;
 use crate::value::{Entry, Row, Value, mode};
@@ -131,7 +132,7 @@ impl Cache {
     /// What is known of an entry beside its value.
     pub fn info<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
         let now = self.clock.now();
-        Ok(self.stored_info(key)?.filter(|info| statements::is_alive(info.expire_time, now)))
+        Ok(self.stored_info(key)?.filter(|info| is_alive(info.expire_time, now)))
     }
 
     /// The same, also for an entry that has expired and is still stored.

@@ -3,10 +3,10 @@
 
 use std::io::Read;
 
-use crate::sqlite::statements::is_alive;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::value::key::Key;
+use crate::value::put::is_alive;
 use crate::value::scalar::Scalar;
 
 use super::Cache;

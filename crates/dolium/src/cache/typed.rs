@@ -7,7 +7,8 @@ use crate::system::error::{Error, Result};
 use crate::value::key::Key;
 use crate::value::{Payload, Value};
 
-use super::{Cache, Put};
+use super::Cache;
+use crate::value::put::Put;
 
 impl Cache {
     /// Stores any value that serde can serialize.

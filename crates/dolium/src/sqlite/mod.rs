@@ -9,4 +9,4 @@ pub(crate) mod tier;
 pub(crate) mod write;
 
 pub(crate) use connection::{Access, Connection, LOG, glance};
-pub(crate) use write::{Head, KEPT, Write};
+pub(crate) use write::{Head, Write};

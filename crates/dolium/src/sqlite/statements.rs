@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
 use crate::system::clock::Timestamp;
 use crate::value::key::Key;
+use crate::value::put::is_alive;
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
 
@@ -75,11 +76,6 @@ pub(crate) fn contains(connection: &Connection, key: &Key<'_>, now: Timestamp) -
     let mut select = connection.prepare_cached(SELECT)?;
     let found = select.query_row((key, key.raw()), |row| real(row, 0)).optional()?;
     Ok(found.is_some_and(|expire_time| is_alive(expire_time, now)))
-}
-
-/// An entry lives up to, not including, the moment it expires.
-pub(crate) fn is_alive(expire_time: Option<Timestamp>, now: Timestamp) -> bool {
-    expire_time.is_none_or(|expire_time| expire_time > now)
 }
 
 /// A counter of the table `Settings`, 0 where it is missing.

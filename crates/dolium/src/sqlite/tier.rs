@@ -8,8 +8,9 @@ use crate::value::Columns;
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
 
+use super::Write;
 use super::refusal::{Care, Refused};
-use super::{KEPT, Write};
+use crate::value::put::KEPT;
 
 /// The row of the table `Dolium` with this key: 24 bytes, little-endian: the life of the tier, the number of the last
 /// change in it that the database has, and the value that `foreign` had then.

@@ -15,10 +15,6 @@ use crate::value::{Columns, Row};
 
 use super::statements;
 
-/// The time of writing, and of reading, of a row that every policy takes last: the end of the year 9999. What other
-/// programs evict respects it too, since it is all in the columns by which they choose. An `access_count` goes with it.
-pub(crate) const KEPT: Timestamp = 253_402_300_799.0;
-
 /// What a change must know of the row that it replaces.
 #[derive(Debug)]
 pub(crate) struct Head {

@@ -1,9 +1,11 @@
 //! Keys, values and settings: the bytes that they have in a row. Does not know SQL, nor where a row is stored.
 
 pub(crate) mod key;
+pub(crate) mod number;
 mod payload;
 pub mod pickle;
 pub(crate) mod policy;
+pub(crate) mod put;
 pub(crate) mod scalar;
 pub(crate) mod settings;
 pub mod sign;

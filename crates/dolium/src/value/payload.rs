@@ -196,3 +196,15 @@ impl From<&[u8]> for Value {
         Self::Bytes(value.to_vec())
     }
 }
+
+impl PartialEq<i64> for Value {
+    fn eq(&self, other: &i64) -> bool {
+        *self == Self::Int(*other)
+    }
+}
+
+impl PartialEq<str> for Value {
+    fn eq(&self, other: &str) -> bool {
+        matches!(self, Self::Text(text) if text == other)
+    }
+}

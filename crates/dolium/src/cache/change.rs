@@ -1,0 +1,203 @@
+//! One decision, two roads. An operation decides what becomes of the row of a key; the hot tier appends that decision as
+//! a record, or SQLite applies it. Does not know why an operation decides as it does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dolium_hot::{Counter, Kind, Staged};
+
+use crate::sqlite::tier::CULLS;
+use crate::sqlite::{Head, Write};
+use crate::system::clock::Timestamp;
+use crate::system::error::Result;
+use crate::system::files::NewFile;
+use crate::value::key::Key;
+use crate::value::put::{KEPT, Put};
+use crate::value::scalar::Scalar;
+use crate::value::{Columns, Row, mode};
+
+use super::Cache;
+use super::hot::staged;
+use super::prepare::Prepared;
+
+/// What becomes of the row of a key, and the operation's answer.
+pub(super) enum Change<T> {
+    /// The row stays, if there is one.
+    Leave(T),
+    /// A row takes the place of the one that is there, and takes expired entries along.
+    Put(NewRow, T),
+    /// The row has another number or value; its expiry and tag stay.
+    Value(Row, T),
+    /// The row has another expiry, and nothing else changes.
+    Expire(Row, T),
+    /// The row goes, if there is one.
+    Delete(T),
+}
+
+/// A decision as the hot tier takes it.
+pub(super) struct Decided<T> {
+    pub record: Staged,
+    pub counter: Counter,
+    /// Whether the record names a value file that the database does not know.
+    pub is_filed: bool,
+    /// That file, if the operation made it.
+    pub file: Option<Arc<NewFile>>,
+    pub answer: T,
+}
+
+impl<T> Change<T> {
+    /// The row with another value. The mark of an entry that is evicted last stays.
+    pub fn value(row: Row, columns: Columns, now: Timestamp, answer: T) -> Self {
+        let store_time = if row.store_time < KEPT { now } else { KEPT };
+        Self::Value(Row { store_time, columns, ..row }, answer)
+    }
+
+    /// The record that says so; `Err` has the answer of an operation that changes nothing.
+    pub fn decided(self, key: &Key<'_>) -> std::result::Result<Decided<T>, T> {
+        let (record, counter, answer) = match self {
+            Self::Leave(answer) => return Err(answer),
+            Self::Put(row, answer) => {
+                let (record, counter, is_filed) =
+                    (row.staged(key), Counter::Sets, row.columns.filename.is_some());
+                return Ok(Decided { record, counter, is_filed, file: row.file, answer });
+            }
+            Self::Value(row, answer) | Self::Expire(row, answer) => {
+                let Row { columns, expire_time, tag, store_time, .. } = &row;
+                (staged(Kind::Set, key, columns, *expire_time, tag, *store_time, 0), Counter::Sets, answer)
+            }
+            Self::Delete(answer) => (key.with_hot(Staged::delete), Counter::Deletes, answer),
+        };
+        Ok(Decided { record, counter, is_filed: false, file: None, answer })
+    }
+
+    /// Applies the decision to a row of SQLite, of which `head` was read in the same transaction.
+    fn apply(self, write: &mut Write<'_>, key: &Key<'_>, head: Option<&Head>) -> Result<T> {
+        match (self, head) {
+            (Self::Put(row, answer), head) => {
+                let NewRow { columns, expire_time, tag, store_time, file } = row;
+                write.put_over(head, key, &columns, expire_time, &tag, store_time)?;
+                write.adopt(file);
+                Ok(answer)
+            }
+            (Self::Value(row, answer), Some(head)) => {
+                let Row { columns, expire_time, tag, store_time, .. } = &row;
+                if columns.mode == mode::RAW {
+                    write.set_number(head.rowid, &columns.value, *store_time)?;
+                } else {
+                    write.update(head, columns, *expire_time, tag, *store_time)?;
+                }
+                Ok(answer)
+            }
+            (Self::Expire(row, answer), Some(head)) => {
+                write.set_expiry(head.rowid, row.expire_time)?;
+                Ok(answer)
+            }
+            (Self::Delete(answer), Some(head)) => {
+                write.remove(head)?;
+                Ok(answer)
+            }
+            (
+                Self::Leave(answer) | Self::Value(_, answer) | Self::Expire(_, answer) | Self::Delete(answer),
+                _,
+            ) => Ok(answer),
+        }
+    }
+}
+
+/// A row as `set`, `add` and the like write it.
+pub(super) struct NewRow {
+    columns: Columns,
+    expire_time: Option<Timestamp>,
+    tag: Scalar,
+    store_time: Timestamp,
+    file: Option<Arc<NewFile>>,
+}
+
+impl NewRow {
+    pub fn of(prepared: &mut Prepared, key: &Key<'_>, put: &Put, now: Timestamp) -> Result<Self> {
+        let columns = prepared.finish(key)?.clone();
+        let (expire_time, store_time) = (put.expire.at(now), put.time(now));
+        Ok(Self { columns, expire_time, tag: put.tag.clone(), store_time, file: prepared.file() })
+    }
+
+    fn staged(&self, key: &Key<'_>) -> Staged {
+        let Self { columns, expire_time, tag, store_time, .. } = self;
+        staged(Kind::Set, key, columns, *expire_time, tag, *store_time, CULLS)
+    }
+}
+
+impl Cache {
+    /// Changes a key as `decide` says about its row, expired or not. `decide` runs again if other writers are faster.
+    pub(super) fn change<T>(
+        &self,
+        key: &Key<'_>,
+        now: Timestamp,
+        mut decide: impl FnMut(Option<Row>) -> Result<Change<T>>,
+    ) -> Result<T> {
+        if let Some(answer) = self.change_hot(key, &mut decide)? {
+            return Ok(answer);
+        }
+        self.handle.write(self.patience, |write| {
+            write.changes([key.borrowed()]);
+            let (answer, culls) = change_row(write, key, &mut decide)?;
+            if culls {
+                self.remove_expired(write, now)?;
+            }
+            Ok(answer)
+        })
+    }
+
+    /// Changes keys, all of them or none, as `decide` says about the row of each. Returns the positions of those that it
+    /// wanted changed.
+    pub(super) fn change_many(
+        &self,
+        keys: &[Key<'_>],
+        now: Timestamp,
+        mut decide: impl FnMut(usize, Option<Row>) -> Result<Change<()>>,
+    ) -> Result<Vec<usize>> {
+        if let Some(changed) = self.change_many_hot(keys, &mut decide)? {
+            return Ok(changed);
+        }
+        self.handle.write(self.patience, |write| {
+            write.changes(keys.iter().map(Key::borrowed));
+            let (mut changed, mut culls) = (Vec::new(), false);
+            for (position, key) in keys.iter().enumerate() {
+                let mut decide = |row| {
+                    let change = decide(position, row)?;
+                    if !matches!(change, Change::Leave(())) {
+                        changed.push(position);
+                    }
+                    Ok(change)
+                };
+                culls |= change_row(write, key, &mut decide)?.1;
+            }
+            if culls {
+                self.remove_expired(write, now)?;
+            }
+            Ok(changed)
+        })
+    }
+
+    /// A record waits in the hot tier now: it may name a value file, and that may be new.
+    pub(super) fn left_to_tier(&self, is_filed: bool, file: Option<&NewFile>) {
+        if is_filed {
+            self.handle.files_wait.store(true, Ordering::Relaxed);
+        }
+        if let Some(file) = file {
+            file.keep();
+        }
+    }
+}
+
+/// The direct road. Returns whether the change takes expired entries along.
+fn change_row<T>(
+    write: &mut Write<'_>,
+    key: &Key<'_>,
+    decide: &mut impl FnMut(Option<Row>) -> Result<Change<T>>,
+) -> Result<(T, bool)> {
+    let row = write.row(key, Timestamp::NEG_INFINITY)?;
+    let head = row.as_ref().map(Head::of);
+    let change = decide(row)?;
+    let culls = matches!(change, Change::Put(..));
+    Ok((change.apply(write, key, head.as_ref())?, culls))
+}
