@@ -190,3 +190,21 @@ fn what_is_kept_is_evicted_last() {
         assert_eq!(cache.info(-2).unwrap().unwrap().expire_time, Some(6000.0));
     }
 }
+
+#[test]
+fn a_kept_counter_stays_kept_when_it_counts() {
+    for hot_size in [0, -1] {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::builder(directory.path()).setting("hot_size", hot_size).open().unwrap();
+        let put = Put::new().keep(true);
+        for sum in 1..=3 {
+            assert_eq!(cache.incr("held", 1, Some(0.into()), &put).unwrap(), sum.into());
+        }
+        let stored = cache.info("held").unwrap().unwrap();
+        assert!(
+            stored.store_time > 253_402_300_000.0,
+            "with hot_size {hot_size} it was stored at {}",
+            stored.store_time
+        );
+    }
+}
