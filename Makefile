@@ -5,7 +5,7 @@ REPO ?= .
 # Of torture. The first round is everything; what is not random, killed or threaded is the same the next time.
 ROUNDS ?= 10
 SIZES ?= -1 0
-AGAIN := tests/differential tests/faults tests/processes tests/contract/test_transactions.py tests/test_recipes.py
+AGAIN := tests/differential tests/faults tests/processes tests/contract/test_transactions.py tests/package/test_recipes.py
 VENV := .venv
 BIN := $(VENV)/bin
 CARGO := cargo

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Generator
-from fnmatch import fnmatch
-from pathlib import Path
+from collections.abc import Callable
 
 import hypothesis
 import pytest
 
-# Before anything imports dolium, and inherited by every child.
+pytest.register_assert_rewrite("helpers")
+
+# Set before a test imports dolium, and inherited by every child.
 _state = tempfile.TemporaryDirectory(prefix="dolium-tests-state-")
 os.environ["XDG_STATE_HOME"] = _state.name
 os.environ.pop("DOLIUM_SIGNING_KEY", None)
@@ -23,26 +23,9 @@ hypothesis.settings.load_profile("suite")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: heavy, but under a minute; runs with everything else")
-    config.addinivalue_line("markers", "needs(*abilities): contract tests run on the faces that have these")
-
-
-# What is known to fail is run and reported, but does not hide what fails newly.
-KNOWN_FAILURES = [
-    line
-    for line in (Path(__file__).parent / "known_failures.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.failed and any(fnmatch(item.nodeid, pattern) for pattern in KNOWN_FAILURES):
-        report.outcome = "skipped"
-        report.wasxfail = "tests/known_failures.txt"
-    return report
+    config.addinivalue_line(
+        "markers", "needs(*abilities): contract tests run on the backends that have these"
+    )
 
 
 def pytest_unconfigure() -> None:
@@ -53,5 +36,13 @@ def pytest_unconfigure() -> None:
 def temporary_directories_end_with_the_test(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache that is given no directory makes one: below the run's base, which pytest clears away."""
+    """A cache without a directory makes one below the run's base, which pytest removes."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture(scope="session")
+def real_diskcache() -> Callable[..., str]:
+    """Runs a body with the real diskcache in another process, and returns what it printed."""
+    from helpers.real_diskcache import real_diskcache
+
+    return real_diskcache

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .faces import FACES, Face
+from .backends import FACES, Face
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

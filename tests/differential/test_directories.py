@@ -10,7 +10,7 @@ from typing import Any
 
 import dolium
 import pytest
-from processes.children import Child
+from helpers.children import Child
 
 from .oracle import Oracle, Raised
 from .test_random_operations import same

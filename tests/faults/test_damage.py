@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dolium
 import pytest
-from processes.children import Child, run
+from helpers.children import Child, run
 
 
 def fill(directory: Path, kind=dolium.Cache) -> None:

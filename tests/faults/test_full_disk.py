@@ -7,9 +7,8 @@ from pathlib import Path
 
 import dolium
 import pytest
-from processes.children import run
-
-from .mounts import DISKS, lacking, small_disk
+from helpers.children import run
+from helpers.mounts import DISKS, lacking, small_disk
 
 Run = Callable[..., list[str]]
 

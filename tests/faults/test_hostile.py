@@ -10,7 +10,7 @@ import warnings
 
 import dolium
 import pytest
-from processes.children import run
+from helpers.children import run
 
 
 class Attack:

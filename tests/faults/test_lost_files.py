@@ -8,8 +8,7 @@ from pathlib import Path
 
 import dolium
 import pytest
-
-from tests.processes.children import run
+from helpers.children import run
 
 KILLED = """
 cache = dolium.Cache(sys.argv[1])

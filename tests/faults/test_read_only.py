@@ -7,9 +7,8 @@ import stat
 
 import dolium
 import pytest
-from processes.children import Child, run
-
-from .mounts import needs_mounts, obey_permissions, read_only_mount, snapshot
+from helpers.children import Child, run
+from helpers.mounts import needs_mounts, obey_permissions, read_only_mount, snapshot
 
 READ = """
 cache = dolium.KIND(sys.argv[1], **OPTIONS)

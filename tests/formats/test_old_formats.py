@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fixtures.make import ENTRIES, KEY
-from processes.children import run
+from helpers.children import run
 
 FORMATS = sorted(
     path for path in (Path(__file__).parents[1] / "fixtures").iterdir() if (path / "cache.db").exists()

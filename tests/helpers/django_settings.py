@@ -1,4 +1,4 @@
-"""The Django project of `test_django`: no application, no database, two views."""
+"""The Django project of `package/test_djangocache.py`: no application, no database, two views."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("django")
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "helpers.django_settings")
 
 import django
 import django.core.cache
@@ -46,7 +46,7 @@ def configuration(directory: Path, **changes: Any) -> dict[str, Any]:
         "default": base,
         "prefix": {**base, "KEY_PREFIX": "prefix"},
         "v2": {**base, "VERSION": 2},
-        "custom": {**base, "KEY_FUNCTION": "django_settings.key_function", "KEY_PREFIX": "x"},
+        "custom": {**base, "KEY_FUNCTION": "helpers.django_settings.key_function", "KEY_PREFIX": "x"},
         "short": {**base, "TIMEOUT": 60},
         "forever": {**base, "TIMEOUT": None},
         "never": {**base, "TIMEOUT": 0},

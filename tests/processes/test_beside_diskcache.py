@@ -11,8 +11,7 @@ import warnings
 
 import dolium
 import pytest
-
-from .children import Child, run
+from helpers.children import Child, run
 
 NAMES = "abc"
 KEYS = 50

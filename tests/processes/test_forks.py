@@ -6,8 +6,7 @@ import sys
 
 import dolium
 import pytest
-
-from .children import run
+from helpers.children import run
 
 # What every body here uses: a child that must end well.
 FORK = """

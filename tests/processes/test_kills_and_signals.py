@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dolium
 import pytest
-
-from .children import Child, run
+from helpers.children import Child, run
 
 WRITER = """
 cache = dolium.Cache(sys.argv[1])

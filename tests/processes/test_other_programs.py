@@ -9,8 +9,7 @@ from typing import Any
 
 import dolium
 import pytest
-
-from .children import Child, run
+from helpers.children import Child, run
 
 #: Runs the statements of its other arguments on the database of its first.
 OTHER = """

@@ -10,8 +10,7 @@ import textwrap
 
 import dolium
 import pytest
-
-from .children import Child, run
+from helpers.children import Child, run
 
 # Forks `sys.argv[2]` workers that wait for each other, so that all begin at once. A worker that raises says so.
 CROWD = """

@@ -8,8 +8,7 @@ import time
 
 import dolium
 import pytest
-
-from .children import run
+from helpers.children import run
 
 
 def together(*functions):

@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 import pytest
-from processes.children import run
+from helpers.children import run
 
 AS_DISKCACHE = "import os, sys, dolium\ndolium.install_as_diskcache()\n"
 

@@ -1,1 +1,1 @@
-"""One test for each bug of diskcache, and each wish of its users, that dolium promises to have settled."""
+"""One test for each bug or wish that an issue names: the promise is the name of the test."""

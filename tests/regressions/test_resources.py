@@ -9,7 +9,7 @@ import warnings
 
 import dolium
 import pytest
-from processes.children import Child, run
+from helpers.children import Child, run
 
 
 def descriptors(directory) -> list[str]:

@@ -1,6 +1,6 @@
 //! Canonical pickles equal Python's.
 //!
-//! `tests/test_pickle_bytes.py` compares with a running Python; the vectors here came from
+//! `tests/binding/test_pickle_bytes.py` compares with a running Python; the vectors here came from
 //! `pickletools.optimize(pickle.dumps(x, protocol=p))`, the same in Python 3.10 to 3.13.
 
 #![expect(clippy::unwrap_used, reason = "tests")]

@@ -1,0 +1,1 @@
+"""What only the boundary between Python and the engine can get wrong."""

@@ -1,0 +1,1 @@
+"""Directories that released versions wrote still open."""
