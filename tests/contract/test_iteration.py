@@ -113,7 +113,7 @@ def test_iterkeys_of_many(cache):
 
 
 @pytest.mark.needs("one", "native")
-def test_iterkeys_tells_raw_bytes_from_a_pickle_of_the_same_bytes(cache):
+def test_iterkeys_tells_raw_bytes_from_an_equal_pickle(cache):
     key = (1, 2)
     disguised = bytes(cache.disk.put(key)[0])
     cache[key], cache[disguised] = "tuple", "bytes"
@@ -151,8 +151,8 @@ def test_peekitem_drops_expired_entries(cache):
 
 
 @pytest.mark.needs("one")
-def test_default_marker_is_a_key_like_any_other(cache, face):
-    if "any" in face.able:
+def test_default_marker_is_a_key_like_any_other(cache, backend):
+    if "any" in backend.able:
         cache[(1, dolium.ENOVAL)] = 5
         assert cache[(1, dolium.ENOVAL)] == 5
         assert list(cache) == [(1, dolium.ENOVAL)]

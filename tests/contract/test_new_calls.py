@@ -83,7 +83,7 @@ def test_many_with_keys_of_every_type(cache):
     assert cache.delete_many(entries) == 6
 
 
-def test_set_many_is_all_or_nothing(cache, face):
+def test_set_many_is_all_or_nothing(cache, backend):
     cache["a"] = "old"
     with pytest.raises(Exception, match=r"(?i)pickle|json|serializable|generator"):
         cache.set_many({"a": "new", "b": 1, "c": (n for n in range(3))})
@@ -198,27 +198,27 @@ def test_incr_with_expire_and_tag(cache):
 
 
 @pytest.mark.needs("one")
-def test_no_size_limit(face, directory):
-    cache = face.open(directory, size_limit=None)
+def test_no_size_limit(backend, directory):
+    cache = backend.open(directory, size_limit=None)
     for n in range(50):
         cache[n] = "x" * 1000
     assert cache.size_limit == math.inf  # as those who pass inf to diskcache read it
     assert len(cache) == 50
     assert cache.cull() == 0
     cache.close()
-    again = face.open(directory)
+    again = backend.open(directory)
     assert again.size_limit == math.inf
     again["a"] = 1
     assert len(again) == 51
     again.close()
 
 
-def test_read_only(face, directory):
-    cache = face.open(directory)
+def test_read_only(backend, directory):
+    cache = backend.open(directory)
     cache.set("a", "x" * 50_000, tag="t")
     cache.set("b", 1)
     cache.close()
-    reader = face.open(directory, read_only=True)
+    reader = backend.open(directory, read_only=True)
     assert reader["a"] == "x" * 50_000
     assert reader.get("a", tag=True)[1] == "t"
     assert "b" in reader
@@ -239,14 +239,14 @@ def test_read_only(face, directory):
         with pytest.raises(dolium.errors.DoliumError, match=r"(?i)read.?only"):
             write()
     reader.close()
-    again = face.open(directory)
+    again = backend.open(directory)
     assert sorted(again) == ["a", "b"]
     again.close()
 
 
-def test_read_only_of_nothing(face, directory):
+def test_read_only_of_nothing(backend, directory):
     with pytest.raises(OSError, match=str(directory.name)):
-        len(face.open(directory, read_only=True))
+        len(backend.open(directory, read_only=True))
     assert not directory.exists()
 
 
@@ -260,15 +260,15 @@ def test_repr_shows_the_directory(cache):
 
 
 @pytest.mark.needs("native")
-def test_stats_and_repr_do_not_need_the_directory(face, directory):
-    cache = face.open(directory)
+def test_stats_and_repr_do_not_need_the_directory(backend, directory):
+    cache = backend.open(directory)
     assert isinstance(repr(cache), str)
     cache.close()
     assert isinstance(repr(cache), str)
 
 
 @pytest.mark.needs("native")
-def test_stats_tell_what_goes_on_in_the_hot_tier(cache, face):
+def test_stats_tell_what_goes_on_in_the_hot_tier(cache, backend):
     cache["a"] = 1
     assert cache.get("a") == 1
     assert cache.delete("a")
@@ -276,10 +276,10 @@ def test_stats_tell_what_goes_on_in_the_hot_tier(cache, face):
     cache.set("gone", 1, expire=-1)
     cache.expire()
     stats = cache.stats()
-    counted = (1, 1) if face.settings.get("statistics") else (0, 0)
+    counted = (1, 1) if backend.settings.get("statistics") else (0, 0)
     assert stats == (stats.hits, stats.misses) == counted
     assert (stats.evicted, stats.refused) == (0, 0)
-    if face.settings.get("hot_size") == 0 or os.environ.get("DOLIUM_HOT_SIZE") == "0":
+    if backend.settings.get("hot_size") == 0 or os.environ.get("DOLIUM_HOT_SIZE") == "0":
         assert stats.hot == HotTier(processes=1, missing="turned off by hot_size = 0")
     else:
         assert (stats.hot.missing, stats.hot.processes) == (None, 1)

@@ -66,10 +66,10 @@ def test_prefixes_are_apart(cache):
     assert cache.pull()[1] == 4
 
 
-def test_other_keys_are_left_alone(cache, face):
+def test_other_keys_are_left_alone(cache, backend):
     cache["q-word"] = 1
     cache["q"] = 2
-    if "native" in face.able:
+    if "native" in backend.able:
         cache[5 * FIRST] = 3
         cache[-5] = 4
     assert cache.pull("q") == (None, None)

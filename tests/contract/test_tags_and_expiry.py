@@ -73,14 +73,16 @@ def test_expire_as_of_another_time(cache):
     assert list(cache) == ["for ever"]
 
 
-def test_writes_sweep_expired_entries(cache, face):
+def test_writes_sweep_expired_entries(cache, backend):
     for n in range(5):
         cache.set(n, n, expire=LATER)
         cache.touch(n, GONE)
     for n in range(100):
         cache.set("k", n)  # to one shard: the others keep theirs
         cache.set(f"k{n}", n)
-    assert (len([key for key in cache if isinstance(key, int)]) > 0) is (face.settings.get("cull_limit") == 0)
+    assert (len([key for key in cache if isinstance(key, int)]) > 0) is (
+        backend.settings.get("cull_limit") == 0
+    )
 
 
 @pytest.mark.needs("native")

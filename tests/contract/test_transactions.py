@@ -122,13 +122,13 @@ def test_usable_again_after_rollback(cache):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_whatever_is_raised_rolls_back(cache, error):
+def test_every_exception_rolls_back(cache, error):
     with rolled_back(cache, error):
         cache["a"] = 1
     assert "a" not in cache
 
 
-def test_an_operation_that_fails_inside_leaves_the_transaction_usable(cache):
+def test_failed_operation_leaves_the_transaction_usable(cache):
     with cache.transact():
         cache["a"] = 1
         with pytest.raises(KeyError):

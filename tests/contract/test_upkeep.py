@@ -30,15 +30,15 @@ def evictions_are_expected():
 # -- Settings --------------------------------------------------------------------------------------
 
 
-def test_settings_are_attributes(cache, face):
-    given = {key: value for key, value in face.settings.items() if key in DEFAULTS}
+def test_settings_are_attributes(cache, backend):
+    given = {key: value for key, value in backend.settings.items() if key in DEFAULTS}
     expected = {**DEFAULTS, **given}
-    if "sharded" in face.able:
+    if "sharded" in backend.able:
         del expected["size_limit"]
     assert {name: getattr(cache, name) for name in expected} == expected
 
 
-def test_default_settings_table(face):
+def test_default_settings_table(backend):
     assert dolium.DEFAULT_SETTINGS == DEFAULTS
 
 
@@ -50,11 +50,11 @@ def test_settings_survive(open_cache, cache):
 
 
 @pytest.mark.needs("native")
-def test_settings_that_are_not_passed_are_the_stored_ones(face, directory):
-    cache = face.open(directory, cull_limit=5, disk_min_file_size=100)
+def test_settings_that_are_not_passed_are_the_stored_ones(backend, directory):
+    cache = backend.open(directory, cull_limit=5, disk_min_file_size=100)
     cache["a"] = 1  # opening alone writes nothing
     cache.close()
-    again = face.kind(directory)
+    again = backend.kind(directory)
     assert (again.cull_limit, again.disk_min_file_size, again.disk.min_file_size) == (5, 100, 100)
     again.close()
 
@@ -77,14 +77,14 @@ def test_reset_reads_what_another_wrote(cache, open_cache):
 
 
 @pytest.mark.needs("one")
-def test_reset_without_update_stays_here(cache, open_cache, face):
+def test_reset_without_update_stays_here(cache, open_cache, backend):
     before = cache.cull_limit
     assert cache.reset("cull_limit", 77, update=False) == 77
     assert cache.cull_limit == 77
     assert cache.reset("cull_limit") == before
 
 
-def test_unknown_settings_are_accepted(face, directory, open_cache):
+def test_unknown_settings_are_accepted(backend, directory, open_cache):
     cache = open_cache(size=5, no_such_setting="x")
     cache["a"] = 1
     assert cache["a"] == 1
@@ -103,10 +103,10 @@ def test_an_attribute_that_does_not_exist(cache):
         _ = cache.no_such_thing
 
 
-def test_directory_timeout_and_disk(cache, directory, face):
+def test_directory_timeout_and_disk(cache, directory, backend):
     assert cache.directory == str(directory)
     assert cache.timeout == 60
-    assert type(cache.disk) is face.settings.get("disk", dolium.Disk)
+    assert type(cache.disk) is backend.settings.get("disk", dolium.Disk)
     with pytest.raises(AttributeError):
         cache.directory = "elsewhere"
 
@@ -122,7 +122,7 @@ def test_a_disk_that_is_none(directory):
 # -- Statistics ------------------------------------------------------------------------------------
 
 
-def test_stats_count_when_enabled(cache, face):
+def test_stats_count_when_enabled(cache, backend):
     assert cache.stats(enable=True) == (0, 0)
     cache["a"] = 1
     for _ in range(3):
@@ -173,8 +173,8 @@ def value_files(directory):
     return sorted(path for path in directory.rglob("*.val"))
 
 
-def test_check_finds_a_missing_file(face, directory):
-    cache = face.open(directory)
+def test_check_finds_a_missing_file(backend, directory):
+    cache = backend.open(directory)
     cache["large"] = os.urandom(60 * KIB).hex()
     cache["small"] = 1
     path = max(value_files(directory), key=lambda path: path.stat().st_size)
@@ -190,8 +190,8 @@ def test_check_finds_a_missing_file(face, directory):
     cache.close()
 
 
-def test_check_finds_a_file_of_the_wrong_size(face, directory):
-    cache = face.open(directory)
+def test_check_finds_a_file_of_the_wrong_size(backend, directory):
+    cache = backend.open(directory)
     cache["large"] = os.urandom(60 * KIB).hex()
     path = max(value_files(directory), key=lambda path: path.stat().st_size)
     with path.open("ab") as file:
@@ -203,10 +203,10 @@ def test_check_finds_a_file_of_the_wrong_size(face, directory):
     cache.close()
 
 
-def test_check_finds_what_does_not_belong(face, directory):
-    cache = face.open(directory)
+def test_check_finds_what_does_not_belong(backend, directory):
+    cache = backend.open(directory)
     cache["a"] = 1
-    place = directory if "one" in face.able else directory / "000"
+    place = directory if "one" in backend.able else directory / "000"
     (place / "ab" / "cd").mkdir(parents=True)
     stray = place / "ab" / "stray.val"
     stray.write_bytes(b"x")
@@ -225,8 +225,8 @@ def test_check_finds_what_does_not_belong(face, directory):
 
 
 @pytest.mark.needs("native")
-def test_check_corrects_count_and_size(face, directory):
-    cache = face.open(directory)
+def test_check_corrects_count_and_size(backend, directory):
+    cache = backend.open(directory)
     for n in range(30):
         cache[n] = "x" * 40_000
     shards = getattr(cache, "_shards", [cache])
@@ -249,10 +249,10 @@ def fill(cache, numbers, size=20 * KIB):
 
 
 @pytest.mark.parametrize("policy", ["least-recently-stored", "least-recently-used", "least-frequently-used"])
-def test_volume_stays_near_the_limit(face, directory, policy):
-    if face.settings.get("cull_limit") == 0:
+def test_volume_stays_near_the_limit(backend, directory, policy):
+    if backend.settings.get("cull_limit") == 0:
         return
-    cache = face.open(directory, eviction_policy=policy, size_limit=3_000 * KIB)
+    cache = backend.open(directory, eviction_policy=policy, size_limit=3_000 * KIB)
     fill(cache, range(400))
     assert cache.volume() < 3_600 * KIB
     assert 20 < len(cache) < 400
@@ -262,8 +262,8 @@ def test_volume_stays_near_the_limit(face, directory, policy):
 
 
 @pytest.mark.needs("one")
-def test_policy_none_keeps_everything(face, directory):
-    cache = face.open(directory, eviction_policy="none", size_limit=100 * KIB)
+def test_policy_none_keeps_everything(backend, directory):
+    cache = backend.open(directory, eviction_policy="none", size_limit=100 * KIB)
     fill(cache, range(30))
     assert len(cache) == 30
     assert cache.cull() == 0
@@ -271,8 +271,10 @@ def test_policy_none_keeps_everything(face, directory):
 
 
 @pytest.mark.needs("one")
-def test_cull_limit_zero_leaves_it_to_cull(face, directory):
-    cache = face.open(directory, eviction_policy="least-recently-stored", size_limit=300 * KIB, cull_limit=0)
+def test_cull_limit_zero_leaves_it_to_cull(backend, directory):
+    cache = backend.open(
+        directory, eviction_policy="least-recently-stored", size_limit=300 * KIB, cull_limit=0
+    )
     fill(cache, range(100))
     assert len(cache) == 100
     removed = cache.cull()
@@ -285,8 +287,8 @@ def test_cull_limit_zero_leaves_it_to_cull(face, directory):
 
 
 @pytest.mark.needs("one")
-def test_cull_removes_expired_entries_first(face, directory):
-    cache = face.open(directory, eviction_policy="least-recently-stored", cull_limit=0)
+def test_cull_removes_expired_entries_first(backend, directory):
+    cache = backend.open(directory, eviction_policy="least-recently-stored", cull_limit=0)
     fill(cache, range(50))
     for n in range(40, 50):
         cache.touch(n, -1)
@@ -296,8 +298,8 @@ def test_cull_removes_expired_entries_first(face, directory):
 
 
 @pytest.mark.needs("one")
-def test_least_recently_stored_goes_first(face, directory):
-    cache = face.open(directory, eviction_policy="least-recently-stored", cull_limit=0, size_limit=10**9)
+def test_least_recently_stored_goes_first(backend, directory):
+    cache = backend.open(directory, eviction_policy="least-recently-stored", cull_limit=0, size_limit=10**9)
     fill(cache, range(60))
     fill(cache, range(20))
     cache.reset("size_limit", cache.volume() - 200 * KIB)
@@ -308,8 +310,8 @@ def test_least_recently_stored_goes_first(face, directory):
 
 
 @pytest.mark.needs("one")
-def test_least_recently_used_goes_first(face, directory):
-    cache = face.open(directory, eviction_policy="least-recently-used", cull_limit=0, size_limit=10**9)
+def test_least_recently_used_goes_first(backend, directory):
+    cache = backend.open(directory, eviction_policy="least-recently-used", cull_limit=0, size_limit=10**9)
     fill(cache, range(60))
     for n in range(20):
         assert n in cache
@@ -322,8 +324,8 @@ def test_least_recently_used_goes_first(face, directory):
 
 
 @pytest.mark.needs("one")
-def test_least_frequently_used_goes_first(face, directory):
-    cache = face.open(directory, eviction_policy="least-frequently-used", cull_limit=0, size_limit=10**9)
+def test_least_frequently_used_goes_first(backend, directory):
+    cache = backend.open(directory, eviction_policy="least-frequently-used", cull_limit=0, size_limit=10**9)
     fill(cache, range(60))
     for n in range(20):
         for _ in range(n % 3 + 1):
@@ -335,9 +337,9 @@ def test_least_frequently_used_goes_first(face, directory):
     cache.close()
 
 
-def test_an_unknown_policy_is_refused(face, directory):
+def test_an_unknown_policy_is_refused(backend, directory):
     with pytest.raises((KeyError, ValueError)):
-        face.open(directory, eviction_policy="no-such-policy")["a"] = 1
+        backend.open(directory, eviction_policy="no-such-policy")["a"] = 1
 
 
 # -- Closing, opening, copying ---------------------------------------------------------------------
@@ -374,7 +376,7 @@ def test_two_objects_on_one_directory(cache, open_cache):
     assert cache["b"] == 1
 
 
-def test_pickled(cache, face):
+def test_pickled(cache, backend):
     cache["a"] = 1
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         copy = pickle.loads(pickle.dumps(cache, protocol))
@@ -392,36 +394,36 @@ def test_state_is_the_constructors_arguments(cache):
 
 
 @pytest.mark.needs("sharded")
-def test_state_of_shards_is_the_constructors_arguments(cache, face):
-    shards = face.settings.get("shards", 8)
+def test_state_of_shards_is_the_constructors_arguments(cache, backend):
+    shards = backend.settings.get("shards", 8)
     assert cache.__getstate__() == (cache.directory, shards, cache.timeout, type(cache.disk))
 
 
-def test_directories_of_every_kind(face, tmp_path, monkeypatch):
+def test_directories_of_every_kind(backend, tmp_path, monkeypatch):
     monkeypatch.setenv("CACHE_PLACE", str(tmp_path / "variable"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for given, expected in [
         (tmp_path / "path", "path"), (str(tmp_path / "deep" / "er"), "deep/er"), ("$CACHE_PLACE", "variable"),
         ("~/cache", "home/cache"),
     ]:  # fmt: skip
-        cache = face.open(given)
+        cache = backend.open(given)
         cache["a"] = 1
         assert cache.directory == str(tmp_path / expected)
         assert (tmp_path / expected).is_dir()
         cache.close()
 
 
-def test_a_number_is_a_directory(face, tmp_path, monkeypatch):
+def test_a_number_is_a_directory(backend, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cache = face.open(41)
+    cache = backend.open(41)
     cache["a"] = 1
     assert cache.directory == "41"
     assert (tmp_path / "41").is_dir()
     cache.close()
 
 
-def test_without_a_directory(face):
-    cache, other = face.kind(**face.settings), face.kind(**face.settings)
+def test_without_a_directory(backend):
+    cache, other = backend.kind(**backend.settings), backend.kind(**backend.settings)
     assert cache.directory != other.directory
     cache["a"] = 1
     assert "a" not in other
@@ -429,10 +431,10 @@ def test_without_a_directory(face):
     other.close()
 
 
-def test_a_file_in_the_way(face, tmp_path):
+def test_a_file_in_the_way(backend, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
-        face.open(tmp_path / "file" / "cache")["a"] = 1
+        backend.open(tmp_path / "file" / "cache")["a"] = 1
 
 
 # -- memoize ---------------------------------------------------------------------------------------

@@ -342,7 +342,7 @@ def test_queues_pass_over_missing_files(tmp_path):
     cache.close()
 
 
-def test_a_file_name_that_leads_out_of_the_directory_is_not_followed(tmp_path, real_diskcache):
+def test_file_name_that_leaves_the_directory_is_not_followed(tmp_path, real_diskcache):
     """A row is data, not a licence to read, or unlink, any file of the user."""
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")

@@ -441,7 +441,7 @@ def test_times_of_no_meaning(tmp_path):
     cache.close()
 
 
-def test_what_a_constraint_of_the_users_own_refuses_is_lost_with_a_warning_and_nothing_else(tmp_path):
+def test_row_that_a_users_constraint_refuses_is_lost_alone(tmp_path):
     cache = dolium.Cache(tmp_path, hot_size=1 << 20)
     cache.set("first", 1, tag="t")
     cache._sql("CREATE UNIQUE INDEX mine ON Cache (tag)")

@@ -24,7 +24,7 @@ LAST, APPLIED = 49, 66
 
 
 @pytest.mark.parametrize("name", ["cache.hot", "cache.lock"])
-def test_what_waits_in_a_file_that_was_removed_is_not_lost(tmp_path: Path, name: str) -> None:
+def test_undrained_writes_survive_when_the_hot_file_is_removed(tmp_path: Path, name: str) -> None:
     for number in range(5):
         cache = dolium.Cache(tmp_path / str(number))
         cache["a"] = 1
@@ -39,7 +39,7 @@ def test_what_waits_in_a_file_that_was_removed_is_not_lost(tmp_path: Path, name:
             assert (again.get("b"), again.get("c"), len(again)) == (number, number, 3)
 
 
-def test_what_waits_is_not_lost_if_another_process_comes_after_the_lock_was_removed(tmp_path: Path) -> None:
+def test_undrained_writes_survive_when_the_lock_file_is_removed(tmp_path: Path) -> None:
     cache = dolium.Cache(tmp_path)
     cache["a"] = 1
     assert len(cache) == 1
@@ -55,7 +55,7 @@ def test_what_waits_is_not_lost_if_another_process_comes_after_the_lock_was_remo
     assert run(COUNT, tmp_path) == ["4"]
 
 
-def test_what_waited_when_all_were_killed_is_in_a_copy_too(tmp_path: Path) -> None:
+def test_copy_holds_undrained_writes_after_all_were_killed(tmp_path: Path) -> None:
     original, copy = tmp_path / "original", tmp_path / "copy"
     run(KILLED, original, code=-9)
     shutil.copytree(original, copy)
@@ -84,9 +84,7 @@ cache.close()
 
 @pytest.mark.parametrize("end", ["close", "large", "transact"])
 @pytest.mark.parametrize("word", [LAST, APPLIED], ids=["last", "applied"])
-def test_who_closes_or_writes_directly_comes_to_an_end_whatever_the_header_says(
-    tmp_path: Path, word: int, end: str
-) -> None:
+def test_close_and_direct_write_end_when_the_header_is_damaged(tmp_path: Path, word: int, end: str) -> None:
     run(SPOILT, tmp_path, word, end, seconds=30)
     with dolium.Cache(tmp_path) as cache:
         assert cache["a"] == 1

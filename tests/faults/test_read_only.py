@@ -118,7 +118,7 @@ def test_a_directory_without_write_permission(tmp_path, kind):
             path.chmod(mode)
 
 
-def test_who_cannot_write_sees_what_the_owner_writes(tmp_path):
+def test_read_only_process_sees_undrained_writes(tmp_path):
     """Without a log, and nowhere to put one, the file was taken for immutable: it is not, when the owner comes back."""
     directory = tmp_path / "cache"
     fill(directory, dolium.Cache)
@@ -238,7 +238,7 @@ def test_the_state_directory_is_private(tmp_path):
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
 
 
-def test_without_a_place_for_the_key_values_are_kept_all_the_same(tmp_path):
+def test_values_are_kept_when_the_key_has_no_place(tmp_path):
     """A read-only home: one warning, plain data is read back."""
     home = tmp_path / "home"
     home.mkdir()

@@ -513,7 +513,7 @@ def test_processes_lose_and_double_nothing(deque: Deque[int]):
 
 
 @pytest.mark.parametrize("change", ["rotate(1)", "rotate(-3)", "reverse()", "insert(3, deque.pop())"])
-def test_a_process_that_is_killed_while_it_reorders_loses_nothing(deque: Deque[Any], change: str):
+def test_process_killed_while_it_reorders_loses_nothing(deque: Deque[Any], change: str):
     values = [[number, LARGE[1][number:]] for number in range(6)]
     deque.extend(values)
     change = f"deque.{change}"

@@ -366,7 +366,7 @@ def test_pages_and_fragments_are_cached(site: Any):
     assert template.render({"x": 1}) == template.render({"x": 2}) == "1"
 
 
-def test_closing_after_each_request_costs_nothing_and_loses_nothing(site: Any):
+def test_close_after_each_request_keeps_the_cache_open(site: Any):
     site.set("key", 1)
     descriptors = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
     start = time.perf_counter()

@@ -290,7 +290,7 @@ def test_threads_are_served_in_the_order_they_came(plain: Any):
     assert served == list(range(8))
 
 
-def test_a_thread_that_takes_a_lock_over_and_over_starves_nobody(plain: Any):
+def test_thread_that_retakes_a_lock_starves_no_other(plain: Any):
     stop = False
 
     def hog() -> None:
@@ -310,7 +310,7 @@ def test_a_thread_that_takes_a_lock_over_and_over_starves_nobody(plain: Any):
     assert longest < 1
 
 
-def test_a_process_that_takes_a_lock_over_and_over_starves_nobody(cache: Any):
+def test_process_that_retakes_a_lock_starves_no_other(cache: Any):
     program = """
         end = time.monotonic() + 2
         waits = []
@@ -370,7 +370,7 @@ def test_ctrl_c_is_never_lost_whenever_it_comes(plain: Any):
         assert finish(*run(program, cache=plain)) == ["3000\n"]
 
 
-def test_who_is_interrupted_twice_is_not_in_line():
+def test_process_interrupted_twice_is_not_in_line():
     class Interrupting:
         """A guard that a second Ctrl-C keeps from being taken for the third time: to leave the line."""
 
@@ -503,7 +503,7 @@ def test_throttle_lets_no_call_too_many_through(cache: Any, count: int, seconds:
     assert calls[-1] == pytest.approx(calls[0] + 3 * seconds)
 
 
-def test_throttle_holds_back_nobody_below_the_rate(plain: Any):
+def test_throttle_delays_no_call_below_the_rate(plain: Any):
     clock = Clock()
 
     @throttle(plain, 4, 1, name="calls", time_func=clock.time, sleep_func=clock.sleep)
@@ -534,7 +534,7 @@ def test_throttle_counts_all_processes_together(cache: Any):
         assert moments[start + 3] - moments[start] > 0.4
 
 
-def test_throttle_writes_nothing_before_the_first_call_and_resets_nobody(plain: Any):
+def test_throttle_writes_nothing_before_the_first_call(plain: Any):
     def decorate() -> Any:
         clock = Clock()
         return throttle(plain, 2, 1, name="calls", time_func=clock.time, sleep_func=clock.sleep)(int)

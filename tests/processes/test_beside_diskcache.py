@@ -96,7 +96,7 @@ def seen_by_diskcache(directory, then: str = "leave") -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("then", ["dolium first", "diskcache reads first", "diskcache writes first"])
-def test_what_was_drained_survives_the_death_of_all_beside_diskcache_whoever_comes_next(tmp_path, then):
+def test_drained_writes_survive_the_death_of_all_processes(tmp_path, then):
     """And what waited does too, unless diskcache has changed rows since: what it wrote is newer."""
     chance = random.Random(7)
     for round_ in range(ROUNDS):

@@ -168,7 +168,7 @@ def test_fork_inside_a_transaction(tmp_path):
     assert dolium.Cache(tmp_path)["a"] == "new"
 
 
-def test_a_child_forked_inside_a_transaction_is_told_so_by_new_objects_too(tmp_path):
+def test_new_objects_tell_a_child_forked_in_a_transaction(tmp_path):
     """It inherited SQLite's notion of the locks on that directory; other directories are not concerned."""
     run_forking(
         """

@@ -92,7 +92,7 @@ say("released")
 """
 
 
-def test_whoever_dies_in_a_transaction_is_rolled_back_and_waited_for_no_longer(tmp_path):
+def test_death_in_a_transaction_rolls_back_and_frees_the_lock(tmp_path):
     with Child(HOLD, tmp_path) as holder:
         holder.line("holding")
         cache = dolium.Cache(tmp_path, timeout=60)
@@ -164,7 +164,7 @@ def test_a_stopped_owner_stops_no_reader_and_loses_nothing(tmp_path):
         cache.close()
 
 
-def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_path):
+def test_stopped_process_blocks_no_reader_and_loses_nothing(tmp_path):
     """In the middle of a write to shared memory, of a drain, of nothing: others read on, and write or are told.
 
     Without a tier the moments in which SQLite changes its log's index are among them. Then readers are told, too.
@@ -208,7 +208,7 @@ def test_whoever_is_stopped_at_any_moment_stops_no_reader_and_loses_nothing(tmp_
     cache.close()
 
 
-def test_who_is_stopped_while_sqlite_changes_its_index_makes_others_wait_as_long_as_they_want(tmp_path):
+def test_readers_wait_when_a_process_stops_in_sqlites_index(tmp_path):
     """A lock of the log's index that is kept for longer than SQLite tries is no error of the reader's."""
     stopped_there = """
     import fcntl, os
@@ -378,7 +378,7 @@ def test_ctrl_c_in_a_busy_loop_leaves_a_sound_cache(tmp_path):
             child.finish()
 
 
-def test_who_may_only_read_is_told_what_the_dead_left_waiting(tmp_path):
+def test_read_only_process_is_warned_of_writes_left_by_the_dead(tmp_path):
     """Nobody can drain for a reader: it says what it leaves out, and does not wait for the dead."""
     body = """
     cache = dolium.Cache(sys.argv[1])
@@ -400,7 +400,7 @@ def test_who_may_only_read_is_told_what_the_dead_left_waiting(tmp_path):
     assert len(dolium.Cache(tmp_path)) == 2
 
 
-def test_who_waited_in_vain_for_the_dead_waits_for_those_who_come_after_them(tmp_path):
+def test_reader_waits_again_after_it_gave_up_on_the_dead(tmp_path):
     """The log of the next life reaches the same position with another record."""
     killed = """
     cache = dolium.Cache(sys.argv[1])

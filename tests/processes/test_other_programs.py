@@ -70,7 +70,7 @@ def idle(directory: Path, **settings: Any) -> dolium.Cache:
         "contains",
     ],
 )
-def test_what_another_program_changed_is_seen_by_whatever_comes_next(
+def test_next_operation_sees_what_another_program_changed(
     tmp_path: Path, statement: str, operation: Callable[[dolium.Cache], object], answer: object
 ) -> None:
     cache = idle(tmp_path)
@@ -91,7 +91,7 @@ def test_a_new_process_sees_what_another_program_changed(tmp_path: Path) -> None
     cache.close()
 
 
-def test_who_may_only_read_sees_what_another_program_changed(tmp_path: Path) -> None:
+def test_read_only_process_sees_what_another_program_changed(tmp_path: Path) -> None:
     cache = idle(tmp_path)
     reader = dolium.Cache(tmp_path, read_only=True)
     assert reader["n"] == 10
@@ -128,9 +128,7 @@ if sys.argv[2] == "close":
 
 
 @pytest.mark.parametrize("end", ["close", "exit"])
-def test_what_was_acknowledged_outlives_a_good_end_while_another_program_is_writing(
-    tmp_path: Path, end: str
-) -> None:
+def test_acknowledged_writes_survive_close_beside_another_writer(tmp_path: Path, end: str) -> None:
     idle(tmp_path).close()
     with Child(WRITES, tmp_path, end) as ours:
         ours.line("ready")

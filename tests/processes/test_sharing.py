@@ -227,7 +227,7 @@ def test_get_many_sees_one_moment(tmp_path):
     )
 
 
-def test_what_is_acknowledged_is_seen_by_others(tmp_path):
+def test_others_see_acknowledged_writes(tmp_path):
     """Set, told through a pipe, read elsewhere: for small values, large ones, deletions, expiry and tags."""
     with (
         opened(tmp_path) as cache,

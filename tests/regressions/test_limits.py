@@ -22,7 +22,7 @@ def warned(function):
 
 
 @pytest.mark.parametrize("policy", ["least-recently-stored", "least-recently-used", "least-frequently-used"])
-def test_a_value_over_the_limit_is_refused_without_evicting_others(tmp_path, policy):
+def test_value_over_the_limit_is_refused_and_evicts_none(tmp_path, policy):
     """diskcache evicts everything, then the value itself."""
     cache = dolium.Cache(tmp_path, size_limit=MIB, eviction_policy=policy)
     for n in range(10):
@@ -217,7 +217,7 @@ def test_many_processes_do_not_exceed_the_limit_by_far(tmp_path):
     cache.close()
 
 
-def test_a_default_limit_never_takes_the_place_of_one_that_was_passed(tmp_path):
+def test_default_limit_never_replaces_a_passed_one(tmp_path):
     """Who opened shards that were not there yet, and writes later, must not undo what another process passed."""
     cache = dolium.FanoutCache(tmp_path, shards=2)
     assert cache.size_limit == 2**29
@@ -232,7 +232,7 @@ def test_a_default_limit_never_takes_the_place_of_one_that_was_passed(tmp_path):
     again.close()
 
 
-def test_shards_that_are_not_there_yet_have_their_part_of_the_default(tmp_path):
+def test_shards_made_later_get_their_part_of_the_default(tmp_path):
     cache = dolium.FanoutCache(tmp_path, shards=4)
     assert cache.reset("size_limit") == 2**28
     cache["a"] = 1

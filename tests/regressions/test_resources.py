@@ -97,7 +97,7 @@ def test_a_sharded_cache_needs_few_descriptors(tmp_path):
     cache.close()
 
 
-def test_a_cache_can_be_made_at_import_where_nothing_can_be_written(tmp_path):
+def test_cache_can_be_made_at_import_where_no_write_succeeds(tmp_path):
     """AWS Lambda, read-only homes: dspy, vllm and others fail at import."""
     (tmp_path / "file").write_text("")
     cache = dolium.Cache(tmp_path / "file" / "below")
@@ -215,7 +215,7 @@ def test_fanout_get_gives_tuples_whatever_happens(tmp_path):
     cache.close()
 
 
-def test_reading_under_every_policy_waits_for_nobody(tmp_path):
+def test_read_under_any_policy_waits_for_no_writer(tmp_path):
     """In diskcache a get under least-recently-used is a write."""
     for policy in ("least-recently-used", "least-frequently-used"):
         directory = tmp_path / policy

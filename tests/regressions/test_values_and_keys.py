@@ -164,7 +164,7 @@ assert len(cache) == len(keys)
         )
 
 
-def test_enum_and_namedtuple_keys_are_found_and_differ_from_plain_ones(cache):
+def test_enum_and_namedtuple_keys_differ_from_plain_ones(cache):
     cache[Colour.RED], cache[Whole.ONE], cache[Point(1, 2)], cache[(1, 2)] = (
         "enum",
         "int enum",
