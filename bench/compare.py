@@ -52,7 +52,7 @@ def main() -> None:
         "--rivals", default=sys.executable, help="the Python in which the rivals are installed"
     )
     parser.add_argument(
-        "--native", type=Path, help="where cargo has put the bare limit and the example `speed`"
+        "--native", type=Path, help="where cargo has put the bare limit and the program `speed`"
     )
     parser.add_argument("--quick", action="store_true", help="smaller and fewer rounds")
     parser.add_argument("--rounds", type=int, help="default: 7, or 3 when quick")
@@ -154,7 +154,7 @@ class Runner:
     def from_rust(self) -> dict[str, Any]:
         """What a get costs a program in Rust."""
         assert self.native is not None
-        speed = [str(self.native / "examples" / "speed"), "get, hit"]
+        speed = [str(self.native / "speed"), "get, hit"]
         done = subprocess.run(speed, env=self.environment, capture_output=True, text=True, check=True)
         return {"get_rust": float(done.stdout.split()[-2]) / 1e6}
 

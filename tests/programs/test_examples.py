@@ -1,4 +1,4 @@
-"""Every example that a reader could copy runs: in README, in the documents, in docstrings.
+"""Every example that a reader can copy runs: in README, the documents, docstrings and `examples/`.
 
 In Markdown the blocks marked `python` of one file run in order and share their names, as a reader would type them;
 those with `>>>` also check what is printed. A block that cannot run is marked `python no-run`, which is not shown.
@@ -97,6 +97,16 @@ def test_console(page: Path) -> None:
             assert done.stdout.split() == expected.split(), f"{page.name}: {command}"
 
 
+@pytest.mark.parametrize(
+    "program", sorted(ROOT.glob("examples/python/*.py")), ids=lambda program: program.name
+)
+def test_program_of_examples_runs(program: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", program], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", modules())
 def test_docstrings(name: str) -> None:
     if name in OPTIONAL:
@@ -109,6 +119,7 @@ def test_docstrings(name: str) -> None:
 def test_the_readme_has_examples() -> None:
     """So that the tests above cannot pass by finding nothing."""
     assert examples(ROOT / "README.md")
+    assert list(ROOT.glob("examples/python/*.py"))
 
 
 def test_docstrings_of_the_native_store_run() -> None:

@@ -1,4 +1,4 @@
-//! Times single operations: `cargo run --release -p dolium --example speed`.
+//! Times single operations: `cargo run --release -p dolium-bench-speed --bin speed`.
 
 use std::hint::black_box;
 use std::time::Instant;

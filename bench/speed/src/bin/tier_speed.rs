@@ -1,4 +1,4 @@
-//! Times single operations of the tier: `cargo run --release -p dolium-hot --example tier_speed`.
+//! Times single operations of the tier: `cargo run --release -p dolium-bench-speed --bin tier_speed`.
 
 use dolium_hot::{Access, Base, Cell, Key, Kind, Limit, Records, Row, Shared, Staged};
 use std::hint::black_box;

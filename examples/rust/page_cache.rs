@@ -1,0 +1,26 @@
+//! A value is computed if the cache lacks it, expires after a minute, and goes with its tag.
+
+use std::time::Duration;
+
+use dolium::{Cache, Put, Value};
+
+fn page(cache: &Cache, path: &str) -> dolium::Result<String> {
+    if let Some(Value::Text(page)) = cache.get(path)? {
+        return Ok(page.into());
+    }
+    cache.incr("rendered", 1, Some(0.into()), &Put::new())?;
+    let page = format!("<html>{path}</html>");
+    cache.set_with(path, page.as_str(), &Put::new().expire_in(Duration::from_secs(60)).tag("pages"))?;
+    Ok(page)
+}
+
+fn main() -> dolium::Result<()> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let cache = Cache::open(directory.path())?;
+    for path in ["/", "/about", "/"] {
+        println!("{}", page(&cache, path)?);
+    }
+    assert_eq!(cache.get("rendered")?, Some(Value::Int(2)), "the third page comes from the cache");
+    assert_eq!(cache.evict(&"pages".into())?, 2);
+    cache.close()
+}
