@@ -21,6 +21,14 @@ hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, p
 hypothesis.settings.load_profile("suite")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-backends",
+        action="store_true",
+        help="runs the contract on backends that share their code with another, too",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: heavy, but under a minute; runs with everything else")
     config.addinivalue_line(

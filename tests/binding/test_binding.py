@@ -31,6 +31,7 @@ import dolium
 import pytest
 from dolium import _dolium
 from dolium.core import ENOVAL, Constant
+from helpers.names import named
 
 Point = namedtuple("Point", "x y")
 
@@ -111,7 +112,7 @@ def cache(request, tmp_path):
         yield cache
 
 
-@pytest.mark.parametrize("key", KEYS, ids=repr)
+@pytest.mark.parametrize("key", KEYS, ids=named)
 def test_keys_come_back_as_they_went_in(cache, key):
     cache[key] = "value"
     assert cache[key] == "value"
@@ -130,7 +131,7 @@ def test_a_key_that_is_not_a_number_is_found(cache):
     assert found != found
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize("value", VALUES, ids=named)
 def test_values_come_back_as_they_went_in(cache, value):
     cache["key"] = value
     found = cache["key"]
@@ -156,7 +157,7 @@ def test_subclasses_of_plain_types_are_keys_of_their_own(tmp_path):
     assert cache[Point(1, 2)] == "point"
 
 
-def test_a_key_that_nobody_vouches_for_does_not_hide_the_others(tmp_path):
+def test_unsigned_key_does_not_hide_the_others(tmp_path):
     cache = dolium.Cache(tmp_path)
     cache["a"] = 1
     cache[Thing()] = 2
@@ -776,7 +777,7 @@ def test_subinterpreters_are_refused(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_child_leaves_the_files_of_its_parents_transaction_alone(tmp_path):
+def test_child_leaves_files_of_its_parents_transaction_alone(tmp_path):
     cache = dolium.Cache(tmp_path, disk=Reversing, disk_min_file_size=1)
     cache["key"] = "old"
     with cache.transact():

@@ -1,4 +1,4 @@
-"""The faces that the contract runs on, and what each of them is able to hold."""
+"""The backends that the contract runs on, and what each of them is able to hold."""
 
 from __future__ import annotations
 
@@ -52,11 +52,14 @@ class PassingDisk(dolium.Disk):
 
 
 @dataclass(frozen=True)
-class Face:
+class Backend:
+    """A class with its settings. `repeats` says whose code it shares: `make test` leaves it to `make test-all`."""
+
     name: str
     kind: Callable[..., Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     able: frozenset[str] = frozenset()
+    repeats: str = ""
 
     def open(self, directory: Path | str, **settings: Any) -> Any:
         return self.kind(directory, **{**self.settings, **settings})
@@ -67,22 +70,31 @@ class Face:
 SHARDED = frozenset({"any", "counts", "native", "sharded"})
 ONE = frozenset({"any", "counts", "native", "one"})
 
-FACES = [
-    Face("Cache", dolium.Cache, able=ONE),
-    Face("Cache, all in files", dolium.Cache, {"disk_min_file_size": 0}, ONE),
-    Face("Cache, least-recently-used", dolium.Cache, {"eviction_policy": "least-recently-used"}, ONE),
-    Face("Cache, least-frequently-used", dolium.Cache, {"eviction_policy": "least-frequently-used"}, ONE),
-    Face("Cache, nothing evicted", dolium.Cache, {"eviction_policy": "none", "cull_limit": 0}, ONE),
-    Face("Cache, counting hits", dolium.Cache, {"statistics": True}, ONE),
-    Face("Cache, tag index", dolium.Cache, {"tag_index": True}, ONE),
-    Face("Cache, no hot tier", dolium.Cache, {"hot_size": 0}, ONE),
-    Face("Cache, rollback journal", dolium.Cache, {"sqlite_journal_mode": "delete"}, ONE),
-    Face("Cache, pickle protocol 2", dolium.Cache, {"disk_pickle_protocol": 2}, ONE),
-    Face("Cache, JSONDisk", dolium.Cache, {"disk": dolium.JSONDisk}, frozenset({"one"})),
-    Face("Cache, user's Disk", dolium.Cache, {"disk": CompressingDisk}, frozenset({"any", "one"})),
-    Face("Cache, passing Disk", dolium.Cache, {"disk": PassingDisk}, ONE - {"native"}),
-    Face("FanoutCache, 1 shard", dolium.FanoutCache, {"shards": 1, "timeout": 60}, SHARDED),
-    Face("FanoutCache, 8 shards", dolium.FanoutCache, {"timeout": 60}, SHARDED),
-    Face("FanoutCache, 3 shards, JSONDisk", dolium.FanoutCache,
-         {"shards": 3, "timeout": 60, "disk": dolium.JSONDisk}, frozenset({"sharded"})),
+BACKENDS = [
+    # These differ in code: where a value lies, what a read records, what a write removes, whether there is a tier, how
+    # SQLite commits, who converts keys and values, and how many directories there are.
+    Backend("Cache", dolium.Cache, able=ONE),
+    Backend("Cache, all in files", dolium.Cache, {"disk_min_file_size": 0}, ONE),
+    Backend("Cache, least-recently-used", dolium.Cache, {"eviction_policy": "least-recently-used"}, ONE),
+    Backend("Cache, counting hits", dolium.Cache, {"statistics": True}, ONE),
+    Backend("Cache, nothing evicted", dolium.Cache, {"eviction_policy": "none", "cull_limit": 0}, ONE),
+    Backend("Cache, no hot tier", dolium.Cache, {"hot_size": 0}, ONE),
+    Backend("Cache, rollback journal", dolium.Cache, {"sqlite_journal_mode": "delete"}, ONE),
+    Backend("Cache, JSONDisk", dolium.Cache, {"disk": dolium.JSONDisk}, frozenset({"one"})),
+    Backend("Cache, passing Disk", dolium.Cache, {"disk": PassingDisk}, ONE - {"native"}),
+    Backend("FanoutCache, 8 shards", dolium.FanoutCache, {"timeout": 60}, SHARDED),
+    # These share the code of one above.
+    Backend("Cache, least-frequently-used", dolium.Cache, {"eviction_policy": "least-frequently-used"}, ONE,
+            "least-recently-used, with another column; crates/dolium/tests/eviction.rs tests the order of both"),
+    Backend("Cache, tag index", dolium.Cache, {"tag_index": True}, ONE,
+            "the same statements, for which SQLite chooses another index"),
+    Backend("Cache, pickle protocol 2", dolium.Cache, {"disk_pickle_protocol": 2}, ONE,
+            "the same calls, with other bytes; binding/ tests the conversions of each protocol"),
+    Backend("Cache, user's Disk", dolium.Cache, {"disk": CompressingDisk}, frozenset({"any", "one"}),
+            "the calls of the passing Disk, with the conversion of JSONDisk"),
+    Backend("FanoutCache, 1 shard", dolium.FanoutCache, {"shards": 1, "timeout": 60}, SHARDED,
+            "8 shards, of which each call reaches one or all"),
+    Backend("FanoutCache, 3 shards, JSONDisk", dolium.FanoutCache,
+            {"shards": 3, "timeout": 60, "disk": dolium.JSONDisk}, frozenset({"sharded"}),
+            "8 shards, and JSONDisk"),
 ]  # fmt: skip

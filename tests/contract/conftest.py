@@ -1,4 +1,4 @@
-"""Runs each contract test on the faces able to meet it; afterwards the cache must be sound."""
+"""Runs each contract test on the backends able to meet it; afterwards the cache must be sound."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from .backends import FACES, Face
+from .backends import BACKENDS, Backend
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "face" in metafunc.fixturenames:
+    if "backend" in metafunc.fixturenames:
         needs = {need for mark in metafunc.definition.iter_markers("needs") for need in mark.args}
-        faces = [face for face in FACES if needs <= face.able]
-        assert faces, f"no face is able to run {metafunc.definition.nodeid}"
-        metafunc.parametrize("face", faces, ids=[face.name for face in faces])
+        wanted = [
+            backend for backend in BACKENDS if not backend.repeats or metafunc.config.option.all_backends
+        ]
+        backends = [backend for backend in wanted if needs <= backend.able]
+        assert backends, f"no backend is able to run {metafunc.definition.nodeid}"
+        metafunc.parametrize("backend", backends, ids=[backend.name for backend in backends])
 
 
 @pytest.fixture
@@ -25,12 +28,12 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_cache(face: Face, directory: Path) -> Iterator[Callable[..., Any]]:
+def open_cache(backend: Backend, directory: Path) -> Iterator[Callable[..., Any]]:
     """Opens the test's directory (again); what was opened is closed at the end."""
     opened: list[Any] = []
 
     def open_cache(**settings: Any) -> Any:
-        opened.append(face.open(directory, **settings))
+        opened.append(backend.open(directory, **settings))
         return opened[-1]
 
     yield open_cache

@@ -18,6 +18,7 @@ from typing import Any
 import dolium
 import pytest
 from dolium import Index
+from helpers.names import named
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -233,7 +234,7 @@ def test_iteration_passes_over_what_is_deleted_meanwhile(index: Index[Any, Any])
 # Comparison
 
 
-@pytest.mark.parametrize("other", [5, None, "ab", [("a", 1)], object()], ids=str)
+@pytest.mark.parametrize("other", [5, None, "ab", [("a", 1)], object()], ids=named)
 def test_differs_from_what_is_no_mapping(index: Index[str, int], other: Any):
     index["a"] = 1
     assert not index == other  # noqa: SIM201

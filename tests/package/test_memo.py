@@ -19,6 +19,7 @@ from unittest.mock import AsyncMock
 import dolium
 import pytest
 from dolium.core import args_to_key, full_name
+from helpers.names import named
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -224,7 +225,7 @@ def test_the_key_attribute_can_be_replaced(plain: Any):
 
 
 @pytest.mark.parametrize(
-    "ignore", [{"note"}, ["note"], ("note", 7), "note", frozenset({"note", "x"})], ids=str
+    "ignore", [{"note"}, ["note"], ("note", 7), "note", frozenset({"note", "x"})], ids=named
 )
 def test_an_ignored_name_is_ignored_however_it_is_passed(plain: Any, ignore: Any):
     calls = []
@@ -367,7 +368,7 @@ def test_tasks_of_one_loop_wait_for_one_computation(cache: Any):
     asyncio.run(main())
 
 
-def test_a_failure_reaches_all_who_wait_and_is_not_kept(plain: Any):
+def test_failure_reaches_all_waiting_callers_and_is_not_kept(plain: Any):
     calls = []
 
     @plain.memoize()
@@ -411,7 +412,7 @@ def test_when_the_computing_task_is_cancelled_another_takes_over(plain: Any):
     assert len(calls) == 3
 
 
-def test_a_waiting_task_that_is_cancelled_disturbs_nobody(plain: Any):
+def test_cancelled_waiting_task_disturbs_no_other(plain: Any):
     @plain.memoize()
     async def slow() -> int:
         await asyncio.sleep(0.02)

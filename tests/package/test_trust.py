@@ -33,6 +33,7 @@ from typing import Any
 import pytest
 from dolium.errors import DoliumError, UntrustedValueError
 from dolium.trust import loads
+from helpers.names import named
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -323,7 +324,7 @@ GADGETS = [
 
 
 @every_protocol
-@pytest.mark.parametrize("gadget", GADGETS, ids=str)
+@pytest.mark.parametrize("gadget", GADGETS, ids=named)
 def test_no_other_callable_is_reached(gadget: Any, protocol: int) -> None:
     for args in ((), ("touch /nonexistent/x",), ("a", "b")):
         try:
@@ -553,7 +554,7 @@ def test_opcodes_made_by_hand(name: str) -> None:
     refused(OPCODES[name])
 
 
-def test_names_that_share_the_work_of_finding_them_are_still_refused() -> None:
+def test_extension_code_of_a_refused_name_stays_refused() -> None:
     """``pickle`` keeps what an extension code stands for, and does not ask ``find_class`` again."""
     code = 0x0DFF
     copyreg.add_extension("builtins", "eval", code)
