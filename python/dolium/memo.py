@@ -151,9 +151,9 @@ class Results(NamedTuple):
 def full_name(func: Callable[..., Any]) -> str:
     """The module and qualified name of `func`, joined by a dot: the first part of its keys.
 
-    >>> from pathlib import PurePath
-    >>> full_name(PurePath.as_posix).endswith('PurePath.as_posix')
-    True
+    >>> from textwrap import TextWrapper
+    >>> full_name(TextWrapper.wrap)
+    'textwrap.TextWrapper.wrap'
     """
     return f"{func.__module__}.{func.__qualname__}"
 

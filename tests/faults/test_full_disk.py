@@ -10,6 +10,9 @@ import pytest
 from helpers.children import run
 from helpers.mounts import DISKS, lacking, small_disk
 
+# One worker makes the file systems, one after the other: each takes up to 300 MB of memory.
+pytestmark = pytest.mark.xdist_group("disks")
+
 Run = Callable[..., list[str]]
 
 
