@@ -19,6 +19,9 @@ CARGO := cargo
 LOCKED := --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 MATURIN := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin
+# What maturin tells PyO3, told by each command that compiles it, so that none of them compiles it again.
+PYO3 = PYO3_PYTHON=$(abspath $(BIN))/python PYO3_BUILD_EXTENSION_MODULE=1 \
+	PYO3_ENVIRONMENT_SIGNATURE=$$($(BIN)/python -c 'import sys; print("cpython-%d.%d-64bit" % sys.version_info[:2])')
 # A worker for each core. Tests of one `xdist_group` run in one worker, one after the other.
 WORKERS ?= auto
 PYTEST_ALL := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
@@ -46,7 +49,8 @@ demo: build $(VENV)/ready-demo ## code archaeology of this repository, or of REP
 test: lint rust-test doc types python-test ## what CI runs; PYTHON=python3.13 names another Python
 
 test-all: PYTEST += --all-backends
-test-all: test ## the same, with the backends of the contract that share their code with another
+test-all: OPTIMIZED := --release
+test-all: test ## the same on an optimized build, with the backends that share their code with another
 
 # Rust is tested once, Python on each. All are tried, even when one fails.
 test-pythons: lint rust-test doc types ## everything, and the Python tests on every interpreter that this machine has
@@ -60,14 +64,14 @@ build: $(VENV)/ready-build ## compile the package into .venv, optimized
 
 # Shares what it compiles with the Rust tests, and checks what an optimized build does not: overflow, debug assertions.
 extension: $(VENV)/ready-build
-	$(MATURIN) develop --quiet
+	$(MATURIN) develop --quiet $(OPTIMIZED)
 
 # Cheap things first: a test run should not take minutes to find a misplaced blank.
 lint: $(VENV)/ready-develop deny ## formatting, clippy, ruff, and what the crates may depend on
 	$(CARGO) fmt --all --check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(CARGO) clippy $(LOCKED) --workspace --all-targets --quiet -- -D warnings
+	$(PYO3) $(CARGO) clippy $(LOCKED) --workspace --all-targets --quiet -- -D warnings
 
 # Every command here runs on the oldest Rust that the crates promise, so each of them checks that promise.
 deny: $(VENV)/ready-develop
@@ -115,7 +119,7 @@ torture: build $(VENV)/ready-test programs ## the random and the killing tests, 
 
 # The rivals live in an environment of their own. One that cannot be installed is named in the table.
 bench: build bench/.venv/ready ## dolium beside other caches: bench/results/
-	PYO3_BUILD_EXTENSION_MODULE=1 $(CARGO) build $(LOCKED) --release --quiet -p dolium-bench-bare
+	$(PYO3) $(CARGO) build $(LOCKED) --release --quiet -p dolium-bench-bare
 	$(CARGO) build $(LOCKED) --release --quiet -p dolium-bench-speed
 	$(BIN)/python bench/compare.py --rivals bench/.venv/bin/python --native $(TARGET)/release $(BENCH)
 

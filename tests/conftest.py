@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 from collections.abc import Callable
 
@@ -30,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The workers of one run share a hash seed, because the order of a set is part of the names that they must agree on.
+    # The processes that tests start have random ones.
+    if hasattr(config, "workerinput"):
+        os.environ.pop("PYTHONHASHSEED", None)
+    elif config.getoption("numprocesses", None):
+        os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
     config.addinivalue_line("markers", "slow: heavy, but under a minute; runs with everything else")
     config.addinivalue_line(
         "markers", "needs(*abilities): contract tests run on the backends that have these"
