@@ -18,7 +18,16 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from ._dolium import _canonical, hash_column, load_key, sign, verify  # pyright: ignore[reportPrivateUsage]
+from ._dolium import (
+    _canonical,  # pyright: ignore[reportPrivateUsage]
+    create_value,
+    hash_column,
+    load_key,
+    open_value,
+    remove_value,
+    sign,
+    verify,
+)
 from .constants import MODE_BINARY, MODE_PICKLE, MODE_RAW, MODE_TEXT, UNKNOWN
 from .trust import loads as load_data
 
@@ -183,8 +192,11 @@ class Disk:
             raise
         return size
 
-    @staticmethod
-    def _create(path: str) -> io.BufferedWriter:
+    def _create(self, path: str) -> io.BufferedWriter:
+        inside = path.removeprefix(op.join(self._directory, ""))
+        if inside != path:
+            return open(path, "xb", opener=lambda _path, _flags: create_value(self._directory, inside))
+
         def opener(path: str, flags: int) -> int:
             return os.open(path, flags, 0o600)
 
@@ -206,9 +218,9 @@ class Disk:
         if mode == MODE_RAW:
             return bytes(value) if type(value) is memoryview else value
         if mode == MODE_BINARY and read and filename is not None:
-            return open(op.join(self._directory, filename), "rb")
+            return self._open(filename)
         if filename is not None:
-            with open(op.join(self._directory, filename), "rb") as reader:
+            with self._open(filename) as reader:
                 value = reader.read()
         if mode == MODE_TEXT:
             return value.decode("utf-8")
@@ -216,6 +228,11 @@ class Disk:
             pickled, trusted = verify(bytes(value))
             return pickle.loads(pickled) if trusted else load_data(pickled)
         return value
+
+    def _open(self, filename: str) -> io.BufferedReader:
+        """Open a value file that a row names, which any program may have written: no link is followed."""
+        path = op.join(self._directory, filename)
+        return open(path, "rb", opener=lambda _path, _flags: open_value(self._directory, filename))
 
     def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:
         """A new name for a value file, relative to the directory, and its full path.
@@ -228,7 +245,7 @@ class Disk:
 
     def remove(self, file_path: str) -> None:
         """Remove a value file, given relative to the directory; one that is gone is no error."""
-        _remove(op.join(self._directory, file_path))
+        remove_value(self._directory, file_path)
 
 
 class JSONDisk(Disk):

@@ -2,7 +2,7 @@
 //! that a fork has happened.
 //!
 //! A directory has two files of this crate. `cache.hot` is mapped by everybody and holds the lock word D (and later the
-//! log and the index of the hot tier). `cache.lock` is never read or written; its bytes are locked: one of the first
+//! log and the index of the hot tier). `cache.lock` holds nothing but a note why no memory is shared; its bytes are locked: one of the first
 //! 4,096 says that the process with that slot is alive, the next guards joining and creation. A word that names a dead
 //! process is taken over by whoever can lock that process's byte, which the kernel released when it died.
 //!
@@ -33,6 +33,8 @@ mod writer;
 pub use lock::file_lock::FileLock;
 pub use lock::guard::Guard;
 pub use lock::health::Health;
+#[cfg(target_os = "linux")]
+pub use lock::lockfile::note_in;
 pub use lock::wait::Acquired;
 #[cfg(target_os = "linux")]
 pub use log::counters::Counter;

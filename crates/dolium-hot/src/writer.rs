@@ -1,14 +1,20 @@
 //! The write lock of a directory, of whichever kind fits it.
 //!
-//! Owns the choice. Refuses to choose by anything but the kind of file system, which all processes of a kernel see
-//! alike: if each fell back on its own account (no memory, no futex), some would hold the word and others the file. Who
-//! sees the directory through another file system (a network mount of a local disk) is told so on attaching.
+//! Owns the choice. By itself it depends on nothing but the kind of file system, which all processes of a kernel see
+//! alike. A process to which the system refuses memory on a local one is the exception: while it is here those who come
+//! do without memory as well, and it is refused where others share some: if each fell back on its own account, some would
+//! hold the word and others the file. Who sees the directory through another file system (a network mount of a local
+//! disk) is told so on attaching.
 
 use crate::lock::file_lock::FileLock;
 use crate::lock::guard::Guard;
 use crate::lock::health::Health;
+#[cfg(target_os = "linux")]
+use crate::lock::lockfile::Paths;
 use crate::system::access::Access;
 use crate::system::error::{AttachError, LockError};
+#[cfg(target_os = "linux")]
+use crate::tier::attach::forgo;
 #[cfg(target_os = "linux")]
 use crate::tier::member::Shared;
 #[cfg(target_os = "linux")]
@@ -44,16 +50,61 @@ impl WriterLock {
     }
 
     /// The same, with a tier of about `bytes` bytes in front of a database, 0 for none: see [`Shared::attach_tier`].
+    ///
+    /// Where the system refuses the tier, there is one lock without it, and why: the word, which takes a page; else the
+    /// file; else the turns of threads.
     #[cfg(target_os = "linux")]
     pub fn attach_tier(
         directory: &Path,
         access: Access,
         bytes: u64,
         base: &mut dyn Base,
-    ) -> Result<Self, AttachError> {
-        match Shared::attach_tier(directory, access, bytes, base) {
-            Err(AttachError::NotLocal { .. }) => FileLock::attach(directory, access).map(Self::File),
-            other => other.map(Self::Shared),
+    ) -> Result<(Self, Option<AttachError>), AttachError> {
+        let refusal = match Shared::attach_tier(directory, access, bytes, base) {
+            Ok(shared) => return Ok((Self::Shared(shared), None)),
+            Err(AttachError::NotLocal { .. }) => {
+                return Ok((Self::File(FileLock::attach(directory, access)?), None));
+            }
+            Err(error) if error.is_refusal(directory) => error,
+            Err(error) => return Err(error),
+        };
+        if bytes > 0
+            && !matches!(refusal, AttachError::Apart { .. })
+            && let Ok(shared) = Shared::attach_tier(directory, access, 0, base)
+        {
+            shared.note(&refusal.to_string());
+            return Ok((Self::Shared(shared), Some(refusal)));
+        }
+        let mut say_so = |paths: &Paths, lock| forgo(paths, lock, base);
+        let lock = match FileLock::attach_apart(directory, access, &refusal, &mut say_so) {
+            Ok(lock) => lock,
+            Err(AttachError::Unrecovered { path }) => {
+                return Err(AttachError::Excluded { path, why: Box::new(refusal) });
+            }
+            Err(error) if error.is_refusal(directory) => FileLock::of_threads(),
+            Err(error) => return Err(error),
+        };
+        Ok((Self::File(lock), Some(refusal)))
+    }
+
+    /// Whether others on this machine may share memory that this process is refused: it must not read the database, nor
+    /// write to it, while that names a tier.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Shared(_) => false,
+            Self::File(lock) => lock.is_apart(),
+        }
+    }
+
+    /// Whether it keeps other processes out: not where the system refuses a lock on a file.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Shared(_) => true,
+            Self::File(lock) => lock.is_exclusive(),
         }
     }
 

@@ -69,6 +69,8 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             STORAGE.error(py, (number, why, path))?
         }
         Error::Lock { directory, detail } => STORAGE.error(py, (EIO, detail, directory))?,
+        Error::Denied { path, detail } => STORAGE.error(py, (EACCES, detail, path))?,
+        Error::Severed { directory } => STORAGE.error(py, (EBADF, message, directory))?,
         Error::Forked { .. } => FORKED.error(py, (message,))?,
         Error::Invalid(_) => INVALID.error(py, (message,))?,
         Error::Type(_) => UNSTORABLE.error(py, (message,))?,
@@ -79,6 +81,8 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
 
 // Numbers that are the same on every system that Python runs on.
 const EIO: i32 = 5;
+const EBADF: i32 = 9;
+const EACCES: i32 = 13;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 

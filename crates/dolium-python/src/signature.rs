@@ -2,8 +2,10 @@
 //! and the key that it works on are known to the thread, since the signature covers the key.
 
 use std::cell::RefCell;
+use std::os::fd::{IntoRawFd, RawFd};
+use std::path::PathBuf;
 
-use dolium::{Cache, Key, Scalar, Value};
+use dolium::{Cache, Error, Key, Scalar, Value, ValueFiles};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -89,9 +91,40 @@ fn hash_column(column: &Bound<'_, PyAny>) -> PyResult<u32> {
     Ok(key.shard_hash())
 }
 
+/// Opens the value file of that name in a directory; no link in the directory is followed. Returns its descriptor, which
+/// the caller closes.
+#[pyfunction]
+#[pyo3(signature = (directory, name, /))]
+fn open_value(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<RawFd> {
+    let path = directory.join(name);
+    enter::enter(py, || ValueFiles::of(&directory).open(name).map_err(|source| Error::Io { path, source }))
+        .map(IntoRawFd::into_raw_fd)
+}
+
+/// Makes a value file of that name in a directory, with the rights of that. Returns its descriptor, which the caller
+/// closes.
+#[pyfunction]
+#[pyo3(signature = (directory, name, /))]
+fn create_value(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<RawFd> {
+    enter::enter(py, || ValueFiles::of(&directory).create(name)).map(IntoRawFd::into_raw_fd)
+}
+
+/// Removes the value file of that name in a directory, and the directories that it leaves empty.
+#[pyfunction]
+#[pyo3(signature = (directory, name, /))]
+fn remove_value(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<()> {
+    enter::enter(py, || {
+        ValueFiles::of(&directory).remove(name);
+        Ok(())
+    })
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sign, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(open_value, module)?)?;
+    module.add_function(wrap_pyfunction!(create_value, module)?)?;
+    module.add_function(wrap_pyfunction!(remove_value, module)?)?;
     module.add_function(wrap_pyfunction!(load_key, module)?)?;
     module.add_function(wrap_pyfunction!(hash_column, module)?)
 }

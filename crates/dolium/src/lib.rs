@@ -43,6 +43,7 @@ pub use store::pause::{pause_transactions, resume_transactions};
 pub use store::transaction::Transaction;
 pub use system::clock::{Clock, Timestamp, system_time, timestamp};
 pub use system::error::{Error, Result};
+pub use system::value_files::ValueFiles;
 pub use system::wait::{Patience, set_interrupt_hook};
 pub use system::warning::Warning;
 pub use value::key::Key;

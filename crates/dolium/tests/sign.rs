@@ -13,20 +13,20 @@ use dolium::sign::{KEY_VARIABLE, Signer, Signing, TRAILER_LEN, Trailer, Verdict,
 use proptest::prelude::*;
 
 fn configured(text: &str) -> Signer {
-    Signing::find(Some(OsStr::new(text)), None).unwrap().signer().unwrap().clone()
+    Signing::find(Some(OsStr::new(text)), None).unwrap().signer().clone()
 }
 
 fn kept(state: &Path) -> Signer {
     match Signing::find(None, Some(state)).unwrap() {
         Signing::With(signer) => signer,
-        Signing::Without { reason } => panic!("{reason}"),
+        Signing::Alone { reason, .. } => panic!("{reason}"),
     }
 }
 
 fn refused(state: &Path) -> String {
     match Signing::find(None, Some(state)).unwrap() {
         Signing::With(signer) => panic!("{signer:?}"),
-        Signing::Without { reason } => reason.to_string(),
+        Signing::Alone { reason, .. } => reason.to_string(),
     }
 }
 
@@ -192,8 +192,23 @@ fn where_no_key_can_be_kept_there_is_a_reason() {
     fs::write(state.path().join("dolium"), b"not a directory").unwrap();
     assert!(refused(state.path()).contains(KEY_VARIABLE));
     assert!(refused(Path::new("/proc/no/such")).contains("/proc/no/such"));
-    let Signing::Without { reason } = Signing::find(None, None).unwrap() else { panic!() };
+    let Signing::Alone { reason, .. } = Signing::find(None, None).unwrap() else { panic!() };
     assert!(reason.contains("HOME"));
+}
+
+#[test]
+fn a_process_without_a_place_for_a_key_trusts_itself() {
+    let alone = || Signing::find(None, None).unwrap().signer().clone();
+    let entry = stored(&alone(), b"payload", b"key");
+    assert_eq!(alone().verify(&entry, 3, b"key", 4), Verdict::Ours);
+    let state = tempfile::tempdir().unwrap();
+    assert_eq!(kept(state.path()).verify(&entry, 3, b"key", 4), Verdict::Foreign);
+    fs::set_permissions(state.path().join("dolium/signing.key"), PermissionsExt::from_mode(0o660)).unwrap();
+    let Signing::Alone { signer, reason } = Signing::find(None, Some(state.path())).unwrap() else {
+        panic!()
+    };
+    assert_eq!(signer.verify(&entry, 3, b"key", 4), Verdict::Ours);
+    assert!(reason.contains("660") && reason.contains(KEY_VARIABLE), "{reason}");
 }
 
 #[test]

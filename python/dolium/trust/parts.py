@@ -14,8 +14,9 @@ def refuse(what: str) -> NoReturn:
     """Raise the error that says what the pickle asked for, and what its owner can do."""
     raise UntrustedValueError(
         f"refused to load {what} from a pickle that this user's dolium did not write, because "
-        'only plain data is safe there. Pass trust="all" if you trust everybody who can write to '
-        "the cache directory; else set the entry anew"
+        "only plain data is safe there. Set the entry anew; or, if processes of other users or "
+        "containers share the cache, give all of them the same DOLIUM_SIGNING_KEY, and set it anew "
+        'once. Pass trust="all" only if you trust all who can write to the cache directory'
     )
 
 

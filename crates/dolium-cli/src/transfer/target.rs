@@ -38,7 +38,7 @@ pub(super) struct Options {
 pub(super) struct Target {
     pub store: Store,
     options: Options,
-    signer: Option<sign::Signer>,
+    signer: sign::Signer,
     protocol: Option<Protocol>,
 }
 
@@ -73,11 +73,11 @@ impl Target {
             Store::open(directory, Access::Make, timeout)?
         };
         let signing = sign::Signer::load().map_err(|error| Failure::Other(error.to_string()))?;
-        if options.trust && signing.signer().is_none() {
-            return Err(Failure::Other("--trust needs a signing key, and none can be kept here".into()));
+        if let (true, sign::Signing::Alone { reason, .. }) = (options.trust, &signing) {
+            return Err(Failure::Other(format!("--trust needs a signing key that others share: {reason}")));
         }
         let protocol = store.protocol()?;
-        Ok(Self { store, options, signer: signing.signer().cloned(), protocol })
+        Ok(Self { store, options, signer: signing.signer().clone(), protocol })
     }
 
     /// Does something for some keys, those of each shard in one transaction. Only one shard is locked at a
@@ -176,7 +176,7 @@ impl Target {
 
     /// Says whether a reader will take the pickle, and whether it is to be signed.
     fn judge(&self, key: &Key<'_>, pickle: &[u8], judgement: &mut Judgement) {
-        if self.signer.as_ref().is_some_and(|signer| is_ours(signer, key, pickle)) {
+        if is_ours(&self.signer, key, pickle) {
             return;
         }
         if self.options.trust {

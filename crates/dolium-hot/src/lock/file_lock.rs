@@ -1,13 +1,22 @@
-//! The write lock where shared memory cannot be had: network file systems, and platforms other than Linux.
+//! The write lock where shared memory cannot be had: network file systems, platforms other than Linux, and processes to
+//! which the system refuses it.
 //!
-//! Owns the same contract as [`Shared`](crate::Shared)'s lock, kept by a lock on one byte of `cache.lock` (elsewhere
-//! than on Linux, on the whole file). Refuses a directory whose other users have the lock word. The kernel releases a
+//! The contract is that of [`Shared`](crate::Shared)'s lock, kept by a lock on one byte of `cache.lock` (elsewhere
+//! than on Linux, on the whole file). A directory whose other users have the lock word is refused. The kernel releases a
 //! dead owner's lock, so there is nobody to bury; waiters poll.
+//!
+//! Where byte locks are refused, too, only the threads of the process take turns, and the lock of the database alone
+//! keeps processes apart. That is safe, since the lock here is for order; but nobody can see such a process, so that it
+//! must ask the database, in each transaction and before each read, whether others have put a tier in front of it.
 
 use crate::lock::guard::{Guard, Release, Which};
 use crate::lock::health::Health;
+#[cfg(target_os = "linux")]
+use crate::lock::lockfile::Paths;
 use crate::lock::wait::{Acquired, Slice, wait};
 use crate::system::access::Access;
+#[cfg(target_os = "linux")]
+use crate::system::descriptor::Identity;
 use crate::system::error::{AttachError, LockError};
 use crate::system::fork;
 use crate::system::local::LocalLock;
@@ -25,7 +34,10 @@ pub struct FileLock(Arc<FileMember>);
 
 #[derive(Debug)]
 pub(crate) struct FileMember {
-    file: platform::LockFile,
+    /// None where the system refuses the file or its locks.
+    file: Option<platform::LockFile>,
+    /// Whether others on this machine may share memory that this process is refused.
+    is_apart: bool,
     generation: u64,
     local: LocalLock,
 }
@@ -34,11 +46,42 @@ impl FileLock {
     /// Joins `directory`, which must exist, and makes `cache.lock` there if need be.
     pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
         let generation = fork::generation();
-        Ok(Self(Arc::new(FileMember {
-            file: platform::LockFile::open(directory, access)?,
-            generation,
-            local: LocalLock::new(),
-        })))
+        let file = platform::LockFile::open(directory, access)?;
+        Ok(Self::of(Some(file), false, generation))
+    }
+
+    /// Joins a local directory where the system refuses this process shared memory, which is told to all who ask. Those
+    /// who come meanwhile do without it, too; those who share memory already exclude it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn attach_apart(
+        directory: &Path,
+        access: Access,
+        why: &AttachError,
+        forgo: &mut dyn FnMut(&Paths, Identity) -> Result<(), AttachError>,
+    ) -> Result<Self, AttachError> {
+        let generation = fork::generation();
+        let file = platform::LockFile::open_apart(directory, access, why, forgo)?;
+        Ok(Self::of(Some(file), true, generation))
+    }
+
+    /// Without the file: the turns of threads.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn of_threads() -> Self {
+        Self::of(None, true, fork::generation())
+    }
+
+    fn of(file: Option<platform::LockFile>, is_apart: bool, generation: u64) -> Self {
+        Self(Arc::new(FileMember { file, is_apart, generation, local: LocalLock::new() }))
+    }
+
+    /// Whether others on this machine may share memory that this process is refused.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.0.is_apart
+    }
+
+    /// Whether it keeps other processes out, too.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.0.file.is_some()
     }
 
     /// As [`Lock::acquire`](crate::Lock::acquire).
@@ -73,14 +116,15 @@ impl FileLock {
         if self.is_stale() {
             return Health::Forked;
         }
-        self.0.file.check()
+        self.0.file.as_ref().map_or(Health::Sound, platform::LockFile::check)
     }
 }
 
 impl FileMember {
     fn attempt(&self, slice: Slice, pause: &mut Duration) -> io::Result<Option<Acquired>> {
+        let Some(file) = &self.file else { return Ok(Some(Acquired::Free)) };
         loop {
-            if self.file.try_lock()? {
+            if file.try_lock()? {
                 return Ok(Some(Acquired::Free));
             }
             let now = Instant::now();
@@ -95,11 +139,13 @@ impl FileMember {
 
 impl Release for FileMember {
     fn is_held(&self, _: Which) -> bool {
-        self.file.is_open()
+        self.file.as_ref().is_none_or(platform::LockFile::is_open)
     }
 
     fn release(&self, _: Which) {
-        self.file.unlock();
+        if let Some(file) = &self.file {
+            file.unlock();
+        }
         self.local.unlock();
     }
 }
@@ -107,11 +153,11 @@ impl Release for FileMember {
 #[cfg(target_os = "linux")]
 mod platform {
     use crate::lock::health::{Health, check_lock_file};
-    use crate::lock::lockfile::{Again, Paths, enter, held_elsewhere, persist};
+    use crate::lock::lockfile::{Again, Paths, enter, held_elsewhere, persist, reopen};
     use crate::system::access::Access;
-    use crate::system::descriptor::{Descriptor, closed};
+    use crate::system::descriptor::{Descriptor, Identity, closed};
     use crate::system::error::AttachError;
-    use crate::system::ofd::{self, FILE_LOCK_BYTE, FILE_REGIME_BYTE, Kind, OPEN_BYTE, SLOTS};
+    use crate::system::ofd::{self, APART_BYTE, FILE_LOCK_BYTE, FILE_REGIME_BYTE, Kind, SLOTS};
     use std::io;
     use std::path::Path;
 
@@ -121,7 +167,14 @@ mod platform {
         paths: Paths,
     }
 
+    /// Takes the byte of those who share a kind of lock.
+    fn join(descriptor: &Descriptor, paths: &Paths, byte: u32) -> Result<bool, AttachError> {
+        let taken = descriptor.borrow().and_then(|fd| ofd::try_lock(fd, byte, Kind::Shared));
+        taken.map_err(|error| AttachError::io("lock", &paths.lock, error))
+    }
+
     impl LockFile {
+        /// On a file system that other machines may see.
         pub(super) fn open(directory: &Path, access: Access) -> Result<Self, AttachError> {
             let paths = Paths::of(directory)?;
             let descriptor = persist(&paths, || {
@@ -129,17 +182,46 @@ mod platform {
                 if !enter(&descriptor, &paths.lock, Kind::Shared)? {
                     return Ok(Err(Again::Busy));
                 }
-                let lock = |byte| {
-                    descriptor
-                        .borrow()
-                        .and_then(|fd| ofd::try_lock(fd, byte, Kind::Shared))
-                        .map_err(|error| AttachError::io("lock", &paths.lock, error))
-                };
                 // Taken first, then looked; see `attach::join`.
-                if !lock(FILE_REGIME_BYTE)? || held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
+                let is_mixed = !join(&descriptor, &paths, FILE_REGIME_BYTE)?
+                    || held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)?
+                    || held_elsewhere(&descriptor, &paths.lock, APART_BYTE, 1)?;
+                if is_mixed {
                     return Ok(Err(Again::Mixed));
                 }
-                let _ = descriptor.borrow().and_then(|fd| ofd::unlock(fd, OPEN_BYTE));
+                reopen(&descriptor);
+                Ok(Ok(descriptor))
+            })?;
+            Ok(Self { descriptor, paths })
+        }
+
+        /// On a local file system, while nobody shares memory.
+        pub(super) fn open_apart(
+            directory: &Path,
+            access: Access,
+            why: &AttachError,
+            forgo: &mut dyn FnMut(&Paths, Identity) -> Result<(), AttachError>,
+        ) -> Result<Self, AttachError> {
+            let paths = Paths::of(directory)?;
+            let descriptor = persist(&paths, || {
+                let descriptor = Descriptor::open(&paths.lock, access)?;
+                if !enter(&descriptor, &paths.lock, Kind::Exclusive)? {
+                    return Ok(Err(Again::Busy));
+                }
+                if held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
+                    return Err(AttachError::Unrecovered { path: paths.hot.clone() });
+                }
+                if held_elsewhere(&descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
+                    return Ok(Err(Again::Mixed));
+                }
+                if !held_elsewhere(&descriptor, &paths.lock, APART_BYTE, 1)? {
+                    forgo(&paths, descriptor.identity)?;
+                    descriptor.note(&why.to_string());
+                }
+                if !join(&descriptor, &paths, APART_BYTE)? {
+                    return Ok(Err(Again::Busy));
+                }
+                reopen(&descriptor);
                 Ok(Ok(descriptor))
             })?;
             Ok(Self { descriptor, paths })

@@ -1,9 +1,10 @@
-//! `cache.lock`: its open lock (byte 4,096), and whether other processes hold bytes of it. Nothing is read from the file
-//! or written to it. Waiting has a limit.
+//! `cache.lock`: its open lock (byte 4,096), and whether other processes hold bytes of it. A note in it says why no memory
+//! is shared; nothing else is read from the file or written to it. Waiting has a limit.
 
-use crate::system::descriptor::{Descriptor, Identity};
+use crate::system::descriptor::{Descriptor, Identity, note};
 use crate::system::error::AttachError;
 use crate::system::ofd::{self, Kind, OPEN_BYTE};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,12 @@ impl Pause {
         self.0 ^= self.0 << 17;
         std::thread::sleep(Duration::from_micros(1000 + self.0 % 7000));
     }
+}
+
+/// Why those who use a directory share no memory there, if one of them was refused it. Only looks.
+#[must_use]
+pub fn note_in(directory: &Path) -> Option<String> {
+    File::open(directory.join("cache.lock")).ok().and_then(|file| note(&file))
 }
 
 /// Takes the open lock of the file that has the name now. Dropping the descriptor gives it back.

@@ -37,12 +37,17 @@ impl Identity {
     }
 }
 
+/// Bytes of a note at most.
+const NOTE: usize = 512;
+
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     /// -1 once the child handler has closed it.
     number: Arc<AtomicI32>,
     pub(crate) identity: Identity,
     generation: u64,
+    /// Whether a note was in it when it was opened.
+    is_noted: bool,
 }
 
 impl Descriptor {
@@ -64,7 +69,30 @@ impl Descriptor {
         }
         let number = Arc::new(AtomicI32::new(file.into_raw_fd()));
         gate.watch(&number);
-        Ok(Self { number, identity: Identity::of(&found), generation: fork::generation() })
+        let is_noted = found.len() > 0;
+        Ok(Self { number, identity: Identity::of(&found), generation: fork::generation(), is_noted })
+    }
+
+    /// Leaves word for those who ask why no memory is shared here. It is only told, so a failure costs nothing else.
+    pub(crate) fn note(&self, text: &str) {
+        let _ = self.write_note(text.as_bytes());
+    }
+
+    /// Takes a former note away.
+    pub(crate) fn unnote(&self) {
+        if self.is_noted {
+            let _ = self.write_note(b"");
+        }
+    }
+
+    fn write_note(&self, text: &[u8]) -> io::Result<()> {
+        let fd = self.borrow()?;
+        if !self.is_ours() {
+            return Err(closed());
+        }
+        rustix::fs::ftruncate(fd, 0)?;
+        rustix::io::pwrite(fd, &text[..text.len().min(NOTE)], 0)?;
+        Ok(())
     }
 
     pub(crate) fn borrow(&self) -> io::Result<BorrowedFd<'_>> {
@@ -103,6 +131,14 @@ impl Drop for Descriptor {
             drop(unsafe { OwnedFd::from_raw_fd(number) });
         }
     }
+}
+
+/// What [`Descriptor::note`] left in the file, if anything.
+pub(crate) fn note(file: &File) -> Option<String> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = [0; NOTE];
+    let length = file.read_at(&mut bytes, 0).ok()?;
+    Some(String::from_utf8_lossy(&bytes[..length]).into_owned()).filter(|note| !note.is_empty())
 }
 
 pub(crate) fn closed() -> io::Error {
@@ -150,7 +186,8 @@ fn create_nameless(
     use std::os::fd::AsRawFd;
     let directory = path.parent()?;
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-    let file = File::from(openat(CWD, directory, flags, Mode::from_raw_mode(0o600)).ok()?);
+    // Without a name no other user can open it: the rights may be wide before the group is right.
+    let file = File::from(openat(CWD, directory, flags, Mode::from_raw_mode(access.mode)).ok()?);
     if let Err(error) = access.give(&file).and_then(|()| write(&file)) {
         return Some(Err(error));
     }
@@ -173,7 +210,7 @@ fn create_plainly(path: &Path, access: Access, write: &impl Fn(&File) -> io::Res
         .read(true)
         .write(true)
         .create_new(true)
-        .mode(access.mode)
+        .mode(access.mode & 0o700)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
     access.give(&file)?;

@@ -62,6 +62,22 @@ pub enum AttachError {
         /// The directory.
         path: PathBuf,
     },
+    /// Other processes, to which the system refuses shared memory, use a lock on a file.
+    #[error("another process that uses {} cannot share memory{}", path.display(), told(note.as_deref()))]
+    Apart {
+        /// The directory.
+        path: PathBuf,
+        /// What that process said.
+        note: Option<String>,
+    },
+    /// Other processes share memory that the system refuses to this one, or have left entries in it.
+    #[error("{} holds entries that other processes keep or have left there, and this process is refused it ({why}); lift what refuses it, or use hot_size=0 for the cache, which counts from when no process has it open", path.display())]
+    Excluded {
+        /// `cache.hot`.
+        path: PathBuf,
+        /// The refusal.
+        why: Box<AttachError>,
+    },
     /// A tier that nobody has attached may hold what the database has not.
     #[error("{} may hold entries that are not in the database yet; open the cache with a program that knows how to save them", path.display())]
     Unrecovered {
@@ -90,6 +106,28 @@ impl AttachError {
     pub(crate) fn io(doing: &'static str, path: &std::path::Path, source: impl Into<io::Error>) -> Self {
         Self::Io { doing, path: path.to_owned(), source: source.into() }
     }
+
+    /// Whether the system refuses what only sharing memory needs: a cache works without it. A directory that is missing,
+    /// or that this process may not write, is another matter.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_refusal(&self, directory: &std::path::Path) -> bool {
+        use rustix::fs::{Access, access};
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => false,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    access(directory, Access::WRITE_OK).is_ok()
+                }
+                _ => true,
+            },
+            Self::Apart { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn told(note: Option<&str>) -> String {
+    note.map_or_else(String::new, |note| format!(": {note}"))
 }
 
 /// Why a lock was not acquired. Nothing is held then.

@@ -12,10 +12,17 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub(crate) const SLOTS: u32 = 4096;
 /// Shared for joining, exclusive for creating and replacing.
 pub(crate) const OPEN_BYTE: u32 = SLOTS;
-/// Held shared by whoever uses [`FileLock`](crate::FileLock), so that users of the lock word keep out, and the reverse.
+/// Held shared by each user of [`FileLock`](crate::FileLock) on a file system that other machines may see, so that users
+/// of the lock word keep out, and the reverse.
 pub(crate) const FILE_REGIME_BYTE: u32 = SLOTS + 1;
 /// The lock of [`FileLock`](crate::FileLock) itself.
 pub(crate) const FILE_LOCK_BYTE: u32 = SLOTS + 2;
+/// Held shared by each user of [`FileLock`](crate::FileLock) on a local file system, to whom the system refuses shared
+/// memory. Processes that come meanwhile do without it, too.
+pub(crate) const APART_BYTE: u32 = SLOTS + 3;
+
+/// How often a lock that is refused and not held is tried: it may have been given back between the two questions.
+const TRIES: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -29,10 +36,19 @@ pub(crate) fn try_lock(fd: BorrowedFd<'_>, byte: u32, kind: Kind) -> io::Result<
         Kind::Shared => libc::F_RDLCK,
         Kind::Exclusive => libc::F_WRLCK,
     };
-    match control(fd, libc::F_OFD_SETLK, &mut range(lock_type, byte, 1)) {
-        Ok(()) => Ok(true),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
-        Err(error) => Err(error),
+    let mut tries = 0;
+    loop {
+        let Err(error) = control(fd, libc::F_OFD_SETLK, &mut range(lock_type, byte, 1)) else {
+            return Ok(true);
+        };
+        tries += 1;
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => return Ok(false),
+            // What some network file systems say of a lock that is held, and what a sandbox says of any.
+            Some(libc::EACCES) if held_elsewhere(fd, byte, 1)? => return Ok(false),
+            Some(libc::EACCES) if tries < TRIES => {}
+            _ => return Err(error),
+        }
     }
 }
 

@@ -9,14 +9,14 @@
 use crate::layout::header::{self, HEADER_LEN, Header, PREFIX_LEN, Reading, field};
 use crate::layout::map::Map;
 use crate::layout::shape::Shape;
-use crate::lock::lockfile::{Again, Paths, enter, held_elsewhere, persist, random, reopen};
+use crate::lock::lockfile::{Again, Paths, enter, held_elsewhere, note_in, persist, random, reopen};
 use crate::log::crash;
 use crate::log::memory::Memory;
 use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::system::error::AttachError;
 use crate::system::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
-use crate::system::ofd::{self, FILE_REGIME_BYTE, Kind, SLOTS};
+use crate::system::ofd::{self, APART_BYTE, FILE_REGIME_BYTE, Kind, SLOTS};
 use crate::tier::{Base, Records};
 use rustix::io::Errno;
 use std::fs::File;
@@ -44,8 +44,15 @@ pub(crate) enum Wish<'b> {
 
 /// Attaches to the shared memory of a directory.
 pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<Joined, AttachError> {
-    let (kind, name) =
-        filesystem(&paths.directory).map_err(|error| AttachError::io("examine", &paths.directory, error))?;
+    let (kind, name) = match filesystem(&paths.directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(AttachError::io("examine", &paths.directory, error));
+        }
+        // What cannot be examined is not known to be fit.
+        found => {
+            found.unwrap_or_else(|error| (FileSystem::Unknown, format!("an unknown file system ({error})")))
+        }
+    };
     if kind != FileSystem::Local || cfg!(target_endian = "big") {
         return Err(AttachError::NotLocal { path: paths.directory.clone(), name });
     }
@@ -64,7 +71,15 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
         if !enter(&descriptor, &paths.lock, if founds { Kind::Exclusive } else { Kind::Shared })? {
             return Ok(Err(Again::Busy));
         }
-        let mut found = read(&paths.hot, descriptor.identity)?;
+        // Those who come apart take the open lock exclusively: none can be missed here, nor can come before we have a slot.
+        if held_elsewhere(&descriptor, &paths.lock, FILE_REGIME_BYTE, APART_BYTE - FILE_REGIME_BYTE + 1)? {
+            return if held_elsewhere(&descriptor, &paths.lock, APART_BYTE, 1)? {
+                Err(AttachError::Apart { path: paths.directory.clone(), note: note_in(&paths.directory) })
+            } else {
+                Ok(Err(Again::Mixed))
+            };
+        }
+        let found = read(&paths.hot, descriptor.identity)?;
         let alone = is_alone(&descriptor)?;
         if must_found(&found, alone) {
             // It went bad, or all have left, between the two looks.
@@ -75,26 +90,58 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
                 return Ok(Err(Again::InUse));
             }
             crash::point("alone");
-            let shape = hand_over(paths, &found, &mut wish)?;
+            descriptor.unnote();
+            let (epoch, shape) = hand_over(paths, &found, &mut wish)?;
             crash::point("handed over");
-            let epoch = shape.0;
-            let header = Header { epoch, lock_inode: descriptor.identity.inode, shape: shape.1 };
-            make(paths, header, access, &name)?;
-            crash::point("file made");
-            found = read(&paths.hot, descriptor.identity)?;
+            let header = Header { epoch, lock_inode: descriptor.identity.inode, shape };
+            let settled = make(paths, header, access, &name).and_then(|()| {
+                crash::point("file made");
+                settle(&descriptor, paths, read(&paths.hot, descriptor.identity)?)
+            });
+            return match settled {
+                Ok(settled) => Ok(join_as(descriptor, settled)),
+                Err(error) => Err(take_back(paths, shape, &mut wish, error)),
+            };
         }
-        let Found::Valid(file, header) = found else {
-            return Ok(Err(Again::Busy));
-        };
-        let joined = settle(descriptor, paths, &file, header)?;
+        let settled = settle(&descriptor, paths, found)?;
         crash::point("slot taken");
         // Taken first, then looked: of two that come at once by different ways at least one sees the other.
-        if held_elsewhere(&joined.descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
+        if held_elsewhere(&descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
             return Ok(Err(Again::Mixed));
         }
-        reopen(&joined.descriptor);
-        Ok(Ok(joined))
+        Ok(join_as(descriptor, settled))
     })
+}
+
+fn join_as(descriptor: Descriptor, settled: Option<Settled>) -> Result<Joined, Again> {
+    let Settled { slot, map, hot, header } = settled.ok_or(Again::Busy)?;
+    reopen(&descriptor);
+    Ok(Joined { descriptor, slot, map, hot, header })
+}
+
+/// The tier that was announced cannot be had: the file goes, and the database is told so. Returns why, or what is worse.
+fn take_back(paths: &Paths, shape: Option<Shape>, wish: &mut Wish<'_>, error: AttachError) -> AttachError {
+    if let (Wish::Tier { base, .. }, Some(_)) = (wish, shape) {
+        remove(&paths.hot);
+        if let Err(source) = base.begin(None, Records::new(&[])) {
+            return AttachError::Base { path: paths.directory.clone(), source };
+        }
+    }
+    error
+}
+
+/// Before memory is done without, with the exclusive open lock and nobody here: the database is told that there is no
+/// tier. One that still holds entries is an error.
+pub(crate) fn forgo(paths: &Paths, lock: Identity, base: &mut dyn Base) -> Result<(), AttachError> {
+    let told = |source| AttachError::Base { path: paths.directory.clone(), source };
+    if let Some((life, _)) = base.reached().map_err(told)?
+        && let Found::Valid(_, header) | Found::Foreign(_, header) = read(&paths.hot, lock)?
+        && header.shape.is_some()
+        && header.epoch == life
+    {
+        return Err(AttachError::Unrecovered { path: paths.hot.clone() });
+    }
+    base.begin(None, Records::new(&[])).map_err(told)
 }
 
 /// Nobody is here: what the old file holds and the database has not goes there, with the epoch of the new file. Returns
@@ -155,11 +202,14 @@ pub(crate) fn is_last(descriptor: &Descriptor, paths: &Paths, hot: Identity) -> 
     alone
 }
 
-/// How many are attached to a directory: processes, and this one as often as it is. Only looks, so that reading
-/// `cache.lock` is enough.
+/// How many are attached to a directory: processes, and this one as often as it is. Those who share no memory count as
+/// one, since they hold the same byte. Only looks, so that reading `cache.lock` is enough.
 pub fn count_attached(directory: &Path) -> io::Result<u32> {
     match File::open(directory.join("cache.lock")) {
-        Ok(file) => ofd::count_held_elsewhere(file.as_fd(), 0, SLOTS),
+        Ok(file) => {
+            let apart = ofd::held_elsewhere(file.as_fd(), APART_BYTE, 1)?;
+            Ok(ofd::count_held_elsewhere(file.as_fd(), 0, SLOTS)? + u32::from(apart))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }
@@ -206,7 +256,7 @@ fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
 }
 
 /// A fresh file in place of whatever was there. Only with the exclusive open lock, and nobody who uses the old one.
-/// Where its blocks cannot be reserved for good, the directory is like one on a file system that is unfit.
+/// Its blocks are reserved for good, or there is none.
 fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(), AttachError> {
     let path = &paths.hot;
     match std::fs::remove_file(path) {
@@ -230,12 +280,7 @@ fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(),
         file.write_all_at(&header.page(), 0)?;
         write_out(file, header.front())
     });
-    made.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::OPNOTSUPP) => {
-            AttachError::NotLocal { path: paths.directory.clone(), name: name.to_owned() }
-        }
-        _ => AttachError::io("create", path, error),
-    })
+    made.map_err(|error| AttachError::io("reserve", path, error))
 }
 
 /// Writes zeros behind the header: pages that are made one at a time, when somebody touches them, cost four times as much.
@@ -250,16 +295,26 @@ fn write_out(file: &File, front: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Maps the file and takes a slot.
-fn settle(descriptor: Descriptor, paths: &Paths, file: &File, header: Header) -> Result<Joined, AttachError> {
+/// What a member has of the file.
+struct Settled {
+    slot: u32,
+    map: Map,
+    hot: Identity,
+    header: Header,
+}
+
+/// Maps the file and takes a slot. `None`: it is not the file that was expected.
+fn settle(descriptor: &Descriptor, paths: &Paths, found: Found) -> Result<Option<Settled>, AttachError> {
+    let Found::Valid(file, header) = found else { return Ok(None) };
     let found = file.metadata().map_err(|error| AttachError::io("examine", &paths.hot, error))?;
-    let map = Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
+    let map =
+        Map::new(&file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
     // They have just been written, most often: mapping all of them takes as long as touching a dozen.
     map.populate(0..usize::try_from(header.front() / 8).unwrap_or(0));
-    let slot = take_slot(&descriptor)
+    let slot = take_slot(descriptor)
         .map_err(|error| AttachError::io("lock", &paths.lock, error))?
         .ok_or_else(|| AttachError::Full { path: paths.lock.clone(), slots: SLOTS })?;
-    Ok(Joined { descriptor, slot, map, hot: Identity::of(&found), header })
+    Ok(Some(Settled { slot, map, hot: Identity::of(&found), header }))
 }
 
 /// Starts anywhere: a crowd that started at 0 would queue at each byte in turn.

@@ -149,6 +149,11 @@ impl Shared {
         Lock(Arc::clone(&self.0), Which::Database)
     }
 
+    /// Tells those who ask why there is no tier.
+    pub(crate) fn note(&self, text: &str) {
+        self.0.descriptor.note(text);
+    }
+
     /// Our slot, 0 to 4,095.
     #[must_use]
     pub fn slot(&self) -> u32 {

@@ -10,7 +10,7 @@ use crate::sqlite::tier::CULLS;
 use crate::sqlite::{Head, Write};
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
-use crate::system::files::NewFile;
+use crate::system::value_files::NewFile;
 use crate::value::key::Key;
 use crate::value::put::{KEPT, Put};
 use crate::value::scalar::Scalar;

@@ -184,25 +184,25 @@ impl Cache {
 
     /// Compares a row's value file with the row; a file that is there is added to the names.
     fn compare(&self, head: &Head, filename: &Stored, names: &mut HashSet<PathBuf>) -> Option<Problem> {
-        let resolved = filename.as_text().and_then(|name| files::resolve(&self.handle.directory, name));
+        let resolved = filename.as_text().and_then(|name| self.handle.values.path(name));
         let Some(path) = resolved else {
             // It names nothing that could be a value file.
             return Some(Problem::Missing(
                 self.handle.directory.join(filename.as_text().unwrap_or_default()),
             ));
         };
-        if !files::exists(&path) {
+        let Some(there) = self.handle.values.inspect(&path) else {
             return Some(Problem::Missing(path));
-        }
-        let found = files::length(&path);
+        };
+        let found = there.len();
         names.insert(path.clone());
         // A user's `Disk` may keep a directory, whose length means nothing.
-        let differs = i64::try_from(found) != Ok(head.size) && !path.is_dir();
+        let differs = i64::try_from(found) != Ok(head.size) && !there.is_dir();
         differs.then_some(Problem::WrongSize { path, stored: head.size, found })
     }
 
     fn add_trash(&self, names: &mut HashSet<PathBuf>, trash: Vec<String>) {
-        names.extend(trash.into_iter().map(|name| self.handle.directory.join(name)));
+        names.extend(trash.into_iter().filter_map(|name| self.handle.values.path(&name)));
     }
 
     /// Compares the files with the rows. What the store itself consists of, and what somebody may be

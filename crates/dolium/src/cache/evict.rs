@@ -12,7 +12,6 @@ use crate::sqlite::{Head, Write};
 use crate::store::Handle;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
-use crate::system::files;
 use crate::system::wait::Patience;
 use crate::system::warning::Warning;
 use crate::value::key::Key;
@@ -87,7 +86,7 @@ impl Cache {
         let held = self.handle.acquire(&mut deadline)?;
         self.handle.discard_locked(held.tier())?;
         for name in &names {
-            files::remove(&self.handle.directory, name);
+            self.handle.values.remove(name);
         }
         Ok(count)
     }

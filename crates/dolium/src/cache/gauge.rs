@@ -9,7 +9,7 @@ use crate::system::error::{Error, Result};
 use super::Cache;
 
 /// Why a directory has no hot tier now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoTier {
     /// The file system is one of a network, where processes of several machines share no memory.
@@ -20,6 +20,11 @@ pub enum NoTier {
     Unused,
     /// Those who use the cache made none.
     Declined,
+    /// The system refused one to those who use the cache: memory, a lock, a mode, room on the disk.
+    Refused {
+        /// What it refused, and how.
+        reason: String,
+    },
 }
 
 impl fmt::Display for NoTier {
@@ -31,6 +36,7 @@ impl fmt::Display for NoTier {
             Self::Declined => {
                 "the processes that use the cache made none: they only read, have it turned off, or found the disk nearly full"
             }
+            Self::Refused { reason } => return write!(f, "the system refuses it: {reason}"),
         })
     }
 }
@@ -77,17 +83,25 @@ impl Cache {
     /// ```
     pub fn hot_tier(&self) -> Result<HotTier> {
         let path = self.directory();
-        let processes = dolium_hot::count_attached(path).map_err(Error::io(path.join("cache.lock")))?;
+        // Where the system does not tell, nobody is seen.
+        let processes = dolium_hot::count_attached(path).unwrap_or(0);
         let others = || Ok::<_, Error>(self.handle.observer(self.patience)?.map(|(others, _)| others));
         let seen = match self.handle.tier() {
             Some(tier) => Some(tier.gauge()),
             None => others()?.filter(Observer::is_live).map(|others| others.gauge()),
         };
+        let refused = || {
+            let own = self.handle.lock.refusal().map(|reason| reason.to_string());
+            own.or_else(|| dolium_hot::note_in(path).filter(|_| processes > 0))
+        };
         let why = || match () {
             () if self.handle.network => NoTier::Network,
             () if self.handle.asked_hot_size() == Some(0) => NoTier::TurnedOff,
-            () if processes == 0 => NoTier::Unused,
-            () => NoTier::Declined,
+            () => match refused() {
+                Some(reason) => NoTier::Refused { reason },
+                None if processes == 0 => NoTier::Unused,
+                None => NoTier::Declined,
+            },
         };
         Ok(HotTier { processes, gauge: seen.ok_or_else(why) })
     }

@@ -114,6 +114,7 @@ impl Builder {
     /// Opens the cache. The database is touched only if settings were passed, and written only if they
     /// differ from the stored ones.
     pub fn open(self) -> Result<Cache> {
+        crate::value::sign::prepare().map_err(|error| Error::Invalid(error.to_string()))?;
         if !self.directory.is_dir() {
             if self.read_only {
                 return Err(Error::Io { path: self.directory, source: std::io::ErrorKind::NotFound.into() });

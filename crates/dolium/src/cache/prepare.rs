@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::store::Handle;
 use crate::system::error::{Error, Result};
-use crate::system::files::NewFile;
+use crate::system::value_files::NewFile;
 use crate::system::warning::Warning;
 use crate::value::key::Key;
 use crate::value::pickle;
@@ -93,14 +93,7 @@ impl Prepared {
     }
 
     fn pickled(handle: &Arc<Handle>, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
-        let Some(signer) = signer(handle)? else {
-            return if bytes.len() < min_file_size {
-                Ok(Self::ready(mode::PICKLE, Scalar::Blob(bytes.into_owned())))
-            } else {
-                Self::filed(handle, mode::PICKLE, &bytes)
-            };
-        };
-        let mut mac = Box::new(signer.begin());
+        let mut mac = Box::new(signer(handle)?.begin());
         mac.update(&bytes);
         let (body, file) = if bytes.len() < min_file_size {
             (bytes.into_owned(), None)
@@ -162,7 +155,7 @@ impl Prepared {
 /// A value file of these bytes. What was overwritten before may still take the room that it needs.
 fn file_with(handle: &Arc<Handle>, bytes: &[u8]) -> Result<NewFile> {
     let create = || {
-        let mut file = NewFile::create(&handle.directory)?;
+        let mut file = NewFile::create(&handle.values)?;
         file.write(bytes)?;
         Ok(file)
     };
@@ -181,30 +174,27 @@ fn file_columns(mode: i64, file: &NewFile) -> Columns {
     }
 }
 
-/// The user's signing key. Where none can be kept, says so once.
-pub(crate) fn signer(handle: &Handle) -> Result<Option<Signer>> {
+/// The signing key. Where the user's cannot be kept, says so once.
+pub(crate) fn signer(handle: &Handle) -> Result<Signer> {
     match Signer::load().map_err(|error| Error::Invalid(error.to_string()))? {
-        Signing::With(signer) => Ok(Some(signer)),
-        Signing::Without { reason } => {
+        Signing::With(signer) => Ok(signer),
+        Signing::Alone { signer, reason } => {
             static TOLD: AtomicBool = AtomicBool::new(false);
             if !TOLD.swap(true, Ordering::Relaxed) {
                 handle.warnings.add(Warning::NoSigningKey { reason: reason.to_string() });
             }
-            Ok(None)
+            Ok(signer)
         }
     }
 }
 
 impl Cache {
-    /// A pickle with our signature for a key behind it, for callers that make rows themselves. Where no
-    /// signing key can be kept, the pickle as it is.
+    /// A pickle with our signature for a key behind it, for callers that make rows themselves.
     pub fn sign<'k>(&self, key: impl Into<Key<'k>>, mut pickle: Vec<u8>) -> Result<Vec<u8>> {
-        if let Some(signer) = signer(&self.handle)? {
-            let key = key.into();
-            let (kind, form) = key.signed_form();
-            let trailer = signer.sign(&pickle, kind, &form, mode::PICKLE);
-            pickle.extend_from_slice(&trailer);
-        }
+        let key = key.into();
+        let (kind, form) = key.signed_form();
+        let trailer = signer(&self.handle)?.sign(&pickle, kind, &form, mode::PICKLE);
+        pickle.extend_from_slice(&trailer);
         Ok(pickle)
     }
 }

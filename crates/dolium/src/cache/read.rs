@@ -157,7 +157,7 @@ impl Cache {
                     tag: row.get(4)?,
                     size: u64::try_from(sizes.0.saturating_add(sizes.1)).unwrap_or(0),
                     mode: statements::int(row, 6)?,
-                    path: filename.and_then(|name| files::resolve(&self.handle.directory, &name)),
+                    path: filename.and_then(|name| self.path_of(&name)),
                 })
             });
             Ok(found.optional()?)
@@ -167,6 +167,12 @@ impl Cache {
             Some(None) => Ok(None),
             Some(Some(row)) => self.info_of(&key, row, stored).map(Some),
         }
+    }
+
+    /// The value file that a row names; none where a link leads elsewhere.
+    fn path_of(&self, name: &str) -> Option<PathBuf> {
+        let values = &self.handle.values;
+        values.path(name).filter(|path| !values.is_led_away(path))
     }
 
     /// What is known of a row of the hot tier. `stored`: what the database says of the key, in which alone reads are
@@ -190,7 +196,7 @@ impl Cache {
             size: u64::try_from(columns.size.saturating_add(in_row)).unwrap_or(0),
             tag,
             mode: columns.mode,
-            path: columns.filename.and_then(|name| files::resolve(&self.handle.directory, &name)),
+            path: columns.filename.and_then(|name| self.path_of(&name)),
         })
     }
 
@@ -268,10 +274,10 @@ impl Cache {
             let value = std::mem::take(&mut row.columns.value);
             return Ok(Fetched::There(self.decode(key, row.columns.mode, value)?));
         };
-        let Some(path) = files::resolve(&self.handle.directory, filename) else {
+        let Some(path) = self.handle.values.path(filename) else {
             return Ok(Fetched::Damaged);
         };
-        match files::read(&path, row.columns.size) {
+        match self.handle.values.read_at(&path, row.columns.size) {
             Ok(Some(bytes)) => Ok(match self.decode(key, row.columns.mode, Scalar::Blob(bytes))? {
                 Value::Bytes(bytes) if row.columns.mode == mode::TEXT => String::from_utf8(bytes)
                     .map_or(Fetched::Damaged, |text| Fetched::There(Value::Text(text))),
@@ -297,9 +303,7 @@ impl Cache {
 
     /// A stored pickle as a value that says whether we signed it, for this key.
     pub fn verify(&self, key: &Key<'_>, mut bytes: Vec<u8>) -> Result<Value> {
-        let Some(signer) = signer(&self.handle)? else {
-            return Ok(Value::Pickle { bytes, signed: false });
-        };
+        let signer = signer(&self.handle)?;
         let (kind, form) = key.signed_form();
         let ours = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
         if ours {
@@ -320,10 +324,10 @@ impl Cache {
             };
             return Ok(Fetched::There(Stream::Memory(Cursor::new(bytes))));
         };
-        let Some(path) = files::resolve(&self.handle.directory, filename) else {
+        let Some(path) = self.handle.values.path(filename) else {
             return Ok(Fetched::Damaged);
         };
-        match files::open(&path) {
+        match self.handle.values.open_at(&path) {
             Ok(file) => {
                 let length = file.metadata().map_err(Error::io(&path))?.len();
                 let sound = i64::try_from(length) == Ok(columns.size);
@@ -336,5 +340,9 @@ impl Cache {
 
 /// A value file that is gone may have been replaced; one that cannot be read is an error to report.
 fn missing_or<T>(error: io::Error, path: PathBuf) -> Result<Fetched<T>> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(Fetched::Gone) } else { Err(Error::io(path)(error)) }
+    match error.kind() {
+        io::ErrorKind::NotFound => Ok(Fetched::Gone),
+        io::ErrorKind::PermissionDenied => Err(files::denied(&path)),
+        _ => Err(Error::io(path)(error)),
+    }
 }

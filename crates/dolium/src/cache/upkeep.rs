@@ -191,7 +191,7 @@ impl Cache {
         }
         self.handle.write_pending(self.patience)?;
         let names = self.handle.read(self.patience, |connection| Ok(statements::filenames(connection)?))?;
-        files::sync_values(&self.handle.directory, &names)?;
+        self.handle.values.sync(&names)?;
         // A checkpoint syncs the log too, but readers and the checkpoints of others may keep it from starting.
         files::sync(&with_suffix(&self.handle.database, "-wal"))?;
         self.handle.checkpoint()?;

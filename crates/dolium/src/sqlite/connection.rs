@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::ops::{Deref, RangeInclusive};
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{FileControl, OpenFlags};
@@ -13,6 +14,7 @@ use rusqlite::{FileControl, OpenFlags};
 use crate::sqlite::files::with_suffix;
 use crate::system::error::{Error, Result};
 use crate::system::files;
+use crate::system::sentinel::{self, Sentinel};
 use crate::value::settings::Settings;
 
 /// What a connection is opened for.
@@ -28,7 +30,10 @@ pub(crate) enum Access {
 
 /// A connection with the marks that the pool needs.
 pub(crate) struct Connection {
-    raw: rusqlite::Connection,
+    /// None once it was given up.
+    raw: Option<rusqlite::Connection>,
+    /// Says whether the connection's descriptors are still its own.
+    sentinel: Option<Arc<Sentinel>>,
     /// The pool's epoch when it was opened: one of an older epoch is closed, not reused.
     pub epoch: u64,
     /// Whether this connection has seen that all our tables are there.
@@ -56,7 +61,19 @@ impl Deref for Connection {
     type Target = rusqlite::Connection;
 
     fn deref(&self) -> &Self::Target {
-        &self.raw
+        self.raw.as_ref().expect("a connection is given up only when it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.is_severed()
+            && let Some(raw) = self.raw.take()
+        {
+            raw.path().map(Path::new).into_iter().for_each(sentinel::sever);
+            // Closing it would close files of the program.
+            std::mem::forget(raw);
+        }
     }
 }
 
@@ -82,8 +99,12 @@ impl Connection {
         settings: &Settings,
         epoch: u64,
     ) -> Result<Option<Self>> {
-        if access != Access::Create && !files::exists(path) {
+        if access != Access::Create && !files::may_exist(path)? {
             return Ok(None);
+        }
+        let sentinel = Sentinel::current();
+        if sentinel::is_severed(path) {
+            return Err(Error::Severed { directory: path.parent().unwrap_or(path).to_path_buf() });
         }
         let mut frozen = None;
         let raw = match access {
@@ -98,7 +119,7 @@ impl Connection {
                     // Who still has the old database open is on the old log.
                     crate::sqlite::files::remove_log(path);
                 }
-                files::create_private(path)?;
+                files::create_store(path)?;
                 let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
                 found(&raw, network, settings)?;
                 raw
@@ -110,20 +131,25 @@ impl Connection {
         Ok(Some(Self {
             unread: Cell::new(if is_whole { 0 } else { cache_size.saturating_abs() }),
             cache_size,
+            sentinel,
+            raw: Some(raw),
             epoch,
+            has_schema: Cell::new(false),
+            is_known: Cell::new(false),
+            saved: Cell::new(0),
             frozen,
-            ..Self::of(raw)
         }))
     }
 
     /// Before the first write: the file may be there and empty, if who made it was killed or disturbed.
     pub fn found(&self, network: bool, settings: &Settings) -> Result<()> {
-        if self.has_schema.get() { Ok(()) } else { found(&self.raw, network, settings) }
+        if self.has_schema.get() { Ok(()) } else { found(self, network, settings) }
     }
 
     fn of(raw: rusqlite::Connection) -> Self {
         Self {
-            raw,
+            raw: Some(raw),
+            sentinel: None,
             epoch: 0,
             has_schema: Cell::new(false),
             is_known: Cell::new(false),
@@ -142,7 +168,7 @@ impl Connection {
             self.unread.set(unread.saturating_sub_unsigned(reads as u64));
             if self.unread.get() <= 0 {
                 // A failure costs time, nothing else.
-                let _ = self.raw.pragma_update(None, "cache_size", self.cache_size);
+                let _ = self.pragma_update(None, "cache_size", self.cache_size);
             }
         }
     }
@@ -150,7 +176,7 @@ impl Connection {
     /// Whether the database file was renamed, replaced or removed since it was opened.
     pub fn has_moved(&self) -> bool {
         let mut moved: c_int = 0;
-        let asked = self.raw.file_control(Some("main"), FileControl::HasMoved(&mut moved));
+        let asked = self.file_control(Some("main"), FileControl::HasMoved(&mut moved));
         asked.is_ok() && moved != 0
     }
 
@@ -159,9 +185,21 @@ impl Connection {
         self.frozen.as_ref().is_none_or(|frozen| *frozen == snapshot(path))
     }
 
+    /// Whether the program closed its descriptors, so that it must not be used.
+    pub fn is_severed(&self) -> bool {
+        self.sentinel.as_ref().is_some_and(|sentinel| !sentinel.is_intact())
+    }
+
+    /// Undoes what is not committed. A failure leaves that to the end of the connection.
+    pub fn roll_back(&self) {
+        if !self.is_severed() {
+            let _ = self.execute_batch("ROLLBACK");
+        }
+    }
+
     /// Closing will neither checkpoint nor remove the write-ahead log, even if this is the last connection.
     pub fn close_quickly(self) {
-        let _ = self.raw.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        let _ = self.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 }
 

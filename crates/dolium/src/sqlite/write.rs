@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
-use crate::system::files::NewFile;
+use crate::system::value_files::NewFile;
 use crate::value::key::Key;
 use crate::value::scalar::{Scalar, Stored};
 use crate::value::{Columns, Row};

@@ -44,6 +44,13 @@ impl Anchor {
         self.lock().connection.take()
     }
 
+    /// Gives the connection up if the program closed its descriptors. One that is being opened is not there.
+    pub fn drop_severed(&self) {
+        if let Ok(mut held) = self.held.try_lock() {
+            held.connection.take_if(|connection| connection.is_severed());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,6 +76,7 @@ impl Handle {
     }
 
     fn hold_if_unchanged(self: &Arc<Self>, held: &mut Held) -> Result<bool> {
+        held.connection.take_if(|connection| connection.is_severed());
         if held.connection.is_none() {
             held.connection = self.open_anchor()?;
         }
@@ -111,7 +119,9 @@ impl Handle {
 }
 
 fn release(held: &Held) {
-    if let Some(connection) = held.connection.as_ref().filter(|connection| !connection.is_autocommit()) {
+    if let Some(connection) =
+        held.connection.as_ref().filter(|connection| !connection.is_autocommit() && !connection.is_severed())
+    {
         // A read transaction has nothing to lose.
         let _ = connection.execute_batch("COMMIT");
     }

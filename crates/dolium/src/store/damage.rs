@@ -1,6 +1,6 @@
 //! Owns what becomes of a store that is damaged, removed or replaced under us.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,7 +26,11 @@ pub(super) struct Log([Option<Identity>; 2]);
 
 impl Log {
     fn of(database: &Path) -> Self {
-        Self(["-wal", "-shm"].map(|suffix| files::identity(&with_suffix(database, suffix))))
+        Self(Self::paths(database).map(|path| files::identity(&path)))
+    }
+
+    fn paths(database: &Path) -> [PathBuf; 2] {
+        ["-wal", "-shm"].map(|suffix| with_suffix(database, suffix))
     }
 
     fn is_whole(&self) -> bool {
@@ -75,6 +79,7 @@ impl Handle {
     /// Called with a connection that was used, so that the log, if there is one, is open.
     pub(super) fn remember_log(&self, connection: &Connection) {
         if !connection.is_known.replace(true) {
+            files::share_with_group(&self.database, &Log::paths(&self.database));
             let log = Log::of(&self.database);
             let mut known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
             if known.is_none() && log.is_whole() {
@@ -105,6 +110,10 @@ impl Handle {
         error: Error,
     ) -> Result<()> {
         *tries += 1;
+        if !self.lock.is_exclusive() {
+            // Another process may be about to do the same.
+            return Err(error);
+        }
         match error {
             Error::Damaged { .. } if *tries <= 2 => self.set_aside_locked(tier, *tries > 1),
             error if error.as_sqlite().is_some_and(error::is_about_schema) && *tries <= 2 => {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, A
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, glance, schema};
 use crate::store::anchor::Anchor;
 use crate::store::lock::WriterLock;
@@ -17,6 +18,8 @@ use crate::store::transaction::{OpenTransaction, current_thread};
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
 use crate::system::gate;
+use crate::system::sentinel;
+use crate::system::value_files::ValueFiles;
 use crate::system::wait::{Deadline, Patience};
 use crate::system::warning::Warnings;
 use crate::value::settings::Settings;
@@ -34,6 +37,7 @@ pub(crate) struct Evictions {
 pub(crate) struct Handle {
     pub directory: PathBuf,
     pub database: PathBuf,
+    pub values: Arc<ValueFiles>,
     /// A file system of a network: no shared memory, no write-ahead log.
     pub network: bool,
     pub(super) read_only: AtomicBool,
@@ -98,6 +102,7 @@ impl Handle {
         Self {
             directory: directory.to_path_buf(),
             database: directory.join(files::DATABASE),
+            values: Arc::new(ValueFiles::of(directory)),
             network: crate::store::lock::is_network(directory),
             read_only: AtomicBool::new(read_only),
             generation: AtomicU64::new(crate::store::fork::generation()),
@@ -255,9 +260,31 @@ impl Handle {
     /// Opens a connection to a store that exists, and reads the settings if nobody has.
     pub(crate) fn open(self: &Arc<Self>, epoch: u64) -> Result<Option<Connection>> {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if sentinel::is_broken() {
+            // The connections of all handles: SQLite would share their descriptors with a new one.
+            for handle in Self::all() {
+                handle.drop_severed();
+            }
+        }
+        let open = |access| {
+            let opened = Connection::open(&self.database, access, self.network, &settings, epoch);
+            match opened {
+                Err(error) if error.as_sqlite().is_some_and(error::is_denied) => Err(self.explain(error)),
+                opened => opened,
+            }
+        };
         let mut opened = Err(Error::Invalid(String::new()));
         if !self.is_read_only() {
-            opened = Connection::open(&self.database, Access::Write, self.network, &settings, epoch);
+            opened = open(Access::Write);
+            match opened {
+                Err(Error::Denied { .. }) => return opened,
+                Err(Error::Severed { .. }) => {
+                    // No connection of this process would take to the database what goes to the tier.
+                    self.lock.reset();
+                    return opened;
+                }
+                _ => {}
+            }
             let denied = matches!(opened.as_ref().err().and_then(Error::as_sqlite), Some(error) if error::is_denied(error));
             // A file that vanished this moment, or a process without descriptors, is denied too, but not for ever.
             if (denied && files::is_protected(&self.database))
@@ -269,7 +296,7 @@ impl Handle {
             }
         }
         if self.is_read_only() {
-            opened = Connection::open(&self.database, Access::Read, self.network, &settings, epoch);
+            opened = open(Access::Read);
         }
         let Some(connection) = opened? else {
             return Ok(None);
@@ -282,6 +309,18 @@ impl Handle {
             }
         }
         Ok(Some(connection))
+    }
+
+    /// What SQLite means by a file that it cannot open, if that is a matter of rights.
+    fn explain(&self, error: Error) -> Error {
+        let companions = ["", "-wal", "-shm"].map(|suffix| with_suffix(&self.database, suffix));
+        companions.iter().find(|path| files::is_hidden(path)).map_or(error, |path| files::denied(path))
+    }
+
+    /// Gives up what the program closed behind our back. The caller is inside the gate.
+    pub(crate) fn drop_severed(&self) {
+        self.pool.drop_severed();
+        self.anchor.drop_severed();
     }
 
     pub(crate) fn timeout(&self, deadline: &Deadline) -> Error {
@@ -302,6 +341,9 @@ impl Handle {
         self.renew()?;
         let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
         let open = slot.as_mut().ok_or_else(|| Error::RolledBack { directory: self.directory.clone() })?;
+        if open.connection().is_severed() {
+            return Err(Error::Severed { directory: self.directory.clone() });
+        }
         if open.connection().is_autocommit() {
             return Err(Error::RolledBack { directory: self.directory.clone() });
         }

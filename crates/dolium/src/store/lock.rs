@@ -52,6 +52,8 @@ pub(crate) struct WriterLock {
 struct Attached {
     lock: dolium_hot::WriterLock,
     tier: Option<Tier>,
+    /// Why the system refused a tier.
+    refusal: Option<Arc<str>>,
 }
 
 /// What of the shared memory a process has.
@@ -76,7 +78,7 @@ impl WriterLock {
     pub fn acquire(&self, handle: &Arc<Handle>, deadline: &mut Deadline) -> Result<Held> {
         let mut tries = 0;
         loop {
-            let Attached { lock, tier } = self.attach(handle)?;
+            let Attached { lock, tier, .. } = self.attach(handle)?;
             let error = match lock.acquire(deadline.left(), &mut may_continue) {
                 // Whoever replaced the database has told the tier so; its lock is not the one that others use now.
                 Ok(_) if tier.as_ref().is_some_and(|tier| !tier.is_live()) => {
@@ -144,11 +146,12 @@ impl WriterLock {
                 return Ok(attached.clone());
             }
         }
-        let access = Access::like(&handle.database).unwrap_or_default();
         let attach = |bytes| {
+            let rights = Access::like(&handle.database).or_else(|_| Access::within(&self.directory));
+            let access = rights.unwrap_or_default();
             let mut base = Behind::new(handle);
             let attached = dolium_hot::WriterLock::attach_tier(&self.directory, access, bytes, &mut base);
-            attached.map_err(|error| base.take_error().unwrap_or_else(|| self.explain(error)))
+            attached.map_err(|error| base.take_error().unwrap_or_else(|| self.explain(handle, error)))
         };
         let bytes = handle.hot_size();
         let attached = match attach(bytes) {
@@ -156,18 +159,25 @@ impl WriterLock {
                 files::create_cache_directory(&self.directory)?;
                 attach(bytes)
             }
-            // The locks need a page, the tier much more.
-            Err(Error::Full { .. }) if bytes > 0 => attach(0),
             other => other,
         };
-        let lock = attached?;
+        let (lock, refusal) = attached?;
+        let refusal: Option<Arc<str>> = refusal.map(|refusal| refusal.to_string().into());
+        if lock.is_apart() {
+            match handle.names_tier() {
+                Ok(true) => return Err(self.excluded(refusal.as_deref())),
+                Err(error @ (Error::Denied { .. } | Error::Severed { .. })) => return Err(error),
+                // It is asked again by what follows, which also mends what it meets.
+                Ok(false) | Err(_) => {}
+            }
+        }
         let tier = lock.tier();
         let _pass = gate::enter();
         let _changing = self.change();
         if let Some(first) = self.attached.load().as_deref() {
             return Ok(first.clone());
         }
-        let attached = Attached { lock, tier };
+        let attached = Attached { lock, tier, refusal };
         self.attached.store(Some(Arc::new(attached.clone())));
         Ok(attached)
     }
@@ -175,7 +185,7 @@ impl WriterLock {
     /// Ends the membership in good order: `clear` says in the database that there is no tier. `false`: something has to
     /// be drained before. A membership that another thread uses stays.
     pub fn leave(&self, clear: impl FnOnce() -> Result<()>) -> Result<bool> {
-        let Some(Attached { lock, tier }) = self.take_unused(|tier| !tier.is_dirty()) else {
+        let Some(Attached { lock, tier, .. }) = self.take_unused(|tier| !tier.is_dirty()) else {
             return Ok(!self.tier_inside().is_some_and(|tier| tier.is_dirty()));
         };
         drop(tier);
@@ -200,9 +210,46 @@ impl WriterLock {
         None
     }
 
-    fn explain(&self, error: AttachError) -> Error {
+    /// Whether the process does without memory that others here may share.
+    pub fn is_apart(&self) -> bool {
+        self.attached.load().as_ref().is_some_and(|attached| attached.lock.is_apart())
+    }
+
+    /// Whether the lock keeps other processes out, too.
+    pub fn is_exclusive(&self) -> bool {
+        self.attached.load().as_ref().is_none_or(|attached| attached.lock.is_exclusive())
+    }
+
+    /// Why the system refused this process a tier.
+    pub fn refusal(&self) -> Option<Arc<str>> {
+        self.attached.load().as_ref()?.refusal.clone()
+    }
+
+    /// Others have put a tier in front of the database since this process came to do without one. It attaches anew the
+    /// next time.
+    pub fn exclude(&self) -> Error {
+        let refusal = self.refusal();
+        self.detach();
+        self.excluded(refusal.as_deref())
+    }
+
+    fn excluded(&self, refusal: Option<&str>) -> Error {
+        let why = refusal.unwrap_or("shared memory is refused");
+        Error::Lock {
+            directory: self.directory.clone(),
+            detail: format!(
+                "other processes keep entries in memory that this one cannot share ({why}); lift what refuses it, or \
+                 store hot_size=0 in the cache, which counts from when no process has it open"
+            ),
+        }
+    }
+
+    fn explain(&self, handle: &Handle, error: AttachError) -> Error {
         match error {
             AttachError::Io { path, source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied if files::is_hidden(&handle.database) => {
+                    files::denied(&handle.database)
+                }
                 io::ErrorKind::PermissionDenied => Error::ReadOnly { directory: self.directory.clone() },
                 _ => Error::io(path)(source),
             },

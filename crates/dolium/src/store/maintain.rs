@@ -114,7 +114,7 @@ impl Handle {
         if emptied {
             // Their names stay in the table until there is room to write: removing them twice does no harm.
             for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
-                files::remove(&self.directory, filename);
+                self.values.remove(filename);
             }
         }
         emptied
@@ -209,7 +209,7 @@ impl Handle {
             return Ok(false);
         }
         for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
-            files::remove(&self.directory, filename);
+            self.values.remove(filename);
         }
         self.write(patience, |write| forget_trash(write, last))?;
         Ok(trash.len() == usize::from(BATCH))

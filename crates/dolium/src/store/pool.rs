@@ -33,6 +33,9 @@ impl Pool {
         let mut state = self.lock();
         loop {
             if let Some(connection) = state.idle.pop() {
+                if connection.is_severed() {
+                    continue;
+                }
                 state.lent += 1;
                 return Ok(Some(connection));
             }
@@ -87,6 +90,11 @@ impl Pool {
         let mut state = self.lock();
         state.epoch += 1;
         std::mem::take(&mut state.idle)
+    }
+
+    /// Gives up idle connections whose descriptors the program closed.
+    pub fn drop_severed(&self) {
+        self.lock().idle.retain(|connection| !connection.is_severed());
     }
 
     /// In a forked child: connections lent out belong to threads of the parent.

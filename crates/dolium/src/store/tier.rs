@@ -39,11 +39,13 @@ type Told<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 pub(crate) struct Behind<'h> {
     handle: &'h Arc<Handle>,
     error: Option<Error>,
+    /// Whether the database names a tier.
+    is_named: bool,
 }
 
 impl<'h> Behind<'h> {
     pub fn new(handle: &'h Arc<Handle>) -> Self {
-        Self { handle, error: None }
+        Self { handle, error: None, is_named: false }
     }
 
     /// Why attaching failed, if it was here.
@@ -67,6 +69,7 @@ impl dolium_hot::Base for Behind<'_> {
             .handle
             .alone(&mut deadline, |_| self.handle.try_read(&mut |connection| Ok(reached(connection)?)));
         let found = self.tell(found)?;
+        self.is_named = found.is_some();
         // What others have written since is newer than what waits.
         if let Some(Reached { is_disturbed: true, .. }) = found {
             self.handle
@@ -77,7 +80,7 @@ impl dolium_hot::Base for Behind<'_> {
     }
 
     fn begin(&mut self, life: Option<u64>, records: Records<'_>) -> Told<()> {
-        if life.is_none() && records.is_empty() {
+        if life.is_none() && records.is_empty() && !self.is_named {
             return Ok(());
         }
         let mut deadline = Deadline::new(Patience::Timeout(super::handle::ATTACHING));
@@ -92,6 +95,7 @@ impl dolium_hot::Base for Behind<'_> {
         };
         let begun = with_care(|care| handle.write_alone(&mut deadline, &mut |write| step(write, care)));
         handle.tell_refused(refused);
+        self.is_named = life.is_some();
         self.tell(begun)
     }
 }
@@ -195,6 +199,9 @@ impl Handle {
                 self.watch()?;
                 return Ok(Some(tier));
             }
+            Hot::None if self.lock.is_apart() && self.has_tier_of_others()? => {
+                return Err(self.lock.exclude());
+            }
             Hot::None => return Ok(None),
             Hot::Unattached => {}
         }
@@ -206,11 +213,7 @@ impl Handle {
             return Ok(None);
         }
         let is_worth_it = self.reads.fetch_add(1, Ordering::Relaxed) >= READS;
-        let is_used = || {
-            self.read_now(Patience::Timeout(super::handle::ATTACHING), |connection| {
-                Ok(reached(connection)?.is_some())
-            })
-        };
+        let is_used = || self.has_tier_of_others();
         if is_worth_it || is_used()? {
             match self.lock.join(self) {
                 Ok(Hot::Tier(tier)) => {
@@ -225,6 +228,19 @@ impl Handle {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the database names a tier, of which this process has no part when it asks.
+    pub(crate) fn has_tier_of_others(self: &Arc<Self>) -> Result<bool> {
+        self.read_now(Patience::Timeout(super::handle::ATTACHING), |connection| {
+            Ok(reached(connection)?.is_some())
+        })
+    }
+
+    /// The same without mending what is met: for the one who attaches, who has no lock to mend anything with.
+    pub(crate) fn names_tier(self: &Arc<Self>) -> Result<bool> {
+        let _pass = gate::enter();
+        self.try_read(&mut |connection| Ok(reached(connection)?.is_some()))
     }
 
     /// After closing: the next use is the first again.

@@ -14,8 +14,8 @@ use crate::sqlite::{Connection, Write};
 use crate::store::Handle;
 use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
 use crate::system::error::{Error, Result};
-use crate::system::files::NewFile;
 use crate::system::gate;
+use crate::system::value_files::NewFile;
 use crate::system::wait::{Deadline, Patience};
 use crate::value::key::Key;
 
@@ -177,7 +177,7 @@ impl Handle {
             writing.count(Counter::Direct, 1);
         }
         if done.is_err() && !connection.is_autocommit() {
-            let _ = connection.execute_batch("ROLLBACK");
+            connection.roll_back();
         }
         self.pool.put(connection);
         drop(writing);
@@ -196,7 +196,7 @@ impl Handle {
         if let Some(open) = self.leave_transaction(true)? {
             let OpenTransaction { connection, guard, writing, .. } = open;
             if !connection.is_autocommit() {
-                let _ = connection.execute_batch("ROLLBACK");
+                connection.roll_back();
             }
             self.pool.put(connection);
             drop(writing);

@@ -121,7 +121,7 @@ impl Handle {
         let connection = self.begin()?;
         let result = self.run(&connection, deadline, f);
         if result.is_err() && !connection.is_autocommit() {
-            let _ = connection.execute_batch("ROLLBACK");
+            connection.roll_back();
         }
         self.give_back(connection, result.as_ref().err());
         result
@@ -147,6 +147,11 @@ impl Handle {
         let begin = || {
             connection.found(self.network, &self.settings())?;
             connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            if self.lock.is_apart() && crate::sqlite::tier::reached(&connection)?.is_some() {
+                // Nobody else can begin one now.
+                connection.execute_batch("ROLLBACK")?;
+                return Err(self.lock.exclude());
+            }
             self.prepare(&connection)
         };
         let started = begin();
@@ -171,10 +176,17 @@ impl Handle {
     fn create(self: &Arc<Self>) -> Result<Connection> {
         files::create_directory(&self.directory)?;
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let access = if self.lock.is_exclusive() {
+            Access::Create
+        } else {
+            // Others may be doing the same: what lies beside the database may be theirs.
+            files::create_store(&self.database)?;
+            Access::Write
+        };
         let opened = self
             .pool
-            .take(|epoch| Connection::open(&self.database, Access::Create, self.network, &settings, epoch))?;
-        Ok(opened.expect("a store that is asked to be created is there"))
+            .take(|epoch| Connection::open(&self.database, access, self.network, &settings, epoch))?;
+        opened.ok_or_else(|| Error::Replaced { path: self.database.clone() })
     }
 
     /// What the first write of each connection, and of each process, has to bring about. It counts only
@@ -230,6 +242,9 @@ impl Handle {
 
     /// Commits. In a rollback journal, readers may stand in the way of that; the transaction stays open.
     pub(crate) fn commit(&self, connection: &Connection, deadline: &mut Deadline) -> Result<()> {
+        if connection.is_severed() {
+            return Err(Error::Severed { directory: self.directory.clone() });
+        }
         loop {
             match connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
                 Ok(_) => {

@@ -88,6 +88,23 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// This process may not read a file of the cache, which belongs to another user.
+    #[error("{}: {detail}", path.display())]
+    Denied {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is, its mode, and what to do.
+        detail: String,
+    },
+    /// The program closed the descriptors of the open cache, so that their numbers may mean files of its own.
+    #[error(
+        "{}: this program closed the descriptors of the open cache, which it cannot use any more; open it after \
+         closing, or close it before; what was written is kept, and other processes find it", directory.display()
+    )]
+    Severed {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
     /// The process was forked inside a transaction; the child cannot use this directory.
     #[error(
         "{}: this process was forked inside a transaction on the cache; open it before `fork` \
@@ -228,7 +245,7 @@ impl Error {
     /// Whether it is the system that cannot be written to, rather than the caller who asks for what cannot be.
     pub(crate) fn is_of_circumstances(&self) -> bool {
         match self {
-            Self::ReadOnly { .. } | Self::Full { .. } => true,
+            Self::ReadOnly { .. } | Self::Full { .. } | Self::Denied { .. } => true,
             Self::Io { source, .. } => {
                 !matches!(source.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::InvalidInput)
             }

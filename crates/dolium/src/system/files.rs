@@ -1,14 +1,14 @@
-//! Owns value files and every other touch of the file system: names, modes, writing, removing.
-//! Refuses to know why a file is written or removed, and never opens `cache.db`.
+//! Every touch of the file system but for value files: making, looking, removing, and the rights of what is made.
+//! Knows not why, and never opens `cache.db`.
 
 #![expect(clippy::disallowed_methods, reason = "the owner of the file system")]
 
-use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use dolium_hot::Access;
 
 use crate::system::error::{Error, Result};
 
@@ -19,13 +19,46 @@ pub(crate) const DATABASE: &str = "cache.db";
 const HOT_TIER: &str = "cache.hot";
 const LOCK: &str = "cache.lock";
 
-/// The ending of value files, and of those that are still being written.
-const FINAL: &str = "val";
-const TEMPORARY: &str = "tmp";
-
-/// Creates a directory and its parents, private to the user. An existing one is left as it is.
+/// Creates a directory and its parents, private to the user unless the parent is shared. An existing one is left as it
+/// is.
 pub(crate) fn create_directory(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io(path))
+    create_directory_in(path).map_err(Error::io(path))
+}
+
+pub(crate) fn create_directory_in(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => share(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).ok_or(error)?;
+            create_directory_in(parent)?;
+            match DirBuilder::new().mode(0o700).create(path) {
+                Ok(()) => share(path),
+                Err(_) if path.is_dir() => Ok(()),
+                done => done,
+            }
+        }
+        Err(_) if path.is_dir() => Ok(()),
+        done => done,
+    }
+}
+
+/// Gives a new directory to the group of its parent, and to its owner if root has made it, where the parent hands on its
+/// group by its mode, or is a cache.
+fn share(path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let Ok(rights) = Access::within(parent) else { return Ok(()) };
+    let is_part = || {
+        path.file_name().is_some_and(|name| name == "000")
+            || parent.join(DATABASE).exists()
+            || parent.join("000").exists()
+    };
+    let hands_on = || fs::metadata(parent).is_ok_and(|found| found.mode() & 0o2000 != 0);
+    if rights.needs_giving() && (is_part() || rights.is_shared() && hands_on()) {
+        use rustix::fs::OFlags;
+        let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+        rights.of_directory().give(&File::options().read(true).custom_flags(flags).open(path)?)?;
+    }
+    Ok(())
 }
 
 /// The same for the directory of a cache. On btrfs its files are then overwritten in place: SQLite maps one of them, and
@@ -39,194 +72,11 @@ pub(crate) fn create_cache_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A value file that no row names yet. Dropped without `keep`, it is removed again.
-#[derive(Debug)]
-pub(crate) struct NewFile {
-    directory: PathBuf,
-    name: String,
-    /// Open until `seal`.
-    file: Option<File>,
-    size: u64,
-    kept: AtomicBool,
-}
-
-impl NewFile {
-    /// Starts a file under a random name.
-    pub fn create(directory: &Path) -> Result<Self> {
-        let mut random = [0u8; 16];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::Io { path: directory.to_path_buf(), source: io::Error::other(error) })?;
-        let hex = format!("{:032x}", u128::from_be_bytes(random));
-        let name = format!("{}/{}/{}.{FINAL}", &hex[..2], &hex[2..4], &hex[4..]);
-        let mut new = Self {
-            directory: directory.to_path_buf(),
-            name,
-            file: None,
-            size: 0,
-            kept: AtomicBool::new(false),
-        };
-        new.file = Some(new.open()?);
-        Ok(new)
-    }
-
-    /// Opens the temporary file. Somebody who empties the cache may remove the directories between
-    /// their creation and the open, hence the tries.
-    fn open(&self) -> Result<File> {
-        let path = self.temporary();
-        let parent = path.parent().expect("a value file lies in a directory of its own");
-        let mut tries = 0;
-        loop {
-            let opened = create_directory(parent).and_then(|()| {
-                let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-                opened.map_err(Error::io(&path))
-            });
-            match opened {
-                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && tries < 10 => {
-                    tries += 1;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn temporary(&self) -> PathBuf {
-        self.directory.join(&self.name).with_extension(TEMPORARY)
-    }
-
-    /// Appends all of the bytes, or none of them.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let path = self.temporary();
-        let file = self.file.as_mut().expect("only an unsealed file is written");
-        if let Err(error) = file.write_all(bytes) {
-            let _ = file.set_len(self.size).and_then(|()| file.seek(io::SeekFrom::Start(self.size)));
-            return Err(Error::io(path)(error));
-        }
-        self.size += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Copies a reader to its end. An error of the reader is returned as it is. On a full disk `make_room`
-    /// may help, and says whether it has.
-    pub fn copy_from(&mut self, reader: &mut dyn Read, make_room: impl Fn() -> bool) -> Result<()> {
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => match self.write(&buffer[..count]) {
-                    Err(Error::Full { .. }) if make_room() => self.write(&buffer[..count])?,
-                    done => done?,
-                },
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(Error::Io { path: PathBuf::from("<reader>"), source });
-                }
-            }
-        }
-    }
-
-    /// Gives the file its final name. From now on a row may name it.
-    pub fn seal(&mut self) -> Result<()> {
-        self.file = None;
-        let path = self.directory.join(&self.name);
-        fs::rename(self.temporary(), &path).map_err(Error::io(path))
-    }
-
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// A row names the file now.
-    pub fn keep(&self) {
-        self.kept.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if !*self.kept.get_mut() {
-            let unsealed = self.file.take().is_some();
-            let name = if unsealed { self.temporary() } else { self.directory.join(&self.name) };
-            remove_path(&self.directory, &name);
-        }
-    }
-}
-
-/// Resolves a file name out of a row, which anybody may have written: it must stay inside, and must not be a
-/// store's own. To open and close that would drop SQLite's locks; to remove it, the cache.
-pub(crate) fn resolve(directory: &Path, name: &str) -> Option<PathBuf> {
-    let relative = Path::new(name);
-    let inside = relative.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    (inside && !name.is_empty() && !name.contains('\0') && !is_store(relative))
-        .then(|| directory.join(relative))
-}
-
 /// Whether a file belongs to a store, this one or that of a cache below, as opposed to a value.
 pub(crate) fn is_store(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     // As in diskcache, any path that contains the database's name; this covers stores set aside.
     name.contains(DATABASE) || name == HOT_TIER || name == LOCK
-}
-
-/// Opens a value file for reading.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    File::open(path)
-}
-
-/// Reads a value file whose row says it is `size` bytes long. `None`: it has another length.
-pub(crate) fn read(path: &Path, size: i64) -> io::Result<Option<Vec<u8>>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    if i64::try_from(length) != Ok(size) {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(io::Error::from)?;
-    file.read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 == length).then_some(bytes))
-}
-
-/// Removes a value file and the directories that it leaves empty. A missing one is no error.
-pub(crate) fn remove(directory: &Path, name: &str) {
-    if let Some(path) = resolve(directory, name) {
-        remove_path(directory, &path);
-    }
-}
-
-fn remove_path(directory: &Path, path: &Path) {
-    // A user's `Disk` may store a whole directory as one value.
-    if fs::remove_file(path).is_err() && path.is_dir() {
-        let _ = fs::remove_dir_all(path);
-    }
-    for parent in path.ancestors().skip(1).take_while(|parent| *parent != directory) {
-        if fs::remove_dir(parent).is_err() {
-            break;
-        }
-    }
-}
-
-/// Makes value files durable: what they hold, and the names under which they are found.
-pub(crate) fn sync_values(directory: &Path, names: &[String]) -> Result<()> {
-    chain(directory, names).iter().try_for_each(|path| sync(path))?;
-    // Not ours, and perhaps not readable for us; whoever made it may have synced it.
-    let _ = directory.parent().map(sync);
-    Ok(())
-}
-
-/// What has to be synced for value files to be there after a power loss, in the order that never leaves an entry
-/// that leads to nothing: a name is an entry of a directory, which may be new itself, up to the cache's own.
-fn chain(directory: &Path, names: &[String]) -> Vec<PathBuf> {
-    let mut chain: Vec<_> = names.iter().filter_map(|name| resolve(directory, name)).collect();
-    let mut directories = BTreeSet::from([directory.to_path_buf()]);
-    for path in &chain {
-        let parents = path.ancestors().skip(1).take_while(|parent| *parent != directory);
-        directories.extend(parents.map(Path::to_path_buf));
-    }
-    chain.extend(directories.into_iter().rev());
-    chain
 }
 
 /// Makes a file or directory durable. One that is gone by now has nothing to keep.
@@ -252,6 +102,14 @@ pub(crate) fn length(path: &Path) -> u64 {
 /// Whether anything is at the path.
 pub(crate) fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
+}
+
+/// Whether anything is at the path, or is hidden there, which is an error.
+pub(crate) fn may_exist(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(denied(path)),
+        found => Ok(found.is_ok()),
+    }
 }
 
 /// Removes a file, if it is there.
@@ -328,7 +186,6 @@ pub(crate) struct Identity {
 
 /// The identity of what is at the path, if anything is.
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).ok()?;
     Some(Identity { device: metadata.dev(), inode: metadata.ino() })
 }
@@ -344,7 +201,6 @@ pub(crate) struct Stamp {
 
 /// `None`: there is no such file.
 pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).ok()?;
     Some(Stamp {
         identity: Identity { device: metadata.dev(), inode: metadata.ino() },
@@ -372,37 +228,57 @@ pub(crate) fn is_protected(path: &Path) -> bool {
     })
 }
 
-/// Creates an empty file that only the user may read, unless there is one.
-pub(crate) fn create_private(path: &Path) -> Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io(path)(error)),
-        // This descriptor of a new `cache.db` closes before SQLite opens the file: no lock can be lost.
-        _ => Ok(()),
+/// Creates an empty file with the rights of its directory, unless there is one.
+pub(crate) fn create_store(path: &Path) -> Result<()> {
+    let rights = path.parent().and_then(|directory| Access::within(directory).ok()).unwrap_or_default();
+    // The descriptor of a new `cache.db` closes before SQLite opens the file: no lock can be lost.
+    rights.create(path).map_err(Error::io(path))
+}
+
+/// Gives what SQLite has made beside its database the group of that. Only needed where the directory does not hand on
+/// its group: then SQLite leaves the files to that of the process.
+pub(crate) fn share_with_group(database: &Path, companions: &[PathBuf]) {
+    let Some(found) = fs::metadata(database).ok().filter(|found| found.mode() & 0o060 != 0) else { return };
+    for path in companions {
+        if fs::symlink_metadata(path).is_ok_and(|beside| beside.gid() != found.gid()) {
+            // The owner alone may, and only to a group of its own.
+            let _ = std::os::unix::fs::lchown(path, None, Some(found.gid()));
+        }
+    }
+}
+
+/// Whether a path may be there although this process may not read it, nor perhaps see it.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    use rustix::io::Errno;
+    let asked = rustix::fs::access(path, rustix::fs::Access::READ_OK);
+    asked.is_err_and(|error| matches!(error, Errno::ACCESS | Errno::PERM))
+}
+
+/// The error of a process that may not read a file of a cache.
+pub(crate) fn denied(path: &Path) -> Error {
+    let user = rustix::process::geteuid().as_raw();
+    let seen = path.ancestors().find_map(|part| fs::metadata(part).ok().map(|found| (part, found)));
+    let refused = seen.map_or_else(
+        || format!("user {user} may not read it"),
+        |(part, found)| {
+            let what = if part == path { "read it".to_owned() } else { format!("enter {}", part.display()) };
+            let (owner, group, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
+            format!(
+                "user {user} may not {what}, which belongs to user {owner} and group {group} and has mode {mode:04o}"
+            )
+        },
+    );
+    let directory = path.parent().unwrap_or(path).display();
+    Error::Denied {
+        path: path.to_path_buf(),
+        detail: format!(
+            "{refused}; run as that user, or share the cache with a group of both: \
+             chgrp -R GROUP {directory}; chmod -R g+rwX {directory}; chmod g+s {directory}"
+        ),
     }
 }
 
 /// How many directories lie in `directory` whose names are the shard numbers `000`, `001`, ….
 pub(crate) fn count_shards(directory: &Path) -> usize {
     (0..100_000).take_while(|shard| directory.join(format!("{shard:03}")).is_dir()).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_is_synced_before_what_leads_to_it() {
-        let names = ["ab/cd/1.val", "ab/ef/2.val", "ab/cd/3.val", "../outside.val"].map(str::to_owned);
-        let chain = chain(Path::new("/cache"), &names);
-        let expected = [
-            "/cache/ab/cd/1.val",
-            "/cache/ab/ef/2.val",
-            "/cache/ab/cd/3.val",
-            "/cache/ab/ef",
-            "/cache/ab/cd",
-            "/cache/ab",
-            "/cache",
-        ];
-        assert_eq!(chain, expected.map(PathBuf::from));
-    }
 }

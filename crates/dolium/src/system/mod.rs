@@ -4,5 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod gate;
+pub(crate) mod sentinel;
+pub(crate) mod value_files;
 pub(crate) mod wait;
 pub(crate) mod warning;

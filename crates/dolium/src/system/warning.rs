@@ -74,7 +74,7 @@ pub enum Warning {
         /// What SQLite said of the first.
         reason: String,
     },
-    /// No signing key can be kept: pickles are written unsigned.
+    /// There is no place for the user's signing key: this process signs with one of its own.
     NoSigningKey {
         /// Why.
         reason: String,

@@ -29,13 +29,13 @@
 //!   signs. `#` starts a comment.
 //!
 //! A configured key that is unusable is an error. A key file that cannot be kept or must not be
-//! trusted (others may read it, or it belongs to somebody else) is not: the cache works without
-//! signatures, and [`Signing::Without`] carries the sentence to warn with.
+//! trusted (others may read it, or it belongs to another user) is not: the process signs with a key
+//! of its own, and [`Signing::Alone`] carries the sentence to warn with.
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 mod key_file;
@@ -71,6 +71,11 @@ pub enum SignError {
     /// The variable is not text.
     #[error("{KEY_VARIABLE} is not valid UTF-8. Set it to a long random text, or unset it")]
     NotText,
+    /// The system gives no random numbers, of which a key is made.
+    #[error(
+        "the system gives no random numbers to make a signing key; set {KEY_VARIABLE} to a long random text"
+    )]
+    NoRandom,
 }
 
 /// What verification says about a value.
@@ -211,25 +216,27 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// Whether this process can sign.
+/// With which key this process signs.
 #[derive(Clone, Debug)]
 pub enum Signing {
-    /// It can.
+    /// The user's: other processes have it, too.
     With(Signer),
-    /// It has no key. New values stay unsigned, and nothing that was stored counts as ours.
-    Without {
+    /// One of its own, since there is no place for the user's: it lives as long as the process and the children that it
+    /// forks. What others stored does not count as ours, nor what this process stored in a former life.
+    Alone {
+        /// The signer.
+        signer: Signer,
         /// Why, and what to do: a sentence for one warning.
         reason: Arc<str>,
     },
 }
 
 impl Signing {
-    /// The signer, if there is one.
+    /// The signer.
     #[must_use]
-    pub fn signer(&self) -> Option<&Signer> {
+    pub fn signer(&self) -> &Signer {
         match self {
-            Self::With(signer) => Some(signer),
-            Self::Without { .. } => None,
+            Self::With(signer) | Self::Alone { signer, .. } => signer,
         }
     }
 
@@ -240,22 +247,53 @@ impl Signing {
             return Ok(Self::With(Signer::new(configured_keys(text)?, None)));
         }
         let Some(state) = state else {
-            return Ok(Self::without("neither XDG_STATE_HOME nor HOME names a directory"));
+            return Self::alone("neither XDG_STATE_HOME nor HOME names a directory");
         };
-        Ok(match key_file::KeyFile::new(state).open() {
-            Ok(signer) => Self::With(signer),
-            Err(reason) => Self::without(&reason),
-        })
+        match key_file::KeyFile::new(state).open() {
+            Ok(signer) => Ok(Self::With(signer)),
+            Err(reason) => Self::alone(&reason),
+        }
     }
 
-    fn without(why: &str) -> Self {
+    fn alone(why: &str) -> Result<Self, SignError> {
         let reason = format!(
-            "dolium cannot sign what it stores: {why}. Until that is put right, values other than \
-             plain data are refused when they are read, unless trust=\"all\"; a text of at least \
-             {KEY_MIN_CHARS} characters in {KEY_VARIABLE} also serves as the key"
+            "dolium has no signing key to share: {why}. This process signs with a key of its own, so that other \
+             processes, and this program when it is started again, refuse what it stores but for plain data; to share a \
+             key, set {KEY_VARIABLE} to the same secret text of at least {KEY_MIN_CHARS} characters for all of them"
         );
-        Self::Without { reason: reason.into() }
+        let signer = Signer::new(vec![SigningKey::new(own_secret()?)], None);
+        Ok(Self::Alone { signer, reason: reason.into() })
     }
+}
+
+/// A secret of this process and of the children that it forks from now on. Drawn when the first cache is opened, so that
+/// workers which are forked after that agree, whoever of them signs first.
+///
+/// Words that are each decided once: no lock, which a child that is forked in the middle would find locked.
+pub(crate) fn own_secret() -> Result<[u8; blake3::KEY_LEN], SignError> {
+    static WORDS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+    let mut secret = [0; blake3::KEY_LEN];
+    for (word, bytes) in WORDS.iter().zip(secret.chunks_exact_mut(8)) {
+        let mut value = word.load(Ordering::Acquire);
+        if value == 0 {
+            let drawn = getrandom::u64().map_err(|_| SignError::NoRandom)? | 1;
+            let stored = word.compare_exchange(0, drawn, Ordering::AcqRel, Ordering::Acquire);
+            value = stored.map_or_else(|theirs| theirs, |_| drawn);
+        }
+        bytes.copy_from_slice(&value.to_le_bytes());
+    }
+    Ok(secret)
+}
+
+/// Fails if the key that is configured cannot be used, and makes what forked children are to share.
+pub(crate) fn prepare() -> Result<(), SignError> {
+    own_secret()?;
+    configured().map_or(Ok(()), |text| configured_keys(&text).map(drop))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the owner of the variable")]
+fn configured() -> Option<std::ffi::OsString> {
+    std::env::var_os(KEY_VARIABLE)
 }
 
 impl Signer {
@@ -267,9 +305,7 @@ impl Signer {
         if let Some(signing) = LOADED.get() {
             return Ok(signing.clone());
         }
-        #[expect(clippy::disallowed_methods, reason = "the owner of the variable")]
-        let configured = std::env::var_os(KEY_VARIABLE);
-        let signing = Signing::find(configured.as_deref(), key_file::state_directory().as_deref())?;
+        let signing = Signing::find(configured().as_deref(), key_file::state_directory().as_deref())?;
         // Not `get_or_init`: a child forked by another thread in the middle of it would wait for
         // ever. Here such a child looks for the key at each call, which is slow and right.
         if !CLAIMED.swap(true, Ordering::Relaxed) {

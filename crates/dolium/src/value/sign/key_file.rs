@@ -117,6 +117,11 @@ mod guard {
 
     use rustix::fs::{CWD, RenameFlags};
 
+    /// Kubernetes adds rights for the `fsGroup` each time that it mounts a volume. They are not taken for the user's own
+    /// even where the group is the process's: other pods may be of that group.
+    const WIDENED: &str =
+        " (where the platform widens the modes of a volume, neither lasts: use the variable below)";
+
     fn me() -> u32 {
         rustix::process::geteuid().as_raw()
     }
@@ -139,7 +144,7 @@ mod guard {
         if meta.mode() & 0o077 != 0 {
             return Err(format!(
                 "{shown} has mode {:o}, so that others may have read the key; delete it (a new one \
-                 is made), or run `chmod 600` on it if nobody has",
+                 is made), or run `chmod 600` on it if nobody has{WIDENED}",
                 meta.mode() & 0o777
             ));
         }
@@ -154,7 +159,7 @@ mod guard {
             return Err(not_mine(directory, meta.uid()));
         }
         if meta.mode() & 0o022 != 0 {
-            return Err(format!("others may write to {shown}; run `chmod 700` on it"));
+            return Err(format!("others may write to {shown}; run `chmod 700` on it{WIDENED}"));
         }
         Ok(())
     }

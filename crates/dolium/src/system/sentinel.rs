@@ -1,0 +1,102 @@
+//! Notices that the program closed descriptors that are not its own, as daemons do.
+//!
+//! SQLite goes on using the numbers of its descriptors, which may mean files of the program by then: it would write into
+//! them. So each connection is opened beside a descriptor of ours, the sentinel, and is not used, nor even closed, once
+//! the sentinel's number means something else. SQLite also knows each database by its inode, together with the
+//! descriptors that its connections share; so a database that lost a connection in this way is not opened again in this
+//! process.
+//!
+//! This sees who closes all descriptors, or all above the first few, not who closes a single one by mistake.
+
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::system::files::{self, Identity};
+
+/// A descriptor of a file that nothing else is.
+#[derive(Debug)]
+pub(crate) struct Sentinel {
+    /// None once it was given up.
+    descriptor: Option<OwnedFd>,
+    device: u64,
+    inode: u64,
+}
+
+/// That of the connections which are open now.
+static CURRENT: Mutex<Weak<Sentinel>> = Mutex::new(Weak::new());
+
+/// Databases that must not be opened again.
+static SEVERED: Mutex<Vec<Identity>> = Mutex::new(Vec::new());
+static ANY: AtomicBool = AtomicBool::new(false);
+
+impl Sentinel {
+    /// The sentinel for a new connection. `None`: the system has no descriptor for it, and the connection goes without.
+    pub fn current() -> Option<Arc<Self>> {
+        let known = lock(&CURRENT).upgrade();
+        if let Some(known) = known.filter(|known| known.is_intact()) {
+            return Some(known);
+        }
+        let fresh = Arc::new(Self::new()?);
+        *lock(&CURRENT) = Arc::downgrade(&fresh);
+        Some(fresh)
+    }
+
+    fn new() -> Option<Self> {
+        let descriptor = unique_file()?;
+        let (device, inode) = identity(&descriptor)?;
+        Some(Self { descriptor: Some(descriptor), device, inode })
+    }
+
+    /// Whether its number still means it. One system call.
+    pub fn is_intact(&self) -> bool {
+        self.descriptor.as_ref().and_then(identity) == Some((self.device, self.inode))
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if !self.is_intact() {
+            // The number is the program's now, if it is anything.
+            let _ = self.descriptor.take().map(IntoRawFd::into_raw_fd);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn unique_file() -> Option<OwnedFd> {
+    rustix::fs::memfd_create("dolium", rustix::fs::MemfdFlags::CLOEXEC).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unique_file() -> Option<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, open};
+    open(std::env::temp_dir(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+fn identity(descriptor: &OwnedFd) -> Option<(u64, u64)> {
+    let found = rustix::fs::fstat(descriptor).ok()?;
+    Some((found.st_dev, found.st_ino))
+}
+
+/// Whether something is open beside a sentinel that was closed: it has to be given up before anything is opened.
+pub(crate) fn is_broken() -> bool {
+    lock(&CURRENT).upgrade().is_some_and(|known| !known.is_intact())
+}
+
+/// A connection to this database is lost.
+pub(crate) fn sever(database: &Path) {
+    lock(&SEVERED).extend(files::identity(database));
+    ANY.store(true, Ordering::Release);
+}
+
+/// Whether a connection to this database was lost. One load as long as there is none.
+pub(crate) fn is_severed(database: &Path) -> bool {
+    ANY.load(Ordering::Acquire)
+        && files::identity(database).is_some_and(|database| lock(&SEVERED).contains(&database))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
