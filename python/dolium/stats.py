@@ -58,6 +58,10 @@ class Stats(tuple[int, int]):
     >>> hits, misses = stats = cache.stats()
     >>> stats
     (0, 0)
+    >>> cache.get("a"), cache.get("b")
+    (1, None)
+    >>> cache.stats()
+    (1, 1)
     >>> stats.hot.sets
     1
     """
@@ -76,12 +80,12 @@ class Stats(tuple[int, int]):
 
     @property
     def hits(self) -> int:
-        """How often a value was found, while ``statistics`` was on."""
+        """How often a value was found: see :meth:`~dolium.Cache.stats` for since when."""
         return self[0]
 
     @property
     def misses(self) -> int:
-        """How often none was found, while ``statistics`` was on."""
+        """How often none was found."""
         return self[1]
 
     def __getnewargs__(self) -> tuple[Any, ...]:

@@ -273,6 +273,7 @@ def test_every_difference_still_exists(oracle, tmp_path, title):
         "NaN comes back as NaN": [("set", ("k", float("nan"))), ("get", ("k",))],
         "Text comes back byte for byte": [("set", ("k", "\r\n" * 50)), ("get", ("k",))],
         "`incr` and `decr` work on integers of any size": [("set", ("k", 2**63 - 1)), ("incr", ("k",))],
+        "`stats()` without `enable` changes nothing": [("get", ("k",)), ("stats", ())],
     }
     both = Pair(oracle, "Cache", tmp_path, disk_min_file_size=50)
     for name, args in shown[title]:

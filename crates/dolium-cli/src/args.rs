@@ -144,10 +144,10 @@ pub(crate) struct Stats {
     /// Set hits and misses to 0 afterwards
     #[arg(long)]
     pub reset: bool,
-    /// Count hits and misses from now on
+    /// Keep the numbers while no program uses the cache
     #[arg(long, conflicts_with = "disable")]
     pub enable: bool,
-    /// Count no more
+    /// Let the numbers go with the last program that uses the cache
     #[arg(long)]
     pub disable: bool,
     /// Print JSON

@@ -62,6 +62,9 @@ pub(crate) fn shape(directory: &Path) -> Shape {
 impl Store {
     /// Opens the cache in a directory.
     pub fn open(directory: &Path, access: Access, timeout: Duration) -> Result<Self> {
+        if directory.as_os_str().is_empty() {
+            return Err(Failure::Other("the name of the directory is empty; is a variable unset?".into()));
+        }
         let shape = shape(directory);
         match shape {
             Shape::Missing if access != Access::Make => {

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::prelude::*;
 
-use crate::error;
+use crate::{clock, error};
 
 thread_local! {
     /// Whether the thread came from Python, so that signals are its business.
@@ -27,6 +27,7 @@ pub(crate) fn run<T: Send>(
     py: Python<'_>,
     f: impl FnOnce() -> dolium::Result<T> + Send,
 ) -> dolium::Result<T> {
+    clock::follow(py);
     py.detach(|| {
         let _inside = Inside::new();
         f()

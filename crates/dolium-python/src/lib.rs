@@ -10,6 +10,7 @@
     reason = "what documents a method of a Python class is its docstring"
 )]
 
+mod clock;
 mod custom;
 mod enter;
 mod error;

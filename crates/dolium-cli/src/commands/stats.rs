@@ -40,7 +40,10 @@ pub(super) fn act(args: Stats, timeout: Duration) -> Result<Outcome> {
             output.field("ratio", &format!("{:.1} %", 100.0 * share))?;
         }
         if !counts {
-            output.field("counting", "off; `dolium stats --enable` turns it on")?;
+            output.field(
+                "counted",
+                "while a program uses the cache; `dolium stats --enable` keeps the numbers",
+            )?;
         }
     }
     output.finish()?;

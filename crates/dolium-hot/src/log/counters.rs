@@ -37,10 +37,14 @@ pub enum Counter {
     Expirations,
     /// Records that the database refused, and that are lost.
     Refused,
+    /// Of the hits, those that the database counts as well, or that were struck off.
+    SettledHits,
+    /// Of the misses, the same.
+    SettledMisses,
 }
 
 impl Counter {
-    /// All of them.
+    /// All that users are told.
     pub const ALL: [Self; 13] = [
         Self::Hits,
         Self::Misses,
@@ -74,6 +78,8 @@ impl Counter {
             Self::Evictions => "evictions",
             Self::Expirations => "expirations",
             Self::Refused => "refused",
+            Self::SettledHits => "settled_hits",
+            Self::SettledMisses => "settled_misses",
         }
     }
 }
@@ -87,9 +93,22 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// The sum over all lines.
     pub fn counted(&self, counter: Counter) -> u64 {
-        let lines = (0..LINES).map(|line| Shape::COUNTERS + line * LINE + counter as usize);
+        self.sum(counter as usize)
+    }
+
+    /// The same for the counter with this place in each line.
+    pub fn sum(&self, counter: usize) -> u64 {
+        let lines = (0..LINES).map(|line| Shape::COUNTERS + line * LINE + counter);
         lines.fold(0, |sum, at| sum.wrapping_add(self.field(at).load(Relaxed)))
+    }
+
+    /// Hits and misses that only the tier counts.
+    pub fn lookups(&self) -> (u64, u64) {
+        // What is settled was counted before: read first, it is never more.
+        let settled = [Counter::SettledHits, Counter::SettledMisses].map(|counter| self.counted(counter));
+        let [hits, misses] = [Counter::Hits, Counter::Misses].map(|counter| self.counted(counter));
+        (hits.saturating_sub(settled[0]), misses.saturating_sub(settled[1]))
     }
 }
 
-const _: () = assert!(Counter::ALL.len() <= LINE);
+const _: () = assert!((Counter::SettledMisses as usize) < LINE);

@@ -6,6 +6,7 @@ use super::atomic::Atomic;
 use super::counters::Counter;
 use super::memory::Memory;
 use crate::layout::header::field;
+use crate::layout::shape::LINE;
 
 /// A tier at a moment. Its parts are read one after the other, while others write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Gauge {
     pub dirty_bytes: u64,
     /// How many keys the index names.
     pub keys: u64,
-    counts: [u64; Counter::ALL.len()],
+    counts: [u64; LINE],
 }
 
 impl Gauge {
@@ -47,7 +48,7 @@ impl<A: Atomic> Memory<'_, A> {
             capacity: self.shape.log_bytes(),
             dirty_bytes: self.dirty_bytes(),
             keys: (0..self.shape.slots()).filter(names_key).count() as u64,
-            counts: Counter::ALL.map(|counter| self.counted(counter)),
+            counts: std::array::from_fn(|counter| self.sum(counter)),
         }
     }
 

@@ -301,6 +301,12 @@ impl Tier {
         self.memory().count(self.member.slot(), counter, by);
     }
 
+    /// Hits and misses that only the tier counts, because the database counts the others.
+    #[must_use]
+    pub fn lookups(&self) -> (u64, u64) {
+        self.memory().lookups()
+    }
+
     /// The tier at this moment. A walk over the index: a tenth of a millisecond for 16 MiB.
     #[must_use]
     pub fn gauge(&self) -> Gauge {

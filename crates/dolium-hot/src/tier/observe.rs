@@ -81,6 +81,12 @@ impl Observer {
         memory.is_live() && memory.is_dirty() && memory.field(field::DRAINED).load(Acquire) < position
     }
 
+    /// As [`Tier::lookups`](crate::Tier::lookups).
+    #[must_use]
+    pub fn lookups(&self) -> (u64, u64) {
+        self.memory().lookups()
+    }
+
     /// As [`Tier::gauge`](crate::Tier::gauge).
     #[must_use]
     pub fn gauge(&self) -> Gauge {

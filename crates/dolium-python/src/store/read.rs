@@ -1,7 +1,6 @@
 //! Owns looking up: `get`, `read`, `in`, `[]`, `info`, and what happens to values that are not trusted.
 
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
 
 use dolium::{Entry, EntryRef, Scalar, Value, ValueRef, mode};
 use pyo3::exceptions::PyKeyError;
@@ -12,7 +11,7 @@ use super::{Flag, Inner, Shard, Store, Trust};
 use crate::info::Info;
 use crate::lazy::Lazy;
 use crate::value::{Incoming, unscalar};
-use crate::{error, key, reader};
+use crate::{clock, error, key, reader};
 
 static LOADS: Lazy = Lazy::new("pickle", "loads");
 static TRUSTED: Lazy = Lazy::new("dolium.trust", "loads");
@@ -153,10 +152,15 @@ impl Inner {
         retry: bool,
         beside: impl FnOnce(&EntryRef<'_>) -> B,
     ) -> PyResult<Memory<(Bound<'py, PyAny>, B)>> {
+        let is_told = clock::was_told() && clock::follow(py);
         let mut shown = None;
         let cache = shard.cache(retry);
         // Written here at once: what is passed back is moved through memory several times.
-        let answer = cache.in_memory(key, |entry| shown = Some((Shown::of(py, entry.value), beside(&entry))));
+        let answer = cache.in_memory(key, |entry| {
+            // Only here, so that a hit that does not expire pays nothing.
+            let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
+            is_sure.then(|| shown = Some((Shown::of(py, entry.value), beside(&entry))))
+        });
         Ok(match shown {
             Some((Shown::Object(object), beside)) => Memory::Knows(Some((object, beside))),
             Some((Shown::Pickle(bytes, signed), beside)) => {
@@ -226,7 +230,7 @@ impl Inner {
             other => other?,
         };
         let fresh = |found: &Found<'_>| {
-            ask.max_age.is_none_or(|limit| dolium::timestamp(SystemTime::now()) - found.store_time <= limit)
+            ask.max_age.is_none_or(|limit| dolium::Clock::System.now() - found.store_time <= limit)
         };
         match found.filter(fresh) {
             Some(found) => found.answer(ask.expire_time, ask.tag),
@@ -386,6 +390,7 @@ impl Store {
 
     fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (shard, stored) = self.inner()?.key(key)?;
+        clock::follow(key.py());
         match shard.cache(true).contains_in_memory(&stored) {
             Some(answer) => Ok(answer),
             None => shard.enter(key.py(), true, |cache| cache.contains(&stored)),

@@ -282,20 +282,23 @@ impl Store {
         self.inner()?.sum(py, Cache::volume)
     }
 
-    /// Return how often `get` found a value and how often it did not, while `statistics` was on.
+    /// Return how often all processes together found a value, and how often they did not.
     ///
-    /// `enable` turns counting on or off from now on; `reset=True` sets both counters to 0 afterwards. The pair has
-    /// attributes, too: `evicted`, `refused`, and `hot` with what goes on in the memory that all processes share.
+    /// Asking changes nothing. Reads are counted in memory, from when the first process opened the cache until the
+    /// last closes it. `enable=True` stores the setting `statistics`, with which the numbers outlast that;
+    /// `enable=False` stores that they do not. `reset=True` sets both to 0 afterwards. The pair has attributes,
+    /// too: `evicted`, `refused`, and `hot` with what goes on in the memory that all processes share.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()
-    /// >>> cache.stats(enable=True)
+    /// >>> cache.stats()
     /// (0, 0)
     /// >>> cache.get("a")
     /// >>> cache.stats()
     /// (0, 1)
-    #[pyo3(signature = (enable=Flag(true), reset=Flag(false)), text_signature = "($self, enable=True, reset=False)")]
-    fn stats<'py>(&self, py: Python<'py>, enable: Flag, reset: Flag) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (enable=None, reset=Flag(false)), text_signature = "($self, enable=None, reset=False)")]
+    fn stats<'py>(&self, py: Python<'py>, enable: Option<Flag>, reset: Flag) -> PyResult<Bound<'py, PyAny>> {
+        let wanted = enable.map(|enable| Scalar::Int(enable.0.into()));
         let mut sum: Option<(Stats, HotTier)> = None;
         for shard in &self.inner()?.shared.shards {
             let (mut stats, mut hot) = shard.enter(py, true, |cache| {
@@ -303,9 +306,10 @@ impl Store {
                 if reset.0 && (stats.hits, stats.misses) != (0, 0) {
                     cache.reset_stats()?;
                 }
-                let wanted = Scalar::Int(enable.0.into());
-                if cache.setting("statistics")?.as_ref() != Some(&wanted) {
-                    cache.change_setting("statistics", &wanted, true)?;
+                if let Some(wanted) = &wanted
+                    && cache.setting("statistics")?.as_ref() != Some(wanted)
+                {
+                    cache.change_setting("statistics", wanted, true)?;
                 }
                 Ok((stats, cache.hot_tier()?))
             })?;

@@ -9,7 +9,7 @@ use super::read::nothing;
 use super::{Argument, Flag, Found, Inner, Store, put};
 use crate::reader::PyReader;
 use crate::value::Outgoing;
-use crate::{custom, error};
+use crate::{clock, custom, error};
 
 /// `set` or `add`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,7 @@ impl Inner {
         } else {
             let outgoing = Outgoing::of(value, || self.protocol(py))?;
             let loan = outgoing.lend()?;
+            clock::follow(py);
             if how == How::Replace && shard.cache(retry).set_in_memory(&key, loan.clone().payload(), put) {
                 return Ok(true);
             }
@@ -60,6 +61,7 @@ impl Inner {
     pub fn remove(&self, object: &Bound<'_, PyAny>, retry: bool) -> PyResult<bool> {
         let py = object.py();
         let (shard, key) = self.key(object)?;
+        clock::follow(py);
         let result = match &shard.custom {
             Some(custom) if custom.removes => custom.remove(py, shard, &key, retry),
             _ if shard.cache(retry).delete_in_memory(&key) => Ok(true),
@@ -115,6 +117,7 @@ impl Inner {
         if shard.custom.is_none()
             && let (Some(delta), Some(initial)) = (number(delta), initial.map_or(Some(None), |n| n.map(Some)))
         {
+            clock::follow(py);
             let quick = shard.cache(retry).incr_in_memory(&key, delta);
             let sum = quick.map_or_else(
                 || shard.run(py, retry, |cache| cache.incr(&key, delta, initial, put)),

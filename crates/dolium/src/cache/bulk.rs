@@ -24,9 +24,12 @@ impl Cache {
     /// The values of many keys, in their order, all of one moment. Each is as `get` would give it.
     pub fn get_many(&self, keys: &[Key<'_>]) -> Result<Vec<Option<Value>>> {
         let now = self.clock.now();
-        let rows = match self.look_up_many(keys, now)? {
-            Some(rows) => rows,
-            None => self.handle.read(self.patience, |connection| find_many(connection, keys, now))?,
+        let rows = if let Some(rows) = self.look_up_many(keys, now)? {
+            rows
+        } else {
+            let rows = self.handle.read(self.patience, |connection| find_many(connection, keys, now))?;
+            self.count_alone(keys.len(), rows.iter().flatten().count());
+            rows
         };
         let found = keys.iter().zip(rows.into_iter().chain(std::iter::repeat_with(|| None)));
         found.map(|(key, row)| self.value_of_row(key, row, now)).collect()

@@ -87,7 +87,7 @@ impl Fanout {
         if shards == 0 {
             return Err(Error::Invalid("a cache needs at least one shard".into()));
         }
-        let directory = builder.directory().to_path_buf();
+        let directory = builder.place()?.to_path_buf();
         let stored = stored_shards(builder)?;
         let count = stored.unwrap_or(shards);
         let path = |shard| shard_path(&directory, shard);

@@ -87,7 +87,9 @@ impl Cache {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else {
             let observed = self.observe(key, |view| self.is_alive(view).then(|| row_of(view)).flatten())?;
-            return observed.map_or_else(|| self.look_up_cold(key), Ok);
+            let row = observed.map_or_else(|| self.look_up_cold(key), Ok)?;
+            self.count_alone(1, usize::from(row.is_some()));
+            return Ok(row);
         };
         let found = key.with_hot(|hot| {
             tier.get(hot, |view, access| {
@@ -97,12 +99,12 @@ impl Cache {
             })
         });
         if let Some(answer) = found {
-            self.count_lookups(&tier, 1, usize::from(answer.is_some()));
+            self.count_in_tier(&tier, 1, usize::from(answer.is_some()));
             return Ok(answer);
         }
         let commits = tier.commits();
         let row = self.look_up_cold(key)?;
-        self.count_lookups(&tier, 1, usize::from(row.is_some()));
+        self.count_in_tier(&tier, 1, usize::from(row.is_some()));
         if let Some(row) = &row {
             offer(&tier, key, row, commits);
         }
@@ -147,22 +149,35 @@ impl Cache {
         }
         let is_of_one_moment = !tier.is_announced() && moment() == before && tier.is_live();
         if is_of_one_moment {
-            self.count_lookups(&tier, rows.len(), rows.iter().flatten().count());
+            self.count_in_tier(&tier, rows.len(), rows.iter().flatten().count());
         }
         Ok(is_of_one_moment.then_some(rows))
     }
 
-    /// Counts for whoever watches the tier: unlike `statistics` it is always on, for an addition.
+    /// Counts lookups in the tier, and says there which of them the database counts as well.
+    pub(super) fn count_in_tier(&self, tier: &Tier, lookups: usize, hits: usize) {
+        self.count_lookups(tier, lookups, hits);
+        // From when this process had no tier.
+        let (found, absent) = self.handle.lookups.take();
+        tier.count(Counter::Hits, found);
+        tier.count(Counter::Misses, absent);
+        if self.counts && self.handle.counts_hits() {
+            add(tier, [Counter::SettledHits, Counter::SettledMisses], lookups, hits);
+        }
+    }
+
+    /// Counts lookups in the tier: unlike `statistics` that is always on, for an addition.
     #[inline]
     pub(super) fn count_lookups(&self, tier: &Tier, lookups: usize, hits: usize) {
         if self.counts {
-            let misses = lookups - hits;
-            if hits > 0 {
-                tier.count(Counter::Hits, hits as u64);
-            }
-            if misses > 0 {
-                tier.count(Counter::Misses, misses as u64);
-            }
+            add(tier, [Counter::Hits, Counter::Misses], lookups, hits);
+        }
+    }
+
+    /// Counts lookups for which there was no tier, unless the database counts them.
+    pub(super) fn count_alone(&self, lookups: usize, hits: usize) {
+        if self.counts && !self.handle.counts_hits() {
+            self.handle.lookups.count(lookups, hits);
         }
     }
 
@@ -379,6 +394,18 @@ impl Cache {
             Ok(statements::find(connection, key, Timestamp::NEG_INFINITY)?)
         })?;
         Ok((row, Seen::Commits(commits)))
+    }
+}
+
+/// Adds lookups, of which so many found something, to two counters.
+#[inline]
+fn add(tier: &Tier, [found, absent]: [Counter; 2], lookups: usize, hits: usize) {
+    let misses = lookups - hits;
+    if hits > 0 {
+        tier.count(found, hits as u64);
+    }
+    if misses > 0 {
+        tier.count(absent, misses as u64);
     }
 }
 

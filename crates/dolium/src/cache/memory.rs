@@ -93,8 +93,8 @@ impl EntryRef<'_> {
 
 impl Cache {
     /// Shows `f` the entry of a key that the hot tier knows, and counts that as a read. It neither waits nor enters
-    /// the kernel. `None`: [`entry`](Self::entry) has to be asked, which is so without a tier and at the first read after
-    /// a pause; `Some(None)`: there is no such entry.
+    /// the kernel. Returns `None` if [`entry`](Self::entry) must be asked: without a tier, at the first read after a pause,
+    /// if the entry has expired, and if `f` declines with `None`. Returns `Some(None)` if there is no such entry.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -103,13 +103,17 @@ impl Cache {
     /// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
     /// cache.set("answer", 42)?;
     /// assert!(cache.contains("answer")?);
-    /// let shown = cache.in_memory(&"answer".into(), |entry| entry.value == ValueRef::Int(42));
+    /// let shown = cache.in_memory(&"answer".into(), |entry| Some(entry.value == ValueRef::Int(42)));
     /// assert_eq!(shown, Some(Some(true)));
     /// # Ok::<(), dolium::Error>(())
     /// ```
     // What is passed back is small: moving what was written piece by piece costs more than all the rest.
     #[inline]
-    pub fn in_memory<T>(&self, key: &Key<'_>, f: impl FnOnce(EntryRef<'_>) -> T) -> Option<Option<T>> {
+    pub fn in_memory<T>(
+        &self,
+        key: &Key<'_>,
+        f: impl FnOnce(EntryRef<'_>) -> Option<T>,
+    ) -> Option<Option<T>> {
         if self.in_transaction() {
             return None;
         }
@@ -117,16 +121,21 @@ impl Cache {
         key.with_hot(|hot| {
             self.handle.with_tier_to_answer(|tier| {
                 let answer = tier.get(hot, |view, access| {
-                    if !self.is_alive(&view) {
+                    if view.kind() == Kind::Delete {
                         return Some(None);
                     }
+                    if !self.is_alive(&view) {
+                        // The general way may know better what time it is.
+                        return None;
+                    }
                     let value = self.value_in(key, &view)?;
+                    let seen = f(EntryRef { value, view })?;
                     self.note(access);
-                    Some(Some(f(EntryRef { value, view })))
+                    Some(Some(seen))
                 });
                 let found = answer.flatten()?;
                 self.count_lookups(tier, 1, usize::from(found.is_some()));
-                self.count_read(found.is_some());
+                self.count_read(tier, found.is_some());
                 Some(found)
             })
         })?

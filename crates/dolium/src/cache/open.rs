@@ -111,10 +111,20 @@ impl Builder {
         Self { directory, ..self.clone() }
     }
 
+    /// The directory, unless it has no place: its name is empty, or is relative to a directory that is gone.
+    pub(crate) fn place(&self) -> Result<&Path> {
+        if self.directory.is_absolute() {
+            return Ok(&self.directory);
+        }
+        let source = std::io::ErrorKind::NotFound.into();
+        Err(Error::Io { path: self.directory.clone(), source })
+    }
+
     /// Opens the cache. The database is touched only if settings were passed, and written only if they
     /// differ from the stored ones.
     pub fn open(self) -> Result<Cache> {
         crate::value::sign::prepare().map_err(|error| Error::Invalid(error.to_string()))?;
+        self.place()?;
         if !self.directory.is_dir() {
             if self.read_only {
                 return Err(Error::Io { path: self.directory, source: std::io::ErrorKind::NotFound.into() });

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 
+use dolium_hot::{Counter, Tier};
 use rusqlite::OptionalExtension;
 
 use crate::sqlite::statements;
@@ -85,7 +86,7 @@ impl Cache {
     /// The value of a key, or `None` if there is none, it has expired or it is damaged.
     pub fn get<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Value>> {
         let key = key.into();
-        if let Some(known) = self.in_memory(&key, |entry| Value::from(entry.value)) {
+        if let Some(known) = self.in_memory(&key, |entry| Some(Value::from(entry.value))) {
             return Ok(known);
         }
         Ok(self.entry_unless_in_memory(&key)?.map(|entry| entry.value))
@@ -94,11 +95,13 @@ impl Cache {
     /// The value of a key with its expiry, tag and time of writing.
     pub fn entry<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
         let key = key.into();
-        let known = self.in_memory(&key, |entry| Entry {
-            value: Value::from(entry.value),
-            expire_time: entry.expire_time(),
-            tag: entry.tag(),
-            store_time: entry.store_time(),
+        let known = self.in_memory(&key, |entry| {
+            Some(Entry {
+                value: Value::from(entry.value),
+                expire_time: entry.expire_time(),
+                tag: entry.tag(),
+                store_time: entry.store_time(),
+            })
         });
         known.map_or_else(|| self.entry_unless_in_memory(&key), Ok)
     }
@@ -240,12 +243,14 @@ impl Cache {
         Ok(value)
     }
 
-    /// Counts a read that the hot tier has answered.
+    /// Counts a read that the hot tier has answered for `statistics`.
     #[inline]
-    pub(super) fn count_read(&self, hit: bool) {
-        let counted = self.counts && self.handle.counts_hits();
-        if counted && self.handle.pending.count(hit) && !self.is_read_only() {
-            keeper::wake(&self.handle);
+    pub(super) fn count_read(&self, tier: &Tier, hit: bool) {
+        if self.counts && self.handle.counts_hits() {
+            tier.count(if hit { Counter::SettledHits } else { Counter::SettledMisses }, 1);
+            if self.handle.pending.count(hit) && !self.is_read_only() {
+                keeper::wake(&self.handle);
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use dolium_hot::{Counter, Observer, Tier};
+
 use crate::sqlite::files::with_suffix;
 use crate::sqlite::{schema, statements};
 use crate::store::Keep;
@@ -26,7 +28,8 @@ const LAST: Duration = Duration::from_mins(1);
 /// Counters of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Reads that found a value, while the setting `statistics` was on.
+    /// Reads that found a value: those that were made while the setting `statistics` was on, and those that are counted
+    /// in memory, since the first process came that uses the cache now.
     pub hits: i64,
     /// Reads that did not.
     pub misses: i64,
@@ -84,26 +87,62 @@ impl Cache {
         })
     }
 
-    /// Hits and misses since they were last reset, and what this process has evicted.
+    /// Hits and misses since they were last reset, and what this process has evicted. Changes nothing.
     pub fn stats(&self) -> Result<Stats> {
         let (hits, misses) = self.handle.read(self.patience, |connection| {
             Ok((statements::counter(connection, "hits")?, statements::counter(connection, "misses")?))
         })?;
-        let pending = self.handle.pending.counts();
+        let unstored = self.unstored_lookups()?;
         Ok(Stats {
-            hits: hits + pending.0,
-            misses: misses + pending.1,
+            hits: hits + unstored.0,
+            misses: misses + unstored.1,
             evicted: self.handle.evictions.evicted.load(Ordering::Relaxed),
             refused: self.handle.evictions.refused.load(Ordering::Relaxed),
         })
     }
 
+    /// Hits and misses that the database does not have: those that are about to be written, those that only the hot tier
+    /// counts, and those that this process counts because it had no tier.
+    fn unstored_lookups(&self) -> Result<(i64, i64)> {
+        let in_tier = if let Some(tier) = self.handle.tier() {
+            Some(tier.lookups())
+        } else {
+            let others = self.handle.observer(self.patience)?.map(|(others, _)| others);
+            others.filter(Observer::is_live).map(|others| others.lookups())
+        };
+        let parts = [in_tier.unwrap_or_default(), self.handle.lookups.counted()];
+        let pending = self.handle.pending.counts();
+        Ok(parts.into_iter().fold(pending, |sum, part| {
+            (sum.0.saturating_add_unsigned(part.0), sum.1.saturating_add_unsigned(part.1))
+        }))
+    }
+
     /// Sets hits and misses to 0.
     pub fn reset_stats(&self) -> Result<()> {
+        self.set_counters(&["hits", "misses"], &Scalar::Int(0))
+    }
+
+    /// Stores a value of some counters. What memory alone has counted of hits and misses is struck off.
+    fn set_counters(&self, names: &[&str], value: &Scalar) -> Result<()> {
         self.handle.write_pending(self.patience)?;
         self.handle.write(self.patience, |write| {
-            schema::store_setting(write.connection(), "hits", &Scalar::Int(0))?;
-            schema::store_setting(write.connection(), "misses", &Scalar::Int(0))
+            // While this process holds the writer lock, no other strikes off the same.
+            let (hits, misses) = self.handle.tier().as_ref().map_or((0, 0), Tier::lookups);
+            for name in names {
+                schema::store_setting(write.connection(), name, value)?;
+                match *name {
+                    "hits" => {
+                        self.handle.count(Counter::SettledHits, hits);
+                        self.handle.lookups.forget_hits();
+                    }
+                    "misses" => {
+                        self.handle.count(Counter::SettledMisses, misses);
+                        self.handle.lookups.forget_misses();
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
         })
     }
 
@@ -124,13 +163,12 @@ impl Cache {
         let stored =
             self.handle.read(self.patience, |connection| Ok(schema::load_setting(connection, name)?))?;
         if METADATA.contains(&name) {
-            let (hits, misses) = self.handle.pending.counts();
-            let pending = match name {
-                "hits" => hits,
-                "misses" => misses,
+            let unstored = match name {
+                "hits" => self.unstored_lookups()?.0,
+                "misses" => self.unstored_lookups()?.1,
                 _ => 0,
             };
-            return Ok(Some(Scalar::Int(stored.and_then(|value| value.as_int()).unwrap_or(0) + pending)));
+            return Ok(Some(Scalar::Int(stored.and_then(|value| value.as_int()).unwrap_or(0) + unstored)));
         }
         if let Some(value) = &stored {
             self.handle.change_setting(name, value.clone(), Keep::Stored);
@@ -145,9 +183,7 @@ impl Cache {
     /// hold from the next connection on; those of the file itself only for a new store.
     pub fn change_setting(&self, name: &str, value: &Scalar, store: bool) -> Result<()> {
         if METADATA.contains(&name) {
-            return self
-                .handle
-                .write(self.patience, |write| schema::store_setting(write.connection(), name, value));
+            return self.set_counters(&[name], value);
         }
         let known = self.setting(name)?;
         self.handle.change_setting(name, value.clone(), if store { Keep::Stored } else { Keep::Local });

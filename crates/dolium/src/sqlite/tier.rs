@@ -99,18 +99,19 @@ impl Write<'_> {
 
     /// Removes entries that had expired when a record of the batch was written that takes them along, as if it had
     /// done so itself: at most `limit` each, and none that was changed after. Returns how many.
+    ///
+    /// The times need not grow: clocks of processes differ, and a test sets its own. The latest record counts, and what was
+    /// written after it by an earlier clock stays.
     pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<usize> {
         let records: Vec<_> = batch.records().collect();
         let culling = |view: &View<'_>| {
             let culls = view.kind() == Kind::Set && view.note() == CULLS && view.store_time() < KEPT;
             culls.then(|| view.store_time())
         };
-        let Some(last) = records.iter().rposition(|view| culling(view).is_some()).filter(|_| limit > 0)
-        else {
-            return Ok(0);
-        };
-        let times: Vec<f64> = records.iter().filter_map(culling).collect();
-        let now = times.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let times: Vec<(usize, f64)> =
+            records.iter().enumerate().filter_map(|(at, view)| Some((at, culling(view)?))).collect();
+        let latest = times.iter().copied().max_by(|(_, one), (_, other)| one.total_cmp(other));
+        let Some((last, now)) = latest.filter(|_| limit > 0) else { return Ok(0) };
         let mut changed = Vec::new();
         for key in records[last + 1..].iter().filter_map(key_of) {
             changed.extend(self.head(&key)?.map(|head| head.rowid));

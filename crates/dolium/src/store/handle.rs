@@ -12,6 +12,7 @@ use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, glance, schema};
 use crate::store::anchor::Anchor;
 use crate::store::lock::WriterLock;
+use crate::store::lookups::Lookups;
 use crate::store::pending::Pending;
 use crate::store::pool::Pool;
 use crate::store::transaction::{OpenTransaction, current_thread};
@@ -61,6 +62,7 @@ pub(crate) struct Handle {
     /// The thread that the open transaction belongs to, 0 for none.
     pub(crate) owner: AtomicU64,
     pub(crate) pending: Pending,
+    pub(crate) lookups: Lookups,
     pub(crate) warnings: Warnings,
     pub(crate) evictions: Evictions,
     /// Bytes that may be written before the volume has to be measured again.
@@ -119,6 +121,7 @@ impl Handle {
             transaction: Mutex::default(),
             owner: AtomicU64::new(0),
             pending: Pending::default(),
+            lookups: Lookups::default(),
             warnings: Warnings::default(),
             evictions: Evictions::default(),
             room: AtomicI64::new(0),
@@ -363,6 +366,7 @@ impl Handle {
             self.pool.reset();
             self.lock.reset();
             self.pending.reset();
+            self.lookups.reset();
             self.awake.store(false, Ordering::Relaxed);
             // By a keeper that the child has not.
             self.watched.store(false, Ordering::Relaxed);

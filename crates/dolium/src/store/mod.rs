@@ -8,6 +8,7 @@ pub(crate) mod fork;
 mod handle;
 pub(crate) mod keeper;
 pub(crate) mod lock;
+mod lookups;
 mod maintain;
 pub(crate) mod pause;
 mod pending;

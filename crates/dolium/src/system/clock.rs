@@ -1,7 +1,8 @@
 //! Owns the time of day: every timestamp that is stored or compared comes from here.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -15,6 +16,35 @@ static LATEST: AtomicU64 = AtomicU64::new(0);
 /// Seconds, two ticks of a slow kernel, that answers may run ahead of it to be later than others.
 const LEAD: Timestamp = 0.02;
 
+/// Whether a thread was ever told the time. Outside of tests none is.
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static TOLD: Cell<Option<Timestamp>> = const { Cell::new(None) };
+}
+
+/// Tells the calling thread what time it is: [`Clock::System`] answers it until the next call. `None` gives the thread
+/// the system's clock again. A host language in whose tests the time stands still calls this before each operation.
+///
+/// ```
+/// dolium::tell_time(Some(1000.0));
+/// assert_eq!(dolium::Clock::System.now(), 1000.0);
+/// dolium::tell_time(None);
+/// assert!(dolium::Clock::System.now() > 1000.0);
+/// ```
+pub fn tell_time(time: Option<Timestamp>) {
+    if time.is_some() || IS_TOLD.load(Ordering::Relaxed) {
+        IS_TOLD.store(true, Ordering::Relaxed);
+        TOLD.set(time);
+    }
+}
+
+/// What the calling thread was told. One load, as long as no thread ever was.
+#[inline]
+fn told() -> Option<Timestamp> {
+    if IS_TOLD.load(Ordering::Relaxed) { TOLD.get() } else { None }
+}
+
 /// Where a cache reads the time of day.
 ///
 /// ```
@@ -24,7 +54,7 @@ const LEAD: Timestamp = 0.02;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
-    /// The system's clock.
+    /// The system's clock, or what [`tell_time`] said to the thread.
     #[default]
     System,
     /// A clock that only moves when told to: bits of an `f64`.
@@ -42,11 +72,11 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => {
+            Self::System => told().unwrap_or_else(|| {
                 let now = precise();
                 LATEST.store(now.to_bits(), Ordering::Relaxed);
                 now
-            }
+            }),
             Self::Manual(bits) => f64::from_bits(bits.load(Ordering::SeqCst)),
         }
     }
@@ -55,6 +85,9 @@ impl Clock {
     /// each answer is later than all that this and `now` have said before, as long as that leads at most `LEAD` ahead.
     pub(crate) fn recently(&self) -> Timestamp {
         let Self::System = self else { return self.now() };
+        if let Some(time) = told() {
+            return time;
+        }
         let (tick, latest) = (coarse(), f64::from_bits(LATEST.load(Ordering::Relaxed)));
         let next = if latest < tick + LEAD { latest.next_up() } else { latest };
         // Else the clock was put back.
