@@ -27,7 +27,7 @@ WORKERS ?= auto
 PYTEST_ALL := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo test test-all test-pythons build extension lint deny commits fmt rust-test doc types \
+.PHONY: help setup programs demo test test-all test-pythons build extension lint deny commits fmt rust-test doc types stub \
 	python-test torture bench bench-quick wheel clean
 
 help: ## this list
@@ -101,9 +101,15 @@ rust-test: ## tests and examples of the crates
 doc: ## the Rust documentation, without a broken link
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
 
-types: extension $(VENV)/ready-develop ## pyright on the package, stubtest on the native module
+types: extension $(VENV)/ready-develop ## pyright and mypy, stubtest on the native module, docstrings in its stub
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m mypy --strict --follow-imports=silent tests/typed
 	$(BIN)/python -m mypy.stubtest dolium._dolium
+	$(BIN)/python tools/stub_docstrings.py --check
+
+stub: extension $(VENV)/ready-develop ## copy the docstrings of the native module into its stub
+	$(BIN)/python tools/stub_docstrings.py
+	$(BIN)/ruff format --quiet python/dolium/_dolium.pyi
 
 python-test: extension $(VENV)/ready-test programs ## pytest, with the examples of README, guide and docstrings
 	$(PYTEST_ALL) $(PYTEST)

@@ -29,6 +29,7 @@ from .errors import (
     EvictionWarning,
     ForkedError,
     InvalidArgumentError,
+    MissingDirectoryError,
     ReadOnlyError,
     RefusedEntryWarning,
     ReplacedStoreWarning,
@@ -46,6 +47,7 @@ from .errors import (
 from .fanout import FanoutCache
 from .persistent import Deque, Index
 from .recipes import Averager, BoundedSemaphore, Lock, RLock, barrier, memoize_stampede, throttle
+from .settings import Settings
 from .stats import HotTier, Stats
 
 if TYPE_CHECKING:
@@ -76,10 +78,12 @@ __all__ = [
     "InvalidArgumentError",
     "JSONDisk",
     "Lock",
+    "MissingDirectoryError",
     "RLock",
     "ReadOnlyError",
     "RefusedEntryWarning",
     "ReplacedStoreWarning",
+    "Settings",
     "ShardCountWarning",
     "SigningKeyWarning",
     "Stats",

@@ -45,6 +45,9 @@ __version__: Final[str]
 
 @disjoint_base
 class Transaction:
+    """The `with` block of a transaction. Native, because between two lines of Python a signal may raise: one that came
+    after the transaction had begun would leave it open, and all other writers waiting, for ever.
+    """
     def __new__(cls, store: Store, retry: bool = False) -> Self: ...
     def __enter__(self) -> None: ...
     def __exit__(
@@ -72,10 +75,61 @@ class Store:
         retry: bool = False,
         *,
         max_age: float | None = None,
-    ) -> Any: ...
-    def read(self, key: Any, retry: bool = False) -> BufferedReader | BytesIO | Any: ...
-    def info(self, key: Any, *, retry: bool = False) -> Info | None: ...
-    def get_many(self, keys: Iterable[Any], *, retry: bool = False) -> dict[Any, Any]: ...
+    ) -> Any:
+        """Return the value of `key`, or `default` if there is none or it has expired.
+
+        `read=True` returns an open binary file for values that are bytes. `expire_time=True` and
+        `tag=True` return a tuple with the time of expiry (seconds since 1970, or None) and the tag.
+        `max_age` counts values that were stored longer than so many seconds ago as missing.
+        `retry=True` waits as long as it takes instead of raising `Timeout`.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.set("a", 1, tag="x")
+        True
+        >>> cache.get("a"), cache.get("b", default=0), cache.get("a", tag=True)
+        (1, 0, (1, 'x'))
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
+    def read(self, key: Any, retry: bool = False) -> BufferedReader | BytesIO | Any:
+        """Return the value of `key` as an open binary file.
+
+        >>> import dolium, io
+        >>> cache = dolium.Cache()
+        >>> cache.set("a", io.BytesIO(b"abc"), read=True)
+        True
+        >>> with cache.read("a") as file:
+        ...     file.read()
+        b'abc'
+
+        Raises:
+            KeyError: There is no such key.
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
+    def info(self, key: Any, *, retry: bool = False) -> Info | None:
+        """Return what is stored beside the value of `key`, or None if there is no such key.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache["a"] = b"12345"
+        >>> cache.info("a").size
+        6
+        """
+    def get_many(self, keys: Iterable[Any], *, retry: bool = False) -> dict[Any, Any]:
+        """Return a dict of those of `keys` that are there, with their values.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.set_many({"a": 1, "b": 2})
+        2
+        >>> cache.get_many(["a", "b", "c"])
+        {'a': 1, 'b': 2}
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def __getitem__(self, key: Any, /) -> Any: ...
     def __contains__(self, key: Any, /) -> bool: ...
 
@@ -88,7 +142,23 @@ class Store:
         read: bool = False,
         tag: _Tag = None,
         retry: bool = False,
-    ) -> bool: ...
+    ) -> bool:
+        """Store `value` under `key`; return True if it was stored.
+
+        `expire` is in seconds, `tag` a text, number or bytes by which to evict. With `read=True` the value
+        is a file opened for reading in binary mode, and what it holds is kept in a file of its own.
+        `retry=True` waits as long as it takes instead of raising `Timeout`. A value larger than
+        `size_limit` is not stored: the result is False, and a warning says so once.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.set("key", {"any": "value"}, expire=60, tag="examples")
+        True
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+            OSError: The disk is full, or the directory cannot be written; the old value is still there.
+        """
     def add(
         self,
         key: Any,
@@ -97,8 +167,29 @@ class Store:
         read: bool = False,
         tag: _Tag = None,
         retry: bool = False,
-    ) -> bool: ...
-    def touch(self, key: Any, expire: float | None = None, retry: bool = False) -> bool: ...
+    ) -> bool:
+        """Store `value` under `key` unless there is one; return True if it was stored.
+
+        Of several processes that add one key at once, exactly one gets True. Arguments and errors are
+        those of `set`.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.add("key", 1), cache.add("key", 2), cache["key"]
+        (True, False, 1)
+        """
+    def touch(self, key: Any, expire: float | None = None, retry: bool = False) -> bool:
+        """Let `key` expire in `expire` seconds from now, or never; return True if it is there.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache["key"] = 1
+        >>> cache.touch("key", expire=3600), cache.touch("other")
+        (True, False)
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def incr(
         self,
         key: Any,
@@ -108,7 +199,22 @@ class Store:
         *,
         expire: float | None = None,
         tag: _Tag = None,
-    ) -> Any: ...
+    ) -> Any:
+        """Add `delta` to the number under `key`, atomically; return the sum.
+
+        A missing key counts as `default`, or raises KeyError if that is None; it is then stored with
+        `expire` (seconds) and `tag`. Integers of any size add exactly.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.incr("visits"), cache.incr("visits", 10), cache.incr("ratio", 0.5)
+        (1, 11, 0.5)
+
+        Raises:
+            KeyError: There is no such key, and `default` is None.
+            TypeError: The value is no number.
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def decr(
         self,
         key: Any,
@@ -118,8 +224,28 @@ class Store:
         *,
         expire: float | None = None,
         tag: _Tag = None,
-    ) -> Any: ...
-    def delete(self, key: Any, retry: bool = False) -> bool: ...
+    ) -> Any:
+        """Subtract `delta` from the number under `key`, atomically; return the difference.
+
+        Everything else is as with `incr`.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.decr("left", default=10)
+        9
+        """
+    def delete(self, key: Any, retry: bool = False) -> bool:
+        """Remove `key`; return True if it was there.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache["key"] = 1
+        >>> cache.delete("key"), cache.delete("key")
+        (True, False)
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def pop(
         self,
         key: Any,
@@ -127,7 +253,20 @@ class Store:
         expire_time: bool = False,
         tag: bool = False,
         retry: bool = False,
-    ) -> Any: ...
+    ) -> Any:
+        """Remove `key` and return its value, or `default` if it is not there.
+
+        `expire_time=True` and `tag=True` return a tuple, as with `get`.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache["key"] = 1
+        >>> cache.pop("key"), cache.pop("key", default="gone")
+        (1, 'gone')
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def __setitem__(self, key: Any, value: Any, /) -> None: ...
     def __delitem__(self, key: Any, /) -> None: ...
 
@@ -138,19 +277,92 @@ class Store:
         expire: float | None = None,
         tag: _Tag = None,
         retry: bool = False,
-    ) -> int: ...
+    ) -> int:
+        """Store the items of a mapping, or of an iterable of pairs, all or none; return how many were stored.
+
+        `expire` is in seconds, `tag` as with `set`. In a `FanoutCache` each shard is all or none.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.set_many({"a": 1, "b": 2}, expire=60, tag="letters")
+        2
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def add_many(
         self,
         mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
         expire: float | None = None,
         tag: _Tag = None,
         retry: bool = False,
-    ) -> int: ...
-    def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int: ...
-    def evict(self, tag: _Tag, retry: bool = False) -> int: ...
-    def expire(self, now: float | None = None, retry: bool = False) -> int: ...
-    def cull(self, retry: bool = False) -> int: ...
-    def clear(self, retry: bool = False) -> int: ...
+    ) -> int:
+        """Store those items of a mapping whose keys are not there; return how many were stored.
+
+        Arguments and errors are those of `set_many`.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache["a"] = 0
+        >>> cache.add_many({"a": 1, "b": 2}), cache["a"]
+        (1, 0)
+        """
+    def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:
+        """Remove `keys`, all or none; return how many were there.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.set_many({"a": 1, "b": 2})
+        2
+        >>> cache.delete_many(["a", "c"])
+        1
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
+    def evict(self, tag: _Tag, retry: bool = False) -> int:
+        """Remove the entries with `tag`; return how many there were.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> _ = cache.set("a", 1, tag="x"), cache.set("b", 2)
+        >>> cache.evict("x"), list(cache)
+        (1, ['b'])
+
+        Raises:
+            Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
+        """
+    def expire(self, now: float | None = None, retry: bool = False) -> int:
+        """Remove the entries that have expired by `now` (seconds since 1970, by default now); return how many.
+
+        >>> import dolium, time
+        >>> cache = dolium.Cache()
+        >>> cache.set("a", 1, expire=60)
+        True
+        >>> cache.expire(now=time.time() + 120), len(cache)
+        (1, 0)
+
+        Raises:
+            Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
+        """
+    def cull(self, retry: bool = False) -> int:
+        """Remove what has expired, then other entries by policy until `size_limit` is kept; return how many.
+
+        Raises:
+            Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
+        """
+    def clear(self, retry: bool = False) -> int:
+        """Remove all entries; return how many there were. Works on a damaged store too.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache["a"] = 1
+        >>> cache.clear(), len(cache)
+        (1, 0)
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
 
     # Queues
     def push(
@@ -162,7 +374,22 @@ class Store:
         read: bool = False,
         tag: _Tag = None,
         retry: bool = False,
-    ) -> Any: ...
+    ) -> Any:
+        """Add `value` at one side of a queue; return its key.
+
+        Keys are integers around 500,000,000,000,000, or with a `prefix` texts `"prefix-500000000000000"`.
+        `side` is "back" or "front". The other arguments are those of `set`.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.push("first"), cache.push("second")
+        (500000000000000, 500000000000001)
+        >>> cache.push("x", prefix="jobs")
+        'jobs-500000000000000'
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def pull(
         self,
         prefix: str | None = None,
@@ -171,7 +398,21 @@ class Store:
         expire_time: bool = False,
         tag: bool = False,
         retry: bool = False,
-    ) -> Any: ...
+    ) -> Any:
+        """Remove the item at one side of a queue; return its key and value, or `default` if there is none.
+
+        `side` is "front" or "back". Expired items are removed and passed over. `expire_time=True` and
+        `tag=True` return a tuple of the pair and what was asked for.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> _ = cache.push("first"), cache.push("second")
+        >>> cache.pull(), cache.pull(side="back")[1], cache.pull()
+        ((500000000000000, 'first'), 'second', (None, None))
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def peek(
         self,
         prefix: str | None = None,
@@ -180,27 +421,134 @@ class Store:
         expire_time: bool = False,
         tag: bool = False,
         retry: bool = False,
-    ) -> Any: ...
+    ) -> Any:
+        """Return key and value of the item at one side of a queue, or `default` if there is none.
+
+        Arguments are those of `pull`; the item stays.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> _ = cache.push("first"), cache.push("second")
+        >>> cache.peek(), cache.peek(side="back")[1]
+        ((500000000000000, 'first'), 'second')
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
     def peekitem(
         self, last: bool = True, expire_time: bool = False, tag: bool = False, retry: bool = False
-    ) -> Any: ...
+    ) -> Any:
+        """Return key and value of the entry that was inserted last, or with `last=False` first.
+
+        Expired entries there are removed and passed over.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache["a"] = 1; cache["b"] = 2
+        >>> cache.peekitem(), cache.peekitem(last=False)
+        (('b', 2), ('a', 1))
+
+        Raises:
+            KeyError: The cache is empty.
+            UntrustedValueError: The key or the value is a pickle that nobody vouches for.
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
 
     # Keys
-    def iterkeys(self, reverse: bool = False) -> KeyIterator: ...
-    def keys(self, *, tag: _Tag = None, prefix: str | None = None, reverse: bool = False) -> KeyIterator: ...
+    def iterkeys(self, reverse: bool = False) -> KeyIterator:
+        """Iterate over the keys as the database sorts them: numbers, texts, bytes, then all others.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.set_many({2: "b", 1: "a"})
+        2
+        >>> list(cache.iterkeys()), list(cache.iterkeys(reverse=True))
+        ([1, 2], [2, 1])
+        """
+    def keys(self, *, tag: _Tag = None, prefix: str | None = None, reverse: bool = False) -> KeyIterator:
+        """Iterate over the keys in the order of insertion; only those with `tag`, or texts with `prefix`.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> _ = cache.set("user:1", "Ada", tag="people"), cache.set("page:1", "<p>")
+        >>> list(cache.keys(tag="people")), list(cache.keys(prefix="page:")), list(cache.keys(reverse=True))
+        (['user:1'], ['page:1'], ['page:1', 'user:1'])
+        """
     def __iter__(self) -> Iterator[Any]: ...
     def __reversed__(self) -> Iterator[Any]: ...
     def __len__(self) -> int: ...
 
     # Upkeep
-    def check(self, fix: bool = False, retry: bool = False) -> list[WarningMessage]: ...
-    def volume(self) -> int: ...
-    def stats(self, enable: bool = True, reset: bool = False) -> Stats: ...
-    def create_tag_index(self) -> None: ...
-    def drop_tag_index(self) -> None: ...
-    def flush(self) -> None: ...
-    def close(self) -> None: ...
-    def reset(self, key: str, value: Any = ..., update: bool = True) -> Any: ...
+    def check(self, fix: bool = False, retry: bool = False) -> list[WarningMessage]:
+        """Compare database, counters and value files; return what is wrong as a list of warnings.
+
+        `fix=True` puts it right: missing files remove their entries, unknown files are deleted.
+
+        >>> import dolium
+        >>> dolium.Cache().check()
+        []
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
+    def volume(self) -> int:
+        """Return the bytes that the cache takes on disk: its database and its value files.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache["a"] = b"x" * 100_000
+        >>> cache.volume() > 100_000
+        True
+        """
+    def stats(self, enable: bool | None = None, reset: bool = False) -> Stats:
+        """Return how often all processes together found a value, and how often they did not.
+
+        Asking changes nothing. Reads are counted in memory, from when the first process opened the cache until the
+        last closes it. `enable=True` stores the setting `statistics`, with which the numbers outlast that;
+        `enable=False` stores that they do not. `reset=True` sets both to 0 afterwards. The pair has attributes,
+        too: `evicted`, `refused`, and `hot` with what goes on in the memory that all processes share.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.stats()
+        (0, 0)
+        >>> cache.get("a")
+        >>> cache.stats()
+        (0, 1)
+        """
+    def create_tag_index(self) -> None:
+        """Make evicting and listing by tag fast.
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
+    def drop_tag_index(self) -> None:
+        """Drop what `create_tag_index` made.
+
+        Raises:
+            Timeout: Other writers kept the cache locked for longer than `timeout`.
+        """
+    def flush(self) -> None:
+        """Make everything that was stored so far safe from power loss, and readable for diskcache.
+
+        Raises:
+            OSError: The disk did not take it.
+        """
+    def close(self) -> None:
+        """Write what is pending and close the files. The next use opens them again."""
+    def reset(self, key: str, value: Any = ..., update: bool = True) -> Any:
+        """Read the setting `key` again from the store, or change it; return its value.
+
+        `update=False` changes it for this process only.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.reset("cull_limit", 5), cache.reset("cull_limit")
+        (5, 5)
+
+        Raises:
+            ValueError: There is no such setting.
+        """
 
     # For the classes of the package
     def _open(
@@ -241,21 +589,29 @@ class Info:
     """What is stored beside a value."""
 
     @property
-    def store_time(self) -> float: ...
+    def store_time(self) -> float:
+        """When the value was stored, in seconds since 1970."""
     @property
-    def expire_time(self) -> float | None: ...
+    def expire_time(self) -> float | None:
+        """When the entry expires, in seconds since 1970, or None."""
     @property
-    def access_time(self) -> float: ...
+    def access_time(self) -> float:
+        """When the value was last read, under an eviction policy that records it; else when it was stored."""
     @property
-    def access_count(self) -> int: ...
+    def access_count(self) -> int:
+        """How often the value was read since it was stored, under an eviction policy that records it."""
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Bytes of the key and the value as they are stored."""
     @property
-    def tag(self) -> _Scalar: ...
+    def tag(self) -> _Scalar:
+        """The tag, or None."""
     @property
-    def mode(self) -> int: ...
+    def mode(self) -> int:
+        """How the value is stored: one of the `MODE_…` numbers."""
     @property
-    def path(self) -> str | None: ...
+    def path(self) -> str | None:
+        """The path of the value file, or None if the value lies in the database."""
 
 @final
 class KeyIterator(Iterator[Any]):
@@ -268,32 +624,48 @@ class KeyIterator(Iterator[Any]):
 class Cursor(Iterator[tuple[Any, ...]]):
     """The rows that a statement returned."""
 
-    def fetchall(self) -> list[tuple[Any, ...]]: ...
-    def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]: ...
-    def fetchone(self) -> tuple[Any, ...] | None: ...
-    def close(self) -> None: ...
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return the rows that are left, as tuples."""
+    def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
+        """Return at most `size` of the rows that are left."""
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row, or None."""
+    def close(self) -> None:
+        """Does nothing: the rows were read when the statement ran."""
     def __iter__(self) -> Cursor: ...
     def __next__(self) -> tuple[Any, ...]: ...
     @property
-    def rowcount(self) -> int: ...
+    def rowcount(self) -> int:
+        """Rows that the statement changed, or -1 if it only read."""
     @property
-    def lastrowid(self) -> int: ...
+    def lastrowid(self) -> int:
+        """The row that was inserted last."""
     @property
-    def description(self) -> tuple[tuple[Any, ...], ...] | None: ...
+    def description(self) -> tuple[tuple[Any, ...], ...] | None:
+        """The names of the columns, each in a tuple of seven, or None for a statement without rows."""
 
 @final
 class Connection:
-    """What of a `sqlite3.Connection` programs use."""
+    """What of a `sqlite3.Connection` programs use: a way to run statements on the database of a cache."""
 
-    def execute(self, sql: str, parameters: Iterable[_Column] = (), /) -> Cursor: ...
-    def executemany(self, sql: str, parameters: Iterable[Iterable[_Column]], /) -> Cursor: ...
+    def execute(self, sql: str, parameters: Iterable[_Column] = (), /) -> Cursor:
+        """Run a statement."""
+    def executemany(self, sql: str, parameters: Iterable[Iterable[_Column]], /) -> Cursor:
+        """Run a statement once for each set of parameters, in one transaction."""
 
 def _canonical(key: Any, protocol: int, /) -> bytes | None: ...
 def _cli(arguments: list[str], /) -> int: ...
-def hash_column(column: str | int | float | bytes | memoryview, /) -> int: ...
+def hash_column(column: str | int | float | bytes | memoryview, /) -> int:
+    """diskcache's hash of the column `key` of a key."""
+
+def load_key(pickle: bytes, /) -> Any:
+    """The key in a pickle. Raises `UntrustedValueError` if the cache that it is of may not load it."""
+
+def sign(pickle: bytes, /) -> bytes:
+    """A pickle with the signature of this user behind it, for the entry that is being stored."""
+
+def verify(stored: bytes, /) -> tuple[bytes, bool]:
+    """A stored pickle, and whether the cache that it is read from may load it without restrictions."""
 def create_value(directory: str, name: str, /) -> int: ...
-def load_key(pickle: bytes, /) -> Any: ...
 def open_value(directory: str, name: str, /) -> int: ...
 def remove_value(directory: str, name: str, /) -> None: ...
-def sign(pickle: bytes, /) -> bytes: ...
-def verify(stored: bytes, /) -> tuple[bytes, bool]: ...

@@ -32,6 +32,8 @@ class Constant(tuple[Any, ...]):
 
 ENOVAL: Final = Constant("ENOVAL")
 """Stands for "no value was given" where None is a value."""
+MISS: Final[Any] = Constant("MISS")
+"""What a lookup returns for "not there". It is never stored, and unpickled it is this same object."""
 UNKNOWN: Final = Constant("UNKNOWN")
 """The key or value that a :class:`~dolium.Disk` is not told."""
 

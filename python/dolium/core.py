@@ -5,12 +5,14 @@ Every operation on keys is inherited from the native ``Store``.
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import os.path as op
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import memo
 from ._dolium import Info, Store
@@ -29,9 +31,14 @@ from .constants import (
     Constant,
 )
 from .disk import Disk, JSONDisk
-from .errors import EmptyDirWarning, Timeout, UnknownFileWarning
+from .errors import EmptyDirWarning, MissingDirectoryError, Timeout, UnknownFileWarning
 from .memo import args_to_key, full_name
 from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .settings import Directory, Settings, Trust
 
 __all__ = [
     "DBNAME",
@@ -68,32 +75,39 @@ class BaseCache(Store):
     _timeout: float
     _disk_class: type[Disk]
     _read_only_asked: bool
-    _trust: str
+    _trust: Trust
+    _unstored: dict[str, Any]
+    """Settings that were passed, where the cache may not store them."""
 
     def _start(
         self,
-        directory: Any,
+        directory: Directory,
         timeout: float,
         disk: Any,
         settings: dict[str, Any],
         *,
         read_only: bool,
-        trust: str,
+        trust: Trust,
         shards: int | None,
     ) -> None:
+        restored: dict[str, Any] = self.__dict__.pop("_restored", {})
+        read_only = restored.get("read_only", read_only)
+        trust = restored.get("trust", trust)
+        settings = {**restored.get("settings", {}), **settings}
         if not (isinstance(disk, type) and issubclass(disk, Disk)):
             raise ValueError("disk must subclass dolium.Disk")
         if directory is None:
             import tempfile  # slow to import, and rarely needed
 
             directory = tempfile.mkdtemp(prefix="dolium-")
-        directory = op.expandvars(op.expanduser(str(directory)))
+        directory = _absolute(op.expandvars(op.expanduser(str(directory))))
         set_own = functools.partial(object.__setattr__, self)
         set_own("_directory", directory)
         set_own("_timeout", timeout)
         set_own("_disk_class", disk)
         set_own("_read_only_asked", read_only)
         set_own("_trust", trust)
+        set_own("_unstored", settings if read_only else {})
         self._open(
             directory,
             timeout,
@@ -106,7 +120,7 @@ class BaseCache(Store):
 
     @property
     def directory(self) -> str:
-        """The directory of the cache."""
+        """The directory of the cache, an absolute path."""
         return self._directory
 
     @property
@@ -211,7 +225,26 @@ class BaseCache(Store):
 
     def __reduce_ex__(self, protocol: Any, /) -> str | tuple[Any, ...]:
         # The oldest protocols cannot make an instance of a native class.
-        return super().__reduce_ex__(max(2, protocol))
+        reduced = super().__reduce_ex__(max(2, protocol))
+        options = self._options()
+        if not options or isinstance(reduced, str):
+            return reduced
+        make, arguments, *rest = reduced
+        return (_restore, (options, make, *arguments), *rest)
+
+    def _options(self) -> dict[str, Any]:
+        """What a copy has to be told beside `__getstate__`, by name; nothing of a usual cache.
+
+        The state is the first arguments of the constructor, to which subclasses add arguments of their own.
+        """
+        options: dict[str, Any] = {}
+        if self._read_only_asked:
+            options["read_only"] = True
+        if self._trust != "signed":
+            options["trust"] = self._trust
+        if self._unstored:
+            options["settings"] = self._unstored
+        return options
 
     def _facts(self) -> list[tuple[str, str]]:
         """What repr shows; less of it when the store cannot be read."""
@@ -219,12 +252,21 @@ class BaseCache(Store):
         try:
             facts.append(("entries", f"{len(self):,}"))
             facts.append(("size", _bytes(self.volume())))
-            hits, misses = self.reset("hits"), self.reset("misses")
+            hits, misses = self.stats()
             if hits or misses:
                 facts.append(("hits", f"{hits:,} of {hits + misses:,}"))
         except Exception as error:
             facts.append(("unreadable", type(error).__name__))
         return facts
+
+    def _limits(self) -> list[tuple[str, str]]:
+        """What a notebook shows beside that."""
+        share: Any = self._setting("size_limit")
+        limit = float("inf") if share is None else share * len(self._directories)
+        return [
+            ("limit", "none" if limit == float("inf") else _bytes(limit)),
+            ("policy", str(self._setting("eviction_policy"))),
+        ]
 
     def __repr__(self) -> str:
         if "_directory" not in self.__dict__:
@@ -236,13 +278,39 @@ class BaseCache(Store):
     def _repr_html_(self) -> str:
         import html  # for notebooks only
 
+        facts = dict(self._facts())
+        if "unreadable" not in facts:
+            facts = {"hits": "none yet", **facts, **dict(self._limits())}
         rows = "".join(
-            f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in self._facts()
+            f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items()
         )
         return f"<table><caption>{html.escape(type(self).__name__)}</caption>{rows}</table>"
 
 
-def _bytes(count: int) -> str:
+def is_usual(cache: Cache) -> bool:
+    """Whether `cache` is what its directory alone would make it: opened without arguments that are not stored."""
+    return cache.__getstate__() == (cache.directory, 60, Disk) and not cache._options()  # pyright: ignore[reportPrivateUsage]
+
+
+def _absolute(directory: str) -> str:
+    """`directory`, which stays there when the program changes its working directory."""
+    if op.isabs(directory):
+        return directory
+    if not directory:
+        raise MissingDirectoryError(
+            errno.ENOENT, "the name of the directory is empty; is a variable unset?", directory
+        )
+    return op.join(os.getcwd(), *(part for part in directory.split(op.sep) if part not in ("", op.curdir)))
+
+
+def _restore(options: dict[str, Any], make: Callable[..., Any], *arguments: Any) -> Any:
+    """A cache of a pickle or a copy, which `__setstate__` is about to open with these options."""
+    cache = make(*arguments)
+    cache.__dict__["_restored"] = options
+    return cache
+
+
+def _bytes(count: float) -> str:
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
@@ -261,7 +329,8 @@ class Cache(BaseCache):
     ('value', False, 1)
 
     Args:
-        directory: Where the entries lie; `~` and `$VARIABLES` are expanded. Created if need be.
+        directory: Where the entries lie; `~` and `$VARIABLES` are expanded. Created if need be. A relative
+            path is one of the working directory at this moment, and stays that.
         timeout: How long an operation waits for other writers, in seconds.
         disk: A subclass of :class:`Disk` that converts keys and values in another way.
         read_only: Never write: for a directory that cannot, or must not, be changed.
@@ -278,15 +347,15 @@ class Cache(BaseCache):
 
     def __init__(
         self,
-        directory: Any = None,
+        directory: Directory = None,
         timeout: float = 60,
         disk: type[Disk] = Disk,
         *,
         read_only: bool = False,
-        trust: str = "signed",
-        **settings: Any,
+        trust: Trust = "signed",
+        **settings: Unpack[Settings],
     ) -> None:
-        self._start(directory, timeout, disk, settings, read_only=read_only, trust=trust, shards=None)
+        self._start(directory, timeout, disk, {**settings}, read_only=read_only, trust=trust, shards=None)
 
     @contextmanager
     def _transact(
@@ -301,7 +370,7 @@ class Cache(BaseCache):
                 self._disk.remove(name)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return (self.directory, self.timeout, type(self.disk))
+        return (self._directory, self._timeout, self._disk_class)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.__init__(*state)

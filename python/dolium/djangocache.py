@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
+from .constants import MISS
 from .fanout import FanoutCache
-from .memo import MISS, CacheKey, Memoizer, Results, memoizer
+from .memo import CacheKey, Memoizer, Results, memoizer
 
 if TYPE_CHECKING:
     from .core import Cache
@@ -241,8 +242,8 @@ class DjangoCache(BaseCache):
         """Remove what has expired and return how many entries that was."""
         return self._cache.expire()
 
-    def stats(self, enable: bool = True, reset: bool = False) -> Stats:
-        """Hits and misses so far; from now on they are counted, or not, as `enable` says."""
+    def stats(self, enable: bool | None = None, reset: bool = False) -> Stats:
+        """Hits and misses so far, see :meth:`dolium.Cache.stats`. Asking changes nothing."""
         return self._cache.stats(enable=enable, reset=reset)
 
     def create_tag_index(self) -> None:

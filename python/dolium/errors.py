@@ -19,6 +19,7 @@ __all__ = [
     "EvictionWarning",
     "ForkedError",
     "InvalidArgumentError",
+    "MissingDirectoryError",
     "ReadOnlyError",
     "RefusedEntryWarning",
     "ReplacedStoreWarning",
@@ -57,6 +58,10 @@ class DamagedStoreError(DoliumError, sqlite3.DatabaseError):
 
 class StorageError(DoliumError, OSError):
     """The file system failed: `errno`, `strerror` and `filename` say how and where."""
+
+
+class MissingDirectoryError(StorageError, FileNotFoundError):
+    """The directory of a cache is not there and cannot be made."""
 
 
 class StorageFullError(StorageError, DatabaseError):

@@ -15,7 +15,13 @@ from .disk import Disk
 from .transaction import Transaction
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .persistent import Deque, Index
+    from .settings import Directory, Settings, Trust
+
+_PARTS = ("_caches", "_deques", "_indexes")
+"""The attributes that hold what was opened by name."""
 
 
 class FanoutCache(BaseCache):
@@ -41,19 +47,20 @@ class FanoutCache(BaseCache):
 
     def __init__(
         self,
-        directory: Any = None,
+        directory: Directory = None,
         shards: int = 8,
         timeout: float = 0.010,
         disk: type[Disk] = Disk,
         *,
         read_only: bool = False,
-        trust: str = "signed",
-        **settings: Any,
+        trust: Trust = "signed",
+        **settings: Unpack[Settings],
     ) -> None:
-        self._start(directory, timeout, disk, settings, read_only=read_only, trust=trust, shards=shards)
-        self._caches: dict[str, Cache] = {}
-        self._deques: dict[str, Deque[Any]] = {}
-        self._indexes: dict[str, Index[Any, Any]] = {}
+        parts: dict[str, Any] = self.__dict__.get("_restored", {}).get("parts", {})
+        self._start(directory, timeout, disk, {**settings}, read_only=read_only, trust=trust, shards=shards)
+        self._caches: dict[str, Cache] = {**parts.get("_caches", {})}
+        self._deques: dict[str, Deque[Any]] = {**parts.get("_deques", {})}
+        self._indexes: dict[str, Index[Any, Any]] = {**parts.get("_indexes", {})}
 
     @property
     def _shards(self) -> tuple[Cache, ...]:
@@ -72,6 +79,7 @@ class FanoutCache(BaseCache):
             _disk_class=self._disk_class,
             _read_only_asked=self._read_only_asked,
             _trust=self._trust,
+            _unstored=self._unstored,
         )
         self._open_shard(index, shard)
         return shard
@@ -113,7 +121,7 @@ class FanoutCache(BaseCache):
     def close(self) -> None:
         """Close all shards and the named caches, deques and indexes, and forget these."""
         super().close()
-        for names in ("_caches", "_deques", "_indexes"):
+        for names in _PARTS:
             parts: dict[str, Any] = self.__dict__.get(names, {})
             for part in parts.values():
                 getattr(part, "cache", part).close()
@@ -122,7 +130,19 @@ class FanoutCache(BaseCache):
     def _subdirectory(self, kind: str, name: str) -> str:
         return op.join(self._directory, kind, *name.split("/"))
 
-    def cache(self, name: str, timeout: float = 60, disk: type[Disk] | None = None, **settings: Any) -> Cache:
+    def _options(self) -> dict[str, Any]:
+        # Named caches have a timeout and a disk of their own, deques a greatest length.
+        options = super()._options()
+        parts = {names: {**self.__dict__[names]} for names in _PARTS if self.__dict__.get(names)}
+        return {**options, "parts": parts} if parts else options
+
+    def cache(
+        self,
+        name: str,
+        timeout: float = 60,
+        disk: type[Disk] | None = None,
+        **settings: Unpack[Settings],
+    ) -> Cache:
         """The :class:`Cache` of that name in a directory of its own below this one.
 
         It converts with `disk`, by default like this cache. `settings` are as for :class:`Cache`.
@@ -136,7 +156,9 @@ class FanoutCache(BaseCache):
         cache = self._caches.get(name)
         if cache is None:
             directory = self._subdirectory("cache", name)
-            cache = self._sub_cache(directory, self._disk_class if disk is None else disk, timeout, settings)
+            cache = self._sub_cache(
+                directory, self._disk_class if disk is None else disk, timeout, {**settings}
+            )
             self._caches[name] = cache
         return cache
 
@@ -178,7 +200,7 @@ class FanoutCache(BaseCache):
         return Cache(directory, timeout, disk, read_only=self._read_only_asked, trust=self._trust, **settings)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return (self._directory, self._count, self.timeout, type(self.disk))
+        return (self._directory, self._count, self._timeout, self._disk_class)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.__init__(*state)

@@ -23,7 +23,6 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
-    Final,
     NamedTuple,
     ParamSpec,
     Protocol,
@@ -32,6 +31,8 @@ from typing import (
     overload,
 )
 from weakref import WeakKeyDictionary
+
+from .constants import MISS
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,8 +44,41 @@ R_co = TypeVar("R_co", covariant=True)
 
 CacheKey = tuple[Any, ...]
 
-MISS: Final[Any] = object()
-"""What a lookup returns for "not there"; never stored, so that every value can be memoized."""
+
+class MemoizedMethod(Protocol[P, R_co]):
+    """A memoized method of an instance. All but the call takes the instance again, as its first argument."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def __cache_key__(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
+        """The key under which the result of this call is kept."""
+        ...
+
+    def invalidate(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Forget the result of this call; true if there was one."""
+        ...
+
+    def refresh(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the method whatever is kept, and keep the new result."""
+        ...
+
+
+class AsyncMemoizedMethod(Protocol[P, R_co]):
+    """A memoized coroutine method: as :class:`MemoizedMethod`, with everything but the key awaited."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
+
+    def __cache_key__(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
+        """The key under which the result of this call is kept."""
+        ...
+
+    def invalidate(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
+        """Forget the result of this call; true if there was one."""
+        ...
+
+    def refresh(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Call the method whatever is kept, and keep the new result."""
+        ...
 
 
 class Memoized(Protocol[P, R_co]):
@@ -68,7 +102,7 @@ class Memoized(Protocol[P, R_co]):
     @overload
     def __get__(
         self: Memoized[Concatenate[Any, Q], R], instance: object, owner: Any = None
-    ) -> Callable[Q, R]: ...
+    ) -> MemoizedMethod[Q, R]: ...
 
     def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
         """The key under which the result of this call is kept."""
@@ -101,7 +135,7 @@ class AsyncMemoized(Protocol[P, R_co]):
     @overload
     def __get__(
         self: AsyncMemoized[Concatenate[Any, Q], R], instance: object, owner: Any = None
-    ) -> Callable[Q, Coroutine[Any, Any, R]]: ...
+    ) -> AsyncMemoizedMethod[Q, R]: ...
 
     def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
         """The key under which the result of this call is kept."""
@@ -430,6 +464,10 @@ class Flights:
     instead of waiting for itself. When the computing task is cancelled, one of the waiting takes
     over.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What goes on in this process does not go along when a memoized function is sent to another.
+        return (Flights, ())
 
     def __init__(self) -> None:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bytes, asyncio.Future[Any]]] = (

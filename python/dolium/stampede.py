@@ -21,9 +21,8 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from .constants import ENOVAL
+from .constants import ENOVAL, MISS
 from .memo import (
-    MISS,
     CacheKey,
     Flights,
     Memoizer,
@@ -177,7 +176,6 @@ def _wrap_function(func: Callable[..., Any], entries: _Entries) -> Callable[...,
 
 def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[..., Any]:
     flights = Flights()
-    tasks: set[asyncio.Task[Any]] = set()  # a loop keeps only weak references to its tasks
 
     async def renew(key: CacheKey, args: Any, kwargs: Any) -> Any:
         start = time.perf_counter()
@@ -194,8 +192,8 @@ def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[...
         import asyncio
 
         task = asyncio.get_running_loop().create_task(renewal)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
 
     @functools.wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -265,3 +263,5 @@ class _Renewals:
 
 
 _renewals = _Renewals()
+_tasks: set[asyncio.Task[Any]] = set()
+"""Renewals of coroutine functions: a loop keeps only weak references to its tasks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import Cache, Disk
+from ..core import Cache, is_usual
 from ..memo import hook
 
 
@@ -27,7 +27,7 @@ def open_cache(directory: Any) -> Cache:
 
 
 def state_of(cache: Any) -> Any:
-    """What a pickle holds of `cache`: its directory, or all of it if that would not do."""
-    if type(cache) is Cache and type(cache.disk) is Disk:
+    """What a pickle holds of `cache`: its directory if :func:`open_cache` makes it from that, else all of it."""
+    if type(cache) is Cache and is_usual(cache):
         return cache.directory
     return cache

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, MutableSequence, Seque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from ..memo import MISS
+from ..constants import MISS
 from ..transaction import Transaction
 from .backing import open_cache, state_of, strict
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # known to type checkers; nobody needs to install it
+
+    from ..settings import Directory
 
     T = TypeVar("T", default=Any)
 else:
@@ -61,11 +63,15 @@ class Deque(MutableSequence[T]):
     _maxlen: float
 
     @overload
-    def __init__(self, *, directory: Any = None, maxlen: float | None = None) -> None: ...
+    def __init__(self, *, directory: Directory = None, maxlen: float | None = None) -> None: ...
     @overload
-    def __init__(self, iterable: Iterable[T], directory: Any = None, maxlen: float | None = None) -> None: ...
+    def __init__(
+        self, iterable: Iterable[T], directory: Directory = None, maxlen: float | None = None
+    ) -> None: ...
 
-    def __init__(self, iterable: Iterable[T] = (), directory: Any = None, maxlen: float | None = None):
+    def __init__(
+        self, iterable: Iterable[T] = (), directory: Directory = None, maxlen: float | None = None
+    ) -> None:
         self._attach(open_cache(directory), maxlen)
         self._fill(iterable, "back")
 

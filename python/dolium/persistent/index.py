@@ -23,8 +23,8 @@ from collections.abc import (
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from ..constants import ENOVAL
-from ..memo import MISS, Memoizer
+from ..constants import ENOVAL, MISS
+from ..memo import Memoizer
 from ..transaction import Transaction
 from .backing import open_cache, state_of, strict
 
