@@ -179,7 +179,7 @@ class Results(NamedTuple):
     drop: Callable[[CacheKey], bool]
     """Forgets a key; true if it was there."""
     owner: object
-    """The cache, asked whether the calling thread is inside one of its transactions."""
+    """The cache, asked whether the caller is inside one of its transactions."""
 
 
 def full_name(func: Callable[..., Any]) -> str:
@@ -396,6 +396,8 @@ def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[...,
             return value
         if save is None:
             return await func(*args, **kwargs)
+        if in_transaction(owner):  # which the leader of a flight might wait for
+            return await compute(key, args, kwargs)
         return await flights.join(key, load, lambda: compute(key, args, kwargs))
 
     async def refresh(*args: Any, **kwargs: Any) -> Any:
@@ -415,14 +417,19 @@ def hook(cache: object, name: str) -> Callable[..., Any] | None:
     return getattr(cache, name) if hasattr(type(cache), name) else None
 
 
+def in_transaction(owner: object) -> bool:
+    """Whether the caller is inside a transaction of a cache."""
+    ask = hook(owner, "_in_transaction")
+    return ask is not None and ask()
+
+
 async def off_loop(owner: object, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a call that may wait for other writers without holding up the event loop.
 
-    It runs right here when this thread is inside a transaction of `owner`, which the worker thread
+    It runs right here when the caller is inside a transaction of `owner`, which the worker thread
     would wait for in vain, and under event loops other than asyncio's.
     """
-    in_transaction = hook(owner, "_in_transaction")
-    if _running_loop() is None or (in_transaction is not None and in_transaction()):
+    if _running_loop() is None or in_transaction(owner):
         return call(*args, **kwargs)
     import asyncio
 

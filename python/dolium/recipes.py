@@ -17,14 +17,16 @@ come, leaves the new holder's lock alone.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ParamSpec, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
-from . import waiting
+from . import blocks, waiting
 from .memo import args_to_key, full_name, hook
 from .stampede import memoize_stampede
 
@@ -125,8 +127,22 @@ def _me() -> str:
     return f"{os.getpid()}-{threading.get_ident()}"
 
 
+_tasks: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_numbers = itertools.count(1)
+
+
+def _my_task() -> str:
+    """This task of asyncio, in the same place of a lock."""
+    import asyncio
+
+    return f"{_me()}-{_tasks.setdefault(asyncio.current_task(), next(_numbers))}"
+
+
 class _Guard:
-    """What the three kinds of lock have in common."""
+    """What the three kinds of lock have in common.
+
+    ``with`` makes the thread the holder, ``async with`` the task of asyncio, whose loop goes on while it waits.
+    """
 
     def __init__(self, cache: SharedCache, key: Any, expire: float | None = None, tag: Any = None):
         self._cache = cache
@@ -136,17 +152,49 @@ class _Guard:
 
     def acquire(self) -> None:
         """Wait for the lock and take it."""
-        raise NotImplementedError
+        me = _me()
+        waiting.acquire(self._where(), lambda: self._try(me), self._look, self._holds(me))
 
     def release(self) -> None:
         """Give the lock back."""
+        self._give_back(_me())
+
+    def _try(self, me: str) -> bool:
+        """Take the lock for a holder if it is free."""
         raise NotImplementedError
+
+    def _give_back(self, me: str) -> None:
+        """Give back what a holder has."""
+        raise NotImplementedError
+
+    def _look(self) -> bool:
+        """Whether trying is worthwhile."""
+        raise NotImplementedError
+
+    def _holds(self, me: str) -> Callable[[], bool] | None:
+        """What tells whether a holder has the lock and may take it again, if that is possible."""
+        return None
 
     def __enter__(self) -> None:
         self.acquire()
 
     def __exit__(self, *exc_info: object) -> None:
         self.release()
+
+    async def __aenter__(self) -> None:
+        me = _my_task()
+        await waiting.acquire_as_task(
+            self._cache,
+            self._where(),
+            lambda: self._try(me),
+            lambda: self._give_back(me),
+            self._look,
+            self._holds(me),
+        )
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        me = _my_task()
+        await waiting.off_loop(self._cache, lambda: self._give_back(me))
 
     def _where(self) -> waiting.Address:
         return waiting.address(self._cache, self._key)
@@ -155,8 +203,8 @@ class _Guard:
 class Lock(_Guard):
     """A lock for processes and threads: held while its key is in the cache.
 
-    As in diskcache anybody may release it, and a thread that acquires it twice waits for itself.
-    With `expire` a release by somebody whose lock has run out, and has been taken by another
+    As in diskcache anybody may release it, and a thread (with ``async with`` a task) that acquires it
+    twice waits for itself. With `expire` a release by somebody whose lock has run out, and has been taken by another
     since, does nothing.
 
     >>> import dolium
@@ -172,22 +220,24 @@ class Lock(_Guard):
         super().__init__(cache, key, expire, tag)
         self._deadlines: dict[str, float] = {}
 
-    def acquire(self) -> None:
-        """Wait until the key is absent and add it."""
-        waiting.acquire(self._where(), self._try, lambda: not self.locked())
+    def _look(self) -> bool:
+        return not self.locked()
 
-    def _try(self) -> bool:
+    def _try(self, me: str) -> bool:
         # A transaction even for the single add: programs that use diskcache see no lock that waits in the hot tier.
         with _home(self._cache, self._key).transact(retry=True):
             if not _keep(self._cache, self._key, None, self._expire, self._tag, add=True):
                 return False
             if self._expire is not None:
-                self._deadlines[_me()] = self._deadline()
+                self._deadlines[me] = self._deadline()
         return True
 
     def release(self) -> None:
         """Delete the key, unless this thread's hold has expired and the lock is another's now."""
-        mine = self._deadlines.pop(_me(), None)
+        super().release()
+
+    def _give_back(self, me: str) -> None:
+        mine = self._deadlines.pop(me, None)
         if mine is None:
             self._cache.delete(self._key, retry=True)
         else:
@@ -207,8 +257,8 @@ class Lock(_Guard):
 class RLock(_Guard):
     """A lock for processes and threads that its holder can acquire again.
 
-    The cache keeps who holds it (process and thread) and how many times. Tasks of one event loop
-    are one thread.
+    The cache keeps who holds it (process and thread) and how many times. With ``with``, tasks of one
+    event loop are one thread; with ``async with``, each is a holder of its own.
 
     >>> import dolium
     >>> lock = RLock(dolium.Cache(), 'user-123')
@@ -220,25 +270,22 @@ class RLock(_Guard):
     AssertionError: cannot release un-acquired lock
     """
 
-    def acquire(self) -> None:
-        """Wait until nobody else holds the lock and take it once more."""
-        waiting.acquire(
-            self._where(),
-            self._try,
-            look=lambda: self._holder()[1] == 0,
-            holds=lambda: self._holder()[0] == _me(),
-        )
+    def _look(self) -> bool:
+        return self._holder()[1] == 0
+
+    def _holds(self, me: str) -> Callable[[], bool]:
+        return lambda: self._holder()[0] == me
 
     def _holder(self) -> tuple[str | None, int]:
         owner, count = self._cache.get(self._key, default=(None, 0), retry=True)
         return (owner, count) if count > 0 else (None, 0)
 
-    def _try(self) -> bool:
+    def _try(self, me: str) -> bool:
         with _home(self._cache, self._key).transact(retry=True):
             owner, count = self._holder()
-            if owner not in (None, _me()):
+            if owner not in (None, me):
                 return False
-            _keep(self._cache, self._key, (_me(), count + 1), self._expire, self._tag)
+            _keep(self._cache, self._key, (me, count + 1), self._expire, self._tag)
         return True
 
     def release(self) -> None:
@@ -246,9 +293,12 @@ class RLock(_Guard):
 
         :raises AssertionError: if this thread does not hold the lock (any more)
         """
+        super().release()
+
+    def _give_back(self, me: str) -> None:
         with _home(self._cache, self._key).transact(retry=True):
             owner, count = self._holder()
-            if owner != _me():
+            if owner != me:
                 raise AssertionError("cannot release un-acquired lock")
             if count > 1:
                 _keep(self._cache, self._key, (owner, count - 1), self._expire, self._tag)
@@ -285,14 +335,13 @@ class BoundedSemaphore(_Guard):
         super().__init__(cache, key, expire, tag)
         self._value = value
 
-    def acquire(self) -> None:
-        """Wait for a free place and take it."""
-        waiting.acquire(self._where(), self._try, lambda: self._left() > 0)
+    def _look(self) -> bool:
+        return self._left() > 0
 
     def _left(self) -> int:
         return self._cache.get(self._key, default=self._value, retry=True)
 
-    def _try(self) -> bool:
+    def _try(self, me: str) -> bool:
         with _home(self._cache, self._key).transact(retry=True):
             left = self._left()
             if left <= 0:
@@ -305,6 +354,9 @@ class BoundedSemaphore(_Guard):
 
         :raises AssertionError: if all places are free
         """
+        super().release()
+
+    def _give_back(self, me: str) -> None:
         with _home(self._cache, self._key).transact(retry=True):
             left = self._left() + 1
             if left > self._value:
@@ -331,12 +383,13 @@ def throttle(
     A call opens a period of `seconds`; when `count` calls have been made in it, the next waits for
     its end. Under steady demand no stretch of `seconds` therefore holds more than `count` calls.
     Nothing is written before the first call, so that a process that starts does not set others'
-    count back.
+    count back. Coroutine functions and asynchronous generators wait at their first step, without holding up their loop.
 
     :param name: key of the count (default: module and qualified name of the function)
     :param expire: seconds after which an unused count is removed
     :param time_func: clock shared by the processes, in seconds
-    :param sleep_func: waits for a number of seconds
+    :param sleep_func: waits for a number of seconds; if it returns an awaitable, coroutines await that. They
+        use ``asyncio.sleep`` in place of ``time.sleep``
 
     >>> import dolium
     >>> clock = [0.0]
@@ -365,6 +418,25 @@ def throttle(
                 _keep(home, key, (opened, left - 1), expire, tag)
                 return 0.0
 
+        class Turn:
+            """Waits for the turn of a coroutine."""
+
+            async def __aenter__(self) -> None:
+                import asyncio
+                import inspect
+
+                sleep = asyncio.sleep if sleep_func is time.sleep else sleep_func
+                while (wait := await waiting.off_loop(cache, delay)) > 0:
+                    slept = sleep(wait)
+                    if inspect.isawaitable(slept):
+                        await slept
+
+            async def __aexit__(self, *raised: object) -> None:
+                pass
+
+        if blocks.is_async(func):
+            return blocks.wrap_async(func, Turn)
+
         @functools.wraps(func)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             while (wait := delay()) > 0:
@@ -385,9 +457,15 @@ def barrier(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a decorator that lets a function run only while it holds a lock.
 
-    :param lock_factory: `Lock` (once at a time), `RLock`, `BoundedSemaphore` or the like
+    A coroutine function holds it until its coroutine ends, a generator function until its generator ends or is closed.
+    Coroutines and asynchronous generators wait without holding up their loop.
+
+    :param lock_factory: `Lock` (once at a time), `RLock`, `BoundedSemaphore` or the like; for coroutine functions
+        and asynchronous generator functions it makes what ``async with`` takes
     :param name: key of the lock (default: module and qualified name of the function)
     :param expire: seconds until a lock whose holder died is free again
+    :raises TypeError: when it decorates such a function, and the lock has no ``async with``; or when a function that is
+        no coroutine function returns a coroutine, which would run without the lock
 
     >>> import dolium
     >>> cache = dolium.Cache()
@@ -400,13 +478,14 @@ def barrier(
 
     def decorator(func: Callable[P, R]) -> Callable[P, R]:
         key = full_name(func) if name is None else name
-        lock = lock_factory(cache, key, expire=expire, tag=tag)
-
-        @functools.wraps(func)
-        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            with lock:
-                return func(*args, **kwargs)
-
-        return wrapper
+        lock: Any = lock_factory(cache, key, expire=expire, tag=tag)
+        if not blocks.is_async(func):
+            return blocks.wrap(func, lambda: lock)
+        if not hasattr(type(lock), "__aenter__"):
+            raise TypeError(
+                f"{full_name(func)} runs while others do, and {type(lock).__name__} has no `async with` to exclude them; "
+                "pass Lock, RLock or BoundedSemaphore of dolium to barrier()"
+            )
+        return blocks.wrap_async(func, lambda: lock)
 
     return decorator

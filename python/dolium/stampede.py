@@ -26,6 +26,7 @@ from .memo import (
     CacheKey,
     Flights,
     Memoizer,
+    in_transaction,
     is_coroutine_function,
     key_maker,
     off_loop,
@@ -199,6 +200,8 @@ def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[...
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         key = this.__cache_key__(*args, **kwargs)
         entry = entries.load(key)
+        if entry is MISS and in_transaction(entries.cache):  # which the leader of a flight might wait for
+            return await renew(key, args, kwargs)
         if entry is MISS:
             return await flights.join(key, result_of, lambda: renew(key, args, kwargs))
         if entry.due and await off_loop(entries.cache, entries.claim, key, entry.took):

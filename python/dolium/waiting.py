@@ -3,7 +3,7 @@
 Owns the order and the pace of waiting; what is waited for is a function that tries once and says whether
 it succeeded. A cache cannot wake its readers, so waiting means asking again: at first within half a
 millisecond, then at longer, randomly varied intervals of 5 ms or so, which costs next to nothing.
-A signal (Ctrl-C) interrupts the wait.
+A signal (Ctrl-C) interrupts the wait. Tasks of asyncio wait without holding up their loop.
 
 Fairness inside a process: its threads stand in line, only the first of them asks, and a release in the same
 process calls it at once. Fairness between processes: all who have waited longer than a moment ask
@@ -17,14 +17,17 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 
-from .memo import fingerprint
+from .memo import fingerprint, in_transaction
+
+R = TypeVar("R")
 
 Address = tuple[str, bytes | int]
 """Names one lock in this process: the directory of its cache and the bytes of its key."""
@@ -62,13 +65,36 @@ class Ticket:
             self._called.release()
 
 
+class TaskTicket:
+    """The same for a task of asyncio."""
+
+    def __init__(self) -> None:
+        import asyncio  # as in `memo`: half the time of `import dolium`
+
+        self._loop = asyncio.get_running_loop()
+        self._called = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        """As :meth:`Ticket.wait`."""
+        import asyncio
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._called.wait(), seconds)
+        self._called.clear()
+
+    def call(self) -> None:
+        """As :meth:`Ticket.call`."""
+        with contextlib.suppress(RuntimeError):  # its loop is closed, and the task with it
+            self._loop.call_soon_threadsafe(self._called.set)
+
+
 class Line:
-    """The threads of this process that want one lock, first come, first served."""
+    """The threads and tasks of this process that want one lock, first come, first served."""
 
     def __init__(self) -> None:
         self._guard = threading.RLock()  # reentrant, as a signal handler may release a lock
         # Weak: a second Ctrl-C may come where a thread would give its ticket back, and who has gone is not in line.
-        self._tickets: deque[weakref.ref[Ticket]] = deque()
+        self._tickets: deque[weakref.ref[Ticket | TaskTicket]] = deque()
         self._turn = SHORT_TURN
         self._since = self._released = float("-inf")
 
@@ -92,25 +118,38 @@ class Line:
     def wait(self, attempt: Callable[[], bool]) -> None:
         """Stand in line until `attempt` succeeds; it is called by the first in line only."""
         ticket = Ticket()
+        with self._stand(ticket):
+            for pause in _pauses():
+                while self._first() is not ticket:
+                    ticket.wait(BEHIND)
+                if self.attempt(attempt):
+                    return
+                ticket.wait(pause)
+
+    async def wait_as_task(self, attempt: Callable[[], Awaitable[bool]]) -> None:
+        """The same for a task."""
+        ticket = TaskTicket()
+        with self._stand(ticket):
+            for pause in _pauses():
+                while self._first() is not ticket:
+                    await ticket.wait(BEHIND)
+                if await attempt():
+                    return
+                await ticket.wait(pause)
+
+    @contextlib.contextmanager
+    def _stand(self, ticket: Ticket | TaskTicket) -> Iterator[None]:
         mine = weakref.ref(ticket)
         try:
             with self._guard:
                 self._tickets.append(mine)
-            pause = SHORTEST
-            while True:
-                if self._first() is not ticket:
-                    ticket.wait(BEHIND)
-                elif self.attempt(attempt):
-                    return
-                else:
-                    ticket.wait(pause * random.uniform(0.5, 1.5))
-                    pause = min(pause * 2, LONGEST)
+            yield
         finally:
             with self._guard, contextlib.suppress(ValueError):  # it may not have come to that
                 self._tickets.remove(mine)
             self.call_first()
 
-    def _first(self) -> Ticket | None:
+    def _first(self) -> Ticket | TaskTicket | None:
         with self._guard:
             while self._tickets:
                 ticket = self._tickets[0]()
@@ -133,6 +172,14 @@ class Line:
     def idle(self) -> bool:
         """Whether nothing would be lost with this object."""
         return not self and time.monotonic() - self._released > GAP
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds to wait between two questions, longer and longer."""
+    pause = SHORTEST
+    while True:
+        yield pause * random.uniform(0.5, 1.5)
+        pause = min(pause * 2, LONGEST)
 
 
 class _Lines:
@@ -183,6 +230,88 @@ def acquire(
     if not line and line.attempt(attempt):
         return
     line.wait(lambda: look() and attempt())
+
+
+async def acquire_as_task(
+    cache: object,
+    where: Address,
+    attempt: Callable[[], bool],
+    give_back: Callable[[], object],
+    look: Callable[[], bool],
+    holds: Callable[[], bool] | None = None,
+) -> None:
+    """The same for a task of asyncio, whose loop goes on meanwhile.
+
+    :param cache: whose lock it is
+    :param give_back: undoes a successful `attempt` of a task that was cancelled
+    """
+    line = _lines.at(where)
+
+    async def take() -> bool:
+        return await _take(cache, lambda: line.attempt(attempt), give_back)
+
+    async def look_and_take() -> bool:
+        return look() and await take()
+
+    if line and holds is not None and holds() and await take():
+        return
+    if not line and await take():
+        return
+    await line.wait_as_task(look_and_take)
+
+
+async def _take(cache: object, attempt: Callable[[], bool], give_back: Callable[[], object]) -> bool:
+    """Try once in a worker thread, which nothing can stop: what it takes for a cancelled task it gives back."""
+    import asyncio
+
+    guard = threading.Lock()
+    is_wanted, is_taken = True, False
+
+    def run() -> bool:
+        nonlocal is_taken
+        taken = attempt()
+        with guard:
+            is_taken = taken
+            is_late = not is_wanted
+        if taken and is_late:
+            give_back()
+        return taken
+
+    try:
+        return await off_loop(cache, run)
+    except asyncio.CancelledError:
+        with guard:
+            is_wanted = False
+            is_mine = is_taken
+        if is_mine:
+            await off_loop(cache, give_back)
+        raise
+
+
+async def off_loop(cache: object, call: Callable[[], R]) -> R:
+    """Run `call` in a worker thread, to its end even if the task is cancelled; right here inside a transaction of `cache`,
+    which the thread would wait for in vain."""
+    import asyncio
+
+    if in_transaction(cache):
+        return call()
+    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, call))
+
+
+def let_greenlets_run(seconds: float) -> bool:
+    """Pause for the other greenlets of this thread; False if there is no hub that would run them and come back."""
+    gevent: Any = sys.modules.get("gevent")
+    find_hub = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
+    hub = find_hub() if find_hub else None
+    if hub is not None and gevent.getcurrent() is not hub:
+        gevent.sleep(seconds)
+        return True
+    eventlet: Any = sys.modules.get("eventlet")
+    hub = getattr(getattr(sys.modules.get("eventlet.hubs"), "_threadlocal", None), "hub", None)
+    if hub is not None and eventlet.getcurrent() is not hub.greenlet:
+        eventlet.sleep(seconds)
+        return True
+    return False
 
 
 def released(where: Address) -> None:

@@ -780,11 +780,12 @@ def test_subinterpreters_are_refused(tmp_path):
 def test_child_leaves_files_of_its_parents_transaction_alone(tmp_path):
     cache = dolium.Cache(tmp_path, disk=Reversing, disk_min_file_size=1)
     cache["key"] = "old"
-    with cache.transact():
+    transaction = cache.transact()
+    with transaction:
         cache["key"] = "new"
         if not os.fork():
             with contextlib.suppress(BaseException):
-                cache._rollback()
+                transaction.__exit__(KeyError, KeyError(), None)
             os._exit(0)
         os.wait()
     assert cache["key"] == "new"

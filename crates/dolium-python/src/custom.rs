@@ -234,7 +234,7 @@ impl Custom {
         retry: bool,
     ) -> PyResult<bool> {
         let stored = self.replacing(py, shard, key, retry, || {
-            shard.enter(py, retry, |cache| {
+            shard.change(py, retry, |cache| {
                 let payload = Payload::Columns(columns.clone());
                 match how {
                     How::Replace => cache.set_with(key, payload, put),
@@ -274,7 +274,7 @@ impl Custom {
     }
 
     pub fn remove(&self, py: Python<'_>, shard: &Shard, key: &Key<'_>, retry: bool) -> PyResult<bool> {
-        self.replacing(py, shard, key, retry, || shard.enter(py, retry, |cache| cache.delete(key)))
+        self.replacing(py, shard, key, retry, || shard.change(py, retry, |cache| cache.delete(key)))
     }
 
     pub fn pop<'py>(
@@ -355,7 +355,7 @@ impl Custom {
                 value => Some(value?),
             };
             if remove || value.is_none() {
-                shard.enter(py, retry, |cache| cache.delete(&key))?;
+                shard.change(py, retry, |cache| cache.delete(&key))?;
                 self.went(py, shard, row.columns.filename.as_deref())?;
             }
             if let Some(value) = value {

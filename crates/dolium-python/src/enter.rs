@@ -8,11 +8,13 @@ use std::cell::{Cell, RefCell};
 
 use pyo3::prelude::*;
 
-use crate::{clock, error};
+use crate::{clock, context, error};
 
 thread_local! {
     /// Whether the thread came from Python, so that signals are its business.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
+    /// While the thread is detached: the number of the context that is.
+    static DETACHED: Cell<Option<u32>> = const { Cell::new(None) };
     /// What a signal handler raised while the engine waited.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
@@ -27,8 +29,17 @@ pub(crate) fn run<T: Send>(
     py: Python<'_>,
     f: impl FnOnce() -> dolium::Result<T> + Send,
 ) -> dolium::Result<T> {
+    run_as(py, calling(py), f)
+}
+
+/// The same for the context of a number, which the caller knows.
+pub(crate) fn run_as<T: Send>(
+    py: Python<'_>,
+    context: u32,
+    f: impl FnOnce() -> dolium::Result<T> + Send,
+) -> dolium::Result<T> {
     clock::follow(py);
-    py.detach(|| {
+    detach(py, context, || {
         let _inside = Inside::new();
         f()
     })
@@ -36,7 +47,49 @@ pub(crate) fn run<T: Send>(
 
 /// Runs something that cannot fail detached from the interpreter.
 pub(crate) fn leave<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
-    py.detach(f)
+    detach(py, calling(py), f)
+}
+
+/// The number of the context that calls, as far as it matters.
+pub(crate) fn calling(py: Python<'_>) -> u32 {
+    if dolium::any_transaction() { context::number(py) } else { dolium::NO_CONTEXT }
+}
+
+fn detach<T: Send>(py: Python<'_>, context: u32, f: impl FnOnce() -> T + Send) -> T {
+    py.detach(|| {
+        let _detached = Detached::of(Some(context));
+        f()
+    })
+}
+
+/// Runs Python code for the engine, under a call that is detached: that code may call us, and other greenlets may run
+/// meanwhile. None if the interpreter is shutting down.
+pub(crate) fn back<T>(f: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    Python::try_attach(|py| {
+        let _attached = Detached::of(None);
+        f(py)
+    })
+}
+
+/// The engine's hook: which context calls. It attaches only where the thread is attached already.
+pub(crate) fn context() -> u32 {
+    let ask = || Python::try_attach(context::number).unwrap_or(dolium::NO_CONTEXT);
+    DETACHED.get().unwrap_or_else(ask)
+}
+
+/// What [`DETACHED`] was before.
+struct Detached(Option<u32>);
+
+impl Detached {
+    fn of(context: Option<u32>) -> Self {
+        Self(DETACHED.replace(context))
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        DETACHED.set(self.0);
+    }
 }
 
 struct Inside;
@@ -61,7 +114,7 @@ pub(crate) fn interrupt() -> bool {
         return true;
     }
     // None: the interpreter is shutting down, and whoever waits may go on waiting.
-    let checked = Python::try_attach(|py| {
+    let checked = back(|py| {
         let error = py.check_signals().err();
         error.map(|error| RAISED.set(Some(error)))
     });

@@ -52,7 +52,7 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     }
     let message = error.to_string();
     Ok(match error {
-        Error::Timeout { .. } => TIMEOUT.error(py, (message,))?,
+        Error::Timeout { .. } | Error::Neighbor { .. } => TIMEOUT.error(py, (message,))?,
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
         Error::Missing => PyKeyError::new_err(message),
         Error::NotANumber => PyTypeError::new_err(message),
@@ -74,7 +74,9 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         Error::Forked { .. } => FORKED.error(py, (message,))?,
         Error::Invalid(_) => INVALID.error(py, (message,))?,
         Error::Type(_) => UNSTORABLE.error(py, (message,))?,
-        Error::Sqlite { .. } | Error::RolledBack { .. } => DATABASE.error(py, (message,))?,
+        Error::Sqlite { .. } | Error::RolledBack { .. } | Error::Orphaned { .. } => {
+            DATABASE.error(py, (message,))?
+        }
         _ => DOLIUM.error(py, (message,))?,
     })
 }

@@ -11,6 +11,7 @@
 )]
 
 mod clock;
+mod context;
 mod custom;
 mod enter;
 mod error;

@@ -56,6 +56,7 @@ pub(crate) fn refuse_subinterpreters(py: Python<'_>) -> PyResult<()> {
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     dolium::set_interrupt_hook(enter::interrupt);
+    dolium::set_context_hook(enter::context);
     py.import("atexit")?.call_method1("register", (wrap_pyfunction!(_shutdown, module)?,))?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {

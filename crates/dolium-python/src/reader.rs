@@ -31,7 +31,7 @@ impl PyReader {
 
     fn fill(&mut self) -> PyResult<()> {
         self.position = 0;
-        let filled = Python::try_attach(|py| {
+        let filled = enter::back(|py| {
             let chunk = self.read.bind(py).call_method1("read", (CHUNK,))?;
             bytes(&chunk)?.ok_or_else(|| {
                 let message = "the file must be opened in binary mode: its read() did not return bytes";

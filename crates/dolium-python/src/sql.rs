@@ -129,7 +129,7 @@ impl Connection {
 impl Store {
     /// Run a statement on the cache's database; return a cursor with the rows.
     ///
-    /// One that writes keeps the counters right. It runs in the transaction of the thread, or in its own.
+    /// One that writes keeps the counters right. It runs in the transaction that the caller is inside, or in its own.
     #[pyo3(signature = (sql, parameters=None, /), text_signature = "($self, sql, parameters=(), /)")]
     fn _sql(&self, py: Python<'_>, sql: &str, parameters: Option<&Bound<'_, PyAny>>) -> PyResult<Cursor> {
         run(py, self, sql, &[arguments(parameters)?])
@@ -151,5 +151,5 @@ fn arguments(parameters: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Scalar>> {
 
 fn run(py: Python<'_>, store: &Store, sql: &str, sets: &[Vec<Scalar>]) -> PyResult<Cursor> {
     let shard = &store.inner()?.shared.shards[0];
-    shard.enter(py, true, |cache| cache.sql_many(sql, sets)).map(Cursor::new)
+    shard.change(py, true, |cache| cache.sql_many(sql, sets)).map(Cursor::new)
 }

@@ -40,8 +40,9 @@ pub use cache::{
 };
 pub use dolium_hot::{Counter, Gauge};
 pub use store::pause::{pause_transactions, resume_transactions};
-pub use store::transaction::Transaction;
+pub use store::transaction::{OwnedTransaction, Transaction, any_transaction};
 pub use system::clock::{Clock, Timestamp, system_time, tell_time, timestamp};
+pub use system::context::{Context, NO_CONTEXT, set_context_hook};
 pub use system::error::{Error, Result};
 pub use system::value_files::ValueFiles;
 pub use system::wait::{Patience, set_interrupt_hook};

@@ -97,10 +97,10 @@ impl Target {
             }
         }
         for (shard, part) in shards.iter().zip(parts).filter(|(_, part)| !part.is_empty()) {
-            shard.begin()?;
+            let transaction = shard.transact()?;
             let done = part.into_iter().try_for_each(&mut store);
             // What was stored before an error is as good as the rest would have been.
-            shard.commit()?;
+            transaction.commit()?;
             done?;
         }
         Ok(())

@@ -44,7 +44,7 @@ impl Inner {
         }
         let mut total = 0;
         for (shard, group) in self.group(routed) {
-            let stored = shard.enter(py, retry, |cache| {
+            let stored = shard.change(py, retry, |cache| {
                 let items = group.into_iter().map(|(key, loan): (Key<'_>, Loan<'_>)| (key, loan.payload()));
                 match how {
                     How::Replace => cache.set_many(items, put),
@@ -226,7 +226,7 @@ impl Store {
         let routed: Vec<_> = keys.iter().map(|key| inner.key(key)).collect::<PyResult<_>>()?;
         let mut total = 0;
         for (shard, group) in inner.group(routed) {
-            let removed = shard.enter(py, retry.0, |cache| cache.delete_many(&group));
+            let removed = shard.change(py, retry.0, |cache| cache.delete_many(&group));
             total += inner.soften(py, retry.0, removed, || 0)?;
         }
         Ok(total)

@@ -1,12 +1,10 @@
-//! Owns what a transaction leaves to do for the `Disk` of a user when it ends: the files of entries that
-//! went are removed after the commit, those of new entries after a rollback.
+//! What a transaction leaves to do for the `Disk` of a user when it ends: the files of entries that went are removed after
+//! the commit, those of new entries after a rollback.
 //!
-//! Transactions belong to a thread and a directory, whatever objects are used inside them, and so does
-//! what they leave.
+//! It belongs to a transaction, whatever objects are used inside it and whichever thread ends it.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dolium::Cache;
 use pyo3::prelude::*;
@@ -24,11 +22,14 @@ struct Removal {
     filename: String,
 }
 
-thread_local! {
-    static DEFERRED: RefCell<HashMap<PathBuf, Vec<Removal>>> = RefCell::default();
+/// By the number of the transaction. Nothing is waited for, and no Python code runs, while it is locked.
+static DEFERRED: Mutex<Option<HashMap<u64, Vec<Removal>>>> = Mutex::new(None);
+
+fn lock() -> MutexGuard<'static, Option<HashMap<u64, Vec<Removal>>>> {
+    DEFERRED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes a value file through its `Disk` when the thread's transaction has ended like that; without a
+/// Removes a value file through its `Disk` when the caller's transaction has ended like that; without a
 /// transaction, which is as good as a commit, at once or never.
 pub(crate) fn remove(
     cache: &Cache,
@@ -39,33 +40,27 @@ pub(crate) fn remove(
     let Some(filename) = filename else {
         return Ok(());
     };
-    if cache.in_transaction() {
+    if let Some(transaction) = cache.transaction() {
         let removal = Removal { when, disk: disk.clone().unbind(), filename: filename.to_owned() };
-        let directory = cache.directory().to_path_buf();
-        DEFERRED.with_borrow_mut(|deferred| deferred.entry(directory).or_default().push(removal));
+        lock().get_or_insert_default().entry(transaction).or_default().push(removal);
     } else if when == After::Commit {
         disk.call_method1("remove", (filename,))?;
     }
     Ok(())
 }
 
-/// In a forked child: the transaction is the parent's, and so are the files.
+/// In a forked child: the transactions are the parent's, and so are the files.
 pub(crate) fn forget() {
-    drop(DEFERRED.take());
+    drop(lock().take());
 }
 
-/// Does what was left for an end like this, if the thread's transaction on the directory has ended.
-pub(crate) fn ended(py: Python<'_>, cache: &Cache, how: After) -> PyResult<()> {
-    if cache.in_transaction() {
+/// Does what was left for the end that a transaction has come to; None: it is open still.
+pub(crate) fn ended(py: Python<'_>, transaction: u64, how: Option<After>) -> PyResult<()> {
+    let Some(how) = how else {
         return Ok(());
-    }
+    };
     // Taken out first: a `Disk` may use the cache.
-    let removals =
-        DEFERRED.with_borrow_mut(
-            |deferred| {
-                if deferred.is_empty() { None } else { deferred.remove(cache.directory()) }
-            },
-        );
+    let removals = lock().as_mut().and_then(|deferred| deferred.remove(&transaction));
     for removal in removals.into_iter().flatten().filter(|removal| removal.when == how) {
         removal.disk.bind(py).call_method1("remove", (&removal.filename,))?;
     }

@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::custom::Custom;
-use crate::{enter, error, key, value};
+use crate::{context, enter, error, key, value};
 
 pub(crate) use queue::Item;
 pub(crate) use read::Found;
@@ -108,6 +108,24 @@ impl Shard {
         on(py, self.cache(retry), f)
     }
 
+    /// The same as `enter` for an operation that writes.
+    pub fn change<T: Send>(
+        &self,
+        py: Python<'_>,
+        retry: bool,
+        f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
+    ) -> PyResult<T> {
+        self.wait_turn(py, retry)?;
+        self.enter(py, retry, f)
+    }
+
+    /// Lets another greenlet of this thread end its transaction, which it could not while the engine waits for it. Before
+    /// whatever writes; where that is in vain, the engine says so.
+    pub fn wait_turn(&self, py: Python<'_>, retry: bool) -> PyResult<()> {
+        let cache = self.cache(retry);
+        if cache.is_held_by_neighbor() { context::give_way(py, cache) } else { Ok(()) }
+    }
+
     /// The same for a step of a transaction, which waits for nobody and whose reads do not count.
     pub fn step<T: Send>(
         &self,
@@ -123,8 +141,18 @@ fn on<T: Send>(
     cache: &Cache,
     f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
 ) -> PyResult<dolium::Result<T>> {
+    on_as(py, enter::calling(py), cache, f)
+}
+
+/// The same for the context of a number.
+fn on_as<T: Send>(
+    py: Python<'_>,
+    context: u32,
+    cache: &Cache,
+    f: impl FnOnce(&Cache) -> dolium::Result<T> + Send,
+) -> PyResult<dolium::Result<T>> {
     let mut warnings = Vec::new();
-    let result = enter::run(py, || {
+    let result = enter::run_as(py, context, || {
         let result = f(cache);
         warnings = cache.take_warnings();
         result

@@ -73,6 +73,7 @@ impl Inner {
             return custom.end(self, shard, py, End::Queue { prefix, side, remove: true }, retry);
         }
         let sure = self.is_sure();
+        shard.wait_turn(py, retry)?;
         match shard.run(py, retry, |cache| cache.pull_if(prefix, side, sure))? {
             Ok(found) => self.item(py, found),
             // Only Python can say whether the value may be loaded, and then it is still there if not.
@@ -141,13 +142,13 @@ impl Store {
             custom.push(inner, shard, value, prefix, side, &put, read.0, retry.0)?
         } else if read.0 && !is_plain(value) {
             let mut reader = PyReader::new(value);
-            shard.enter(py, retry.0, |cache| {
+            shard.change(py, retry.0, |cache| {
                 cache.push(dolium::Payload::Reader(&mut reader), prefix, side, &put)
             })?
         } else {
             let outgoing = Outgoing::of(value, || inner.protocol(py))?;
             let loan = outgoing.lend()?;
-            shard.enter(py, retry.0, |cache| cache.push(loan.payload(), prefix, side, &put))?
+            shard.change(py, retry.0, |cache| cache.push(loan.payload(), prefix, side, &put))?
         };
         plain::key(py, &key, inner.shared.trust)
     }

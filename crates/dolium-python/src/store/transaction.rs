@@ -1,86 +1,78 @@
-//! Owns transactions: those of `transact()`, and those in which this crate calls Python code.
+//! Transactions: those of `transact()`, and those in which this crate calls Python code.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dolium::{Error, OwnedTransaction};
 use pyo3::prelude::*;
 
 use super::deferred::{self, After};
-use super::{Flag, Shard, Store};
+use super::{Flag, Shard, Store, on_as};
+use crate::{context, error};
 
 impl Shard {
     /// Runs `f` in a transaction. Unlike an operation of the engine, `f` may run Python code: between the
     /// calls that make up a transaction, the engine holds nothing that a fork or the GIL waits for.
     pub fn transact<T>(&self, py: Python<'_>, retry: bool, f: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
-        self.begin(py, retry)?;
+        let transaction = self.begin(py, retry)?;
         match f() {
             Ok(result) => {
-                self.commit(py)?;
+                self.commit(py, transaction)?;
                 Ok(result)
             }
             Err(error) => {
-                self.rollback(py)?;
+                self.roll_back(py, transaction)?;
                 Err(error)
             }
         }
     }
 
-    pub fn begin(&self, py: Python<'_>, retry: bool) -> PyResult<()> {
-        self.enter(py, retry, dolium::Cache::begin)
+    fn begin(&self, py: Python<'_>, retry: bool) -> PyResult<OwnedTransaction> {
+        self.wait_turn(py, retry)?;
+        let context = context::register(py)?;
+        let number = context.as_ref().map_or(0, |context| context.number());
+        on_as(py, number, self.cache(retry), |cache| cache.transact_owned(context))?
+            .map_err(|error| error::raise(py, error))
     }
 
-    pub fn commit(&self, py: Python<'_>) -> PyResult<()> {
-        let committed = self.enter(py, true, dolium::Cache::commit);
-        let how = if committed.is_ok() { After::Commit } else { After::Rollback };
-        deferred::ended(py, self.cache(false), how)?;
+    fn commit(&self, py: Python<'_>, transaction: OwnedTransaction) -> PyResult<()> {
+        let id = transaction.id();
+        let mut end = Some(After::Rollback);
+        let committed = self.enter(py, true, |cache| {
+            end = transaction.commit()?.then_some(After::Commit);
+            if end.is_some() { cache.keep_limit() } else { Ok(()) }
+        });
+        deferred::ended(py, id, end)?;
         committed
     }
 
-    pub fn rollback(&self, py: Python<'_>) -> PyResult<()> {
-        let undone = self.enter(py, true, dolium::Cache::rollback);
-        deferred::ended(py, self.cache(false), After::Rollback)?;
-        undone
+    fn roll_back(&self, py: Python<'_>, transaction: OwnedTransaction) -> PyResult<()> {
+        let id = transaction.id();
+        let is_over = self.enter(py, true, |_| Ok(transaction.rollback()))?;
+        deferred::ended(py, id, is_over.then_some(After::Rollback))
     }
 }
 
 #[pymethods]
 impl Store {
-    /// Begins a transaction of this thread, or one more level of it.
-    #[pyo3(name = "_begin", signature = (retry=Flag(false)), text_signature = "($self, retry=False)")]
-    fn begin(&self, py: Python<'_>, retry: Flag) -> PyResult<()> {
-        let shards = &self.inner()?.shared.shards;
-        for (index, shard) in shards.iter().enumerate() {
-            if let Err(error) = shard.begin(py, retry.0) {
-                for shard in &shards[..index] {
-                    shard.rollback(py)?;
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends a level of the transaction; the outermost commits.
-    #[pyo3(name = "_commit")]
-    fn commit(&self, py: Python<'_>) -> PyResult<()> {
-        self.each(py, Shard::commit)
-    }
-
-    /// Undoes the transaction, if this is its outermost level.
-    #[pyo3(name = "_rollback")]
-    fn rollback(&self, py: Python<'_>) -> PyResult<()> {
-        self.each(py, Shard::rollback)
-    }
-
-    /// Whether this thread is inside a transaction of this cache.
+    /// Whether this thread, greenlet or task is inside a transaction of this cache.
     fn _in_transaction(&self) -> PyResult<bool> {
         Ok(self.inner()?.shared.shards[0].cache(false).in_transaction())
     }
 }
 
+/// A level of the transaction of each shard.
+type Level = Vec<OwnedTransaction>;
+
 /// The `with` block of a transaction. Native, because between two lines of Python a signal may raise: one that came
 /// after the transaction had begun would leave it open, and all other writers waiting, for ever.
+///
+/// What was entered is kept here: any thread may leave the block, and if this is collected without, all is undone.
 #[pyclass(frozen, subclass, module = "dolium._dolium")]
 pub(crate) struct Transaction {
     store: Py<Store>,
     retry: bool,
+    /// More than one if the object was entered again inside its own block.
+    entered: Mutex<Vec<Level>>,
 }
 
 #[pymethods]
@@ -88,12 +80,30 @@ impl Transaction {
     #[new]
     #[pyo3(signature = (store, retry=Flag(false)), text_signature = "(store, retry=False)")]
     fn new(store: Py<Store>, retry: Flag) -> Self {
-        Self { store, retry: retry.0 }
+        Self { store, retry: retry.0, entered: Mutex::default() }
+    }
+
+    /// Another one of the same kind, for another run of what it decorates.
+    fn _again(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let Self { store, retry, .. } = slf.get();
+        Ok(slf.get_type().call1((store, *retry))?.unbind())
     }
 
     /// Begins.
     fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
-        self.store.get().begin(py, Flag(self.retry))
+        let shards = &self.store.get().inner()?.shared.shards;
+        let mut level = Vec::with_capacity(shards.len());
+        for shard in shards {
+            match shard.begin(py, self.retry) {
+                Ok(transaction) => level.push(transaction),
+                Err(error) => {
+                    self.end(py, level, Shard::roll_back)?;
+                    return Err(error);
+                }
+            }
+        }
+        self.entered().push(level);
+        Ok(())
     }
 
     /// Commits, or undoes all if the block has raised.
@@ -106,16 +116,58 @@ impl Transaction {
         trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let _ = (error, trace);
-        let store = self.store.get();
-        if kind.is_none() { store.commit(py) } else { store.rollback(py) }
+        let how = if kind.is_none() { Shard::commit } else { Shard::roll_back };
+        self.end(py, self.leave(py)?, how)
     }
 }
 
-impl Store {
+impl Transaction {
+    fn entered(&self) -> MutexGuard<'_, Vec<Level>> {
+        self.entered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The level to end: the last, or the last of the caller's own if others have entered the same object.
+    fn leave(&self, py: Python<'_>) -> PyResult<Level> {
+        let mine = self.store.get().inner()?.shared.shards[0].cache(false).transaction();
+        let mut entered = self.entered();
+        let is_mine = |level: &Level| level.first().map(OwnedTransaction::id) == mine;
+        let last = entered.iter().rposition(is_mine).or_else(|| entered.len().checked_sub(1));
+        last.map(|last| entered.remove(last)).ok_or_else(|| {
+            error::raise(py, Error::Invalid("transact() was left without having been entered".into()))
+        })
+    }
+
     /// Ends all shards, whatever happens to some of them; raises what went wrong first.
-    fn each(&self, py: Python<'_>, end: impl Fn(&Shard, Python<'_>) -> PyResult<()>) -> PyResult<()> {
-        let shards = self.inner()?.shared.shards.iter().rev();
-        let ended: Vec<PyResult<()>> = shards.map(|shard| end(shard, py)).collect();
+    fn end(
+        &self,
+        py: Python<'_>,
+        level: Level,
+        how: impl Fn(&Shard, Python<'_>, OwnedTransaction) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let shards = &self.store.get().inner()?.shared.shards;
+        let both = shards.iter().zip(level).rev();
+        let ended: Vec<PyResult<()>> = both.map(|(shard, transaction)| how(shard, py, transaction)).collect();
         ended.into_iter().collect()
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let entered = std::mem::take(&mut *self.entered());
+        if entered.is_empty() {
+            return;
+        }
+        Python::try_attach(|py| {
+            // What is being raised while this is collected goes on.
+            let raised = PyErr::take(py);
+            for level in entered.into_iter().rev() {
+                if let Err(error) = self.end(py, level, Shard::roll_back) {
+                    error.write_unraisable(py, None);
+                }
+            }
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
+        });
     }
 }

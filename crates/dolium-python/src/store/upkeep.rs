@@ -33,8 +33,11 @@ impl Inner {
         let mut total = 0;
         for shard in &self.shared.shards {
             let change = || {
+                shard.wait_turn(py, retry)?;
                 shard.run(py, retry, &remove)?.map_err(|error| match error {
-                    Error::Timeout { done, .. } => error::timeout(py, done, error.to_string()),
+                    Error::Timeout { .. } | Error::Neighbor { .. } => {
+                        error::timeout(py, error.done(), error.to_string())
+                    }
                     other => error::raise(py, other),
                 })
             };
@@ -89,7 +92,7 @@ impl Inner {
             let setting = match value {
                 None => shard.enter(py, true, |cache| cache.reload_setting(name))?,
                 Some(value) => {
-                    shard.enter(py, true, |cache| cache.change_setting(name, value, update))?;
+                    shard.change(py, true, |cache| cache.change_setting(name, value, update))?;
                     Some(value.clone())
                 }
             };
@@ -138,7 +141,7 @@ fn hot_tier<'py>(py: Python<'py>, tier: &HotTier) -> PyResult<Bound<'py, PyAny>>
 }
 
 fn check(py: Python<'_>, shard: &Shard, fix: bool, retry: bool) -> PyResult<Vec<Problem>> {
-    shard.enter(py, retry, |cache| cache.check(fix))
+    shard.change(py, retry, |cache| cache.check(fix))
 }
 
 #[pymethods]
@@ -329,7 +332,7 @@ impl Store {
     ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
     fn create_tag_index(&self, py: Python<'_>) -> PyResult<()> {
         let mut shards = self.inner()?.shared.shards.iter();
-        shards.try_for_each(|shard| shard.enter(py, false, Cache::create_tag_index))
+        shards.try_for_each(|shard| shard.change(py, false, Cache::create_tag_index))
     }
 
     /// Drop what `create_tag_index` made.
@@ -338,7 +341,7 @@ impl Store {
     ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
     fn drop_tag_index(&self, py: Python<'_>) -> PyResult<()> {
         let mut shards = self.inner()?.shared.shards.iter();
-        shards.try_for_each(|shard| shard.enter(py, false, Cache::drop_tag_index))
+        shards.try_for_each(|shard| shard.change(py, false, Cache::drop_tag_index))
     }
 
     /// Make everything that was stored so far safe from power loss, and readable for diskcache.

@@ -35,7 +35,7 @@ impl Inner {
             custom.store(self, shard, object, &key, value, put, read, how, retry)
         } else if read && !is_plain(value) {
             let mut reader = PyReader::new(value);
-            shard.enter(py, retry, |cache| {
+            shard.change(py, retry, |cache| {
                 let payload = dolium::Payload::Reader(&mut reader);
                 match how {
                     How::Replace => cache.set_with(&key, payload, put),
@@ -49,7 +49,7 @@ impl Inner {
             if how == How::Replace && shard.cache(retry).set_in_memory(&key, loan.clone().payload(), put) {
                 return Ok(true);
             }
-            shard.enter(py, retry, |cache| match how {
+            shard.change(py, retry, |cache| match how {
                 How::Replace => cache.set_with(&key, loan.payload(), put),
                 How::Add => cache.add(&key, loan.payload(), put),
             })
@@ -65,7 +65,7 @@ impl Inner {
         let result = match &shard.custom {
             Some(custom) if custom.removes => custom.remove(py, shard, &key, retry),
             _ if shard.cache(retry).delete_in_memory(&key) => Ok(true),
-            _ => shard.enter(py, retry, |cache| cache.delete(&key)),
+            _ => shard.change(py, retry, |cache| cache.delete(&key)),
         };
         self.soften(py, retry, result, || false)
     }
@@ -78,6 +78,7 @@ impl Inner {
             return Ok(self.unless_refused(py, found)?.flatten());
         }
         let sure = self.is_sure();
+        shard.wait_turn(py, retry)?;
         match shard.run(py, retry, |cache| cache.pop_if(&key, sure))? {
             Ok(None) => Ok(None),
             Ok(Some(Entry { value, expire_time, tag, store_time })) => {
@@ -120,7 +121,10 @@ impl Inner {
             clock::follow(py);
             let quick = shard.cache(retry).incr_in_memory(&key, delta);
             let sum = quick.map_or_else(
-                || shard.run(py, retry, |cache| cache.incr(&key, delta, initial, put)),
+                || {
+                    shard.wait_turn(py, retry)?;
+                    shard.run(py, retry, |cache| cache.incr(&key, delta, initial, put))
+                },
                 |sum| Ok(Ok(sum)),
             );
             match sum? {
@@ -267,7 +271,7 @@ impl Store {
         let inner = self.inner()?;
         let (shard, stored) = inner.key(key)?;
         let expire = put(expire, None)?.expire;
-        let result = shard.enter(key.py(), retry.0, |cache| cache.touch(&stored, expire));
+        let result = shard.change(key.py(), retry.0, |cache| cache.touch(&stored, expire));
         inner.soften(key.py(), retry.0, result, || false)
     }
 

@@ -37,8 +37,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::Handle;
-use crate::store::transaction::Transaction;
+use crate::store::transaction::{OwnedTransaction, Transaction};
 use crate::system::clock::Clock;
+use crate::system::context::Context;
 use crate::system::error::Result;
 use crate::system::wait::Patience;
 use crate::system::warning::Warning;
@@ -121,29 +122,35 @@ impl Cache {
         Transaction::begin(self)
     }
 
-    /// Starts a transaction without a guard, for callers that cannot keep one.
-    pub fn begin(&self) -> Result<()> {
-        self.handle.begin_transaction(self.patience)
+    /// Starts a transaction of a context of the calling thread, or with `None` of the thread itself, that any thread may
+    /// end: for a host language, whose blocks may be left elsewhere than they were entered.
+    pub fn transact_owned(&self, context: Option<Arc<Context>>) -> Result<OwnedTransaction> {
+        OwnedTransaction::begin(self, context)
     }
 
-    /// Ends what `begin` started.
-    pub fn commit(&self) -> Result<()> {
-        if self.handle.commit_transaction()? {
-            self.handle.spare_room();
-            self.enforce_limit(None)?;
-        }
-        Ok(())
+    /// Evicts what the size limit does not allow, as every write does: for a host that ends an [`OwnedTransaction`].
+    pub fn keep_limit(&self) -> Result<()> {
+        self.handle.spare_room();
+        self.enforce_limit(None)
     }
 
-    /// Undoes what `begin` started.
-    pub fn rollback(&self) -> Result<()> {
-        self.handle.rollback_transaction()
-    }
-
-    /// Whether the calling thread is inside a transaction on this directory.
+    /// Whether the calling context is inside a transaction on this directory.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
         self.handle.is_mine()
+    }
+
+    /// The number of that transaction.
+    #[must_use]
+    pub fn transaction(&self) -> Option<u64> {
+        self.handle.transaction_id()
+    }
+
+    /// Whether another context of the calling thread is inside a transaction on this directory. A write would fail with
+    /// [`Error::Neighbor`](crate::Error::Neighbor).
+    #[must_use]
+    pub fn is_held_by_neighbor(&self) -> bool {
+        self.handle.is_of_neighbor()
     }
 
     /// Warnings that nobody has taken yet.

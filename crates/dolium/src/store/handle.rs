@@ -15,7 +15,8 @@ use crate::store::lock::WriterLock;
 use crate::store::lookups::Lookups;
 use crate::store::pending::Pending;
 use crate::store::pool::Pool;
-use crate::store::transaction::{OpenTransaction, current_thread};
+use crate::store::transaction::OpenTransaction;
+use crate::system::context;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
 use crate::system::gate;
@@ -59,7 +60,7 @@ pub(crate) struct Handle {
     pub(crate) anchor: Anchor,
     pub(crate) lock: WriterLock,
     pub(crate) transaction: Mutex<Option<OpenTransaction>>,
-    /// The thread that the open transaction belongs to, 0 for none.
+    /// The context that the open transaction belongs to ([`context::owner`]), 0 for none.
     pub(crate) owner: AtomicU64,
     pub(crate) pending: Pending,
     pub(crate) lookups: Lookups,
@@ -152,8 +153,8 @@ impl Handle {
     /// Runs `f` on a connection, after what waited in the hot tier was drained. Where there is no store yet the
     /// answer is `T::default()`.
     ///
-    /// `f` may run more than once. SQLite's view is one transaction per statement, or the thread's own
-    /// open transaction.
+    /// `f` may run more than once. SQLite's view is one transaction per statement, or the open transaction of the calling
+    /// context.
     pub fn read<T: Default>(
         self: &Arc<Self>,
         patience: Patience,
@@ -330,10 +331,33 @@ impl Handle {
         Error::Timeout { directory: self.directory.clone(), waited: deadline.waited(), done: 0 }
     }
 
-    /// Whether the calling thread is inside a transaction of its own.
+    /// Whether the calling context is inside a transaction of its own.
     pub(crate) fn is_mine(&self) -> bool {
         let owner = self.owner.load(Ordering::Relaxed);
-        owner != 0 && owner == current_thread()
+        owner != 0 && context::is_current(owner)
+    }
+
+    /// Whether a context of the calling thread has the open transaction.
+    pub(crate) fn is_of_thread(&self) -> bool {
+        let owner = self.owner.load(Ordering::Relaxed);
+        owner != 0 && context::is_of_thread(owner)
+    }
+
+    /// Whether another context of the calling thread has the open transaction: while this one keeps the thread, that one
+    /// cannot end it.
+    pub(crate) fn is_of_neighbor(&self) -> bool {
+        self.is_of_thread() && !self.is_mine()
+    }
+
+    /// Before waiting for writers: to wait for a neighbor would be in vain. Not inside the gate.
+    pub(crate) fn refuse_neighbor(self: &Arc<Self>) -> Result<()> {
+        if self.is_of_neighbor() {
+            self.end_orphan();
+            if self.is_of_neighbor() {
+                return Err(Error::Neighbor { directory: self.directory.clone() });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn in_transaction<T>(

@@ -122,8 +122,12 @@ fn look_after(handle: &Arc<Handle>, work: impl FnOnce(&Arc<Handle>) -> bool) -> 
     handle.awake.store(false, Ordering::Relaxed);
     // In this order, and `Handle::rest` in the other: one of the two sees what the other has stored.
     handle.maintaining.store(true, Ordering::SeqCst);
-    let again = !handle.closed.load(Ordering::SeqCst)
-        && catch_unwind(AssertUnwindSafe(|| work(handle))).unwrap_or(false);
+    let again = if handle.closed.load(Ordering::SeqCst) {
+        // A transaction that is open still may lose its owner.
+        handle.end_orphan()
+    } else {
+        catch_unwind(AssertUnwindSafe(|| work(handle))).unwrap_or(false)
+    };
     handle.maintaining.store(false, Ordering::SeqCst);
     again && !handle.awake.swap(true, Ordering::Relaxed)
 }

@@ -39,6 +39,7 @@ impl Handle {
     /// One round of upkeep. Returns whether another is needed soon. Failures are left for the next round:
     /// whoever writes will meet them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
+        let is_open = self.end_orphan();
         let is_drained = self.drain_aged(PATIENCE);
         if let Some(tier) = self.tier() {
             tier.map_ahead();
@@ -63,7 +64,8 @@ impl Handle {
         if self.has_trash.load(Ordering::Relaxed) {
             let _ = self.empty_trash(PATIENCE);
         }
-        is_anchored
+        is_open
+            || is_anchored
             || is_watched
             || !is_drained
             || !self.pending.is_empty()

@@ -47,14 +47,14 @@ fn others_have_transactions() -> bool {
     let _pass = gate::enter();
     Handle::all().iter().any(|handle| {
         let slot = handle.transaction.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.is_some() && !handle.is_mine()
+        slot.is_some() && !handle.is_of_thread()
     })
 }
 
 /// Whether the calling thread has a transaction, on whatever directory: then a fork waits for it to end.
 pub(crate) fn has_transaction() -> bool {
     let _pass = gate::enter();
-    Handle::all().iter().any(|handle| handle.is_mine())
+    Handle::all().iter().any(|handle| handle.is_of_thread())
 }
 
 pub(crate) fn is_paused() -> bool {

@@ -194,6 +194,10 @@ impl Handle {
     /// The tier for a read. A process that has read a while makes one if there is none; before, it joins those who
     /// have one. Not inside the gate.
     pub(crate) fn tier_to_read(self: &Arc<Self>) -> Result<Option<Tier>> {
+        // To see to the tier may mean to wait for its transaction, during which the tier is empty anyway.
+        if self.is_of_neighbor() {
+            return Ok(None);
+        }
         match self.lock.hot() {
             Hot::Tier(tier) => {
                 self.watch()?;
@@ -312,6 +316,7 @@ impl Handle {
         deadline: &Deadline,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Writing> {
+        self.refuse_neighbor()?;
         let mut applied = || {
             let found = self
                 .read_now(Patience::Timeout(super::handle::ATTACHING), |connection| Ok(reached(connection)?));

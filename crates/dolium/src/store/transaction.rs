@@ -1,10 +1,13 @@
-//! Owns transactions that outlive one call: `begin`, `commit`, `rollback`, and the guard around them.
-//! A transaction belongs to a thread; what the thread does meanwhile, through any `Cache` on the
-//! directory, is part of it, and other threads and processes wait to write and read the state before.
+//! Transactions that outlive one call: begin, commit, roll back, the guards around them, and their end if their owner's
+//! comes first.
+//!
+//! A transaction belongs to a context: a thread, or what a host language runs in turns on one. What the context does
+//! meanwhile, through any `Cache` on the directory, is part of it. Other threads and processes wait to write, and read
+//! the state before. Another context of the same thread is refused, because the owner could not go on while it waits.
+//! Any thread may end a transaction: it is named by a number, not by who asks.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Guard, Writing};
@@ -12,28 +15,45 @@ use dolium_hot::{Counter, Guard, Writing};
 use crate::cache::Cache;
 use crate::sqlite::{Connection, Write};
 use crate::store::Handle;
+use crate::store::keeper;
 use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
+use crate::system::context::{self, Context};
 use crate::system::error::{Error, Result};
 use crate::system::gate;
 use crate::system::value_files::NewFile;
 use crate::system::wait::{Deadline, Patience};
 use crate::value::key::Key;
 
-/// A number for the calling thread: never 0, never used again.
-pub(crate) fn current_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local! {
-        static ID: Cell<u64> = const { Cell::new(0) };
+/// How many are open in this process.
+static OPEN: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the process has a transaction open, on whatever directory. One load.
+#[must_use]
+pub fn any_transaction() -> bool {
+    OPEN.load(Ordering::Relaxed) > 0
+}
+
+/// Counts one transaction as open, for as long as it is there.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Self
     }
-    ID.with(|id| {
-        if id.get() == 0 {
-            id.set(NEXT.fetch_add(1, Ordering::Relaxed));
-        }
-        id.get()
-    })
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct OpenTransaction {
+    /// Never used again.
+    id: u64,
+    /// Whose it is.
+    context: Arc<Context>,
     connection: Connection,
     /// The writer lock; none for the moment in which it is taken.
     guard: Option<Guard>,
@@ -45,6 +65,7 @@ pub(crate) struct OpenTransaction {
     writing: Option<Writing>,
     /// The keys whose rows have changed; `None`: any.
     changed: Option<Vec<Key<'static>>>,
+    counted: Counted,
 }
 
 impl OpenTransaction {
@@ -83,9 +104,15 @@ impl OpenTransaction {
         Ok(())
     }
 
+    /// Whether its owner has ended. While it begins, its owner is at work.
+    fn is_orphan(&self) -> bool {
+        self.guard.is_some() && self.context.has_ended()
+    }
+
     /// In a forked child: nothing here may be touched, not even closed, since it is the parent's.
     pub fn abandon(self) {
-        let Self { connection, guard, files, writing, .. } = self;
+        let Self { connection, guard, files, writing, counted, .. } = self;
+        drop(counted);
         std::mem::forget((connection, guard, writing));
         for file in &files {
             file.keep();
@@ -94,23 +121,27 @@ impl OpenTransaction {
 }
 
 impl Handle {
-    /// Opens a transaction, or one more level of the thread's own.
-    pub(crate) fn begin_transaction(self: &Arc<Self>, patience: Patience) -> Result<()> {
+    /// Opens a transaction of a context of the calling thread, or one more level of the context's own. Returns its number.
+    pub(crate) fn begin_transaction(
+        self: &Arc<Self>,
+        patience: Patience,
+        context: &Arc<Context>,
+    ) -> Result<u64> {
         if self.is_mine() {
             let _pass = gate::enter();
             self.renew()?;
             let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(open) = slot.as_mut() {
                 open.depth += 1;
-                return Ok(());
+                return Ok(open.id);
             }
         }
-        let (guard, writing) = loop {
+        let (id, guard, writing) = loop {
             wait_for_forks()?;
             let mut deadline = Deadline::new(patience);
-            let occupied = self.locked_directly(&mut deadline, |_, writing| self.occupy(writing))?;
-            if let (true, guard, writing) = occupied {
-                break (guard, writing);
+            let occupied = self.locked_directly(&mut deadline, |_, writing| self.occupy(context, writing))?;
+            if let (Some(id), guard, writing) = occupied {
+                break (id, guard, writing);
             }
         };
         let _pass = gate::enter();
@@ -118,17 +149,25 @@ impl Handle {
             open.guard = Some(guard);
             open.writing = writing;
         }
-        Ok(())
+        // It looks after the owner's end.
+        keeper::wake(self);
+        Ok(id)
     }
 
     /// Begins a transaction and puts it into the slot, inside the gate: a fork must find an open transaction there.
-    /// `false`: a fork was announced meanwhile.
-    fn occupy(self: &Arc<Self>, writing: Option<&mut Writing>) -> Result<bool> {
+    /// `None`: a fork was announced meanwhile.
+    fn occupy(
+        self: &Arc<Self>,
+        context: &Arc<Context>,
+        writing: Option<&mut Writing>,
+    ) -> Result<Option<u64>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+
         let connection = self.begin()?;
         if let Some(writing) = writing
             && let Err(error) = self.admit(&connection, writing)
         {
-            let _ = connection.execute_batch("ROLLBACK");
+            connection.roll_back();
             self.give_back(connection, None);
             return Err(error);
         }
@@ -138,9 +177,12 @@ impl Handle {
             drop(slot);
             let undone = connection.execute_batch("ROLLBACK");
             self.give_back(connection, None);
-            return Ok(undone.map(|()| false)?);
+            return Ok(undone.map(|()| None)?);
         }
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         *slot = Some(OpenTransaction {
+            id,
+            context: Arc::clone(context),
             connection,
             guard: None,
             depth: 1,
@@ -148,16 +190,24 @@ impl Handle {
             has_trash: false,
             writing: None,
             changed: Some(Vec::new()),
+            counted: Counted::new(),
         });
-        self.owner.store(current_thread(), Ordering::Release);
-        Ok(true)
+        self.owner.store(context::owner(context), Ordering::Release);
+        Ok(Some(id))
     }
 
-    /// Closes a level of the thread's transaction; the outermost commits. Returns whether it was that.
-    pub(crate) fn commit_transaction(self: &Arc<Self>) -> Result<bool> {
+    /// Closes a level of a transaction; the outermost commits. Returns whether it was that.
+    pub(crate) fn commit_transaction(self: &Arc<Self>, id: u64) -> Result<bool> {
         let _pass = gate::enter();
-        let Some(open) = self.leave_transaction(false)? else {
-            return Ok(false);
+        let open = match self.leave_transaction(id) {
+            Left::Level => return Ok(false),
+            Left::Orphan(open) => {
+                if let Some(open) = open {
+                    self.undo(open);
+                }
+                return Err(Error::Orphaned { directory: self.directory.clone() });
+            }
+            Left::Outermost(open) => open,
         };
         let OpenTransaction { connection, guard, files, has_trash, mut writing, changed, .. } = open;
         let lost = connection.is_autocommit();
@@ -190,42 +240,98 @@ impl Handle {
         Ok(true)
     }
 
-    /// Undoes the thread's whole transaction, if this is its outermost level.
-    pub(crate) fn rollback_transaction(self: &Arc<Self>) -> Result<()> {
+    /// Closes a level of a transaction; the outermost undoes all of it. Returns whether it was that.
+    pub(crate) fn rollback_transaction(self: &Arc<Self>, id: u64) -> bool {
         let _pass = gate::enter();
-        if let Some(open) = self.leave_transaction(true)? {
-            let OpenTransaction { connection, guard, writing, .. } = open;
-            if !connection.is_autocommit() {
-                connection.roll_back();
+        match self.leave_transaction(id) {
+            Left::Level => false,
+            Left::Outermost(open) => {
+                self.undo(open);
+                true
             }
-            self.pool.put(connection);
-            drop(writing);
-            drop(guard);
+            Left::Orphan(open) => {
+                if let Some(open) = open {
+                    self.undo(open);
+                }
+                true
+            }
         }
-        Ok(())
     }
 
-    /// Takes the transaction out if its outermost level is left. In a forked child there is none, and
-    /// leaving does nothing. The caller is inside the gate and stays there until the transaction has ended.
-    fn leave_transaction(&self, quietly: bool) -> Result<Option<OpenTransaction>> {
-        if self.renew().is_err() {
-            return Ok(None);
+    /// Rolls back the open transaction if its owner has ended. Returns whether one is open still.
+    pub(crate) fn end_orphan(self: &Arc<Self>) -> bool {
+        if self.owner.load(Ordering::Relaxed) == 0 {
+            return false;
         }
-        let mine = self.is_mine();
+        let _pass = gate::enter();
+        if self.renew().is_err() {
+            return false;
+        }
+        let orphan = {
+            let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+            if !slot.as_ref().is_some_and(OpenTransaction::is_orphan) {
+                return slot.is_some();
+            }
+            self.take_transaction(&mut slot)
+        };
+        if let Some(orphan) = orphan {
+            self.undo(orphan);
+        }
+        false
+    }
+
+    /// The number of the context's own transaction.
+    pub(crate) fn transaction_id(&self) -> Option<u64> {
+        if !self.is_mine() {
+            return None;
+        }
+        let _pass = gate::enter();
+        self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|open| open.id)
+    }
+
+    /// The caller is inside the gate, and has been since the transaction was in its place.
+    fn undo(&self, open: OpenTransaction) {
+        let OpenTransaction { connection, guard, writing, .. } = open;
+        if !connection.is_autocommit() {
+            connection.roll_back();
+        }
+        self.pool.put(connection);
+        drop(writing);
+        drop(guard);
+    }
+
+    /// Takes a transaction out of its place if its outermost level is left. In a forked child there is none, and
+    /// leaving does nothing. The caller is inside the gate and stays there until the transaction has ended.
+    fn leave_transaction(&self, id: u64) -> Left {
+        if self.renew().is_err() {
+            return Left::Level;
+        }
         let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
-        match slot.as_mut() {
-            Some(open) if mine && open.depth > 1 => {
+        match slot.as_mut().filter(|open| open.id == id) {
+            None => Left::Orphan(None),
+            Some(open) if open.is_orphan() => Left::Orphan(self.take_transaction(&mut slot)),
+            Some(open) if open.depth > 1 => {
                 open.depth -= 1;
-                Ok(None)
+                Left::Level
             }
-            Some(_) if mine => {
-                self.owner.store(0, Ordering::Release);
-                Ok(slot.take())
-            }
-            _ if quietly => Ok(None),
-            _ => Err(Error::Invalid("commit without a transaction of this thread".into())),
+            Some(_) => self.take_transaction(&mut slot).map_or(Left::Orphan(None), Left::Outermost),
         }
     }
+
+    fn take_transaction(&self, slot: &mut Option<OpenTransaction>) -> Option<OpenTransaction> {
+        self.owner.store(0, Ordering::Release);
+        slot.take()
+    }
+}
+
+/// What leaving a level of a transaction leaves to do.
+enum Left {
+    /// Nothing: levels remain, or the process is a forked child.
+    Level,
+    /// To end it.
+    Outermost(OpenTransaction),
+    /// To undo it, if that has not been done, because its owner has ended.
+    Orphan(Option<OpenTransaction>),
 }
 
 /// A transaction: all of it happens, or nothing. Dropped without [`commit`](Self::commit), it is undone.
@@ -242,30 +348,76 @@ impl Handle {
 /// ```
 #[must_use = "a transaction that is dropped is undone"]
 pub struct Transaction<'c> {
+    owned: OwnedTransaction,
     cache: &'c Cache,
-    open: bool,
     /// A transaction belongs to its thread.
     not_send: PhantomData<*const ()>,
 }
 
 impl<'c> Transaction<'c> {
     pub(crate) fn begin(cache: &'c Cache) -> Result<Self> {
-        cache.begin()?;
-        Ok(Self { cache, open: true, not_send: PhantomData })
+        Ok(Self { owned: cache.transact_owned(None)?, cache, not_send: PhantomData })
     }
 
     /// Makes the changes visible to everybody, if this is the outermost transaction of the thread.
-    pub fn commit(mut self) -> Result<()> {
-        self.open = false;
-        self.cache.commit()
+    pub fn commit(self) -> Result<()> {
+        if self.owned.commit()? { self.cache.keep_limit() } else { Ok(()) }
     }
 }
 
-impl Drop for Transaction<'_> {
+/// A level of a transaction, which any thread may end; see [`Cache::transact_owned`]. Dropped, it is undone.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let cache = dolium::Cache::open(dir.path())?;
+/// let transaction = cache.transact_owned(None)?;
+/// cache.set("a", 1)?;
+/// std::thread::scope(|scope| scope.spawn(|| transaction.commit()).join().unwrap())?;
+/// assert_eq!(cache.len()?, 1);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use = "a transaction that is dropped is undone"]
+pub struct OwnedTransaction {
+    handle: Arc<Handle>,
+    id: u64,
+    open: bool,
+}
+
+impl OwnedTransaction {
+    pub(crate) fn begin(cache: &Cache, context: Option<Arc<Context>>) -> Result<Self> {
+        let handle = Arc::clone(&cache.handle);
+        let context = context.unwrap_or_else(Context::of_thread);
+        let id = handle.begin_transaction(cache.patience, &context)?;
+        Ok(Self { handle, id, open: true })
+    }
+
+    /// The number of the transaction, which all of its levels share and no other has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Makes the changes visible to everybody, if this is the outermost level. Returns whether it is: then
+    /// [`Cache::keep_limit`] is due.
+    ///
+    /// [`Error::Orphaned`]: its owner has ended, and all was undone.
+    pub fn commit(mut self) -> Result<bool> {
+        self.open = false;
+        self.handle.commit_transaction(self.id)
+    }
+
+    /// Undoes all, if this is the outermost level. Returns whether nothing is left of the transaction.
+    #[expect(clippy::must_use_candidate, reason = "for those only who tidy up after it")]
+    pub fn rollback(mut self) -> bool {
+        self.open = false;
+        self.handle.rollback_transaction(self.id)
+    }
+}
+
+impl Drop for OwnedTransaction {
     fn drop(&mut self) {
         if self.open {
-            // Nothing can be done about a failure, and SQLite undoes what is not committed.
-            let _ = self.cache.rollback();
+            self.handle.rollback_transaction(self.id);
         }
     }
 }

@@ -20,7 +20,7 @@ const WRITE: usize = 512;
 
 impl Handle {
     /// Runs `f` in a transaction that excludes every other writer, and commits it. If `f` fails, nothing
-    /// is changed. Inside the thread's open transaction, `f` is one step of that.
+    /// is changed. Inside the context's open transaction, `f` is one step of that.
     ///
     /// `f` may run again after a damaged store was set aside.
     pub fn write<T>(
@@ -103,6 +103,7 @@ impl Handle {
         if self.is_read_only() {
             return Err(Error::ReadOnly { directory: self.directory.clone() });
         }
+        self.refuse_neighbor()?;
         {
             let _pass = gate::enter();
             self.renew()?;

@@ -120,6 +120,25 @@ pub enum Error {
         /// The directory of the cache.
         directory: PathBuf,
     },
+    /// Another context of the calling thread (see [`Context`](crate::Context)) is inside a transaction, which cannot end
+    /// while the caller keeps the thread waiting for it. Nothing was changed.
+    #[error(
+        "{}: another task or greenlet of this thread is inside transact() and cannot leave it while this one waits; \
+         end that block before its next await, or write from another thread", directory.display()
+    )]
+    Neighbor {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
+    /// The context that began a transaction ended before the transaction did, which was therefore rolled back.
+    #[error(
+        "{}: the transaction was rolled back, because the thread, task or greenlet that began it ended before it; \
+         leave transact() before that", directory.display()
+    )]
+    Orphaned {
+        /// The directory of the cache.
+        directory: PathBuf,
+    },
     /// The shared-memory lock of the directory cannot be used.
     #[error("{}: {detail}", directory.display())]
     Lock {

@@ -1,6 +1,8 @@
-//! The operating system and the process: files, time, waiting, the gate that a fork closes, errors and warnings.
+//! The operating system and the process: files, time, waiting, who calls, the gate that a fork closes,
+//! errors and warnings.
 
 pub(crate) mod clock;
+pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod gate;
