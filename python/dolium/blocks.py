@@ -1,7 +1,7 @@
 """Decorators that run a function inside a ``with`` block, whatever kind of function it is.
 
-A coroutine or a generator has not run yet when its function returns. The block therefore lasts from its first step to its
-end, not for as long as the call takes.
+A coroutine or a generator has not run yet when its function returns. The block therefore lasts from its first step to
+its end, not for as long as the call takes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def _wrap(
 
         def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
             with block():
-                return (yield from func(*args, **kwargs))
+                inner: Generator[Any, Any, Any] = func(*args, **kwargs)
+                return (yield from inner)
 
         return functools.wraps(func)(generator)
 
@@ -106,7 +107,8 @@ def _wrap(
             if inspect.iscoroutine(result):
                 result.close()
                 raise TypeError(
-                    f"{func!r} returned a coroutine, which would run outside of the block; decorate the coroutine function"
+                    f"{func!r} returned a coroutine, which would run outside of the block; "
+                    "decorate the coroutine function itself"
                 )
             return result
 

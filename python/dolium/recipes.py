@@ -481,9 +481,9 @@ def barrier(
         lock: Any = lock_factory(cache, key, expire=expire, tag=tag)
         if not blocks.is_async(func):
             return blocks.wrap(func, lambda: lock)
-        if not hasattr(type(lock), "__aenter__"):
+        if not hasattr(lock.__class__, "__aenter__"):
             raise TypeError(
-                f"{full_name(func)} runs while others do, and {type(lock).__name__} has no `async with` to exclude them; "
+                f"{full_name(func)} is asynchronous, and {lock.__class__.__name__} has no `async with` to exclude others; "
                 "pass Lock, RLock or BoundedSemaphore of dolium to barrier()"
             )
         return blocks.wrap_async(func, lambda: lock)

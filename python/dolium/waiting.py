@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 from .memo import fingerprint, in_transaction
@@ -138,7 +138,7 @@ class Line:
                 await ticket.wait(pause)
 
     @contextlib.contextmanager
-    def _stand(self, ticket: Ticket | TaskTicket) -> Iterator[None]:
+    def _stand(self, ticket: Ticket | TaskTicket) -> Generator[None, None, None]:
         mine = weakref.ref(ticket)
         try:
             with self._guard:
@@ -289,8 +289,10 @@ async def _take(cache: object, attempt: Callable[[], bool], give_back: Callable[
 
 
 async def off_loop(cache: object, call: Callable[[], R]) -> R:
-    """Run `call` in a worker thread, to its end even if the task is cancelled; right here inside a transaction of `cache`,
-    which the thread would wait for in vain."""
+    """Run `call` in a worker thread, to its end even if the task is cancelled.
+
+    It runs right here when the caller is inside a transaction of `cache`, which the thread would wait for in vain.
+    """
     import asyncio
 
     if in_transaction(cache):

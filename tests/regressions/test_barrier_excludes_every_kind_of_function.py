@@ -171,7 +171,7 @@ def test_barrier_holds_while_a_generator_runs(cache: Any):
             yield received
         finally:
             assert "turn" in cache
-        return "result"  # noqa: B901
+        return "result"
 
     steps = numbers()
     assert "turn" not in cache
@@ -232,7 +232,11 @@ def test_barrier_refuses_what_it_cannot_exclude(cache: Any):
         with pytest.raises(TypeError, match=r"Foreign has no `async with`"):
             dolium.barrier(cache, Foreign)(func)
     dolium.barrier(cache, Foreign)(lambda: 1)
-    hidden = dolium.barrier(cache, dolium.Lock, name="turn")(lambda: work())
+
+    @dolium.barrier(cache, dolium.Lock, name="turn")
+    def hidden() -> Any:
+        return work()
+
     with pytest.raises(TypeError, match="coroutine"):
         hidden()
     assert free(cache)

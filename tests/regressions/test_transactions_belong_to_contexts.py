@@ -1,7 +1,7 @@
-"""A transaction belongs to the thread, greenlet or task that began it, ends wherever it is left, and not after its owner.
+"""A transaction belongs to the thread, greenlet or task that began it, and ends wherever it is left.
 
-What takes turns on one thread is refused, or waits where it can; it never joins. Real gevent, eventlet, greenlet, trio and
-asyncio run here, each in a process of its own where it has to patch one.
+It ends with its owner at the latest. What takes turns on one thread is refused, or waits where it can; it never joins.
+Real gevent, eventlet, greenlet, trio and asyncio run here, in a process of their own where they patch it.
 """
 
 from __future__ import annotations
@@ -158,7 +158,6 @@ def test_other_processes_write_though_nobody_here_asks(cache: Any):
     in_thread(lambda: next(block))
     assert writes_elsewhere(cache)
     assert "k" not in cache
-    del block
 
 
 def test_a_thread_that_ends_after_close_frees_the_lock(cache: Any):
@@ -176,7 +175,6 @@ def test_a_thread_that_ends_after_close_frees_the_lock(cache: Any):
     go.set()
     thread.join(60)
     assert writes_elsewhere(cache)
-    del block
 
 
 def test_a_collected_transaction_rolls_back(cache: Any):
