@@ -21,7 +21,7 @@ fn within<T>(context: &Context, f: impl FnOnce() -> T) -> T {
 }
 
 fn open(directory: &tempfile::TempDir) -> Cache {
-    Cache::builder(directory.path()).timeout(Duration::from_secs(20)).open().unwrap()
+    Cache::builder(directory.path()).timeout(Duration::from_secs(20)).open().expect("opened")
 }
 
 fn until(condition: impl Fn() -> bool) {
