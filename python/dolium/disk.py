@@ -38,28 +38,14 @@ _MAX_INT = 2**63
 
 
 def canonical(key: Any, protocol: int) -> bytes:
-    """The pickle that stands for `key` in the database: equal keys have equal bytes.
+    """The pickle that stands for `key` in the database: equal keys have equal bytes, however their parts are shared.
+
+    A key of more than 64 KiB has that of its digest.
 
     >>> canonical(("a", 1), 5) == canonical(("a", 1), 5)
     True
     """
-    native = _canonical(key, protocol)
-    if native is not None:
-        return native
-    import pickletools  # slow to import, and rarely needed
-
-    if protocol < 4:
-        return pickletools.optimize(pickle.dumps(key, protocol))
-    # Without a memo, parts that are the same object and parts that are equal look alike.
-    stream = io.BytesIO()
-    pickler = pickle.Pickler(stream, protocol)
-    pickler.fast = True
-    try:
-        pickler.dump(key)
-    except (ValueError, RecursionError):
-        # It contains itself.
-        return pickletools.optimize(pickle.dumps(key, protocol))
-    return pickletools.optimize(stream.getvalue())
+    return _canonical(key, protocol)
 
 
 class Disk:

@@ -24,6 +24,7 @@ __all__ = [
     "RefusedEntryWarning",
     "ReplacedStoreWarning",
     "ShardCountWarning",
+    "SharedNameWarning",
     "SigningKeyWarning",
     "StorageError",
     "StorageFullError",
@@ -114,6 +115,10 @@ class RefusedEntryWarning(DoliumWarning):
 
 class ShardCountWarning(DoliumWarning):
     """A sharded cache was opened with another number of shards than it has."""
+
+
+class SharedNameWarning(DoliumWarning):
+    """Two functions of one name are memoized in one cache, so that each is given the other's results; shown once."""
 
 
 class SigningKeyWarning(DoliumWarning):

@@ -14,11 +14,12 @@ loop that miss the same key at the same time wait for one computation.
 from __future__ import annotations
 
 import functools
-import io
-import pickle
+import struct
 import sys
+import warnings
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
+from types import CodeType, FunctionType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -33,6 +34,8 @@ from typing import (
 from weakref import WeakKeyDictionary
 
 from .constants import MISS
+from .disk import canonical
+from .errors import SharedNameWarning
 
 if TYPE_CHECKING:
     import asyncio
@@ -305,7 +308,8 @@ def memoize(
     stores = expire is None or expire > 0
 
     def load(key: CacheKey) -> Any:
-        return cache.get(key, default=MISS, retry=True)
+        value: Any = cache.get(key, default=MISS, retry=True)
+        return MISS if Pairs.is_stampedes(cache, key, value, expire) else value
 
     def save(key: CacheKey, value: Any) -> object:
         return cache.set(key, value, expire=expire, tag=tag, retry=True)
@@ -324,6 +328,8 @@ def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[A
     _refuse_function(name)
 
     def decorator(func: Callable[..., Any]) -> Any:
+        if name is None:
+            warn_of_shared_name(results.owner, func)
         cache_key = key_maker(func, name, typed, ignore)
         wrap = _wrap_coroutine if is_coroutine_function(func) else _wrap_function
         wrapper: Any = wrap(func, results)
@@ -331,6 +337,116 @@ def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[A
         return wrapper
 
     return cast(Memoizer, decorator)
+
+
+class Pairs:
+    """What ``memoize_stampede`` keeps: a result, and the seconds that it took.
+
+    They are an ordinary tuple, as diskcache keeps them. Its seconds are a float whose last 24 bits
+    are :data:`_MARK`, which changes them by less than one part in a hundred million. A function
+    that returns such a pair by chance, one of sixteen million, is computed again.
+    """
+
+    _MARK: Final = 0x646F6C
+    _BITS: Final = 0xFFFFFF
+
+    @classmethod
+    def make(cls, result: R, seconds: float) -> tuple[R, float]:
+        """The pair that is stored."""
+        (bits,) = struct.unpack("<Q", struct.pack("<d", seconds))
+        (marked,) = struct.unpack("<d", struct.pack("<Q", bits & ~cls._BITS | cls._MARK))
+        return result, marked
+
+    @classmethod
+    def is_marked(cls, value: Any) -> bool:
+        """Whether `value` is a pair that :meth:`make` made."""
+        return _is_pair(value) and struct.pack("<d", value[1])[:3] == cls._MARK.to_bytes(3, "little")
+
+    @classmethod
+    def may_be(cls, value: Any, expire_time: float | None) -> bool:
+        """Whether `value` is a pair of ours, or may be one of diskcache, whose pairs always expire."""
+        return cls.is_marked(value) or (_is_pair(value) and expire_time is not None)
+
+    @classmethod
+    def is_stampedes(cls, cache: MemoCache, key: CacheKey, value: Any, expire: float | None) -> bool:
+        """Whether ``memoize``, whose entries last for `expire` seconds, has found a pair instead of a result."""
+        if not _is_pair(value):
+            return False
+        if cls.is_marked(value):
+            return True
+        # One of diskcache expires. If results do so too, nothing tells whether this is one.
+        return expire is None and cache.get(key, expire_time=True, retry=True)[1] is not None
+
+
+def _is_pair(value: Any) -> bool:
+    if type(value) is not tuple:  # pyright: ignore[reportUnknownArgumentType]
+        return False
+    pair = cast("tuple[Any, ...]", value)
+    return len(pair) == 2 and type(pair[1]) is float and pair[1] >= 0
+
+
+_named: dict[tuple[str, str], Any] = {}
+"""What was memoized in a directory under a name: the first function, or None once that was warned of."""
+
+_MANY_NAMES: Final = 10_000
+
+
+def warn_of_shared_name(cache: object, func: Callable[..., Any]) -> None:
+    """Warn, once for each cache and name, of a function that would be given another's results.
+
+    A function that is made again by the same code, when its module is reloaded or its cell in a
+    notebook is run again, is the same function.
+    """
+    place = getattr(cache, "directory", None)
+    mark = _substance(func)
+    if place is None or mark is None:
+        return
+    where = (str(place), full_name(func))
+    if len(_named) > _MANY_NAMES:
+        _named.clear()
+    first = _named.setdefault(where, mark)
+    if first is None or first == mark:
+        return
+    _named[where] = None
+    message = (
+        f"two functions are memoized as {where[1]!r} in {where[0]}: each is given the other's results; "
+        "pass name= to one of them"
+    )
+    # Whoever decorates: beyond this function and the decorator.
+    warnings.warn(message, SharedNameWarning, stacklevel=3)
+
+
+def _substance(func: Any) -> Any:
+    """What a function of Python computes by, so far as it can be compared; None of anything else."""
+    while hasattr(func, "__wrapped__"):
+        func = func.__wrapped__
+    if not isinstance(func, FunctionType):
+        return None
+    cells = tuple(_contents(cell) for cell in func.__closure__ or ())
+    defaults = *(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).items()
+    return _of_code(func.__code__), tuple(map(_plain, defaults)), cells
+
+
+def _of_code(code: CodeType) -> tuple[Any, ...]:
+    constants = tuple(_of_code(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts)
+    return code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants
+
+
+def _contents(cell: Any) -> str | None:
+    try:
+        return _plain(cell.cell_contents)
+    except ValueError:
+        return None  # a name that is not bound yet: the function's own, mostly
+
+
+def _plain(value: Any) -> str | None:
+    """What can be told of a value; of others not even whether they are equal, once a module is reloaded."""
+    if type(value) is tuple:
+        return repr([_plain(part) for part in cast("tuple[Any, ...]", value)])
+    return repr(value) if type(value) in _PLAIN else None
+
+
+_PLAIN: Final = frozenset({bool, bytes, complex, float, int, str, type(None)})
 
 
 def _refuse_function(name: object) -> None:
@@ -451,14 +567,10 @@ def fingerprint(key: object) -> bytes | None:
     Python's own equality will not do: ``1``, ``1.0`` and ``True`` are three keys, and keys need
     not be hashable.
     """
-    buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, protocol=5)
-    pickler.fast = True  # without references to earlier parts, which depend on object identity
     try:
-        pickler.dump(key)
+        return canonical(key, 5)
     except Exception:  # whatever the key's own code raises
         return None
-    return buffer.getvalue()
 
 
 _aboard: ContextVar[frozenset[tuple[int, bytes]]] = ContextVar("_aboard", default=frozenset())

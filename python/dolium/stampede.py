@@ -6,7 +6,9 @@ each reader, earlier the longer the computation takes ("Optimal Probabilistic Ca
 Prevention", Vattani, Chierichetti and Lowenstein, VLDB 2015).
 
 Owns the format of these entries, which is diskcache's: the pair (result, seconds that it took), and
-beside it, while somebody recomputes, an entry under the key with ``ENOVAL`` appended.
+beside it, while somebody recomputes, an entry under the key with ``ENOVAL`` appended. `memoize`
+keeps bare results under the same keys. So that neither takes the other's for its own, the seconds
+of a pair end in bits that no measured time has (:class:`dolium.memo.Pairs`).
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ from .memo import (
     CacheKey,
     Flights,
     Memoizer,
+    Pairs,
     in_transaction,
     is_coroutine_function,
     key_maker,
     off_loop,
+    warn_of_shared_name,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +71,7 @@ class _Entries:
     def load(self, key: CacheKey) -> Any:
         """The entry of `key`, or MISS."""
         pair, expire_time = self.cache.get(key, default=MISS, expire_time=True, retry=True)
-        if pair is MISS:
+        if pair is MISS or not Pairs.may_be(pair, expire_time):
             return MISS
         result, took = pair
         # 1 - random() is never zero, of which there is no logarithm.
@@ -80,7 +84,7 @@ class _Entries:
         return bool(self.cache.add((*key, ENOVAL), None, expire=took, retry=True))
 
     def save(self, key: CacheKey, result: Any, took: float) -> None:
-        self.cache.set(key, (result, took), expire=self._expire, tag=self._tag, retry=True)
+        self.cache.set(key, Pairs.make(result, took), expire=self._expire, tag=self._tag, retry=True)
 
     def drop(self, key: CacheKey) -> bool:
         return bool(self.cache.delete(key, retry=True))
@@ -130,6 +134,8 @@ def memoize_stampede(
     entries = _Entries(cache, expire, tag, beta)
 
     def decorator(func: Callable[..., Any]) -> Any:
+        if name is None:
+            warn_of_shared_name(cache, func)
         wrap = _wrap_coroutine if is_coroutine_function(func) else _wrap_function
         wrapper: Any = wrap(func, entries)
         wrapper.__cache_key__ = key_maker(func, name, typed, ignore)

@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 PROTOCOLS = (4, 5)
+LONGEST = 2 + 9 + 64 * 1024
+"""Longer keys are stored by their digest: `regressions/test_keys_cost_their_graph.py` looks at their frames."""
 
 
 def without_memo(value: Any, protocol: int) -> bytes:
@@ -69,7 +71,6 @@ keys |= keys.map(lambda key: (frozenset([key]), frozenset()))
 @given(keys, st.sampled_from(PROTOCOLS))
 def test_bytes_are_those_of_pickle(key: Any, protocol: int) -> None:
     ours = _canonical(key, protocol)
-    assert ours is not None, "plain data needs no pickle"
     assert ours == without_memo(key, protocol)
     assert repr(pickle.loads(ours)) == repr(key)
 
@@ -79,9 +80,10 @@ def test_bytes_are_those_of_pickle(key: Any, protocol: int) -> None:
 def test_frames_are_cut_like_those_of_pickle(size: int, protocol: int) -> None:
     for key in (("x" * size,), (b"x" * size, 1, "y"), ("a", b"x" * size), ("é" * size, 2**64, b"x" * size)):
         expected = pickletools.optimize(pickle.dumps(key, protocol))
-        assert _canonical(key, protocol) == expected
+        assert _canonical(key, protocol) == expected or len(expected) > LONGEST
     many = tuple(range(size))
-    assert _canonical(many, protocol) == without_memo(many, protocol)
+    expected = without_memo(many, protocol)
+    assert _canonical(many, protocol) == expected or len(expected) > LONGEST
 
 
 @given(
@@ -89,7 +91,6 @@ def test_frames_are_cut_like_those_of_pickle(size: int, protocol: int) -> None:
 )
 def test_equal_frozensets_have_equal_bytes(value: frozenset[Any], protocol: int) -> None:
     ours = _canonical((value,), protocol)
-    assert ours is not None
     assert pickle.loads(ours) == (value,)
     # Another order of insertion, hence often of iteration.
     assert _canonical((frozenset(sorted(value, key=repr, reverse=True)),), protocol) == ours
@@ -139,9 +140,9 @@ class Loud(enum.Enum):
 def test_what_is_not_plain_is_left_to_pickle(key: Any, protocol: int) -> None:
     """Subclasses may pickle as they please, so they are never written natively, or just as they are."""
     ours = _canonical(key, protocol)
-    assert ours is None or ours == without_memo(key, protocol)
+    assert ours == without_memo(key, protocol)
 
 
 @pytest.mark.parametrize("protocol", range(4))
 def test_older_protocols_are_left_to_pickle(protocol: int) -> None:
-    assert _canonical((1, "a"), protocol) is None
+    assert _canonical((1, "a"), protocol) == pickletools.optimize(pickle.dumps((1, "a"), protocol))

@@ -70,10 +70,13 @@ pub(crate) fn shown(key: &Key<'_>) -> String {
         Key::Int(number) => number.to_string(),
         Key::Float(number) => format!("{number:?}"),
         Key::Bytes(bytes) => plain::Data::Bytes(bytes.to_vec()).to_string(),
-        Key::Pickle(pickle) => match plain::describe(pickle) {
-            Some(description) => description.data.to_string(),
-            None => format!("pickle {}", to_hex(pickle)),
-        },
+        Key::Pickle(_) | Key::Object(_) => {
+            let pickle = key.pickle().unwrap_or_default();
+            match plain::describe(pickle) {
+                Some(description) => description.data.to_string(),
+                None => format!("pickle {}", to_hex(pickle)),
+            }
+        }
     }
 }
 
@@ -89,10 +92,13 @@ pub(crate) fn argument(key: &Key<'_>) -> String {
         Key::Text(text) if text.is_empty() || text.starts_with('-') => format!("--text={text}"),
         Key::Text(text) => text.to_string(),
         Key::Bytes(bytes) => format!("--bytes-hex={}", to_hex(bytes)),
-        Key::Pickle(pickle) => match literal(key, pickle) {
-            Some(literal) => format!("--literal={literal}"),
-            None => format!("--pickle-hex={}", to_hex(pickle)),
-        },
+        Key::Pickle(_) | Key::Object(_) => {
+            let pickle = key.pickle().unwrap_or_default();
+            match literal(key, pickle) {
+                Some(literal) => format!("--literal={literal}"),
+                None => format!("--pickle-hex={}", to_hex(pickle)),
+            }
+        }
     }
 }
 

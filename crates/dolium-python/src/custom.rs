@@ -12,11 +12,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::lazy::Lazy;
-use crate::plain;
-use crate::signature::Current;
+use crate::signature::{self, Current};
 use crate::store::deferred::{self, After};
 use crate::store::{Found, How, Inner, Item, Shard, Trust};
 use crate::value::{key_column, scalar, unscalar};
+use crate::{key, plain};
 
 static DISK: Lazy = Lazy::new("dolium.disk", "Disk");
 static TAKES_KEY: Lazy = Lazy::new("dolium.disk", "takes_key");
@@ -26,6 +26,8 @@ pub(crate) struct Custom {
     pub disk: Py<PyAny>,
     /// It has a `remove` of its own, which must see every value file that goes.
     pub removes: bool,
+    /// It has a `put` of its own.
+    puts: bool,
     /// It has a `hash` of its own.
     hashes: bool,
     /// Its `store` knows the argument `key`; in old versions of diskcache there was none.
@@ -54,6 +56,7 @@ impl Custom {
         let overrides = |name: &str| Ok::<_, PyErr>(!disk.get_type().getattr(name)?.is(&base.getattr(name)?));
         Ok(Self {
             removes: overrides("remove")?,
+            puts: overrides("put")?,
             hashes: overrides("hash")?,
             takes_key: TAKES_KEY.get(py)?.call1((disk.getattr("store")?,))?.is_truthy()?,
             disk: disk.unbind(),
@@ -65,9 +68,10 @@ impl Custom {
         Self { disk: self.disk.clone_ref(py), ..*self }
     }
 
-    pub fn key_and_index(&self, object: &Bound<'_, PyAny>, shards: usize) -> PyResult<(usize, Key<'static>)> {
+    pub fn key_and_index(&self, object: &Bound<'_, PyAny>, inner: &Inner) -> PyResult<(usize, Key<'static>)> {
         let py = object.py();
-        let key = self.key(object)?;
+        let shards = inner.shared.shards.len();
+        let key = if self.puts { self.key(object)? } else { key::of(object, inner)?.into_owned() };
         let index = if shards == 1 {
             0
         } else if self.hashes {
@@ -84,7 +88,9 @@ impl Custom {
         let (column, raw): (Bound<'_, PyAny>, Bound<'_, PyAny>) = columns.extract()?;
         let raw = raw.is_truthy()?;
         match (scalar(&column)?, raw) {
-            (Scalar::Blob(bytes), false) => Ok(Key::Pickle(Cow::Owned(bytes))),
+            (Scalar::Blob(bytes), false) => {
+                Ok(signature::made(&bytes).unwrap_or(Key::Pickle(Cow::Owned(bytes))))
+            }
             (Scalar::Blob(bytes), true) => Ok(Key::Bytes(Cow::Owned(bytes))),
             (Scalar::Text(text), true) => Ok(Key::Text(Cow::Owned(text))),
             (Scalar::Int(number), true) => Ok(Key::Int(number)),
@@ -360,7 +366,7 @@ impl Custom {
             }
             if let Some(value) = value {
                 let key = match end {
-                    End::Queue { .. } => plain::key(py, &key, inner.shared.trust)?,
+                    End::Queue { .. } => plain::key(py, shard.cache(false), &key, inner.shared.trust)?,
                     End::Order { .. } => self.key_back(py, shard.cache(false), &key, inner.shared.trust)?,
                 };
                 return Ok(Some((key, found(&row, value))));

@@ -108,6 +108,11 @@ pub(crate) fn is_untrusted(py: Python<'_>, error: &PyErr) -> bool {
     UNTRUSTED.get(py).is_ok_and(|class| error.is_instance(py, class))
 }
 
+/// A key or a value that is not loaded.
+pub(crate) fn untrusted(py: Python<'_>, message: String) -> PyErr {
+    UNTRUSTED.error(py, (message,)).unwrap_or_else(|failed| failed)
+}
+
 /// Whether an operation gave up waiting.
 pub(crate) fn is_timeout(py: Python<'_>, error: &PyErr) -> bool {
     TIMEOUT.get(py).is_ok_and(|class| error.is_instance(py, class))

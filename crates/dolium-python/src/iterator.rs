@@ -98,7 +98,7 @@ fn order(a: Option<&Key<'_>>, b: Option<&Key<'_>>) -> std::cmp::Ordering {
     let rank = |key: &Key<'_>| match key {
         Key::Int(_) | Key::Float(_) => 0,
         Key::Text(_) => 1,
-        Key::Bytes(_) | Key::Pickle(_) => 2,
+        Key::Bytes(_) | Key::Pickle(_) | Key::Object(_) => 2,
     };
     #[expect(
         clippy::cast_precision_loss,
@@ -137,7 +137,7 @@ impl KeyIterator {
             let trust = self.inner.shared.trust;
             let object = match &shard.custom {
                 Some(custom) => custom.key_back(py, shard.cache(false), &key, trust),
-                None => plain::key(py, &key, trust),
+                None => plain::key(py, shard.cache(false), &key, trust),
             };
             match object {
                 // One key that nobody vouches for must not hide all the others.

@@ -1,19 +1,24 @@
-//! Owns the conversion of Python objects to keys. Plain data becomes the engine's key without running
-//! any Python code; everything else goes through `dolium.disk.canonical`, which pickles it.
+//! The conversion of Python objects to keys. Plain data becomes the engine's key without running any Python code;
+//! Python pickles everything else, and the engine makes a key of the pickle.
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-use dolium::Key;
 use dolium::pickle::{Protocol, TimeOfDay, Writer};
+use dolium::{Key, Object};
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDate, PyDateAccess, PyDateTime, PyDelta, PyDeltaAccess, PyFloat,
     PyFrozenSet, PyInt, PyString, PyTime, PyTimeAccess, PyTuple, PyType, PyTzInfoAccess,
 };
 
+use crate::enter;
 use crate::lazy::Lazy;
+use crate::store::Inner;
 
-static CANONICAL: Lazy = Lazy::new("dolium.disk", "canonical");
+static DUMPS: Lazy = Lazy::new("pickle", "dumps");
+static OPTIMIZE: Lazy = Lazy::new("pickletools", "optimize");
 static CONSTANT: Lazy = Lazy::new("dolium.constants", "Constant");
 static ENUM: Lazy = Lazy::new("enum", "Enum");
 static UUID: Lazy = Lazy::new("uuid", "UUID");
@@ -28,17 +33,14 @@ const DEPTH: u32 = 100;
     clippy::inline_always,
     reason = "else a key is moved through memory, which costs as much as the rest"
 )]
-pub(crate) fn of<'a>(
-    object: &'a Bound<'_, PyAny>,
-    protocol: impl FnOnce() -> PyResult<i64>,
-) -> PyResult<Key<'a>> {
+pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>, inner: &Inner) -> PyResult<Key<'a>> {
     if let Some(text) = text(object) {
         return Ok(Key::Text(Cow::Borrowed(text)));
     }
     if let Ok(bytes) = object.cast_exact::<PyBytes>() {
         return Ok(Key::Bytes(Cow::Borrowed(bytes.as_bytes())));
     }
-    of_other(object, protocol)
+    of_other(object, inner)
 }
 
 /// The text that is the key of a Python object, if one is.
@@ -49,7 +51,7 @@ pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a str> {
 }
 
 #[inline(never)]
-fn of_other(object: &Bound<'_, PyAny>, protocol: impl FnOnce() -> PyResult<i64>) -> PyResult<Key<'static>> {
+fn of_other(object: &Bound<'_, PyAny>, inner: &Inner) -> PyResult<Key<'static>> {
     if object.is_exact_instance_of::<PyInt>() {
         if let Ok(number) = object.extract() {
             return Ok(Key::Int(number));
@@ -59,25 +61,62 @@ fn of_other(object: &Bound<'_, PyAny>, protocol: impl FnOnce() -> PyResult<i64>)
     {
         return Ok(Key::Float(number.value()));
     }
-    let protocol = protocol()?;
-    if let Some(pickle) = canonical(object, protocol)? {
-        return Ok(Key::Pickle(Cow::Owned(pickle)));
+    let py = object.py();
+    let key = pickled(object, inner.protocol(py)?)?;
+    if let Key::Object(object) = &key {
+        return Ok(inner.stored_before(py, object)?.unwrap_or(key));
     }
-    let pickle = CANONICAL.get(object.py())?.call1((object, protocol))?;
-    Ok(Key::Pickle(Cow::Owned(pickle.cast::<PyBytes>()?.as_bytes().to_vec())))
+    Ok(key)
 }
 
-/// The canonical pickle of plain data; `None` if Python has to make it.
-pub(crate) fn canonical(object: &Bound<'_, PyAny>, protocol: i64) -> PyResult<Option<Vec<u8>>> {
-    let Some(protocol) = Protocol::from_number(protocol) else {
-        return Ok(None);
-    };
-    let mut writer = Writer::new(protocol);
-    Ok(write(&mut writer, object, 0)?.then(|| writer.finish()))
+/// The key of an object that is none by itself.
+pub(crate) fn pickled(object: &Bound<'_, PyAny>, protocol: i64) -> PyResult<Key<'static>> {
+    let py = object.py();
+    let known = Protocol::from_number(protocol);
+    if let Some(protocol) = known {
+        let mut native = Native { writer: Writer::new(protocol), names_class: false };
+        if write(&mut native, object, 0)? && !native.is_long() {
+            let pickle = native.writer.finish();
+            return Ok(if native.names_class {
+                Key::Object(Arc::new(Object::of_class(pickle)))
+            } else {
+                Key::Pickle(Cow::Owned(pickle))
+            });
+        }
+    }
+    let mut pickle = DUMPS.get(py)?.call1((object, protocol))?;
+    if known.is_none() {
+        pickle = OPTIMIZE.get(py)?.call1((pickle,))?;
+    }
+    let pickle = pickle.cast::<PyBytes>()?.as_bytes().to_vec();
+    if pickle.len() < dolium::pickle::LONGEST {
+        return Ok(Key::from_pickle(pickle));
+    }
+    Ok(enter::leave(py, || Key::from_pickle(pickle)))
 }
 
-/// Writes an object. `false`: it, or something in it, is not plain data.
-fn write(writer: &mut Writer, object: &Bound<'_, PyAny>, depth: u32) -> PyResult<bool> {
+/// A key that is written without Python.
+struct Native {
+    writer: Writer,
+    names_class: bool,
+}
+
+impl Deref for Native {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+impl DerefMut for Native {
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+}
+
+/// Writes an object. `false`: it, or something in it, is not plain data, or there is more than is stored as it is.
+fn write(writer: &mut Native, object: &Bound<'_, PyAny>, depth: u32) -> PyResult<bool> {
     if let Ok(text) = object.cast_exact::<PyString>() {
         match text.to_str() {
             Ok(text) => writer.text(text),
@@ -108,7 +147,7 @@ fn write(writer: &mut Writer, object: &Bound<'_, PyAny>, depth: u32) -> PyResult
     Ok(true)
 }
 
-fn write_int(writer: &mut Writer, number: &Bound<'_, PyAny>) -> PyResult<()> {
+fn write_int(writer: &mut Native, number: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Ok(number) = number.extract() {
         writer.int(number);
         return Ok(());
@@ -122,13 +161,13 @@ fn write_int(writer: &mut Writer, number: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-fn write_tuple(writer: &mut Writer, tuple: &Bound<'_, PyTuple>, depth: u32) -> PyResult<bool> {
+fn write_tuple(writer: &mut Native, tuple: &Bound<'_, PyTuple>, depth: u32) -> PyResult<bool> {
     if depth == DEPTH {
         return Ok(false);
     }
     writer.begin_tuple(tuple.len());
     for item in tuple.iter_borrowed() {
-        if !write(writer, &item, depth + 1)? {
+        if writer.is_long() || !write(writer, &item, depth + 1)? {
             return Ok(false);
         }
     }
@@ -136,14 +175,14 @@ fn write_tuple(writer: &mut Writer, tuple: &Bound<'_, PyTuple>, depth: u32) -> P
     Ok(true)
 }
 
-fn write_frozenset(writer: &mut Writer, set: &Bound<'_, PyFrozenSet>, depth: u32) -> PyResult<bool> {
+fn write_frozenset(writer: &mut Native, set: &Bound<'_, PyFrozenSet>, depth: u32) -> PyResult<bool> {
     if depth == DEPTH {
         return Ok(false);
     }
     let mut open = writer.begin_frozenset();
     for item in set {
         writer.element(&mut open);
-        if !write(writer, &item, depth + 1)? {
+        if writer.is_long() || !write(writer, &item, depth + 1)? {
             return Ok(false);
         }
     }
@@ -152,7 +191,7 @@ fn write_frozenset(writer: &mut Writer, set: &Bound<'_, PyFrozenSet>, depth: u32
 }
 
 /// Dates and times. Those with a time zone are left to Python.
-fn write_time(writer: &mut Writer, object: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn write_time(writer: &mut Native, object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let of = |time: &dyn PyTimeAccess| TimeOfDay {
         hour: time.get_hour(),
         minute: time.get_minute(),
@@ -181,7 +220,7 @@ fn write_time(writer: &mut Writer, object: &Bound<'_, PyAny>) -> PyResult<bool> 
 }
 
 /// Members of enumerations, UUIDs, and diskcache's constants.
-fn write_instance(writer: &mut Writer, object: &Bound<'_, PyAny>, depth: u32) -> PyResult<bool> {
+fn write_instance(writer: &mut Native, object: &Bound<'_, PyAny>, depth: u32) -> PyResult<bool> {
     let py = object.py();
     let class = object.get_type();
     if class.is(CONSTANT.get(py)?) {
@@ -200,7 +239,7 @@ fn write_instance(writer: &mut Writer, object: &Bound<'_, PyAny>, depth: u32) ->
 
 /// A member of an enumeration, unless its class pickles in a way of its own.
 fn write_member(
-    writer: &mut Writer,
+    writer: &mut Native,
     member: &Bound<'_, PyAny>,
     class: &Bound<'_, PyType>,
     depth: u32,
@@ -216,6 +255,7 @@ fn write_member(
     let (Ok(module), Ok(name)) = (module.extract::<&str>(), name.extract::<&str>()) else {
         return Ok(false);
     };
+    writer.names_class = true;
     writer.global(module, name);
     writer.begin_tuple(1);
     if !write(writer, &member.getattr("_value_")?, depth + 1)? {
@@ -227,7 +267,7 @@ fn write_member(
 }
 
 /// `ENOVAL` in a key, as diskcache pickles its constants: `memoize_stampede` makes such keys.
-fn write_constant(writer: &mut Writer, name: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn write_constant(writer: &mut Native, name: &Bound<'_, PyAny>) -> PyResult<bool> {
     let Ok(name) = name.cast_exact::<PyString>() else {
         return Ok(false);
     };

@@ -41,21 +41,9 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<iterator::KeyIterator>()?;
     module.add_class::<sql::Cursor>()?;
     module.add_class::<sql::Connection>()?;
-    module.add_function(wrap_pyfunction!(canonical, module)?)?;
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     signature::register(module)?;
     process::register(module)
-}
-
-/// The canonical pickle of a key of plain data, or None if Python's pickle has to make it.
-#[pyfunction]
-#[pyo3(name = "_canonical", signature = (key, protocol, /))]
-fn canonical<'py>(
-    key: &Bound<'py, PyAny>,
-    protocol: i64,
-) -> PyResult<Option<Bound<'py, pyo3::types::PyBytes>>> {
-    let pickle = key::canonical(key, protocol)?;
-    Ok(pickle.map(|pickle| pyo3::types::PyBytes::new(key.py(), &pickle)))
 }
 
 /// Run a command line, the name of the program included; return its exit code.

@@ -3,12 +3,14 @@
 //! constants.
 //! Runs nothing and imports nothing; whatever it does not know it leaves to Python.
 
-use dolium::Key;
+use dolium::{Cache, Key, Value};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyString, PyTuple, PyType};
 
 use crate::lazy::Lazy;
 use crate::store::Trust;
+use crate::{enter, error};
 
 static LOADS: Lazy = Lazy::new("pickle", "loads");
 static TRUSTED: Lazy = Lazy::new("dolium.trust", "loads");
@@ -18,20 +20,48 @@ static FLAG: Lazy = Lazy::new("enum", "Flag");
 static MODULES: Lazy = Lazy::new("sys", "modules");
 
 /// The Python object that a key was. A refused pickle raises `UntrustedValueError`.
-pub(crate) fn key<'py>(py: Python<'py>, key: &Key<'_>, trust: Trust) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn key<'py>(
+    py: Python<'py>,
+    cache: &Cache,
+    key: &Key<'_>,
+    trust: Trust,
+) -> PyResult<Bound<'py, PyAny>> {
     Ok(match key {
         Key::Int(value) => value.into_pyobject(py)?.into_any(),
         Key::Float(value) => PyFloat::new(py, *value).into_any(),
         Key::Text(value) => PyString::new(py, value).into_any(),
         Key::Bytes(value) => PyBytes::new(py, value).into_any(),
-        Key::Pickle(pickle) => {
-            if let Some(object) = load(py, pickle)? {
-                return Ok(object);
-            }
-            let loads = if trust == Trust::All { &LOADS } else { &TRUSTED };
-            loads.get(py)?.call1((PyBytes::new(py, pickle),))?
-        }
+        Key::Pickle(_) | Key::Object(_) => return pickled(py, cache, key, trust),
     })
+}
+
+fn pickled<'py>(py: Python<'py>, cache: &Cache, key: &Key<'_>, trust: Trust) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(pickle) = key.pickle().filter(|_| !key.is_digest())
+        && let Some(object) = load(py, pickle)?
+    {
+        return Ok(object);
+    }
+    let Value::Pickle { bytes, signed } = enter::enter(py, || cache.whole_key(key))? else {
+        return Err(error::untrusted(py, "a long key, whose whole pickle is not in the database".to_owned()));
+    };
+    if trust == Trust::All {
+        return LOADS.get(py)?.call1((PyBytes::new(py, &bytes),));
+    }
+    if signed && trust == Trust::Signed {
+        // What the program wrote, it may have no class for any more.
+        return LOADS.get(py)?.call1((PyBytes::new(py, &bytes),)).map_err(|cause| {
+            if !cause.is_instance_of::<PyException>(py) {
+                return cause;
+            }
+            error::untrusted(py, format!("a key that cannot be loaded: {cause}"))
+        });
+    }
+    plain_key(py, &bytes)
+}
+
+/// The plain data that a pickle says, read by Python.
+pub(crate) fn plain_key<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    TRUSTED.get(py)?.call1((PyBytes::new(py, pickle),))
 }
 
 /// The plain data in a pickle. `None`: there is something else in it.

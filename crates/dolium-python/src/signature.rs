@@ -37,6 +37,28 @@ impl Drop for Current {
     }
 }
 
+thread_local! {
+    /// The last key that `dolium.disk.canonical` made: of what its pickle does not say, a `Disk` is told nothing.
+    static MADE: RefCell<Option<Key<'static>>> = const { RefCell::new(None) };
+}
+
+/// The key that has just been made of a Python object, if this is its stored form.
+pub(crate) fn made(stored: &[u8]) -> Option<Key<'static>> {
+    MADE.take().filter(|key| key.pickle() == Some(stored))
+}
+
+/// The pickle that stands for a key in the database.
+#[pyfunction]
+#[pyo3(name = "_canonical", signature = (key, protocol, /))]
+fn canonical<'py>(key: &Bound<'py, PyAny>, protocol: i64) -> PyResult<Bound<'py, PyBytes>> {
+    let made = crate::key::pickled(key, protocol)?;
+    let stored = PyBytes::new(key.py(), made.pickle().unwrap_or_default());
+    if matches!(made, Key::Object(_)) {
+        MADE.set(Some(made));
+    }
+    Ok(stored)
+}
+
 fn current() -> Option<(Cache, Key<'static>, Trust)> {
     CURRENT.with_borrow(|stack| stack.last().cloned())
 }
@@ -73,8 +95,11 @@ fn verify<'py>(py: Python<'py>, stored: &[u8]) -> PyResult<(Bound<'py, PyBytes>,
 #[pyfunction]
 #[pyo3(signature = (pickle, /))]
 fn load_key<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let trust = current().map_or(Trust::Signed, |(_, _, trust)| trust);
-    plain::key(py, &Key::Pickle(pickle.into()), trust)
+    let key = Key::Pickle(pickle.into());
+    match current() {
+        Some((cache, _, trust)) => plain::key(py, &cache, &key, trust),
+        None => plain::plain_key(py, pickle),
+    }
 }
 
 /// diskcache's hash of the column `key` of a key.
@@ -120,6 +145,7 @@ fn remove_value(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<()> 
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(canonical, module)?)?;
     module.add_function(wrap_pyfunction!(sign, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
     module.add_function(wrap_pyfunction!(open_value, module)?)?;

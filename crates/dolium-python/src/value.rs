@@ -154,5 +154,6 @@ pub(crate) fn key_column(key: &dolium::Key<'_>) -> Scalar {
         dolium::Key::Float(value) => Scalar::Real(*value),
         dolium::Key::Text(value) => Scalar::from(&**value),
         dolium::Key::Bytes(value) | dolium::Key::Pickle(value) => Scalar::from(&**value),
+        dolium::Key::Object(value) => Scalar::from(value.stored()),
     }
 }

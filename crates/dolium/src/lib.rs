@@ -47,7 +47,7 @@ pub use system::error::{Error, Result};
 pub use system::value_files::ValueFiles;
 pub use system::wait::{Patience, set_interrupt_hook};
 pub use system::warning::Warning;
-pub use value::key::Key;
+pub use value::key::{Key, Object};
 pub use value::number::Number;
 pub use value::policy::Policy;
 pub use value::put::{Expiry, Put};

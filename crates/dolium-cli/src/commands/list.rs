@@ -121,7 +121,7 @@ fn compare_keys(a: &Key<'_>, b: &Key<'_>) -> Ordering {
     let rank = |key: &Key<'_>| match key {
         Key::Int(_) | Key::Float(_) => 0,
         Key::Text(_) => 1,
-        Key::Bytes(_) | Key::Pickle(_) => 2,
+        Key::Bytes(_) | Key::Pickle(_) | Key::Object(_) => 2,
     };
     let order = match (a, b) {
         (Key::Int(a), Key::Int(b)) => a.cmp(b),

@@ -16,7 +16,7 @@ pub(crate) fn to_key(data: &Data, protocol: Protocol) -> Result<Key<'static>, St
         other => {
             let mut writer = Writer::new(protocol);
             write_key(&mut writer, other)?;
-            Key::Pickle(writer.finish().into())
+            Key::from_pickle(writer.finish())
         }
     })
 }

@@ -108,7 +108,7 @@ fn read(source: &Cache, key: &Key<'static>, target: &Target, report: &mut Report
         report.expired += 1;
         return Ok(());
     };
-    let mut record = Record::new(key.clone(), info);
+    let mut record = Record::new(source, key.clone(), info)?;
     record.mode = row.columns.mode;
     if row.columns.filename.is_none() {
         return target.put(record, Value::Row(row.columns.value), report);

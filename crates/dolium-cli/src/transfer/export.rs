@@ -139,7 +139,7 @@ fn prepared(shard: &Cache, key: &Key<'static>) -> Result<Option<Prepared>> {
     let (Some(info), Some(row)) = (shard.info(key)?, shard.row(key)?) else {
         return Ok(None);
     };
-    let mut record = Record::new(key.clone(), info);
+    let mut record = Record::new(shard, key.clone(), info)?;
     record.mode = row.columns.mode;
     if row.columns.filename.is_none() {
         return Ok(Some(Prepared { record, place: Place::Row(row.columns.value), file: None }));

@@ -1,8 +1,9 @@
 //! Owns an entry on its way from one store to another, and its line in an export.
 
-use dolium::{Body, Info, Key, Original, Scalar};
+use dolium::{Body, Cache, Info, Key, Original, Scalar};
 use serde_json::{Map, Value as Json, json};
 
+use crate::encoding::{from_base64, to_base64};
 use crate::json;
 
 /// An entry without its value.
@@ -15,6 +16,8 @@ pub(super) struct Record {
     pub access_time: f64,
     pub access_count: i64,
     pub tag: Scalar,
+    /// What lies beside the key: see [`dolium::Object`].
+    pub proof: Option<Vec<u8>>,
 }
 
 /// Where the value of a record is.
@@ -27,8 +30,9 @@ pub(super) enum Place {
 }
 
 impl Record {
-    pub fn new(key: Key<'static>, info: Info) -> Self {
-        Self {
+    pub fn new(cache: &Cache, key: Key<'static>, info: Info) -> dolium::Result<Self> {
+        let proof = if key.pickle().is_some() { cache.proof(&key)? } else { None };
+        Ok(Self {
             key,
             mode: info.mode,
             store_time: info.store_time,
@@ -36,7 +40,8 @@ impl Record {
             access_time: info.access_time,
             access_count: info.access_count,
             tag: info.tag,
-        }
+            proof,
+        })
     }
 
     pub fn original<'a>(&self, body: Body<'a>) -> Original<'a> {
@@ -58,6 +63,9 @@ impl Record {
         };
         let mut line = Map::new();
         line.insert("key".into(), json::key(&self.key));
+        if let Some(proof) = &self.proof {
+            line.insert("proof".into(), to_base64(proof).into());
+        }
         line.insert("value".into(), value);
         line.insert("mode".into(), self.mode.into());
         line.insert("store_time".into(), self.store_time.into());
@@ -89,6 +97,7 @@ impl Record {
             access_time: line.get("access_time").and_then(Json::as_f64).unwrap_or(store_time),
             access_count: line.get("access_count").and_then(Json::as_i64).unwrap_or(0),
             tag: line.get("tag").map_or(Some(Scalar::Null), json::to_scalar)?,
+            proof: line.get("proof").and_then(Json::as_str).and_then(from_base64),
         };
         Some((record, place))
     }

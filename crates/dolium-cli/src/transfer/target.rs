@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dolium::pickle::Protocol;
-use dolium::{Body, Cache, Error, Fanout, Key, Scalar, mode, sign};
+use dolium::{Body, Cache, Error, Fanout, Key, Object, Scalar, mode, sign};
 
 use crate::outcome::{Failure, Result};
 use crate::place::{Access, Shape, Store, shape};
@@ -121,6 +121,8 @@ impl Target {
         let is_rewritten = canonical.is_some();
         if let Some(canonical) = canonical {
             record.key = canonical;
+        } else if let (Key::Pickle(stored), Some(proof)) = (&record.key, record.proof.take()) {
+            record.key = Key::Object(Object::carried(stored.to_vec(), proof).into());
         }
         let mut judgement = Judgement::default();
         let key = record.key.clone();
@@ -196,7 +198,7 @@ impl Target {
         };
         let data = plain::describe(pickle)?.data;
         let canonical = plain::to_key(&data, self.protocol?).ok()?;
-        (matches!(canonical, Key::Pickle(_)) && canonical != *key).then_some(canonical)
+        (canonical.pickle().is_some() && canonical != *key).then_some(canonical)
     }
 }
 

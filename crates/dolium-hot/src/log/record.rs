@@ -12,7 +12,7 @@
 //! | 7 | length of the file name (16 bits), kind of the value, note of the caller, length of the value (32 bits, from bit 32) |
 //! | 8 | size of the value file |
 //! | 9 | mode |
-//! | 10… | key, tag, file name and value, one behind the other |
+//! | 10… | key, tag, file name and value, one behind the other; then, if the caller has more to say, its length in 4 bytes, and that |
 
 use super::{hash, spare};
 use crate::layout::shape::UNIT;
@@ -84,6 +84,8 @@ pub enum Kind {
 const NUMBER: u64 = (1 << 48) - 1;
 /// The most records of a chunk.
 pub(crate) const MOST: usize = 1 << 16;
+/// Bytes of the length of what a caller adds.
+const EXTRA_LEN: usize = 4;
 /// The kind of a key that no entry has.
 const BURN: u8 = u8::MAX;
 
@@ -173,9 +175,26 @@ impl Staged {
     /// A record that stores or repeats a row.
     #[must_use]
     pub fn row(kind: Kind, key: Key<'_>, row: &Row<'_>) -> Self {
+        Self::row_with_room(kind, key, row, 0).0
+    }
+
+    /// The same, and what else the caller wants to find with it when it is drained. Its `note` has to say that there is
+    /// something.
+    #[must_use]
+    pub fn row_and(kind: Kind, key: Key<'_>, row: &Row<'_>, extra: &[u8]) -> Self {
+        let length = extra.len() as u64;
+        let (mut staged, start) = Self::row_with_room(kind, key, row, EXTRA_LEN + extra.len());
+        let space = &mut bytes_of_mut(&mut staged.words[HEAD..])[start..];
+        push(push(space, &length.to_le_bytes()[..EXTRA_LEN]), extra);
+        staged
+    }
+
+    /// A record of a row with so much room behind it, and where that begins.
+    #[inline]
+    fn row_with_room(kind: Kind, key: Key<'_>, row: &Row<'_>, room: usize) -> (Self, usize) {
         let name = row.filename.unwrap_or_default().as_bytes();
         let total = key.bytes.len() + row.tag.len() + name.len() + row.value.len();
-        let mut words = Self::head(kind, key, total);
+        let mut words = Self::head(kind, key, total + room);
         words[0] |= u64::from(row.tag.code()) << 56;
         words[4] = row.store_time.to_bits();
         words[5] = row.expire_time.unwrap_or(f64::NAN).to_bits();
@@ -190,7 +209,8 @@ impl Staged {
         let space = push_cell(space, &row.tag);
         let space = push(space, name);
         push_cell(space, &row.value);
-        Self { words, kind, position: 0, key_kind: key.kind, key_len: key.bytes.len(), known: None }
+        let key_len = key.bytes.len();
+        (Self { words, kind, position: 0, key_kind: key.kind, key_len, known: None }, total)
     }
 
     /// A record that removes a key.
@@ -373,6 +393,14 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn note(&self) -> u8 {
         byte(self.head[7], 3)
+    }
+
+    /// What else the writer of its row wanted found with it, where its `note` says that there is something.
+    #[must_use]
+    pub fn extra(&self) -> Option<&'a [u8]> {
+        let start = self.key_len() + self.tag_len() + self.name_len() + self.value_len();
+        let (length, rest) = self.bytes().get(start..)?.split_first_chunk::<EXTRA_LEN>()?;
+        rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)
     }
 
     /// The value of its row; `None` if nobody could have written it.
@@ -580,6 +608,18 @@ mod tests {
         let mut staged = Staged::delete(KEY);
         let view = read(staged.seal(7, 99, 5, 0), 7, 99).unwrap();
         assert_eq!((view.kind(), view.key(), view.row()), (Kind::Delete, KEY, None));
+    }
+
+    #[test]
+    fn what_a_caller_adds_reads_back() {
+        for row in rows() {
+            for extra in [&b""[..], b"x", &[7; 1000]] {
+                let mut staged = Staged::row_and(Kind::Set, KEY, &row, extra);
+                let words = staged.seal(7, 99, 5, 0).to_vec();
+                let view = read(&words, 7, 99).unwrap();
+                assert_eq!((view.key(), view.row(), view.extra()), (KEY, Some(row), Some(extra)));
+            }
+        }
     }
 
     fn read(words: &[u64], epoch: u64, position: u64) -> Option<View<'_>> {

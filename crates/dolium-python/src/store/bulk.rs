@@ -6,7 +6,10 @@ use pyo3::types::{PyDict, PyMapping};
 
 use super::write::How;
 use super::{Flag, Inner, Shard, Store, put};
+use crate::lazy::Lazy;
 use crate::value::{Loan, Outgoing};
+
+static APART: Lazy = Lazy::new("dolium.apart", "ApartDict");
 
 /// What goes to one shard: positions in the caller's list.
 type Groups<'a, T> = Vec<(&'a Shard, Vec<T>)>;
@@ -97,6 +100,23 @@ impl Inner {
     }
 }
 
+/// A dict of what was found; one of our own if there are keys that Python takes for one, as `1` and `True` are. A key that
+/// was asked for twice is there once.
+fn together<'py>(
+    py: Python<'py>,
+    found: Vec<(&Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (key, value) in &found {
+        dict.set_item(key, value)?;
+    }
+    if dict.len() == found.len() {
+        return Ok(dict);
+    }
+    let apart = APART.get(py)?.call1((found,))?;
+    if apart.len()? == dict.len() { Ok(dict) } else { Ok(apart.cast_into()?) }
+}
+
 fn pairs<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
     if let Ok(dict) = mapping.cast_exact::<PyDict>() {
         return Ok(dict.iter().collect());
@@ -125,14 +145,14 @@ impl Store {
         let py = keys.py();
         let inner = self.inner()?;
         let keys: Vec<Bound<'py, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
-        let found = PyDict::new(py);
+        let mut found = Vec::with_capacity(keys.len());
         if inner.is_custom() {
             for key in &keys {
                 if let Some(value) = inner.find(key, false, retry.0)? {
-                    found.set_item(key, value.value)?;
+                    found.push((key, value.value));
                 }
             }
-            return Ok(found);
+            return together(py, found);
         }
         let mut routed = Vec::with_capacity(keys.len());
         for (position, key) in keys.iter().enumerate() {
@@ -152,10 +172,10 @@ impl Store {
             if let Some(value) = value
                 && let Some(value) = inner.unless_refused(py, inner.load(py, value))?
             {
-                found.set_item(key, value)?;
+                found.push((key, value));
             }
         }
-        Ok(found)
+        together(py, found)
     }
 
     /// Store the items of a mapping, or of an iterable of pairs, all or none; return how many were stored.

@@ -13,7 +13,7 @@ mod write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use dolium::{Cache, Expiry, Key, Put, Scalar};
+use dolium::{Cache, Expiry, Key, Object, Put, Scalar};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -194,7 +194,7 @@ impl Inner {
     )]
     pub fn key<'a>(&'a self, object: &'a Bound<'_, PyAny>) -> PyResult<(&'a Shard, Key<'a>)> {
         match &*self.shared.shards {
-            [only] if only.custom.is_none() => Ok((only, key::of(object, || self.protocol(object.py()))?)),
+            [only] if only.custom.is_none() => Ok((only, key::of(object, self)?)),
             shards => self.shard_and_key(shards, object),
         }
     }
@@ -206,12 +206,29 @@ impl Inner {
         object: &'a Bound<'_, PyAny>,
     ) -> PyResult<(&'a Shard, Key<'a>)> {
         if let Some(custom) = &shards[0].custom {
-            let (index, key) = custom.key_and_index(object, shards.len())?;
+            let (index, key) = custom.key_and_index(object, self)?;
             return Ok((&shards[index], key));
         }
-        let key = key::of(object, || self.protocol(object.py()))?;
+        let key = key::of(object, self)?;
         let index = key.shard_hash() as usize % shards.len();
         Ok((&shards[index], key))
+    }
+
+    /// The form of a key under which diskcache or an earlier version stored it, if an entry lies there and none under the
+    /// key's own. Whatever cannot be told is told by the operation itself.
+    pub fn stored_before(&self, py: Python<'_>, object: &Arc<Object>) -> PyResult<Option<Key<'static>>> {
+        if !object.may_differ() {
+            return Ok(None);
+        }
+        let shards = &self.shared.shards;
+        let is_there = |key: &Key<'_>| shards[key.shard_hash() as usize % shards.len()].timely.contains(key);
+        let found = enter::run(py, || {
+            if is_there(&Key::Object(Arc::clone(object))).unwrap_or(true) {
+                return Ok(None);
+            }
+            Ok(object.former().into_iter().find(|key| is_there(key).unwrap_or(false)))
+        });
+        found.map_err(|error| error::raise(py, error))
     }
 
     /// The only shard of a `Cache`; queues know no others.

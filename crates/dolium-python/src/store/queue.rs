@@ -56,7 +56,7 @@ impl Inner {
         };
         let Entry { value, expire_time, tag, store_time } = entry;
         let value = self.load(py, value)?;
-        let key = plain::key(py, &key, self.shared.trust)?;
+        let key = plain::key(py, self.only()?.cache(false), &key, self.shared.trust)?;
         Ok(Some((key, Found { value, expire_time, tag, store_time })))
     }
 
@@ -150,7 +150,7 @@ impl Store {
             let loan = outgoing.lend()?;
             shard.change(py, retry.0, |cache| cache.push(loan.payload(), prefix, side, &put))?
         };
-        plain::key(py, &key, inner.shared.trust)
+        plain::key(py, shard.cache(false), &key, inner.shared.trust)
     }
 
     /// Remove the item at one side of a queue; return its key and value, or `default` if there is none.

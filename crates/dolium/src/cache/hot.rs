@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use dolium_hot::{AccessWord, Counter, Kind, NoRoom, Staged, Tier, View, Writing};
 
 use crate::sqlite::statements;
-use crate::sqlite::tier::{cell, scalar};
+use crate::sqlite::tier::{PROVES, cell, scalar};
 use crate::store::keeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
@@ -61,7 +61,22 @@ pub(super) fn staged(
 }
 
 pub(super) fn stage(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> Staged {
+    if matches!(key, Key::Object(_)) {
+        return stage_with_proof(kind, key, row);
+    }
     key.with_hot(|key| Staged::row(kind, key, row))
+}
+
+/// The proof of a key rides with its rows: whoever drains them stores it.
+#[cold]
+fn stage_with_proof(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> Staged {
+    let proof = if kind == Kind::Set { key.proof() } else { None };
+    key.with_hot(|key| match proof {
+        Some(proof) => {
+            Staged::row_and(kind, key, &dolium_hot::Row { note: row.note | PROVES, ..*row }, &proof)
+        }
+        None => Staged::row(kind, key, row),
+    })
 }
 
 /// The row of a record; `None` if it says that there is none.

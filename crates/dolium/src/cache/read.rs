@@ -12,7 +12,7 @@ use crate::store::keeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::files;
-use crate::value::key::Key;
+use crate::value::key::{Key, recall};
 use crate::value::policy::Reads;
 use crate::value::put::{KEPT, is_alive};
 use crate::value::scalar::Scalar;
@@ -315,6 +315,22 @@ impl Cache {
             bytes.truncate(bytes.len() - crate::value::sign::TRAILER_LEN);
         }
         Ok(Value::Pickle { bytes, signed: ours })
+    }
+
+    /// The pickle of a stored key, as a value that says whether this user's key signed it. A long key comes back whole; one
+    /// whose whole pickle is not there, or is not what its digest stands for, is [`Value::Null`]. So are keys that are no
+    /// pickles.
+    pub fn whole_key(&self, key: &Key<'_>) -> Result<Value> {
+        let Some(stored) = key.pickle() else { return Ok(Value::Null) };
+        let proof = self.proof(key)?.unwrap_or_default();
+        let signer = signer(&self.handle)?;
+        Ok(recall(stored, &proof, signer.as_ref())
+            .map_or(Value::Null, |(bytes, signed)| Value::Pickle { bytes, signed }))
+    }
+
+    /// What lies beside the row of a key, so that it can go to another store with it: see [`Object::carried`](crate::Object::carried).
+    pub fn proof(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>> {
+        self.handle.read_now(self.patience, |connection| Ok(statements::proof(connection, key)?))
     }
 
     fn fetch_stream(&self, row: &Row) -> Result<Fetched<Stream>> {

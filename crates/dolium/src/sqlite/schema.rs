@@ -44,10 +44,15 @@ END;
 ";
 
 /// Our own tables. `Dolium.foreign` counts what programs that are not dolium change; `DoliumTrash`
-/// names value files that no row needs any more, until a checkpoint has made that durable.
+/// names value files that no row needs any more, until a checkpoint has made that durable; `DoliumKeys` has the proofs
+/// of keys, by the `rowid` of their entries.
 const DOLIUM: &str = r"
 CREATE TABLE IF NOT EXISTS Dolium (key TEXT NOT NULL UNIQUE, value);
 CREATE TABLE IF NOT EXISTS DoliumTrash (rowid INTEGER PRIMARY KEY AUTOINCREMENT, filename TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS DoliumKeys (rowid INTEGER PRIMARY KEY, proof BLOB NOT NULL);
+CREATE TRIGGER IF NOT EXISTS Dolium_keys_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN
+    DELETE FROM DoliumKeys WHERE rowid = OLD.rowid;
+END;
 CREATE TRIGGER IF NOT EXISTS Dolium_foreign_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN
     UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
 END;
@@ -61,9 +66,9 @@ INSERT OR IGNORE INTO Dolium VALUES ('version', 1), ('foreign', 0);
 ";
 
 /// Adds what is missing, inside the caller's transaction: everything to a new store, our tables to one
-/// that diskcache made.
+/// that diskcache made, the newest of them to one of an earlier version.
 pub(crate) fn ensure(connection: &Connection, settings: &Settings) -> Result<()> {
-    const IS_OURS: &str = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'DoliumTrash'";
+    const IS_OURS: &str = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'DoliumKeys'";
     if connection.query_row(IS_OURS, [], |_| Ok(())).optional()?.is_some() {
         return Ok(());
     }

@@ -78,6 +78,21 @@ pub(crate) fn contains(connection: &Connection, key: &Key<'_>, now: Timestamp) -
     Ok(found.is_some_and(|expire_time| is_alive(expire_time, now)))
 }
 
+/// What proves a key, if anything lies beside its row. A store of diskcache, or of an earlier version, has no such table.
+pub(crate) fn proof(connection: &Connection, key: &Key<'_>) -> rusqlite::Result<Option<Vec<u8>>> {
+    const SELECT: &str = "SELECT proof FROM DoliumKeys
+        WHERE rowid = (SELECT rowid FROM Cache WHERE key = ?1 AND raw = ?2)";
+    let found = connection
+        .prepare_cached(SELECT)
+        .and_then(|mut select| select.query_row((key, key.raw()), |row| row.get::<_, Scalar>(0)).optional());
+    match found {
+        Ok(Some(Scalar::Blob(proof))) => Ok(Some(proof)),
+        Ok(_) => Ok(None),
+        Err(error) if crate::system::error::is_empty_store(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// A counter of the table `Settings`, 0 where it is missing.
 pub(crate) fn counter(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     let value = super::schema::load_setting(connection, name)?;

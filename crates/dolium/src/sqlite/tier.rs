@@ -19,6 +19,9 @@ const TIER: &str = "tier";
 /// The note of records that take expired entries along.
 pub(crate) const CULLS: u8 = 1;
 
+/// The note of records that bring the proof of their key.
+pub(crate) const PROVES: u8 = 2;
+
 /// Expired entries that one drain removes at most.
 const AT_ONCE: u32 = 1000;
 
@@ -105,7 +108,7 @@ impl Write<'_> {
     pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<usize> {
         let records: Vec<_> = batch.records().collect();
         let culling = |view: &View<'_>| {
-            let culls = view.kind() == Kind::Set && view.note() == CULLS && view.store_time() < KEPT;
+            let culls = view.kind() == Kind::Set && view.note() & CULLS != 0 && view.store_time() < KEPT;
             culls.then(|| view.store_time())
         };
         let times: Vec<(usize, f64)> =
@@ -122,6 +125,14 @@ impl Write<'_> {
 
     /// Makes a row of one record.
     pub(super) fn apply_record(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
+        self.apply_row(key, view)?;
+        match view.extra().filter(|_| view.note() & PROVES != 0) {
+            Some(proof) => self.prove(key, proof),
+            None => Ok(()),
+        }
+    }
+
+    fn apply_row(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
         let Some(row) = view.row() else {
             return self.head(key)?.map_or(Ok(()), |head| self.remove(&head));
         };

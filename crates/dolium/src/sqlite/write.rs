@@ -50,6 +50,8 @@ pub(crate) struct Write<'c> {
     is_anonymous: bool,
     /// All keys are named, somebody says.
     is_vouched: bool,
+    /// Whether proofs of keys lie beside the rows, once that was asked.
+    has_proofs: Option<bool>,
 }
 
 /// What a transaction remembers from row to row: statements, since taking them from the cache each time would cost a
@@ -96,6 +98,7 @@ impl<'c> Write<'c> {
             named: Vec::new(),
             is_anonymous: false,
             is_vouched: false,
+            has_proofs: None,
         }
     }
 
@@ -262,7 +265,7 @@ impl<'c> Write<'c> {
         self.put_over(head.as_ref(), key, columns, expire, tag, now)
     }
 
-    /// The same, where the row that is there has been read.
+    /// The same, where the row that is there has been read. What proves the key is kept beside it.
     pub fn put_over(
         &mut self,
         head: Option<&Head>,
@@ -273,9 +276,10 @@ impl<'c> Write<'c> {
         now: Timestamp,
     ) -> Result<()> {
         match head {
-            Some(head) => self.update(head, columns, expire, tag, now),
-            None => self.insert(key, columns, expire, tag, now),
+            Some(head) => self.update(head, columns, expire, tag, now)?,
+            None => self.insert(key, columns, expire, tag, now)?,
         }
+        key.proof().map_or(Ok(()), |proof| self.prove(key, &proof))
     }
 
     /// Changes when a row expires.
@@ -326,7 +330,34 @@ impl<'c> Write<'c> {
         self.removed(head)
     }
 
+    /// Keeps what proves a key beside its row.
+    pub fn prove(&mut self, key: &Key<'_>, proof: &[u8]) -> Result<()> {
+        const UPSERT: &str =
+            "INSERT INTO DoliumKeys (rowid, proof) SELECT rowid, ?2 FROM Cache WHERE key = ?1 AND raw = 0
+            ON CONFLICT (rowid) DO UPDATE SET proof = excluded.proof WHERE proof IS NOT excluded.proof";
+        self.connection.prepare_cached(UPSERT)?.execute(params![key, proof])?;
+        self.has_proofs = Some(true);
+        Ok(())
+    }
+
+    /// A proof goes with its row. Where there are none, that costs one look for a transaction.
+    fn remove_proof(&mut self, rowid: i64) -> Result<()> {
+        let has_proofs = match self.has_proofs {
+            Some(known) => known,
+            None => self
+                .connection
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM DoliumKeys)")?
+                .query_row([], |row| row.get(0))?,
+        };
+        self.has_proofs = Some(has_proofs);
+        if has_proofs {
+            self.connection.prepare_cached("DELETE FROM DoliumKeys WHERE rowid = ?1")?.execute([rowid])?;
+        }
+        Ok(())
+    }
+
     fn removed(&mut self, head: &Head) -> Result<()> {
+        self.remove_proof(head.rowid)?;
         self.count -= 1;
         self.grow(head.size.saturating_neg());
         self.trash(head.filename.as_deref())
@@ -356,7 +387,7 @@ impl<'c> Write<'c> {
             )?;
             self.has_trash = true;
         }
-        self.connection.execute_batch("DELETE FROM Cache")?;
+        self.connection.execute_batch("DELETE FROM Cache; DELETE FROM DoliumKeys")?;
         self.count -= count;
         self.grow(size.saturating_neg());
         Ok(usize::try_from(count).unwrap_or(0))

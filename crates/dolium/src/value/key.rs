@@ -3,11 +3,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 
-use crate::value::pickle;
+use crate::value::pickle::{self, Plain};
 use crate::value::scalar::{Scalar, Stored};
+
+mod object;
+
+pub use object::Object;
+pub(crate) use object::recall;
 
 /// The key of an entry. Borrows where it can, so that looking up a `&str` copies nothing.
 ///
@@ -19,7 +25,7 @@ use crate::value::scalar::{Scalar, Stored};
 /// let key: Key = "user:1".into();
 /// assert_eq!(key, Key::from(String::from("user:1")));
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Key<'a> {
     /// A 64-bit integer.
     Int(i64),
@@ -31,9 +37,63 @@ pub enum Key<'a> {
     Bytes(Cow<'a, [u8]>),
     /// The canonical pickle of any other key.
     Pickle(Cow<'a, [u8]>),
+    /// The same, with what its stored form does not say: see [`Object`].
+    Object(Arc<Object>),
+}
+
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => a == b,
+            (Self::Float(a), Self::Float(b)) => a == b,
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::Bytes(a), Self::Bytes(b)) => a == b,
+            (a, b) => a.pickle().is_some() && a.pickle() == b.pickle(),
+        }
+    }
 }
 
 impl Key<'_> {
+    /// The key that the pickle of a Python object stands for, however its parts are shared: its canonical pickle, or, if
+    /// that has more than [`pickle::LONGEST`] bytes, its digest. This program vouches for the pickle, so it is signed where
+    /// it names a class.
+    ///
+    /// A pickle of protocol 3 or less, and one that contains itself, stands for itself.
+    ///
+    /// ```
+    /// use dolium::Key;
+    /// // ('ab', 'ab'), the second a reference to the first.
+    /// let shared = Key::from_pickle(b"\x80\x05\x8c\x02ab\x94h\x00\x86\x94.".to_vec());
+    /// assert_eq!(shared, Key::plain(&("ab", "ab")));
+    /// ```
+    #[must_use]
+    pub fn from_pickle(pickle: Vec<u8>) -> Key<'static> {
+        Object::of(pickle)
+    }
+
+    /// The key that Python's equal value has. Numbers, text and bytes are keys by themselves, and must not be given to this
+    /// function.
+    #[must_use]
+    pub fn plain(value: &(impl Plain + ?Sized)) -> Key<'static> {
+        Key::from_pickle(pickle::encode(value))
+    }
+
+    /// The pickle under which the key is stored, if it is one.
+    #[must_use]
+    pub fn pickle(&self) -> Option<&[u8]> {
+        match self {
+            Self::Pickle(pickle) => Some(pickle),
+            Self::Object(object) => Some(object.stored()),
+            _ => None,
+        }
+    }
+
+    /// Whether the key is stored by its digest: only [`Cache::whole_key`](crate::Cache::whole_key) tells what it is.
+    #[must_use]
+    pub fn is_digest(&self) -> bool {
+        self.pickle().is_some_and(object::is_long)
+    }
+
     /// The same key, borrowing from this one.
     #[must_use]
     pub fn borrowed(&self) -> Key<'_> {
@@ -43,6 +103,7 @@ impl Key<'_> {
             Self::Text(value) => Key::Text(Cow::Borrowed(value)),
             Self::Bytes(value) => Key::Bytes(Cow::Borrowed(value)),
             Self::Pickle(value) => Key::Pickle(Cow::Borrowed(value)),
+            Self::Object(value) => Key::Object(Arc::clone(value)),
         }
     }
 
@@ -55,13 +116,14 @@ impl Key<'_> {
             Self::Text(value) => Key::Text(Cow::Owned(value.into_owned())),
             Self::Bytes(value) => Key::Bytes(Cow::Owned(value.into_owned())),
             Self::Pickle(value) => Key::Pickle(Cow::Owned(value.into_owned())),
+            Self::Object(value) => Key::Object(value),
         }
     }
 
     /// The column `raw`: whether the column `key` is the key itself rather than a pickle of it.
     #[must_use]
     pub fn raw(&self) -> bool {
-        !matches!(self, Self::Pickle(_))
+        !matches!(self, Self::Pickle(_) | Self::Object(_))
     }
 
     /// diskcache's `Disk.hash`, which chooses the shard. Part of the on-disk format: `1` and `1.0`
@@ -76,6 +138,7 @@ impl Key<'_> {
             Self::Float(value) => adler32(&value.to_be_bytes()),
             Self::Text(value) => adler32(value.as_bytes()),
             Self::Bytes(value) | Self::Pickle(value) => adler32(value),
+            Self::Object(value) => adler32(value.stored()),
         }
     }
 
@@ -113,6 +176,7 @@ impl Key<'_> {
             Self::Text(value) => f(hot(hot::TEXT, hot::TEXT, value.as_bytes())),
             Self::Bytes(value) => f(hot(hot::BYTES, hot::BYTES, value)),
             Self::Pickle(value) => f(hot(hot::PICKLE, hot::PICKLE, value)),
+            Self::Object(value) => f(hot(hot::PICKLE, hot::PICKLE, value.stored())),
         }
     }
 
@@ -131,12 +195,13 @@ impl Key<'_> {
         })
     }
 
-    /// Length in bytes of the stored form.
+    /// Length in bytes of the stored form, and of what is stored beside it.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Int(_) | Self::Float(_) => 8,
             Self::Text(value) => value.len(),
             Self::Bytes(value) | Self::Pickle(value) => value.len(),
+            Self::Object(value) => value.len(),
         }
     }
 
@@ -154,7 +219,8 @@ impl Key<'_> {
             Self::Float(value) => (2, Cow::Owned(value.to_le_bytes().to_vec())),
             Self::Text(value) => (3, Cow::Borrowed(value.as_bytes())),
             Self::Bytes(value) => (4, Cow::Borrowed(value)),
-            Self::Pickle(value) => (5, Cow::Borrowed(value)),
+            Self::Pickle(value) => (Object::SIGNED_AS, Cow::Borrowed(value)),
+            Self::Object(value) => (Object::SIGNED_AS, Cow::Borrowed(value.stored())),
         }
     }
 }
@@ -175,6 +241,7 @@ impl ToSql for Key<'_> {
             Self::Float(value) => ValueRef::Real(*value),
             Self::Text(value) => ValueRef::Text(value.as_bytes()),
             Self::Bytes(value) | Self::Pickle(value) => ValueRef::Blob(value),
+            Self::Object(value) => ValueRef::Blob(value.stored()),
         }))
     }
 }
@@ -187,6 +254,7 @@ impl fmt::Display for Key<'_> {
             Self::Text(value) => f.write_str(value),
             Self::Bytes(value) => write!(f, "b\"{}\"", value.escape_ascii()),
             Self::Pickle(value) => write!(f, "pickle:\"{}\"", value.escape_ascii()),
+            Self::Object(value) => write!(f, "pickle:\"{}\"", value.stored().escape_ascii()),
         }
     }
 }

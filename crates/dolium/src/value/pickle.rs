@@ -1,7 +1,8 @@
 //! Canonical pickles: one sequence of bytes for each plain Python value.
 //!
 //! A key that is not a `str`, `bytes`, `float` or 64-bit `int` is stored as its canonical pickle.
-//! This module writes those bytes; it never reads a pickle and knows nothing about Python objects.
+//! This module writes those bytes, from calls or from another pickle of the value (`graph`); it runs no pickle and
+//! knows nothing about Python objects.
 //! What it writes is, byte for byte, what `pickletools.optimize(pickle.dumps(x, protocol))` of
 //! Python 3.10 to 3.13 returns for a value in which no object occurs twice, with two differences
 //! that make equal keys have equal bytes:
@@ -9,8 +10,11 @@
 //! * There are no memo references. `pickle` writes a second occurrence of the *same object* as a
 //!   reference, so that `('ab', 'ab')` has one of two encodings depending on how the strings were
 //!   made. Here both are written out. (In Python, `Pickler.fast = True` does the same.)
-//! * The elements of a `frozenset` are sorted by their encoding. `pickle` writes them in the order
-//!   of their hashes, which differs from process to process.
+//! * The elements of a `frozenset`, and of a `set` in one batch, are sorted by their encoding. `pickle` writes
+//!   them in the order of their hashes, which differs from process to process.
+//!
+//! A key whose canonical pickle has more than [`LONGEST`] bytes is stored by a digest instead:
+//! [`Key::from_pickle`](crate::Key::from_pickle) decides.
 //!
 //! # Use
 //!
@@ -50,11 +54,15 @@
 //! ones give bytes that no pickle reader accepts, never undefined behaviour.
 
 mod frame;
+pub(crate) mod graph;
 mod op;
 mod plain;
 
 use frame::HEADER_LEN;
 pub use plain::{Plain, encode};
+
+/// The bytes, without its frames, that the canonical pickle of a key may have to be stored as it is.
+pub const LONGEST: usize = 64 << 10;
 
 /// A pickle protocol that has frames and short strings. Older ones are left to Python.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -319,6 +327,14 @@ impl Writer {
         self.int(microseconds.into());
         self.end_tuple(3);
         self.reduce();
+    }
+
+    /// Whether there are more than [`LONGEST`] bytes already: the key will be stored by its digest, and whatever follows is
+    /// in vain.
+    #[must_use]
+    #[inline]
+    pub fn is_long(&self) -> bool {
+        self.buf.len() >= HEADER_LEN + LONGEST
     }
 
     /// Ends the pickle and returns it.

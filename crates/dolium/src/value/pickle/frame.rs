@@ -39,7 +39,8 @@ fn framed(protocol: Protocol, body: &[u8]) -> Vec<u8> {
     let mut frame_start = 0;
     let mut at = 0;
     while at < body.len() {
-        let len = opcode_len(&body[at..]);
+        // What comes after an opcode that has no length stays whole.
+        let len = op::len(&body[at..]).unwrap_or(body.len() - at);
         let frameless = len > FRAME_TARGET;
         if frameless || at - frame_start >= FRAME_TARGET {
             put_frame(&mut out, &body[frame_start..at]);
@@ -61,24 +62,4 @@ fn put_frame(out: &mut Vec<u8>, frame: &[u8]) {
         out.extend_from_slice(&(frame.len() as u64).to_le_bytes());
     }
     out.extend_from_slice(frame);
-}
-
-/// The length of the first opcode of `code`, with its operand. Knows what [`Writer`](super::Writer) writes.
-fn opcode_len(code: &[u8]) -> usize {
-    let counted = |width: usize| {
-        let mut len = [0; 8];
-        len[..width].copy_from_slice(&code[1..=width]);
-        let len = usize::try_from(u64::from_le_bytes(len));
-        1 + width + len.expect("the operand is in memory")
-    };
-    match code[0] {
-        op::BININT1 => 2,
-        op::BININT2 => 3,
-        op::BININT => 5,
-        op::BINFLOAT => 9,
-        op::LONG1 | op::SHORT_BINUNICODE | op::SHORT_BINBYTES => counted(1),
-        op::LONG4 | op::BINUNICODE | op::BINBYTES => counted(4),
-        op::BINUNICODE8 | op::BINBYTES8 => counted(8),
-        _ => 1,
-    }
 }
