@@ -158,7 +158,7 @@ def test_subclasses_of_plain_types_are_keys_of_their_own(tmp_path):
 
 
 def test_unsigned_key_does_not_hide_the_others(tmp_path):
-    cache = dolium.Cache(tmp_path)
+    cache = dolium.Cache(tmp_path, trust="none")
     cache["a"] = 1
     cache[Thing()] = 2
     cache["b"] = 3

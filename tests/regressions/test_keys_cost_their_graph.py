@@ -328,7 +328,7 @@ def test_diskcache_walks_over_long_keys(tmp_path: Path) -> None:
         names = list(theirs)
         assert "short" in names
         assert len(names) == 2
-        assert theirs.check() == []
+        assert not [problem for problem in theirs.check() if not problem.startswith("unknown file")]
         theirs.clear()
     with dolium.Cache(tmp_path) as cache:
         assert cache._sql("SELECT count(*) FROM DoliumKeys").fetchall() == [(0,)], (

@@ -122,7 +122,7 @@ def test_another_signing_key_is_refused(tmp_path: Path) -> None:
     )
     listed, stored = map(int, walk.stdout.split())
     assert stored == len(KEYS), walk.stderr
-    assert listed == 3, "those of plain data, and of an enumeration whose module is imported by nobody else"
+    assert listed == 2, "those of plain data"
 
 
 class Hostile:
@@ -157,7 +157,7 @@ def test_a_trustless_cache_loads_no_key(tmp_path: Path) -> None:
 
 
 def test_diskcache_reads_and_removes_such_keys(tmp_path: Path) -> None:
-    keys = [key for key in KEYS if "Query" not in repr(key) and "Color" not in repr(key)]
+    keys: list[Any] = [("f", decimal.Decimal("1.50")), ("f", int), ("f", range(3))]
     with dolium.Cache(tmp_path) as cache:
         for number, key in enumerate(keys):
             cache[key] = number
@@ -176,7 +176,7 @@ def test_proofs_go_with_their_rows(tmp_path: Path) -> None:
             cache.set(
                 Query("a", number),
                 number,
-                expire=0.01 if number % 2 else None,
+                expire=1000 if number % 2 else None,
                 tag="odd" if number > 40 else None,
             )
         cache.flush()

@@ -18,7 +18,8 @@ pub(crate) use object::recall;
 /// The key of an entry. Borrows where it can, so that looking up a `&str` copies nothing.
 ///
 /// Integers, floats, text and bytes are stored as they are. Everything else is a *canonical pickle*:
-/// the bytes that Python's keys of plain data have, see [`crate::value::pickle`].
+/// the bytes that Python's keys of plain data have, see [`crate::pickle`]. [`Key::plain`] makes those of plain data, and
+/// [`Key::from_pickle`] those of any pickle.
 ///
 /// ```
 /// use dolium::Key;
@@ -203,6 +204,12 @@ impl Key<'_> {
             Self::Bytes(value) | Self::Pickle(value) => value.len(),
             Self::Object(value) => value.len(),
         }
+    }
+
+    /// What is stored beside the key so that it can be given back, see [`Object`].
+    #[inline]
+    pub(crate) fn proof(&self) -> Option<Vec<u8>> {
+        if let Self::Object(object) = self { object.proof() } else { None }
     }
 
     /// Type byte and bytes that a signature covers, see [`crate::value::sign`]. Equal keys have the same.
