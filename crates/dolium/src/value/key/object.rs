@@ -190,7 +190,7 @@ mod tests {
             let (shared, written) =
                 (Key::from_pickle(doubled(levels, true)), Key::from_pickle(doubled(levels, false)));
             assert_eq!(shared, written, "{levels}");
-            assert_eq!(is_long(shared.pickle().unwrap()), levels > 12, "{levels}");
+            assert_eq!(is_long(shared.pickle().unwrap()), levels > 13, "{levels}");
         }
     }
 

@@ -81,12 +81,11 @@ pub(crate) fn optimized(pickle: &[u8]) -> Option<Vec<u8>> {
             }
             op::BINGET | op::LONG_BINGET => {
                 let name = *names.get(&reference(code)?)?;
-                match u8::try_from(name) {
-                    Ok(name) => out.extend([op::BINGET, name]),
-                    Err(_) => {
-                        out.push(op::LONG_BINGET);
-                        out.extend(name.to_le_bytes());
-                    }
+                if let Ok(name) = u8::try_from(name) {
+                    out.extend([op::BINGET, name]);
+                } else {
+                    out.push(op::LONG_BINGET);
+                    out.extend(name.to_le_bytes());
                 }
             }
             _ => out.extend_from_slice(code),
@@ -358,7 +357,9 @@ impl<'p> Walk<'p> {
                 // The end of the batch before, and the mark of this one.
                 self.out.drain(mark - 1..=mark);
                 self.moved(mark, |at| at - 2);
-                added.iter_mut().for_each(|start| *start -= 2);
+                for start in &mut added {
+                    *start -= 2;
+                }
             }
             elements.append(&mut added);
             let more_follow = is_batch && matches!(self.codes.peek(), Some(Some([op::MARK])));
