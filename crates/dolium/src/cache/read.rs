@@ -324,7 +324,7 @@ impl Cache {
         let Some(stored) = key.pickle() else { return Ok(Value::Null) };
         let proof = self.proof(key)?.unwrap_or_default();
         let signer = signer(&self.handle)?;
-        Ok(recall(stored, &proof, signer.as_ref())
+        Ok(recall(stored, &proof, Some(&signer))
             .map_or(Value::Null, |(bytes, signed)| Value::Pickle { bytes, signed }))
     }
 

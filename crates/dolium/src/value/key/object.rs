@@ -7,7 +7,7 @@
 
 use crate::value::pickle::graph::{self, Sets, Why};
 use crate::value::pickle::{self, LONGEST};
-use crate::value::sign::{self, Signer, Signing, Verdict};
+use crate::value::sign::{self, Signer, Verdict};
 
 use super::Key;
 
@@ -119,7 +119,8 @@ impl Object {
             Proof::Ours => {
                 let mut proof = self.whole().to_vec();
                 // A configured key that cannot be used is an error of the value that is stored.
-                if let Ok(Signing::With(signer)) = Signer::load() {
+                if let Ok(signing) = Signer::load() {
+                    let signer = signing.signer();
                     proof.extend(signer.sign(self.whole(), Self::SIGNED_AS, &self.stored, MODE));
                 }
                 (!proof.is_empty()).then_some(proof)
