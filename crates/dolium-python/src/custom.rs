@@ -22,6 +22,7 @@ static DISK: Lazy = Lazy::new("dolium.disk", "Disk");
 static TAKES_KEY: Lazy = Lazy::new("dolium.disk", "takes_key");
 
 /// A `Disk` of the user's.
+#[expect(clippy::struct_excessive_bools, reason = "one for each method that a class may have of its own")]
 pub(crate) struct Custom {
     pub disk: Py<PyAny>,
     /// It has a `remove` of its own, which must see every value file that goes.
