@@ -406,7 +406,11 @@ def test_the_command_line_names_long_keys(tmp_path: Path) -> None:
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "dolium", *arguments], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "dolium", *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         )
         return done.stdout
 
