@@ -17,6 +17,10 @@ _state = tempfile.TemporaryDirectory(prefix="dolium-tests-state-")
 os.environ["XDG_STATE_HOME"] = _state.name
 os.environ.pop("DOLIUM_SIGNING_KEY", None)
 
+# Passed to the plugin before it reads `timeout` in pyproject.toml.
+if "DOLIUM_TEST_PATIENCE" in os.environ:
+    os.environ.setdefault("PYTEST_TIMEOUT", str(120 * float(os.environ["DOLIUM_TEST_PATIENCE"])))
+
 # A failure must be one on every machine: no deadlines (they measure the machine), no random seeds.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("suite")
@@ -37,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop("PYTHONHASHSEED", None)
     elif config.getoption("numprocesses", None):
         os.environ.setdefault("PYTHONHASHSEED", str(random.randrange(2**32)))
+    config.addinivalue_line("markers", "xdist_group(name): one worker runs all tests of a group")
     config.addinivalue_line("markers", "slow: heavy, but under a minute; runs with everything else")
     config.addinivalue_line(
         "markers", "needs(*abilities): contract tests run on the backends that have these"
