@@ -6,11 +6,11 @@ use dolium::{Cache, Put, Value};
 
 fn page(cache: &Cache, path: &str) -> dolium::Result<String> {
     if let Some(Value::Text(page)) = cache.get(path)? {
-        return Ok(page.into());
+        return Ok(page);
     }
     cache.incr("rendered", 1, Some(0.into()), &Put::new())?;
     let page = format!("<html>{path}</html>");
-    cache.set_with(path, page.as_str(), &Put::new().expire_in(Duration::from_secs(60)).tag("pages"))?;
+    cache.set_with(path, page.as_str(), &Put::new().expire_in(Duration::from_mins(1)).tag("pages"))?;
     Ok(page)
 }
 
