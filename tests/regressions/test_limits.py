@@ -220,12 +220,12 @@ def test_many_processes_do_not_exceed_the_limit_by_far(tmp_path):
 def test_default_limit_never_replaces_a_passed_one(tmp_path):
     """Who opened shards that were not there yet, and writes later, must not undo what another process passed."""
     cache = dolium.FanoutCache(tmp_path, shards=2)
-    assert cache.size_limit == 2**29
+    assert cache.size_limit == 2**30
     run("dolium.FanoutCache(sys.argv[1], shards=2, size_limit=8_000_000)", tmp_path)
     for n in range(10):
         cache[n] = n
-    assert cache.size_limit == 4_000_000
-    assert cache.reset("size_limit") == 4_000_000
+    assert cache.size_limit == 8_000_000
+    assert cache.reset("size_limit") == 8_000_000
     cache.close()
     again = dolium.FanoutCache(tmp_path, shards=2)
     assert [shard.size_limit for shard in again._shards] == [4_000_000] * 2
@@ -234,8 +234,9 @@ def test_default_limit_never_replaces_a_passed_one(tmp_path):
 
 def test_shards_made_later_get_their_part_of_the_default(tmp_path):
     cache = dolium.FanoutCache(tmp_path, shards=4)
-    assert cache.reset("size_limit") == 2**28
+    assert cache.reset("size_limit") == 2**30
     cache["a"] = 1
-    assert cache.reset("size_limit") == 2**28
+    assert cache.reset("size_limit") == 2**30
+    assert [shard.reset("size_limit") for shard in cache._shards] == [2**28] * 4
     cache.close()
-    run("assert dolium.FanoutCache(sys.argv[1], shards=4).size_limit == 2**28", tmp_path)
+    run("assert dolium.FanoutCache(sys.argv[1], shards=4).size_limit == 2**30", tmp_path)

@@ -72,7 +72,7 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         Error::Denied { path, detail } => STORAGE.error(py, (EACCES, detail, path))?,
         Error::Severed { directory } => STORAGE.error(py, (EBADF, message, directory))?,
         Error::Forked { .. } => FORKED.error(py, (message,))?,
-        Error::Invalid(_) => INVALID.error(py, (message,))?,
+        Error::Invalid(_) | Error::Layout { .. } => INVALID.error(py, (message,))?,
         Error::Type(_) => UNSTORABLE.error(py, (message,))?,
         Error::Sqlite { .. } | Error::RolledBack { .. } | Error::Orphaned { .. } => {
             DATABASE.error(py, (message,))?

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use dolium::{Cache, Error, Expiry, Fanout, Number, Payload, Put, Scalar, Value};
+use dolium::{Cache, Error, Expiry, Number, Payload, Put, Scalar, Value};
 
 const LARGE: usize = 50_000;
 
@@ -154,19 +154,6 @@ fn closing_does_not_fail_while_another_thread_is_in_a_transaction() {
         closed.send(()).unwrap();
     });
     assert_eq!(cache.get("key").unwrap(), Some(Value::Bytes(vec![3; LARGE])));
-}
-
-/// The first of two processes has made some of the directories when the second looks.
-#[test]
-fn shards_that_are_being_made_are_not_counted() {
-    let directory = tempfile::tempdir().unwrap();
-    for shard in ["000", "001", "002"] {
-        fs::create_dir(directory.path().join(shard)).unwrap();
-    }
-    let cache = Fanout::open(directory.path(), 8).unwrap();
-    assert_eq!(cache.shards().len(), 8);
-    cache.shard("key").set("key", 1).unwrap();
-    assert_eq!(Fanout::open(directory.path(), 4).unwrap().shards().len(), 8);
 }
 
 /// Bytes of a page of an index turn up only after the value's file was written.

@@ -79,6 +79,11 @@ impl Inner {
         Ok(KeyIterator::new(self, shards, merge))
     }
 
+    /// The setting of the whole cache, of which its shards have stored this.
+    fn whole(&self, name: &str, stored: Scalar) -> Scalar {
+        if self.lenient { self.shared.shards[0].cache(true).whole_of(name, stored) } else { stored }
+    }
+
     /// Reads a setting again, or changes it. The result is that of the last shard.
     fn reset<'py>(
         &self,
@@ -90,9 +95,14 @@ impl Inner {
         let mut result = py.None().into_bound(py);
         for shard in &self.shared.shards {
             let setting = match value {
-                None => shard.enter(py, true, |cache| cache.reload_setting(name))?,
+                None => {
+                    let stored = shard.enter(py, true, |cache| cache.reload_setting(name))?;
+                    stored.map(|stored| self.whole(name, stored))
+                }
                 Some(value) => {
-                    shard.change(py, true, |cache| cache.change_setting(name, value, update))?;
+                    let share =
+                        if self.lenient { shard.cache(true).share_of(name, value) } else { value.clone() };
+                    shard.change(py, true, |cache| cache.change_setting(name, &share, update))?;
                     Some(value.clone())
                 }
             };
@@ -186,7 +196,11 @@ impl Store {
     ///     Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
     #[pyo3(signature = (retry=Flag(false)), text_signature = "($self, retry=False)")]
     fn cull(&self, py: Python<'_>, retry: Flag) -> PyResult<usize> {
-        self.inner()?.remove_many(py, retry.0, Cache::cull)
+        let inner = self.inner()?;
+        // What has expired goes first, in whatever shard it is.
+        let expired =
+            if inner.lenient { inner.remove_many(py, retry.0, |cache| cache.expire(None))? } else { 0 };
+        Ok(expired + inner.remove_many(py, retry.0, Cache::cull)?)
     }
 
     /// Remove all entries; return how many there were. Works on a damaged store too.
@@ -390,9 +404,10 @@ impl Store {
 
     /// A setting as this process knows it. Raises KeyError if there is none of that name.
     fn _setting<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        let setting = self.inner()?.shared.shards[0].enter(py, true, |cache| cache.setting(name))?;
+        let inner = self.inner()?;
+        let setting = inner.shared.shards[0].enter(py, true, |cache| cache.setting(name))?;
         let setting = setting.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?;
-        unscalar(py, &setting)
+        unscalar(py, &inner.whole(name, setting))
     }
 
     /// All settings as this process knows them.

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use crate::cache::Cache;
 use crate::sqlite::statements::{self, SIZES, counter};
 use crate::sqlite::{Head, Write, schema};
+use crate::store::layout;
 use crate::system::error::{Error, Result};
 use crate::system::files::{self, Found};
 use crate::system::wait::Deadline;
@@ -210,7 +211,8 @@ impl Cache {
     fn check_files(&self, names: &HashSet<PathBuf>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
         for found in files::walk(&self.handle.directory)? {
             let known = found.path.ancestors().any(|path| names.contains(path));
-            if known || files::is_store(&found.path) || self.is_under_way(&found) {
+            let is_others = || self.is_of_another_cache(&found);
+            if known || files::is_store(&found.path) || self.is_under_way(&found) || is_others() {
                 continue;
             }
             problems.push(if found.is_directory {
@@ -223,6 +225,12 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// Whether it lies below the directory of another cache, which is below this one.
+    fn is_of_another_cache(&self, found: &Found) -> bool {
+        let above = found.path.ancestors().skip(1).take_while(|path| *path != self.handle.directory);
+        above.into_iter().any(layout::is_plain)
     }
 
     fn is_under_way(&self, found: &Found) -> bool {

@@ -33,6 +33,9 @@ const WRITERS: u64 = 16;
 /// ...and after this part of the limit, so that even more of them cannot exceed it by far.
 const PARTS: u64 = 256;
 
+/// Bytes to write before a cache without a limit is looked at again: another process may have given it one.
+const UNLIMITED: i64 = 64 << 20;
+
 /// What a row of so many bytes of key and value takes.
 pub(super) fn cost(bytes: u64) -> i64 {
     i64::try_from(bytes + OVERHEAD).unwrap_or(i64::MAX)
@@ -53,10 +56,11 @@ impl Cache {
     }
 
     /// Removes expired entries, then others by policy until the volume is within `size_limit`. Returns
-    /// how many.
+    /// how many. As a shard: until what this one gives for all of them to be within their limit is gone.
     pub fn cull(&self) -> Result<usize> {
+        self.handle.refresh_limit();
         let expired = self.expire(None)?;
-        Ok(expired + self.evict_by_policy(self.own_limit(), None)?)
+        Ok(expired + self.make_room(None, Reach::This)?)
     }
 
     /// Removes all entries. Returns how many.
@@ -120,16 +124,16 @@ impl Cache {
     /// Evicts what is too much, and notes how much may be written before it is to be looked at again. What was
     /// written last stays.
     pub(crate) fn enforce_limit(&self, last: Option<&Key<'_>>) -> Result<()> {
+        self.handle.refresh_limit();
         let settings = self.handle.settings();
         if settings.size_limit.is_none() || settings.policy == Policy::None || settings.cull_limit == 0 {
-            self.handle.room.store(i64::MAX / 2, Ordering::Relaxed);
+            self.handle.room.store(UNLIMITED, Ordering::Relaxed);
             return Ok(());
         }
-        if self.is_far_below_limit(settings.size_limit) {
+        if self.is_far_below_limit(&settings) {
             return Ok(());
         }
-        let evicted = self.evict_by_policy(self.own_limit(), last).and_then(|_| self.relieve_largest());
-        match evicted {
+        match self.make_room(last, Reach::All) {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             // The write that brought us here is done, and may not be reported as failed. The next one tries again.
             _ => Ok(()),
@@ -138,95 +142,172 @@ impl Cache {
 
     /// Whether less than half of the limit is used even if what waits in the tier takes twice its size there, which is
     /// known without draining it: most caches are, most of the time.
-    fn is_far_below_limit(&self, limit: Option<u64>) -> bool {
-        let Some(limit) = limit.filter(|_| self.group.is_none()) else { return false };
-        if self.handle.files_wait.load(Ordering::Relaxed) || self.in_transaction() {
+    fn is_far_below_limit(&self, settings: &Settings) -> bool {
+        let Some(limit) = self.total_limit(settings) else { return false };
+        let has_no_files = |shard: &Arc<Handle>| !shard.files_wait.load(Ordering::Relaxed);
+        if self.in_transaction() || !self.together().iter().all(has_no_files) {
             return false;
         }
-        // Before the look at the database: what is drained between them counts twice.
-        let waiting = self.handle.tier().map_or(0, |tier| tier.dirty_bytes());
-        match self.handle.read_now(self.patience, |connection| used_bytes(connection)) {
-            Ok(used) if used.saturating_add(2 * waiting) < limit / 2 => {
-                self.leave_room(limit, used + 2 * waiting);
-                true
-            }
-            _ => false,
+        let used = self.together().iter().map(|shard| estimate(shard, self.patience)).sum::<Result<u64>>();
+        let is_far_below = used.as_ref().is_ok_and(|used| *used < limit / 2);
+        if let (true, Ok(used)) = (is_far_below, used) {
+            self.leave_room(limit, used);
         }
+        is_far_below
     }
 
+    /// Each shard gets a part of the room, since this process may write to all.
     fn leave_room(&self, limit: u64, used: u64) {
-        let room = i64::try_from(((limit - used) / WRITERS).min(limit / PARTS)).unwrap_or(i64::MAX);
-        self.handle.room.store(room, Ordering::Relaxed);
-    }
-
-    /// As a shard: evicts elsewhere if all shards together are too large.
-    fn relieve_largest(&self) -> Result<()> {
-        if self.group.is_some() {
-            let used = measure(&self.handle, self.patience)?;
-            if let Some((other, limit)) = self.balance(used)? {
-                other.evict_by_policy(Some(limit), None)?;
-            }
+        let room = (limit.saturating_sub(used) / WRITERS).min(limit / PARTS) / self.together().len() as u64;
+        for shard in self.together() {
+            shard.room.store(i64::try_from(room).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
-        Ok(())
     }
 
-    /// What this directory may hold: the limit, or as a shard what the others leave of theirs.
-    fn own_limit(&self) -> Option<u64> {
-        let limit = self.handle.settings().size_limit?;
-        Some(self.group.as_ref().map_or(limit, |group| group.allowance(&self.handle, limit)))
+    /// All shards that have one limit; a cache without shards is alone.
+    fn together(&self) -> &[Arc<Handle>] {
+        self.group.as_ref().map_or(std::slice::from_ref(&self.handle), |group| group.members())
     }
 
     /// The limit of the whole cache.
     pub(crate) fn total_limit(&self, settings: &Settings) -> Option<u64> {
-        let shards = self.group.as_ref().map_or(1, |group| group.shards());
-        settings.size_limit.map(|limit| limit.saturating_mul(shards))
+        settings.size_limit.map(|limit| limit.saturating_mul(self.together().len() as u64))
     }
 
-    fn evict_by_policy(&self, limit: Option<u64>, last: Option<&Key<'_>>) -> Result<usize> {
+    /// Evicts until all shards together are within the limit, the fullest first, down to one level. What was written
+    /// last, under that key, stays. Returns how many entries have gone.
+    fn make_room(&self, last: Option<&Key<'_>>, reach: Reach) -> Result<usize> {
         let settings = self.handle.settings();
-        let (Some(limit), Some(column)) = (limit, settings.policy.plan().column) else {
-            return Ok(0);
-        };
+        let Some(limit) = self.total_limit(&settings) else { return Ok(0) };
+        // A thread that has one shard locked must not wait for another: the next one may do the reverse.
+        let is_bound = self.group.is_some() && self.together().iter().any(|shard| shard.is_mine());
+        let volumes = self.together().iter().map(|shard| match is_bound && !shard.is_mine() {
+            true => estimate(shard, self.patience),
+            false => measure(shard, self.patience),
+        });
+        let mut volumes = volumes.collect::<Result<Vec<u64>>>()?;
+        let is_own = |place: usize| Arc::ptr_eq(&self.together()[place], &self.handle);
+        let own = (0..volumes.len()).find(|place| is_own(*place)).unwrap_or_default();
+        let mut removed = 0;
+        let own_level = level(&volumes, limit);
+        if volumes[own] > own_level {
+            let (count, volume) = self.evict_to(own_level, last)?;
+            removed += count;
+            volumes[own] = volume;
+        }
+        if volumes.iter().sum::<u64>() > limit && reach == Reach::All && !is_bound {
+            // What stays here, since it was written last, the others make room for.
+            let others: Vec<u64> =
+                (0..volumes.len()).filter(|place| !is_own(*place)).map(|place| volumes[place]).collect();
+            let level = level(&others, limit.saturating_sub(volumes[own]));
+            for place in (0..volumes.len()).filter(|place| !is_own(*place)) {
+                if volumes[place] > level {
+                    let shard = Self { handle: Arc::clone(&self.together()[place]), ..self.clone() };
+                    let (count, volume) = shard.evict_to(level, None)?;
+                    removed += count;
+                    volumes[place] = volume;
+                }
+            }
+        }
+        let used = volumes.iter().sum();
+        if used <= limit {
+            self.leave_room(limit, used);
+        }
+        Ok(removed)
+    }
+
+    /// Evicts until this directory holds so many bytes at most. Returns how many entries have gone, and the bytes that
+    /// are left.
+    fn evict_to(&self, level: u64, last: Option<&Key<'_>>) -> Result<(usize, u64)> {
+        let settings = self.handle.settings();
         let mut total = 0;
+        // The newest entry of a cache stays, but another shard may need its room.
+        let mut spare =
+            if self.group.is_some() && last.is_none() { Spare::NewestFirst } else { Spare::Newest };
         self.handle.files_wait.store(false, Ordering::Relaxed);
         loop {
             let used = measure(&self.handle, self.patience)?;
-            if used <= limit {
-                self.leave_room(limit, used);
-                return Ok(total);
-            }
+            let Some(column) = settings.policy.plan().column.filter(|_| used > level) else {
+                return Ok((total, used));
+            };
             if settings.policy.plan().reads != Reads::Nothing {
                 self.write_pending_quietly();
             }
             let now = self.clock.now();
             let removed = self.handle.write(self.patience, |write| {
                 // Others may have evicted while we waited for our turn.
-                let excess = used_bytes(write.connection())?.saturating_sub(limit);
+                let excess = used_bytes(write.connection())?.saturating_sub(level);
                 if excess == 0 {
                     return Ok(None);
                 }
                 Ok(Some(match write.remove_expired(now, STEP)? {
-                    0 => write.remove_by_policy(column, excess, last)?,
+                    0 => write.remove_by_policy(column, excess, last, spare != Spare::Nothing)?,
                     expired => expired,
                 }))
             })?;
-            let Some(removed) = removed else { continue };
-            if removed == 0 {
-                return Ok(total);
+            match removed {
+                None => {}
+                Some(0) if spare == Spare::NewestFirst => spare = Spare::Nothing,
+                Some(0) => return Ok((total, used)),
+                Some(removed) => {
+                    total += removed;
+                    self.handle.evictions.evicted.fetch_add(removed as u64, Ordering::Relaxed);
+                    self.handle.count(Counter::Evictions, removed as u64);
+                    self.handle.warnings.add(Warning::Evicting {
+                        directory: self.handle.directory.clone(),
+                        size_limit: self.total_limit(&settings).unwrap_or(level),
+                    });
+                }
             }
-            total += removed;
-            self.handle.evictions.evicted.fetch_add(removed as u64, Ordering::Relaxed);
-            self.handle.count(Counter::Evictions, removed as u64);
-            self.handle.warnings.add(Warning::Evicting {
-                directory: self.handle.directory.clone(),
-                size_limit: self.total_limit(&settings).unwrap_or(limit),
-            });
         }
     }
 }
 
+/// How far an eviction goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// To this directory.
+    This,
+    /// To all shards that have one limit.
+    All,
+}
+
+/// What becomes of the entry that was inserted last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spare {
+    /// It stays.
+    Newest,
+    /// It stays as long as there are others.
+    NewestFirst,
+    /// It goes like any other.
+    Nothing,
+}
+
+/// The level down to which the fullest of these have to be emptied, so that they hold no more than `limit` together.
+fn level(volumes: &[u64], limit: u64) -> u64 {
+    let mut sorted = volumes.to_vec();
+    sorted.sort_unstable();
+    let mut left = limit;
+    for (place, volume) in sorted.iter().enumerate() {
+        let part = left / (sorted.len() - place) as u64;
+        if *volume > part {
+            return part;
+        }
+        left -= volume;
+    }
+    u64::MAX
+}
+
+/// Bytes in use if what waits in the tier takes twice its size in the database: known without draining it.
+fn estimate(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
+    // Before the look at the database: what is drained between them counts twice.
+    let waiting = handle.tier().map_or(0, |tier| tier.dirty_bytes());
+    let used = handle.read_now(patience, |connection| used_bytes(connection))?;
+    Ok(used.saturating_add(2 * waiting))
+}
+
 /// Bytes in use: pages of the database that hold something, and value files.
-pub(crate) fn measure(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
+fn measure(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
     handle.read(patience, |connection| used_bytes(connection))
 }
 
@@ -241,7 +322,7 @@ fn used_bytes(connection: &Connection) -> Result<u64> {
 fn candidates(column: &str) -> String {
     format!(
         "SELECT rowid, expire_time, size, filename, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
-         FROM Cache WHERE rowid IS NOT ?2 AND rowid != (SELECT max(rowid) FROM Cache) ORDER BY {column} LIMIT ?1"
+         FROM Cache WHERE rowid IS NOT ?2 AND (NOT ?3 OR rowid != (SELECT max(rowid) FROM Cache)) ORDER BY {column} LIMIT ?1"
     )
 }
 
@@ -268,11 +349,17 @@ impl Write<'_> {
     }
 
     /// Removes entries in the order of a policy until about `excess` bytes are freed, one step at most.
-    /// What was written last stays, and what was inserted last, whatever the policy thinks of it.
-    fn remove_by_policy(&mut self, column: &str, excess: u64, last: Option<&Key<'_>>) -> Result<usize> {
+    /// What was written last stays, and, if it is spared, what was inserted last, whatever the policy thinks of it.
+    fn remove_by_policy(
+        &mut self,
+        column: &str,
+        excess: u64,
+        last: Option<&Key<'_>>,
+        spares_newest: bool,
+    ) -> Result<usize> {
         let last = last.map(|key| self.head(key)).transpose()?.flatten().map(|head| head.rowid);
         let mut freed = 0;
-        let mut found = self.heads(&candidates(column), (STEP, last))?;
+        let mut found = self.heads(&candidates(column), (STEP, last, spares_newest))?;
         let needed = found.iter().position(|(head, inline)| {
             let bytes = u64::try_from(head.size.saturating_add(*inline)).unwrap_or(0);
             freed = u64::saturating_add(freed, bytes).saturating_add(OVERHEAD);
@@ -309,13 +396,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_fullest_shards_give_until_all_are_within_the_limit() {
+        assert_eq!(level(&[10, 20, 30], 60), u64::MAX);
+        assert_eq!(level(&[10, 20, 30], 50), 20);
+        assert_eq!(level(&[10, 20, 30], 40), 15);
+        assert_eq!(level(&[1250; 4], 1000), 250);
+        assert_eq!(level(&[100, 5000, 5000], 1000), 450);
+        assert_eq!(level(&[], 7), u64::MAX);
+    }
+
+    #[test]
     fn no_policy_scans_for_what_it_evicts() -> Result<()> {
         for policy in [Policy::LeastRecentlyStored, Policy::LeastRecentlyUsed, Policy::LeastFrequentlyUsed] {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let cache = Cache::builder(directory.path()).policy(policy).open()?;
             let column = policy.plan().column.expect("this policy evicts");
             let explain = format!("EXPLAIN QUERY PLAN {}", candidates(column));
-            let plan = cache.sql(&explain, &[Scalar::Int(1), Scalar::Int(1)])?;
+            let plan = cache.sql(&explain, &[Scalar::Int(1), Scalar::Int(1), Scalar::Int(1)])?;
             let steps: Vec<_> = plan.rows.iter().filter_map(|row| row.last()?.as_text()).collect();
             let ordered = format!("SCAN Cache USING INDEX Cache_{column}");
             assert_eq!(steps, [&ordered, "SCALAR SUBQUERY 1", "SEARCH Cache"], "{policy:?}");

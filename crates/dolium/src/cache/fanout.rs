@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::cache::{Builder, Cache, HotTier, Stats, measure};
+use crate::cache::{Builder, Cache, HotTier, Stats};
 use crate::sqlite::schema;
 use crate::store::Handle;
+use crate::store::layout::{self, shard_path};
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::wait::Patience;
@@ -20,43 +21,23 @@ use crate::value::settings::Settings;
 /// diskcache's default patience for shards.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// What the shards of one cache have together: their limit.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
-    members: Vec<Member>,
-}
-
-/// What this process believes a shard to hold.
-#[derive(Debug)]
-struct Member {
-    directory: PathBuf,
-    volume: AtomicU64,
-}
+/// The shards of one cache, as each of them knows the others: they have one limit.
+pub(crate) struct Group(Vec<Arc<Handle>>);
 
 impl Group {
-    fn new(directories: impl Iterator<Item = PathBuf>) -> Self {
-        let members = directories.map(|directory| Member { directory, volume: AtomicU64::new(0) });
-        Self { members: members.collect() }
+    /// The shard whose settings hold for all.
+    pub fn first(&self) -> &Arc<Handle> {
+        &self.0[0]
+    }
+
+    /// The shards, in their order.
+    pub fn members(&self) -> &[Arc<Handle>] {
+        &self.0
     }
 
     /// How many shards there are.
     pub fn shards(&self) -> u64 {
-        self.members.len() as u64
-    }
-
-    /// What a shard may hold: its share, and what the others leave of theirs.
-    pub fn allowance(&self, handle: &Handle, share: u64) -> u64 {
-        let others: u64 = self
-            .members
-            .iter()
-            .filter(|member| member.directory != handle.directory)
-            .map(|member| member.volume.load(Ordering::Relaxed))
-            .sum();
-        share.saturating_mul(self.shards()).saturating_sub(others).max(share)
-    }
-
-    fn note(&self, shard: usize, volume: u64) {
-        self.members[shard].volume.store(volume, Ordering::Relaxed);
+        self.0.len() as u64
     }
 }
 
@@ -87,20 +68,42 @@ impl Fanout {
         if shards == 0 {
             return Err(Error::Invalid("a cache needs at least one shard".into()));
         }
+        builder.prepare()?;
         let directory = builder.place()?.to_path_buf();
-        let stored = stored_shards(builder)?;
-        let count = stored.unwrap_or(shards);
-        let path = |shard| shard_path(&directory, shard);
-        let group = Arc::new(Group::new((0..count).map(path)));
-        let caches = (0..count).map(|shard| open_shard(builder, path(shard), count, &group));
-        let caches: Vec<Cache> = caches.collect::<Result<_>>()?;
-        caches[0].handle.shards.store(count as u64, Ordering::Relaxed);
-        for cache in &caches {
-            cache.handle.hot_share.store(count as u64, Ordering::Relaxed);
+        let count = decide(builder, shards)?;
+        let handles = (0..count).map(|shard| builder.at(shard_path(&directory, shard)).handle());
+        let handles: Vec<Arc<Handle>> = handles.collect::<Result<_>>()?;
+        let is_mixed = layout::is_plain(&directory);
+        let default = Settings::defaults().get("size_limit").map(|limit| share(limit, count));
+        for (shard, handle) in handles.iter().enumerate() {
+            handle.shards.store(count as u64, Ordering::Relaxed);
+            handle.hot_share.store(count as u64, Ordering::Relaxed);
+            if shard > 0 {
+                handle.follow(&handles[0]);
+            }
+            if let Some(default) = default.clone() {
+                handle.presume_setting(LIMIT, default);
+            }
+            handle.is_mixed.store(is_mixed, Ordering::Relaxed);
+        }
+        if is_mixed {
+            handles[0].tell_mixed(&directory, true);
         }
         if count != shards {
             let warning = Warning::Shards { directory: directory.clone(), stored: count, asked: shards };
-            caches[0].handle.warnings.add(warning);
+            handles[0].warnings.add(warning);
+        }
+        let group = Arc::new(Group(handles));
+        let cache = |handle: &Arc<Handle>| builder.cache(Arc::clone(handle), Some(Arc::clone(&group)));
+        let caches: Vec<Cache> = group.members().iter().map(cache).collect();
+        let mut passed = builder.clone().into_settings();
+        for (_, limit) in passed.iter_mut().filter(|(name, _)| name == LIMIT) {
+            *limit = share(limit, count);
+        }
+        // The first shard decides for all, in one transaction; the others follow it.
+        if !passed.is_empty() {
+            caches[0].apply(passed)?;
+            caches[1..].iter().try_for_each(Cache::copy_settings)?;
         }
         Ok(Self { directory, shards: caches })
     }
@@ -162,6 +165,26 @@ impl Fanout {
         self.shards[1..].iter().try_fold(first, |tiers, shard| Ok(tiers.and(shard.hot_tier()?)))
     }
 
+    /// A setting as this process knows it. The limit is that of all shards together.
+    pub fn setting(&self, name: &str) -> Result<Option<Scalar>> {
+        let first = &self.shards[0];
+        Ok(first.setting(name)?.map(|setting| first.whole_of(name, setting)))
+    }
+
+    /// Changes a setting of all shards for this process, and with `store` for all processes.
+    pub fn change_setting(&self, name: &str, value: &Scalar, store: bool) -> Result<()> {
+        let value = self.shards[0].share_of(name, value);
+        self.shards.iter().try_for_each(|shard| shard.change_setting(name, &value, store))
+    }
+
+    /// Removes expired entries, then others by policy until all shards together are within `size_limit`. Returns how
+    /// many.
+    pub fn cull(&self) -> Result<usize> {
+        let expired: usize = self.shards.iter().map(|shard| shard.expire(None)).sum::<Result<_>>()?;
+        let evicted: usize = self.shards.iter().map(Cache::cull).sum::<Result<_>>()?;
+        Ok(expired + evicted)
+    }
+
     /// Removes all entries. Returns how many.
     pub fn clear(&self) -> Result<usize> {
         self.shards.iter().map(Cache::clear).sum()
@@ -173,75 +196,62 @@ impl Fanout {
     }
 }
 
-fn shard_path(directory: &Path, shard: usize) -> PathBuf {
-    directory.join(format!("{shard:03}"))
+/// The setting that counts for all shards together; each stores its share, as diskcache does.
+const LIMIT: &str = "size_limit";
+
+#[expect(clippy::cast_precision_loss, reason = "diskcache stores the quotient as a float too")]
+fn share(limit: &Scalar, shards: usize) -> Scalar {
+    limit.as_real().map_or_else(|| limit.clone(), |limit| Scalar::Real(limit / shards as f64))
 }
 
-fn open_shard(builder: &Builder, path: PathBuf, count: usize, group: &Arc<Group>) -> Result<Cache> {
-    let shard = builder.at(path);
-    #[expect(clippy::cast_precision_loss, reason = "diskcache stores the quotient as a float too")]
-    let split = |limit: f64| Scalar::Real(limit / count as f64);
-    let passed = builder.passed("size_limit").map(|limit| limit.as_real().unwrap_or(f64::INFINITY));
-    let mut shard = match passed {
-        Some(limit) => shard.setting("size_limit", split(limit)),
-        None => shard,
+/// The number of shards that a directory has: what a store of one of them says, else the directories that are there.
+/// A new one gets as many as are asked for.
+fn decide(builder: &Builder, asked: usize) -> Result<usize> {
+    let root = builder.directory();
+    let directories = files::count_shards(root);
+    if directories == 0 {
+        layout::expect_sharded(root)?;
+        if builder.is_read_only() {
+            return Ok(asked);
+        }
+        return match layout::settle(root, asked) {
+            // A program that makes a cache while it starts may never use it: the first write says so.
+            Err(error) if error.is_of_circumstances() => Ok(asked),
+            settled => settled,
+        };
+    }
+    let Some(first) =
+        (0..directories).map(|shard| shard_path(root, shard)).find(|path| layout::is_plain(path))
+    else {
+        return Ok(directories);
     };
-    if passed.is_none() {
-        let default = Settings::defaults().get("size_limit").and_then(Scalar::as_real);
-        shard.defaults.push(("size_limit".to_owned(), split(default.unwrap_or(f64::INFINITY))));
-    }
-    shard.group = Some(Arc::clone(group));
-    shard.open()
-}
-
-/// The number of shards that a directory has: what its first shard says, else the directories that are
-/// there. `None`: it is new.
-fn stored_shards(builder: &Builder) -> Result<Option<usize>> {
-    let directories = files::count_shards(builder.directory());
-    // Directories alone may be what another process is making at this moment; the first write comes after the last.
-    if !(0..directories)
-        .any(|shard| files::exists(&shard_path(builder.directory(), shard).join(files::DATABASE)))
-    {
-        return Ok(None);
-    }
-    let first = builder.at(shard_path(builder.directory(), 0));
-    let handle = Handle::of(first.directory(), builder.is_read_only());
+    let handle = Handle::of(&first, builder.is_read_only());
     let patience = Patience::Timeout(Duration::from_mins(1));
     let stored = handle.read_now(patience, |connection| Ok(schema::load_shards(connection)?))?;
-    Ok(Some(
-        stored
-            .and_then(|shards| usize::try_from(shards).ok())
-            .filter(|shards| *shards > 0)
-            .unwrap_or(directories),
-    ))
+    let stored = stored.and_then(|shards| usize::try_from(shards).ok()).filter(|shards| *shards > 0);
+    Ok(stored.unwrap_or(directories))
 }
 
 impl Cache {
-    /// As a shard: notes what this one holds and, if all together hold too much although this one is
-    /// within its share, evicts from the one that holds most.
-    pub(crate) fn balance(&self, used: u64) -> Result<Option<(Cache, u64)>> {
-        let (Some(group), Some(share)) = (&self.group, self.handle.settings().size_limit) else {
-            return Ok(None);
-        };
-        let mut total = 0;
-        let mut largest = (0, 0);
-        for (shard, member) in group.members.iter().enumerate() {
-            let volume = if member.directory == self.handle.directory {
-                used
-            } else {
-                measure(&Handle::of(&member.directory, false), self.patience)?
-            };
-            group.note(shard, volume);
-            total += volume;
-            largest = largest.max((volume, shard));
+    /// As a shard: what each one has to store for a setting of all shards together. Only limits are divided.
+    #[must_use]
+    pub fn share_of(&self, name: &str, value: &Scalar) -> Scalar {
+        match &self.group {
+            Some(group) if name == LIMIT => share(value, group.members().len()),
+            _ => value.clone(),
         }
-        let limit = share.saturating_mul(group.shards());
-        let (volume, position) = largest;
-        let directory = &group.members[position].directory;
-        if total <= limit || *directory == self.handle.directory {
-            return Ok(None);
-        }
-        let other = Self { handle: Handle::of(directory, false), ..self.clone() };
-        Ok(Some((other, volume.saturating_sub(total - limit).max(share))))
+    }
+
+    /// As a shard: the setting of all shards together, of which each one has stored this.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "limits are far below 2^53, and the share is the quotient of a whole number"
+    )]
+    pub fn whole_of(&self, name: &str, share: Scalar) -> Scalar {
+        let Some(group) = self.group.as_ref().filter(|_| name == LIMIT) else { return share };
+        let Some(whole) = share.as_real().map(|share| share * group.shards() as f64) else { return share };
+        if whole.abs() < 1e15 { Scalar::Int(whole.round() as i64) } else { Scalar::Real(whole) }
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::fanout::Group;
-use crate::sqlite::schema;
-use crate::store::{Handle, Keep};
+use crate::sqlite::{Connection, Write, schema};
+use crate::store::{Handle, Keep, layout};
 use crate::system::clock::Clock;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::wait::Patience;
 use crate::value::policy::Policy;
 use crate::value::scalar::Scalar;
-use crate::value::settings::METADATA;
+use crate::value::settings::{METADATA, Settings};
 
 use super::{Cache, PATIENCE};
 
@@ -37,9 +37,6 @@ pub struct Builder {
     read_only: bool,
     clock: Clock,
     settings: Vec<(String, Scalar)>,
-    /// Settings that a new store gets unless others are passed; it need not be made for them.
-    pub(crate) defaults: Vec<(String, Scalar)>,
-    pub(crate) group: Option<Arc<Group>>,
 }
 
 impl Builder {
@@ -51,8 +48,6 @@ impl Builder {
             read_only: false,
             clock: Clock::System,
             settings: Vec::new(),
-            defaults: Vec::new(),
-            group: None,
         }
     }
 
@@ -101,11 +96,6 @@ impl Builder {
         self.read_only
     }
 
-    /// The value that was passed for a setting.
-    pub(crate) fn passed(&self, name: &str) -> Option<&Scalar> {
-        self.settings.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
-    }
-
     /// The same options for another directory.
     pub(crate) fn at(&self, directory: PathBuf) -> Self {
         Self { directory, ..self.clone() }
@@ -123,11 +113,26 @@ impl Builder {
     /// Opens the cache. The database is touched only if settings were passed, and written only if they
     /// differ from the stored ones.
     pub fn open(self) -> Result<Cache> {
-        crate::value::sign::prepare().map_err(|error| Error::Invalid(error.to_string()))?;
-        self.place()?;
-        if !self.directory.is_dir() {
+        self.prepare()?;
+        let is_sharded = layout::is_sharded(&self.directory);
+        if is_sharded && !layout::is_plain(&self.directory) {
+            layout::expect_plain(&self.directory)?;
+        }
+        let handle = self.handle()?;
+        if is_sharded {
+            handle.tell_mixed(&self.directory, false);
+        }
+        let cache = self.cache(handle, None);
+        cache.apply(self.settings)?;
+        Ok(cache)
+    }
+
+    /// The handle of the directory, which is made if need be.
+    pub(crate) fn handle(&self) -> Result<Arc<Handle>> {
+        if !files::is_directory(&self.directory) {
             if self.read_only {
-                return Err(Error::Io { path: self.directory, source: std::io::ErrorKind::NotFound.into() });
+                let source = std::io::ErrorKind::NotFound.into();
+                return Err(Error::Io { path: self.directory.clone(), source });
             }
             match files::create_cache_directory(&self.directory) {
                 // Whoever makes a cache while his program starts may never use it: the first write says so.
@@ -135,21 +140,24 @@ impl Builder {
                 _ => {}
             }
         }
-        let cache = Cache {
-            handle: Handle::of(&self.directory, self.read_only),
-            clock: self.clock,
-            patience: self.patience,
-            group: self.group,
-            counts: true,
-        };
-        for (name, value) in &self.settings {
-            validate(name, value)?;
-        }
-        for (name, value) in self.defaults {
-            cache.handle.presume_setting(&name, value);
-        }
-        cache.apply(self.settings)?;
-        Ok(cache)
+        Ok(Handle::of(&self.directory, self.read_only))
+    }
+
+    /// A cache with these options, without settings.
+    pub(crate) fn cache(&self, handle: Arc<Handle>, group: Option<Arc<Group>>) -> Cache {
+        Cache { handle, clock: self.clock.clone(), patience: self.patience, group, counts: true }
+    }
+
+    /// Fails if a setting that was passed makes no sense, the directory has no place, or the signing key is unfit.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        crate::value::sign::prepare().map_err(|error| Error::Invalid(error.to_string()))?;
+        self.place()?;
+        self.settings.iter().try_for_each(|(name, value)| validate(name, value))
+    }
+
+    /// The settings that were passed.
+    pub(crate) fn into_settings(self) -> Vec<(String, Scalar)> {
+        self.settings
     }
 }
 
@@ -163,16 +171,15 @@ fn validate(name: &str, value: &Scalar) -> Result<()> {
 }
 
 impl Cache {
-    /// Makes passed settings those of this process, and stores the ones that differ.
-    fn apply(&self, passed: Vec<(String, Scalar)>) -> Result<()> {
+    /// Makes passed settings those of this process, and stores the ones that differ: all in one transaction.
+    pub(crate) fn apply(&self, passed: Vec<(String, Scalar)>) -> Result<()> {
         let passed: Vec<_> =
             passed.into_iter().filter(|(name, _)| !METADATA.contains(&name.as_str())).collect();
         if passed.is_empty() {
             return Ok(());
         }
-        match self.handle.glance(|connection| Ok(schema::load_settings(connection)?)) {
-            Some(stored) => self.handle.adopt_settings(stored),
-            None => self.load_settings()?,
+        if let Some(stored) = self.stored_here()? {
+            self.handle.adopt_settings(stored);
         }
         let settings = self.handle.settings();
         for (name, value) in passed {
@@ -180,15 +187,60 @@ impl Cache {
                 self.handle.change_setting(&name, value, Keep::Save);
             }
         }
-        // A new store is made at once, so that what was passed holds for whoever comes next.
-        if (self.handle.has_unsaved() || !files::exists(&self.handle.database)) && !self.is_read_only() {
-            match self.handle.write(self.patience, |_| Ok(())) {
-                // They hold for this process all the same.
-                Err(error) if error.is_of_circumstances() => {}
-                other => return other,
-            }
+        // A new store is made at once, so that what was passed holds for the processes that come next.
+        if self.handle.has_unsaved() || !files::exists(&self.handle.database) {
+            self.store_settings(|_| Ok(()))?;
         }
         Ok(())
+    }
+
+    /// As a shard but the first, after that has stored what was passed: takes it over. The copy here is for diskcache,
+    /// and for the day when the first store is lost.
+    pub(crate) fn copy_settings(&self) -> Result<()> {
+        let Some(agreed) = self.group.as_ref().map(|group| group.first().settings()) else { return Ok(()) };
+        let differs = |stored: &Settings| {
+            copied(&agreed).any(|(name, value)| stored.get(name).is_none_or(|stored| stored != value))
+        };
+        if self.stored_here()?.as_ref().is_none_or(differs) {
+            self.store_settings(|write| {
+                // What holds at this moment: another process may have changed it since.
+                let Some(stored) = self.handle.settings_of_first()? else { return Ok(()) };
+                for (name, value) in copied(&stored) {
+                    schema::store_setting(write.connection(), name, value)?;
+                }
+                schema::ensure_policy_index(write.connection(), &stored)
+            })?;
+        }
+        self.handle.adopt_settings(Settings::clone(&agreed));
+        Ok(())
+    }
+
+    /// What the store of this very directory says.
+    fn stored_here(&self) -> Result<Option<Settings>> {
+        let load = |connection: &Connection| Ok(schema::load_settings(connection)?);
+        match self.handle.glance(load) {
+            Some(stored) => Ok(Some(stored)),
+            None => self.handle.read_now(self.opening_patience(), |connection| Ok(Some(load(connection)?))),
+        }
+    }
+
+    /// A write for the sake of settings. Where nothing can be written they hold for this process all the same.
+    fn store_settings(&self, f: impl FnMut(&mut Write<'_>) -> Result<()>) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        match self.handle.write(self.opening_patience(), f) {
+            Err(error) if error.is_of_circumstances() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// How long opening waits for others that open at the same time, however little a read may wait.
+    fn opening_patience(&self) -> Patience {
+        match (self.patience, PATIENCE) {
+            (Patience::Timeout(own), Patience::Timeout(least)) => Patience::Timeout(own.max(least)),
+            _ => Patience::Forever,
+        }
     }
 
     /// Sees to it that the stored settings are known. What decides how a value is stored asks for it
@@ -199,11 +251,14 @@ impl Cache {
 
     /// Reads the stored settings, if there is a store.
     pub(crate) fn load_settings(&self) -> Result<()> {
-        let stored =
-            self.handle.read_now(self.patience, |connection| Ok(Some(schema::load_settings(connection)?)))?;
-        if let Some(stored) = stored {
+        if let Some(stored) = self.handle.read_settings(self.patience)? {
             self.handle.adopt_settings(stored);
         }
         Ok(())
     }
+}
+
+/// The settings that all shards of a cache have alike. An index is made in each by itself.
+fn copied(settings: &Settings) -> impl Iterator<Item = (&str, &Scalar)> {
+    settings.iter().filter(|(name, _)| *name != "tag_index")
 }

@@ -155,6 +155,7 @@ impl Prepared {
 /// A value file of these bytes. What was overwritten before may still take the room that it needs.
 fn file_with(handle: &Arc<Handle>, bytes: &[u8]) -> Result<NewFile> {
     let create = || {
+        handle.make_directory()?;
         let mut file = NewFile::create(&handle.values)?;
         file.write(bytes)?;
         Ok(file)

@@ -146,9 +146,10 @@ impl Cache {
         })
     }
 
-    /// A setting as this process knows it. Stored settings are read when the cache is first used.
+    /// A setting: what this process has changed it to for itself, else what is stored now.
     pub fn setting(&self, name: &str) -> Result<Option<Scalar>> {
         self.know_settings()?;
+        self.handle.refresh_settings();
         Ok(self.handle.settings().get(name).cloned())
     }
 
@@ -160,8 +161,11 @@ impl Cache {
 
     /// Reads a setting or counter again from the store: another process may have changed it.
     pub fn reload_setting(&self, name: &str) -> Result<Option<Scalar>> {
-        let stored =
-            self.handle.read(self.patience, |connection| Ok(schema::load_setting(connection, name)?))?;
+        let stored = if METADATA.contains(&name) {
+            self.handle.read(self.patience, |connection| Ok(schema::load_setting(connection, name)?))?
+        } else {
+            self.handle.read_setting(name, self.patience)?
+        };
         if METADATA.contains(&name) {
             let unstored = match name {
                 "hits" => self.unstored_lookups()?.0,

@@ -146,6 +146,11 @@ impl Connection {
         if self.has_schema.get() { Ok(()) } else { found(self, network, settings) }
     }
 
+    /// Whether the database has no tables yet.
+    pub fn is_empty(&self) -> Result<bool> {
+        is_empty(&self.raw)
+    }
+
     fn of(raw: rusqlite::Connection) -> Self {
         Self {
             raw: Some(raw),
@@ -270,10 +275,14 @@ fn hex(digit: u8) -> char {
     char::from_digit(digit.into(), 16).unwrap_or('0')
 }
 
+fn is_empty(raw: &rusqlite::Connection) -> Result<bool> {
+    let tables: i64 = raw.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    Ok(tables == 0)
+}
+
 /// In an empty database, chooses what cannot be changed once it has tables.
 fn found(raw: &rusqlite::Connection, network: bool, settings: &Settings) -> Result<()> {
-    let tables: i64 = raw.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-    if tables == 0 {
+    if is_empty(raw)? {
         let vacuum = settings.int("sqlite_auto_vacuum").unwrap_or(1);
         raw.pragma_update(None, "page_size", PAGE)?;
         raw.pragma_update(None, "auto_vacuum", vacuum)?;

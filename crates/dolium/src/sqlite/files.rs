@@ -20,10 +20,10 @@ pub(crate) fn rename_store(database: &Path) -> Result<PathBuf> {
     Ok(aside)
 }
 
-/// Removes a database under the name that `rename_store` gave it.
-pub(crate) fn remove_store(aside: &Path) {
-    remove_log(aside);
-    files::remove_file(aside);
+/// Removes a database that no process uses: one that `rename_store` gave another name, or an empty one.
+pub(crate) fn remove_store(database: &Path) {
+    remove_log(database);
+    files::remove_file(database);
 }
 
 /// Removes what lies beside a database that is gone, or that has lost it: it must not meet another.

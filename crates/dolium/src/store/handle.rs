@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::sqlite::files::with_suffix;
-use crate::sqlite::{Access, Connection, glance, schema};
+use crate::sqlite::{Access, Connection, glance};
 use crate::store::anchor::Anchor;
 use crate::store::lock::WriterLock;
 use crate::store::lookups::Lookups;
@@ -88,8 +88,12 @@ pub(crate) struct Handle {
     pub(super) reads: AtomicU32,
     /// How many shards share the memory that one cache may take.
     pub(crate) hot_share: AtomicU64,
-    /// As the first shard of several: their number, which the store keeps. Else 0.
+    /// As one of several shards: their number, which the store keeps. Else 0.
     pub(crate) shards: AtomicU64,
+    /// As a shard but the first: the first one, whose settings hold.
+    pub(super) first: OnceLock<Arc<Handle>>,
+    /// A cache of another layout was in the directory already when it was opened.
+    pub(crate) is_mixed: AtomicBool,
     pub(crate) awake: AtomicBool,
     /// The keeper is at work here.
     pub(crate) maintaining: AtomicBool,
@@ -138,6 +142,8 @@ impl Handle {
             reads: AtomicU32::new(0),
             hot_share: AtomicU64::new(1),
             shards: AtomicU64::new(0),
+            first: OnceLock::new(),
+            is_mixed: AtomicBool::new(false),
             awake: AtomicBool::new(false),
             maintaining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -306,10 +312,10 @@ impl Handle {
             return Ok(None);
         };
         if !self.loaded.load(Ordering::Acquire) {
-            match schema::load_settings(&connection) {
+            match self.stored_settings(&connection) {
                 Ok(stored) => self.adopt_settings(stored),
-                Err(error) if error::is_empty_store(&error) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.as_sqlite().is_some_and(error::is_empty_store) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(Some(connection))

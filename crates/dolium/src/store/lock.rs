@@ -156,7 +156,7 @@ impl WriterLock {
         let bytes = handle.hot_size();
         let attached = match attach(bytes) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                files::create_cache_directory(&self.directory)?;
+                handle.make_directory()?;
                 attach(bytes)
             }
             other => other,

@@ -7,6 +7,7 @@ mod drain;
 pub(crate) mod fork;
 mod handle;
 pub(crate) mod keeper;
+pub(crate) mod layout;
 pub(crate) mod lock;
 mod lookups;
 mod maintain;

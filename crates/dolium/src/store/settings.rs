@@ -2,8 +2,12 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::sqlite::{Connection, schema};
+use crate::system::error::{self, Result};
 use crate::system::gate;
+use crate::system::wait::Patience;
 use crate::value::policy::Reads;
 use crate::value::scalar::Scalar;
 use crate::value::settings::Settings;
@@ -37,10 +41,82 @@ impl Handle {
                 stored.set(name, value.clone());
             }
         }
-        *settings = Arc::new(stored);
-        self.remember(&settings);
+        if !settings.has_values_of(&stored) {
+            *settings = Arc::new(stored);
+            self.remember(&settings);
+            self.room.store(0, Ordering::Relaxed);
+        }
         self.loaded.store(true, Ordering::Release);
-        self.room.store(0, Ordering::Relaxed);
+    }
+
+    /// Makes this a shard that follows the first one, whose settings hold for all: one transaction there decides.
+    pub(crate) fn follow(&self, first: &Arc<Self>) {
+        let _ = self.first.set(Arc::clone(first));
+    }
+
+    /// What the first shard has stored, if this is another one and there is a store. Neither waits.
+    pub(crate) fn settings_of_first(&self) -> Result<Option<Settings>> {
+        let Some(first) = self.first.get() else { return Ok(None) };
+        match first.try_read(&mut |connection| Ok(Some(schema::load_settings(connection)?))) {
+            Err(error) if error.as_sqlite().is_some_and(error::is_busy) => Err(error),
+            // A store that cannot be read has left a copy in each shard.
+            other => Ok(other.ok().flatten()),
+        }
+    }
+
+    /// What the first shard has stored, or the store of this connection. Does not wait.
+    pub(super) fn stored_settings(&self, connection: &Connection) -> Result<Settings> {
+        match self.settings_of_first()? {
+            Some(stored) => Ok(stored),
+            None => Ok(schema::load_settings(connection)?),
+        }
+    }
+
+    /// What the first shard has stored, or the store of this directory, if there is one.
+    pub(crate) fn read_settings(self: &Arc<Self>, patience: Patience) -> Result<Option<Settings>> {
+        let load = |connection: &Connection| Ok(Some(schema::load_settings(connection)?));
+        if let Some(first) = self.first.get()
+            && let Some(stored) = first.read_now(patience, load)?
+        {
+            return Ok(Some(stored));
+        }
+        self.read_now(patience, load)
+    }
+
+    /// What the first shard has stored of one setting, or the store of this directory.
+    pub(crate) fn read_setting(self: &Arc<Self>, name: &str, patience: Patience) -> Result<Option<Scalar>> {
+        let load = |connection: &Connection| Ok(schema::load_setting(connection, name)?);
+        if let Some(first) = self.first.get()
+            && let Some(stored) = first.read_now(patience, load)?
+        {
+            return Ok(Some(stored));
+        }
+        self.read_now(patience, load)
+    }
+
+    /// Notices what other processes have stored since. What cannot be read at this moment stays as it is known.
+    pub(crate) fn refresh_settings(self: &Arc<Self>) {
+        if let Ok(Some(stored)) = self.read_settings(Patience::Timeout(Duration::ZERO)) {
+            self.adopt_settings(stored);
+        }
+    }
+
+    /// The same, if another process may have changed what eviction goes by: the least that has to be read for that.
+    pub(crate) fn refresh_limit(self: &Arc<Self>) {
+        const DECISIVE: [&str; 3] = ["size_limit", "eviction_policy", "cull_limit"];
+        let known = self.settings();
+        let has_changed = |connection: &Connection| {
+            for name in DECISIVE {
+                if schema::load_setting(connection, name)?.as_ref() != known.get(name) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let source = self.first.get().unwrap_or(self);
+        if source.read_now(Patience::Timeout(Duration::ZERO), has_changed).unwrap_or(false) {
+            self.refresh_settings();
+        }
     }
 
     /// Changes a setting for this process.

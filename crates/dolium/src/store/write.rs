@@ -1,7 +1,7 @@
 //! Owns the order of a write: writer lock, gate, transaction, commit, and retries.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Guard, Tier, Writing};
 
@@ -12,6 +12,7 @@ use crate::system::error::{self, Error, Result};
 use crate::system::files;
 use crate::system::gate;
 use crate::system::wait::{Deadline, Patience};
+use crate::value::settings::Settings;
 
 use super::Handle;
 
@@ -146,14 +147,15 @@ impl Handle {
             self.reopen(connection);
         };
         let begin = || {
-            connection.found(self.network, &self.settings())?;
+            let inherited = if connection.has_schema.get() { None } else { self.settings_of_first()? };
+            connection.found(self.network, inherited.as_ref().unwrap_or(&self.settings()))?;
             connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             if self.lock.is_apart() && crate::sqlite::tier::reached(&connection)?.is_some() {
                 // Nobody else can begin one now.
                 connection.execute_batch("ROLLBACK")?;
                 return Err(self.lock.exclude());
             }
-            self.prepare(&connection)
+            self.prepare(&connection, inherited)
         };
         let started = begin();
         // SQLite takes a file for read-only if its header names a format that is not ours to write.
@@ -175,8 +177,12 @@ impl Handle {
     }
 
     fn create(self: &Arc<Self>) -> Result<Connection> {
+        self.expect_layout()?;
         files::create_directory(&self.directory)?;
-        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let settings = match self.settings_of_first()? {
+            Some(inherited) => Arc::new(inherited),
+            None => self.settings(),
+        };
         let access = if self.lock.is_exclusive() {
             Access::Create
         } else {
@@ -187,14 +193,24 @@ impl Handle {
         let opened = self
             .pool
             .take(|epoch| Connection::open(&self.database, access, self.network, &settings, epoch))?;
-        opened.ok_or_else(|| Error::Replaced { path: self.database.clone() })
+        let connection = opened.ok_or_else(|| Error::Replaced { path: self.database.clone() })?;
+        // A process that makes shards at this moment looks for the database after it has made them.
+        if let Err(error) = self.expect_layout() {
+            self.pool.forget();
+            if access == Access::Create && connection.is_empty()? {
+                drop(connection);
+                crate::sqlite::files::remove_store(&self.database);
+            }
+            return Err(error);
+        }
+        Ok(connection)
     }
 
     /// What the first write of each connection, and of each process, has to bring about. It counts only
     /// once the transaction has committed: `settle`.
-    fn prepare(&self, connection: &Connection) -> Result<()> {
+    fn prepare(&self, connection: &Connection, inherited: Option<Settings>) -> Result<()> {
         if !connection.has_schema.get() {
-            schema::ensure(connection, &self.lasting_settings())?;
+            schema::ensure(connection, &inherited.unwrap_or_else(|| self.lasting_settings()))?;
             schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
             let trash: bool =
                 connection.query_row("SELECT EXISTS (SELECT 1 FROM DoliumTrash)", [], |row| row.get(0))?;
@@ -217,7 +233,11 @@ impl Handle {
     /// What `prepare` brought about is there to stay.
     pub(super) fn settle(&self, connection: &Connection) {
         connection.has_schema.set(true);
-        self.loaded.store(true, Ordering::Release);
+        if !self.is_loaded() {
+            // Another program may have made the store since it was looked for.
+            let _ = self.stored_settings(connection).map(|stored| self.adopt_settings(stored));
+            self.loaded.store(true, Ordering::Release);
+        }
         let saved = connection.saved.take();
         if saved > 0 {
             self.unsaved().drain(..saved);

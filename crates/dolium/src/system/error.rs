@@ -147,6 +147,14 @@ pub enum Error {
         /// What went wrong and what to do.
         detail: String,
     },
+    /// The directory is that of a cache of another layout: with shards or without, or with another number of them.
+    #[error("{}: {detail}", directory.display())]
+    Layout {
+        /// The directory.
+        directory: PathBuf,
+        /// What was found there and what to do.
+        detail: String,
+    },
     /// An argument or a stored setting that makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -199,6 +207,11 @@ pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed)
     )
+}
+
+/// As if another program were busy with the database.
+pub(crate) fn busy() -> Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None).into()
 }
 
 /// Whether the database is there but has no tables yet: its creator has not committed, or died.

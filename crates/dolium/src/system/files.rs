@@ -3,7 +3,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the owner of the file system")]
 
-use std::fs::{self, DirBuilder, File};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ fn share(path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     let Ok(rights) = Access::within(parent) else { return Ok(()) };
     let is_part = || {
-        path.file_name().is_some_and(|name| name == "000")
+        path.file_name().is_some_and(is_shard_name)
             || parent.join(DATABASE).exists()
             || parent.join("000").exists()
     };
@@ -110,6 +111,11 @@ pub(crate) fn may_exist(path: &Path) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(denied(path)),
         found => Ok(found.is_ok()),
     }
+}
+
+/// Whether a directory is at the path.
+pub(crate) fn is_directory(path: &Path) -> bool {
+    path.is_dir()
 }
 
 /// Removes a file, if it is there.
@@ -278,7 +284,78 @@ pub(crate) fn denied(path: &Path) -> Error {
     }
 }
 
+/// Whether a directory may be one of the shards of a cache. The first is not there yet while the others are made.
+fn is_shard_name(name: &OsStr) -> bool {
+    name.len() >= 3 && name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// The name of a shard's directory.
+pub(crate) fn shard_name(shard: usize) -> String {
+    format!("{shard:03}")
+}
+
 /// How many directories lie in `directory` whose names are the shard numbers `000`, `001`, ….
 pub(crate) fn count_shards(directory: &Path) -> usize {
-    (0..100_000).take_while(|shard| directory.join(format!("{shard:03}")).is_dir()).count()
+    (0..100_000).take_while(|shard| directory.join(shard_name(*shard)).is_dir()).count()
+}
+
+/// Whether a directory is there and holds nothing but what belongs to a store.
+pub(crate) fn holds_only_a_store(directory: &Path) -> bool {
+    let entries = fs::read_dir(directory);
+    entries.is_ok_and(|mut entries| {
+        entries.all(|entry| entry.is_ok_and(|entry| is_store(Path::new(&entry.file_name()))))
+    })
+}
+
+/// Removes a directory, if it is there and empty.
+pub(crate) fn remove_empty_directory(path: &Path) {
+    let _ = fs::remove_dir(path);
+}
+
+/// A lock on a directory, which the end of the process releases, too.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock(Option<File>);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing is not enough where a child has inherited the descriptor.
+        let _ = self.0.take().map(|file| file.unlock());
+    }
+}
+
+/// Locks a directory against other processes that lock it, without leaving a file in it. `None`: another process has it.
+pub(crate) fn try_lock_directory(directory: &Path) -> Result<Option<DirectoryLock>> {
+    let in_place = || File::open(directory);
+    // File systems of a network lock only what is open for writing.
+    let beside = || {
+        let path = directory.join(LOCK);
+        let _ = create_store(&path);
+        File::options().write(true).open(path)
+    };
+    let ways: [&dyn Fn() -> io::Result<File>; 2] = [&in_place, &beside];
+    for file in ways.iter().filter_map(|open| open().ok()) {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(DirectoryLock(Some(file)))),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(_)) => {}
+        }
+    }
+    // A file system without locks: the order in which directories are made has to do.
+    Ok(Some(DirectoryLock(None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_locked_by_one_at_a_time_and_without_a_file() {
+        let directory = tempfile::tempdir().expect("directory");
+        let lock = || try_lock_directory(directory.path()).expect("locked");
+        let first = lock();
+        assert!(first.is_some() && lock().is_none());
+        drop(first);
+        assert!(lock().is_some());
+        assert_eq!(fs::read_dir(directory.path()).expect("read").count(), 0);
+    }
 }

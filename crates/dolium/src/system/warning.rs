@@ -50,6 +50,13 @@ pub enum Warning {
         /// The number asked for.
         asked: usize,
     },
+    /// A cache with shards and one without are in the same directory, and neither knows the entries of the other.
+    Mixed {
+        /// The directory of both.
+        directory: PathBuf,
+        /// Whether the one that was opened has shards.
+        is_sharded: bool,
+    },
     /// Another program changed the database while entries waited that it did not know of.
     Disturbed {
         /// The directory of the cache.
@@ -112,6 +119,16 @@ impl fmt::Display for Warning {
                 "{}: the cache has {stored} shards; the {asked} asked for are ignored",
                 directory.display(),
             ),
+            Self::Mixed { directory, is_sharded } => {
+                let (opened, other) =
+                    if *is_sharded { ("FanoutCache", "Cache") } else { ("Cache", "FanoutCache") };
+                write!(
+                    f,
+                    "{}: a {other} is in this directory, too, whose entries this {opened} does not see; \
+                        give each a directory of its own",
+                    directory.display(),
+                )
+            }
             Self::Disturbed { directory } => write!(
                 f,
                 "{}: another program changed the database before what was written last was taken there, and all \

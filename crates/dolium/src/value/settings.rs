@@ -85,6 +85,11 @@ impl Settings {
         }
     }
 
+    /// Whether all values are the same.
+    pub fn has_values_of(&self, other: &Self) -> bool {
+        self.values == other.values
+    }
+
     pub fn int(&self, name: &str) -> Option<i64> {
         self.get(name).and_then(Scalar::as_int)
     }
