@@ -122,8 +122,9 @@ def test_shards_of_another_number_that_came_since_are_not_written_beside(tmp_pat
     shutil.rmtree(tmp_path / "cache")
     other = dolium.FanoutCache(tmp_path / "cache", shards=2)
     other["a"] = 1
-    with pytest.raises(dolium.InvalidArgumentError, match="the cache has 2 shards now, not 4; open it again"):
-        for number in range(20):
+    told = "the cache has 2 shards now, not 4; open it again"
+    for number in range(4):  # one in each shard
+        with pytest.raises(dolium.InvalidArgumentError, match=told):
             cache.set(number, number, retry=True)
     assert len(dolium.FanoutCache(tmp_path / "cache")._directories) == 2
     cache.close()
@@ -133,7 +134,7 @@ def test_shards_of_another_number_that_came_since_are_not_written_beside(tmp_pat
 def test_the_command_line_opens_what_is_there(tmp_path: Path):
     def dolium_(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "dolium", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     with fanout(tmp_path / "shards") as shards, dolium.Cache(tmp_path / "plain") as plain:
         shards["a"] = plain["a"] = 1
@@ -141,4 +142,5 @@ def test_the_command_line_opens_what_is_there(tmp_path: Path):
         done = dolium_("set", tmp_path / directory, "b", "2")
         assert done.returncode == 0, done.stderr
         assert dolium_("get", tmp_path / directory, "b").stdout.strip() == "2"
-    assert not (tmp_path / "shards" / "cache.db").exists() and not (tmp_path / "plain" / "000").exists()
+    assert not (tmp_path / "shards" / "cache.db").exists()
+    assert not (tmp_path / "plain" / "000").exists()

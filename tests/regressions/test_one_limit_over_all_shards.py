@@ -83,7 +83,7 @@ def test_a_lowered_limit_reaches_objects_that_are_open(tmp_path: Path):
     """In a process of its own, which has not been told."""
     from processes.children import Child
 
-    body = f"""
+    body = """
     import warnings
     warnings.simplefilter("ignore")
     cache = dolium.FanoutCache(sys.argv[1], shards=4, timeout=60, size_limit=50_000_000)

@@ -74,7 +74,8 @@ class Crew:
 
     def end(self) -> None:
         for worker in self.workers:
-            assert worker.stdin is not None and worker.stdout is not None
+            assert worker.stdin is not None
+            assert worker.stdout is not None
             worker.stdin.close()
             worker.wait()
             worker.stdout.close()

@@ -181,9 +181,9 @@ impl Cache {
         let Some(limit) = self.total_limit(&settings) else { return Ok(0) };
         // A thread that has one shard locked must not wait for another: the next one may do the reverse.
         let is_bound = self.group.is_some() && self.together().iter().any(|shard| shard.is_mine());
-        let volumes = self.together().iter().map(|shard| match is_bound && !shard.is_mine() {
-            true => estimate(shard, self.patience),
-            false => measure(shard, self.patience),
+        let volumes = self.together().iter().map(|shard| {
+            let volume = if is_bound && !shard.is_mine() { estimate } else { measure };
+            volume(shard, self.patience)
         });
         let mut volumes = volumes.collect::<Result<Vec<u64>>>()?;
         let is_own = |place: usize| Arc::ptr_eq(&self.together()[place], &self.handle);

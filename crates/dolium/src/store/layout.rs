@@ -79,7 +79,7 @@ fn try_settle(root: &Path, asked: usize) -> Result<Option<usize>> {
     }
     files::create_cache_directory(root)?;
     // The gate is entered, so that no fork inherits the lock.
-    let Some(_lock) = files::try_lock_directory(root)? else { return Ok(None) };
+    let Some(_lock) = files::try_lock_directory(root) else { return Ok(None) };
     if files::count_shards(root) == 0 {
         expect_sharded(root)?;
         // The last directory to be made is the first one, whose presence is the decision. Of a process that dies
