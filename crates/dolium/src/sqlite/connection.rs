@@ -148,7 +148,7 @@ impl Connection {
 
     /// Whether the database has no tables yet.
     pub fn is_empty(&self) -> Result<bool> {
-        is_empty(&self.raw)
+        is_empty(self)
     }
 
     fn of(raw: rusqlite::Connection) -> Self {
