@@ -483,8 +483,8 @@ def barrier(
             return blocks.wrap(func, lambda: lock)
         if not hasattr(lock.__class__, "__aenter__"):
             raise TypeError(
-                f"{full_name(func)} is asynchronous, and {lock.__class__.__name__} has no `async with` to exclude others; "
-                "pass Lock, RLock or BoundedSemaphore of dolium to barrier()"
+                f"{full_name(func)} is asynchronous, and {lock.__class__.__name__} has no `async with`, "
+                "so that it cannot exclude others; pass Lock, RLock or BoundedSemaphore of dolium to barrier()"
             )
         return blocks.wrap_async(func, lambda: lock)
 

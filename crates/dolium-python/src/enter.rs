@@ -50,9 +50,10 @@ pub(crate) fn leave<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T 
     detach(py, calling(py), f)
 }
 
-/// The number of the context that calls, as far as it matters.
+/// The number of the context that calls. While nobody has a transaction it does not matter, except to the command line, whose
+/// own are those of the thread.
 pub(crate) fn calling(py: Python<'_>) -> u32 {
-    if dolium::any_transaction() { context::number(py) } else { dolium::NO_CONTEXT }
+    if dolium::any_transaction() { context::number(py) } else { 0 }
 }
 
 fn detach<T: Send>(py: Python<'_>, context: u32, f: impl FnOnce() -> T + Send) -> T {
