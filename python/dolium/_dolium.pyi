@@ -552,6 +552,8 @@ class Store:
         """
 
     # For the classes of the package
+    def _backup(self, directory: str, replace: bool) -> int:
+        """Copies the cache to another directory; returns how many entries the copy holds."""
     def _open(
         self,
         directory: str,

@@ -187,6 +187,30 @@ class BaseCache(Store):
         """
         return Transaction(self, retry)
 
+    def backup(self, directory: str | os.PathLike[str], *, force: bool = False) -> int:
+        """Copy the cache as it is now to a new `directory`; return how many entries the copy holds.
+
+        The copy is a cache of its own, for dolium and for diskcache. It has everything that was stored before the
+        call, while other threads and processes go on reading and writing. It appears under its name when it is
+        complete; a backup that fails leaves nothing. On the same file system its value files are hard links.
+        `force` replaces a cache that `directory` holds.
+
+        The shards of a :class:`FanoutCache`, and the caches below it, are copied one after the other.
+
+        >>> import dolium, os, tempfile
+        >>> cache = dolium.Cache()
+        >>> cache["key"] = "value"
+        >>> copy = os.path.join(tempfile.mkdtemp(), "copy")
+        >>> cache.backup(copy), dolium.Cache(copy)["key"]
+        (1, 'value')
+
+        Raises:
+            ValueError: `directory` is not free, or the cache is inside a transaction of this thread.
+            Timeout: Other programs kept the database locked.
+            OSError: The disk is full, or does not take the copy for another reason.
+        """
+        return self._backup(op.expandvars(op.expanduser(os.fspath(directory))), force)
+
     def memoize(
         self,
         name: str | None = None,

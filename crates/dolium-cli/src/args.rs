@@ -21,7 +21,7 @@ Exit codes: 0 done or found, 1 not found or problems found, 2 error.";
 
 #[derive(Debug, Parser)]
 #[command(name = "dolium", version, about = "Look into persistent caches, change them, move them", after_help = NOTES)]
-#[command(disable_help_subcommand = true, max_term_width = 100)]
+#[command(max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -40,9 +40,11 @@ pub(crate) enum Command {
     Top(Top),
     /// List the keys
     List(List),
+    /// List the tags, and how many entries have each
+    Tags(Tags),
     /// Print a value
     Get(Get),
-    /// Store a value, in a new cache if there is none
+    /// Store a value
     Set(Set),
     /// Remove an entry
     Delete(OneKey),
@@ -57,9 +59,11 @@ pub(crate) enum Command {
     /// Remove expired entries, then others by policy until the cache is within its limit
     Cull(Sweep),
     /// Remove all entries
-    Clear(Sweep),
+    Clear(Clear),
     /// Look for damage: what remains of it makes the exit code 1
     Check(Check),
+    /// Copy a cache to a new directory, as it is now, while programs use it
+    Backup(Backup),
     /// Write the entries to a file
     Export(Export),
     /// Copy entries from a file that `export` wrote, or from a diskcache or dolium directory
@@ -156,6 +160,7 @@ pub(crate) struct Stats {
 }
 
 #[derive(Args, Debug)]
+#[command(after_long_help = crate::commands::COLUMNS)]
 pub(crate) struct Top {
     #[command(flatten)]
     pub place: Place,
@@ -221,6 +226,15 @@ pub(crate) struct List {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Tags {
+    #[command(flatten)]
+    pub place: Place,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Get {
     #[command(flatten)]
     pub at: OneKey,
@@ -274,6 +288,9 @@ pub(crate) struct Set {
     /// Store nothing if the key has a value; the exit code is 1 then
     #[arg(long)]
     pub add: bool,
+    /// Make a cache if there is none
+    #[arg(long)]
+    pub create: bool,
 }
 
 #[derive(Args, Debug)]
@@ -289,6 +306,18 @@ pub(crate) struct Touch {
 pub(crate) struct Sweep {
     #[command(flatten)]
     pub place: Place,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Clear {
+    #[command(flatten)]
+    pub place: Place,
+    /// Remove nothing, say how many entries there are
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -331,6 +360,25 @@ pub(crate) struct Export {
     /// The file; `-` is standard output
     #[arg(value_name = "FILE")]
     pub file: Option<OsString>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Backup {
+    /// The directory of the cache
+    #[arg(value_name = "DIR")]
+    pub dir: Option<OsString>,
+    /// The directory of the copy; it appears when the copy is complete
+    #[arg(value_name = "DEST")]
+    pub destination: Option<OsString>,
+    /// Replace the cache that DEST holds
+    #[arg(long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

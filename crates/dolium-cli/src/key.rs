@@ -9,7 +9,29 @@ use crate::args::TypedKey;
 use crate::encoding::{from_hex, to_hex};
 use crate::outcome::{Failure, Result};
 use crate::place::Store;
-use crate::plain;
+use crate::{json_disk, plain};
+
+/// How the keys of a cache are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// As themselves, or as pickles.
+    Plain,
+    /// As compressed JSON, by a `JSONDisk`.
+    Json,
+}
+
+impl Names {
+    /// How the keys of this cache are stored.
+    pub fn of(store: &Store) -> Result<Self> {
+        Ok(if json_disk::fills(store)? { Self::Json } else { Self::Plain })
+    }
+
+    /// The value that stands for a key which is stored as JSON.
+    fn decoded(self, key: &Key<'_>) -> Option<plain::Data> {
+        let json = (self == Self::Json).then(|| json_disk::decode_key(key)).flatten()?;
+        Some(json_disk::to_data(&json))
+    }
+}
 
 impl TypedKey {
     /// Whether the key is given by an option, not by an argument.
@@ -22,8 +44,27 @@ impl TypedKey {
             || self.pickle_hex.is_some()
     }
 
-    /// The key: the option's, else the argument's as text.
-    pub fn resolve(self, argument: Option<OsString>, store: &Store) -> Result<Key<'static>> {
+    /// The key: the option's, else the argument's as text. In a cache that a `JSONDisk` fills it is the key that stands
+    /// for it there, if there is one.
+    pub fn resolve(self, argument: Option<OsString>, store: &Store, names: Names) -> Result<Key<'static>> {
+        let is_exact = self.bytes_hex.is_some() || self.pickle_hex.is_some();
+        let literal = self.literal.as_deref().and_then(|literal| plain::parse(literal).ok());
+        let key = self.resolve_plainly(argument, store)?;
+        if names == Names::Plain || is_exact {
+            return Ok(key);
+        }
+        let wanted = match (literal, &key) {
+            (Some(literal), _) => json_disk::of_data(&literal),
+            (None, Key::Text(text)) => Some(text.as_ref().into()),
+            (None, Key::Int(number)) => Some((*number).into()),
+            (None, Key::Float(number)) => Some((*number).into()),
+            (None, _) => None,
+        };
+        let found = wanted.map_or(Ok(None), |wanted| json_disk::find(store, &wanted))?;
+        Ok(found.unwrap_or(key))
+    }
+
+    fn resolve_plainly(self, argument: Option<OsString>, store: &Store) -> Result<Key<'static>> {
         let hex = |text: String| {
             from_hex(&text)
                 .ok_or_else(|| Failure::usage(format!("`{text}` is not made of pairs of hex digits")))
@@ -63,7 +104,13 @@ fn protocol(store: &Store) -> Result<Protocol> {
 }
 
 /// The key as people read it: text as it is, everything else in Python's notation.
-pub(crate) fn shown(key: &Key<'_>) -> String {
+pub(crate) fn shown(key: &Key<'_>, names: Names) -> String {
+    if let Some(data) = names.decoded(key) {
+        return match data {
+            plain::Data::Text(text) => shown(&Key::from(text), Names::Plain),
+            other => other.to_string(),
+        };
+    }
     match key {
         Key::Text(text) if text.chars().any(char::is_control) => plain::quoted(text),
         Key::Text(text) => text.to_string(),
@@ -81,7 +128,14 @@ pub(crate) fn shown(key: &Key<'_>) -> String {
 }
 
 /// The one argument that names the key, before any quoting for a shell.
-pub(crate) fn argument(key: &Key<'_>) -> String {
+pub(crate) fn argument(key: &Key<'_>, names: Names) -> String {
+    match names.decoded(key) {
+        Some(plain::Data::Text(text)) => return argument(&Key::from(text), Names::Plain),
+        Some(plain::Data::Int(number)) => return argument(&Key::from(number), Names::Plain),
+        Some(plain::Data::Float(number)) => return argument(&Key::from(number), Names::Plain),
+        Some(other) => return format!("--literal={other}"),
+        None => {}
+    }
     match key {
         Key::Int(number) => format!("--int={number}"),
         Key::Float(number) => format!("--float={number:?}"),
@@ -145,7 +199,7 @@ mod tests {
             (tuple, r#"'--literal=("it'\''s", 1, None)'"#),
             (Key::Pickle(vec![0x80, 5, b'}', b'.'].into()), "--pickle-hex=80057d2e"),
         ] {
-            assert_eq!(quoted(&argument(&key)), expected);
+            assert_eq!(quoted(&argument(&key, Names::Plain)), expected);
         }
     }
 }

@@ -10,6 +10,8 @@ pub(crate) const OK: i32 = 0;
 pub(crate) const NOT_FOUND: i32 = 1;
 /// An error, of usage too.
 pub(crate) const ERROR: i32 = 2;
+/// The user ended the command, as a shell calls it.
+pub(crate) const INTERRUPTED: i32 = 130;
 
 /// How a command ends that meets no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) enum Failure {
     File(PathBuf, io::Error),
     /// Standard output or input.
     Stream(io::Error),
+    /// There is no such directory.
+    NoDirectory(PathBuf),
     /// Anything else, in a whole sentence.
     Other(String),
 }
@@ -63,6 +67,7 @@ impl fmt::Display for Failure {
             Self::Engine(error) => write!(f, "{error}"),
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Stream(error) => write!(f, "standard input or output: {error}"),
+            Self::NoDirectory(path) => write!(f, "{}: there is no such directory", path.display()),
             Self::Other(message) => f.write_str(message),
         }
     }
@@ -89,6 +94,10 @@ pub(crate) fn report(ended: Result<Outcome>) -> i32 {
         Ok(Outcome::Done) => OK,
         Ok(Outcome::NotFound) => NOT_FOUND,
         Err(failure) if failure.is_broken_pipe() => OK,
+        Err(Failure::Engine(dolium::Error::Interrupted)) => {
+            say("interrupted; nothing was changed");
+            INTERRUPTED
+        }
         Err(failure) => {
             say(&failure.to_string());
             ERROR

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dolium::pickle::Protocol;
-use dolium::{Cache, Fanout, HotTier, Key, Scalar, Warning};
+use dolium::{Backup, Cache, Fanout, HotTier, Key, Scalar, Warning};
 
 use crate::outcome::{Failure, Result, say};
 
@@ -68,7 +68,7 @@ impl Store {
         let shape = shape(directory);
         match shape {
             Shape::Missing if access != Access::Make => {
-                return Err(Failure::Other(format!("{}: there is no such directory", directory.display())));
+                return Err(Failure::NoDirectory(directory.to_path_buf()));
             }
             Shape::Other => {
                 return Err(Failure::Other(format!(
@@ -149,14 +149,23 @@ impl Store {
 
     /// Caches of their own below this one: `FanoutCache` keeps named caches, deques and indexes there.
     pub fn nested(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        if let Self::Sharded(fanout) = self {
-            for kind in ["cache", "deque", "index"] {
-                nested_below(&fanout.directory().join(kind), &mut found);
-            }
+        match self {
+            Self::Plain(_) => Vec::new(),
+            Self::Sharded(fanout) => fanout.nested(),
         }
-        found.sort();
-        found
+    }
+
+    /// Copies the cache, as [`Cache::backup_with`] does.
+    pub fn backup(
+        &self,
+        destination: &Path,
+        replace: bool,
+        watch: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<Backup> {
+        Ok(match self {
+            Self::Plain(cache) => cache.backup_with(destination, replace, watch)?,
+            Self::Sharded(fanout) => fanout.backup_with(destination, replace, watch)?,
+        })
     }
 
     /// Tells the warnings and closes. Only now is a change complete.
@@ -170,21 +179,5 @@ impl Store {
             shard.close()?;
         }
         Ok(())
-    }
-}
-
-/// Names may have several parts, so that nested caches may lie deeper.
-fn nested_below(directory: &Path, found: &mut Vec<PathBuf>) {
-    if matches!(shape(directory), Shape::Plain) && directory.join("cache.db").exists() {
-        found.push(directory.to_path_buf());
-        return;
-    }
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            nested_below(&entry.path(), found);
-        }
     }
 }

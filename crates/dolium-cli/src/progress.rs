@@ -14,20 +14,40 @@ pub(crate) struct Progress {
     bar: ProgressBar,
     since: Instant,
     shown: bool,
+    template: &'static str,
 }
 
 impl Progress {
     pub fn new(steps: usize, message: &'static str) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::hidden());
+        Self::with(steps as u64, message, "{msg} {wide_bar} {pos}/{len} ({eta} left)")
+    }
+
+    /// Work that is measured in bytes.
+    pub fn of_bytes(bytes: u64, message: &'static str) -> Self {
+        Self::with(bytes, message, "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} ({eta} left)")
+    }
+
+    fn with(steps: u64, message: &'static str, template: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::hidden());
         bar.set_message(message);
-        Self { bar, since: Instant::now(), shown: false }
+        Self { bar, since: Instant::now(), shown: false, template }
     }
 
     pub fn step(&mut self) {
         self.bar.inc(1);
+        self.show();
+    }
+
+    /// So much is done.
+    pub fn reach(&mut self, done: u64) {
+        self.bar.set_position(done);
+        self.show();
+    }
+
+    fn show(&mut self) {
         if !self.shown && self.since.elapsed() >= PATIENCE {
             self.shown = true;
-            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} ({eta} left)") {
+            if let Ok(style) = ProgressStyle::with_template(self.template) {
                 self.bar.set_style(style);
             }
             // Draws nothing where standard error is no terminal.

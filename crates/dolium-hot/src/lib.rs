@@ -48,6 +48,8 @@ pub use log::record::{Cell, Key, Kind, Row, Staged, View};
 pub use log::write::NoRoom;
 pub use system::access::Access;
 pub use system::error::{AttachError, LockError};
+#[cfg(unix)]
+pub use system::exit::on_exit;
 pub use system::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
 pub use system::fork::{generation, on_fork};
 #[cfg(target_os = "linux")]

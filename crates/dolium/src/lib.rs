@@ -32,6 +32,7 @@ mod store;
 mod system;
 mod value;
 
+pub use cache::backup::Backup;
 pub use cache::check::Problem;
 pub use cache::fanout::Fanout;
 pub use cache::{

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dolium::{Cache, Expiry, Key, Payload, Put};
 
 use crate::args::{Kind, OneKey, Set, Touch, arrange};
+use crate::key::Names;
 use crate::outcome::{Failure, Outcome, Result, say};
 use crate::place::{Access, Store};
 use crate::plain::{self, Data};
@@ -31,8 +32,22 @@ pub(super) fn set(args: Set, timeout: Duration) -> Result<Outcome> {
         (None, value) => Source::Argument(value.unwrap_or_default()),
     };
     let value = source.read(args.kind)?;
-    let store = Store::open(&directory, Access::Make, timeout)?;
-    let key = args.typed.resolve(argument, &store)?;
+    let access = if args.create { Access::Make } else { Access::Change };
+    let store = Store::open(&directory, access, timeout).map_err(|failure| match failure {
+        Failure::NoDirectory(path) => Failure::Other(format!(
+            "{}: there is no such directory; `dolium set --create` makes a new cache there",
+            path.display()
+        )),
+        other => other,
+    })?;
+    let names = Names::of(&store)?;
+    if names == Names::Json {
+        return Err(Failure::Other(format!(
+            "{}: a JSONDisk keeps its entries as compressed JSON here, which only Python writes; set the entry there",
+            directory.display()
+        )));
+    }
+    let key = args.typed.resolve(argument, &store, names)?;
     let put = Put { expire: expiry(args.expire), tag: args.tag.scalar(), ..Put::default() };
     let shard = store.shard(&key);
     let stored = if args.add { value.add(shard, &key, &put)? } else { value.set(shard, &key, &put)? };
@@ -42,7 +57,7 @@ pub(super) fn set(args: Set, timeout: Duration) -> Result<Outcome> {
     match (stored, is_there) {
         (true, _) => Ok(Outcome::Done),
         (false, true) => {
-            say(&format!("{}: has a value already", crate::key::shown(&key)));
+            say(&format!("{}: has a value already", crate::key::shown(&key, names)));
             Ok(Outcome::NotFound)
         }
         (false, false) => Err(Failure::Other(format!(
@@ -53,18 +68,18 @@ pub(super) fn set(args: Set, timeout: Duration) -> Result<Outcome> {
 }
 
 pub(super) fn delete(args: OneKey, timeout: Duration) -> Result<Outcome> {
-    let (store, key) = args.open(Access::Change, timeout)?;
+    let (store, key, names) = args.open(Access::Change, timeout)?;
     let found = store.shard(&key).delete(&key)?;
     store.close()?;
-    Ok(if found { Outcome::Done } else { not_found(&key) })
+    Ok(if found { Outcome::Done } else { not_found(&key, names) })
 }
 
 pub(super) fn touch(args: Touch, timeout: Duration) -> Result<Outcome> {
     let expire = expiry(args.expire);
-    let (store, key) = args.at.open(Access::Change, timeout)?;
+    let (store, key, names) = args.at.open(Access::Change, timeout)?;
     let found = store.shard(&key).touch(&key, expire)?;
     store.close()?;
-    Ok(if found { Outcome::Done } else { not_found(&key) })
+    Ok(if found { Outcome::Done } else { not_found(&key, names) })
 }
 
 fn expiry(after: Option<f64>) -> Expiry {

@@ -6,6 +6,7 @@ use dolium::{Cache, HotTier, Key, Scalar, mode};
 use serde_json::{Map, Value as Json, json};
 
 use crate::args::Info;
+use crate::key::Names;
 use crate::outcome::{Outcome, Result};
 use crate::output::Output;
 use crate::place::{Access, Store};
@@ -27,15 +28,15 @@ pub(super) fn act(args: Info, timeout: Duration) -> Result<Outcome> {
         store.close()?;
         return Ok(Outcome::Done);
     }
-    let (store, key) = args.at.open(Access::Look, timeout)?;
+    let (store, key, names) = args.at.open(Access::Look, timeout)?;
     let Some(info) = store.shard(&key).info(&key)? else {
-        return Ok(not_found(&key));
+        return Ok(not_found(&key, names));
     };
     let mut output = Output::new();
     if args.json {
-        output.json(&entry_json(&key, &info))?;
+        output.json(&entry_json(&key, names, &info))?;
     } else {
-        print_entry(&key, &info, &mut output)?;
+        print_entry(&key, names, &info, &mut output)?;
     }
     output.finish()?;
     store.close()?;
@@ -58,6 +59,7 @@ struct Facts {
     foreign: Option<i64>,
     tier: HotTier,
     settings: Vec<(String, Scalar)>,
+    names: Names,
 }
 
 impl Facts {
@@ -86,6 +88,7 @@ impl Facts {
             foreign: (!ours.is_empty()).then_some(foreign),
             tier: store.hot_tier()?,
             settings: shards[0].settings()?,
+            names: Names::of(store)?,
         })
     }
 
@@ -100,6 +103,7 @@ impl Facts {
         json!({
             "directory": store.directory().display().to_string(),
             "shards": store.shard_count(),
+            "disk": if self.names == Names::Json { "JSONDisk" } else { "Disk" },
             "entries": self.entries,
             "expired": self.expired,
             "volume": self.volume,
@@ -124,6 +128,9 @@ impl Facts {
             .shard_count()
             .map_or_else(|| "Cache".to_owned(), |shards| format!("FanoutCache of {shards} shards"));
         output.field("kind", &kind)?;
+        if self.names == Names::Json {
+            output.field("disk", "JSONDisk: keys and values are compressed JSON")?;
+        }
         let expired = if self.expired > 0 {
             format!(", {} of them expired", human::count(self.expired))
         } else {
@@ -132,7 +139,7 @@ impl Facts {
         output.field("entries", &format!("{}{expired}", human::count(self.entries)))?;
         let files = human::size(u64::try_from(self.files).unwrap_or(0));
         output.field("volume", &format!("{} ({files} in value files)", human::size(self.volume)))?;
-        output.field("limit", &self.limit_text())?;
+        output.field("limit", &limit_text(self.limit, self.volume))?;
         if let Some(policy) = self.setting("eviction_policy").and_then(Scalar::as_text) {
             output.field("policy", policy)?;
         }
@@ -160,15 +167,16 @@ impl Facts {
         }
         Ok(())
     }
+}
 
-    fn limit_text(&self) -> String {
-        let Some(limit) = self.limit else {
-            return "none".to_owned();
-        };
-        #[expect(clippy::cast_precision_loss, reason = "a percentage")]
-        let used = 100.0 * self.volume as f64 / limit.max(1) as f64;
-        format!("{} ({used:.0} % used)", human::size(limit))
-    }
+/// The limit, and how much of it is used.
+pub(super) fn limit_text(limit: Option<u64>, volume: u64) -> String {
+    let Some(limit) = limit else {
+        return "none".to_owned();
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a percentage")]
+    let used = 100.0 * volume as f64 / limit.max(1) as f64;
+    format!("{} ({used:.0} % used)", human::size(limit))
 }
 
 fn plain_setting(value: &Scalar) -> String {
@@ -209,11 +217,11 @@ pub(super) fn tag_text(tag: &Scalar) -> Option<String> {
 }
 
 /// An entry as JSON, without its value.
-pub(super) fn entry_json(key: &Key<'_>, info: &dolium::Info) -> Json {
+pub(super) fn entry_json(key: &Key<'_>, names: Names, info: &dolium::Info) -> Json {
     json!({
         "key": json::key(key),
-        "argument": key::argument(key),
-        "repr": key::shown(key),
+        "argument": key::argument(key, names),
+        "repr": key::shown(key, names),
         "size": info.size,
         "mode": info.mode,
         "kind": mode_name(info.mode),
@@ -226,9 +234,9 @@ pub(super) fn entry_json(key: &Key<'_>, info: &dolium::Info) -> Json {
     })
 }
 
-fn print_entry(key: &Key<'_>, info: &dolium::Info, output: &mut Output) -> Result<()> {
-    output.field("key", &key::shown(key))?;
-    output.field("argument", &key::quoted(&key::argument(key)))?;
+fn print_entry(key: &Key<'_>, names: Names, info: &dolium::Info, output: &mut Output) -> Result<()> {
+    output.field("key", &key::shown(key, names))?;
+    output.field("argument", &key::quoted(&key::argument(key, names)))?;
     output.field("kind", mode_name(info.mode))?;
     output.field("size", &human::size(info.size))?;
     if let Some(tag) = tag_text(&info.tag) {

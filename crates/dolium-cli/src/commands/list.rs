@@ -7,6 +7,7 @@ use std::time::Duration;
 use dolium::{Cache, Info, Key, Order, Scalar};
 
 use crate::args::{List, Sort};
+use crate::key::Names;
 use crate::outcome::{Outcome, Result};
 use crate::output::Output;
 use crate::place::{Access, Store};
@@ -17,6 +18,7 @@ use super::info::{entry_json, mode_name, tag_text};
 pub(super) fn act(mut args: List, timeout: Duration) -> Result<Outcome> {
     let directory = std::mem::replace(&mut args.place, crate::args::Place { dir: None }).resolve()?;
     let store = Store::open(&directory, Access::Look, timeout)?;
+    let names = Names::of(&store)?;
     let mut output = Output::new();
     let mut left = args.limit.unwrap_or(usize::MAX);
     let tag = Some(args.tag.tag.clone().map_or_else(|| Scalar::from(args.tag.int_tag), Scalar::from));
@@ -28,7 +30,7 @@ pub(super) fn act(mut args: List, timeout: Duration) -> Result<Outcome> {
                     break;
                 }
                 let (key, info) = found?;
-                print(&args, &key, &info, &mut output)?;
+                print(&args, &key, names, &info, &mut output)?;
                 left -= 1;
             }
         }
@@ -44,7 +46,7 @@ pub(super) fn act(mut args: List, timeout: Duration) -> Result<Outcome> {
             all.reverse();
         }
         for (key, info) in all.iter().take(left) {
-            print(&args, key, info, &mut output)?;
+            print(&args, key, names, info, &mut output)?;
         }
     }
     output.finish()?;
@@ -135,11 +137,11 @@ fn compare_keys(a: &Key<'_>, b: &Key<'_>) -> Ordering {
     rank(a).cmp(&rank(b)).then(order)
 }
 
-fn print(args: &List, key: &Key<'_>, info: &Info, output: &mut Output) -> Result<()> {
+fn print(args: &List, key: &Key<'_>, names: Names, info: &Info, output: &mut Output) -> Result<()> {
     if args.json {
-        return output.json(&entry_json(key, info));
+        return output.json(&entry_json(key, names, info));
     }
-    let argument = key::argument(key);
+    let argument = key::argument(key, names);
     if args.null {
         output.write_all(argument.as_bytes())?;
         output.write_all(b"\0")?;
@@ -151,7 +153,7 @@ fn print(args: &List, key: &Key<'_>, info: &Info, output: &mut Output) -> Result
     let expires = info.expire_time.map_or_else(|| "never".to_owned(), human::relative);
     // A key that can only be named by its bytes is described beside them.
     let described = match key {
-        Key::Pickle(_) if argument.starts_with("--pickle-hex") => format!("  # {}", key::shown(key)),
+        Key::Pickle(_) if argument.starts_with("--pickle-hex") => format!("  # {}", key::shown(key, names)),
         _ => String::new(),
     };
     output.line(&format!(

@@ -1,5 +1,6 @@
 //! Owns what each command does. A command opens a store as far as it must, asks the engine, and prints.
 
+mod backup;
 mod change;
 mod check;
 mod info;
@@ -7,6 +8,7 @@ mod list;
 mod read;
 mod stats;
 mod sweep;
+mod tags;
 mod top;
 
 use std::path::PathBuf;
@@ -15,7 +17,10 @@ use std::time::Duration;
 use clap::CommandFactory;
 use dolium::Key;
 
+pub(crate) use top::COLUMNS;
+
 use crate::args::{Cli, Command, Completions, OneKey, arrange};
+use crate::key::Names;
 use crate::outcome::{Outcome, Result, say};
 use crate::place::{Access, Store};
 use crate::{key, transfer};
@@ -28,6 +33,7 @@ pub(crate) fn act(cli: Cli) -> Result<Outcome> {
         Command::Stats(args) => stats::act(args, timeout),
         Command::Top(args) => top::act(args, timeout),
         Command::List(args) => list::act(args, timeout),
+        Command::Tags(args) => tags::act(args, timeout),
         Command::Get(args) => read::get(args, timeout),
         Command::Pop(args) => read::pop(args, timeout),
         Command::Path(args) => read::path(args, timeout),
@@ -39,6 +45,7 @@ pub(crate) fn act(cli: Cli) -> Result<Outcome> {
         Command::Cull(args) => sweep::cull(args, timeout),
         Command::Clear(args) => sweep::clear(args, timeout),
         Command::Check(args) => check::act(args, timeout),
+        Command::Backup(args) => backup::act(args, timeout),
         Command::Export(args) => transfer::export(args, timeout),
         Command::Import(args) => transfer::import(args, timeout),
         Command::Completions(args) => completions(&args),
@@ -57,12 +64,13 @@ fn completions(args: &Completions) -> Result<Outcome> {
 
 impl OneKey {
     /// Opens the store and resolves the key.
-    fn open(self, access: Access, timeout: Duration) -> Result<(Store, Key<'static>)> {
+    fn open(self, access: Access, timeout: Duration) -> Result<(Store, Key<'static>, Names)> {
         let wanted: &[&str] = if self.typed.is_given() { &[] } else { &["KEY"] };
         let (directory, mut rest) = arrange([self.dir, self.key], wanted)?;
         let store = Store::open(&directory, access, timeout)?;
-        let key = self.typed.resolve(rest.pop(), &store)?;
-        Ok((store, key))
+        let names = Names::of(&store)?;
+        let key = self.typed.resolve(rest.pop(), &store, names)?;
+        Ok((store, key, names))
     }
 
     /// The directory, and whether there is a key.
@@ -75,7 +83,7 @@ impl OneKey {
 }
 
 /// Ends a command that did not find its key.
-fn not_found(key: &Key<'_>) -> Outcome {
-    say(&format!("{}: not found", key::shown(key)));
+fn not_found(key: &Key<'_>, names: Names) -> Outcome {
+    say(&format!("{}: not found", key::shown(key, names)));
     Outcome::NotFound
 }

@@ -4,21 +4,22 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use dolium::{Cache, Entry, Key, Stream, Value, mode};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::args::{Get, OneKey};
+use crate::key::Names;
 use crate::outcome::{Failure, Outcome, Result, say};
 use crate::output::Output;
 use crate::place::Access;
-use crate::{json, key, plain};
+use crate::{json, json_disk, key, plain};
 
 use super::not_found;
 
 pub(super) fn get(args: Get, timeout: Duration) -> Result<Outcome> {
-    let (store, key) = args.at.open(Access::Look, timeout)?;
+    let (store, key, names) = args.at.open(Access::Look, timeout)?;
     let shard = store.shard(&key);
     let mut output = Output::new();
-    if !args.json && copied(shard, &key, &mut output)? {
+    if !args.json && names == Names::Plain && copied(shard, &key, &mut output)? {
         output.finish()?;
         store.close()?;
         return Ok(Outcome::Done);
@@ -27,37 +28,40 @@ pub(super) fn get(args: Get, timeout: Duration) -> Result<Outcome> {
         if shard.contains(&key)? {
             say(&format!(
                 "{}: its value file is missing or has another length; `dolium check` tells more",
-                key::shown(&key)
+                key::shown(&key, names)
             ));
             return Ok(Outcome::NotFound);
         }
-        return Ok(not_found(&key));
+        return Ok(not_found(&key, names));
     };
-    print(&key, &entry, args.json, args.raw, &mut output)?;
+    print(&key, &entry, names, args.json, args.raw, &mut output)?;
     output.finish()?;
     store.close()?;
     Ok(Outcome::Done)
 }
 
 pub(super) fn pop(args: Get, timeout: Duration) -> Result<Outcome> {
-    let (store, key) = args.at.open(Access::Change, timeout)?;
+    let (store, key, names) = args.at.open(Access::Change, timeout)?;
     let Some(entry) = store.shard(&key).pop(&key)? else {
-        return Ok(not_found(&key));
+        return Ok(not_found(&key, names));
     };
     let mut output = Output::new();
-    print(&key, &entry, args.json, args.raw, &mut output)?;
+    print(&key, &entry, names, args.json, args.raw, &mut output)?;
     output.finish()?;
     store.close()?;
     Ok(Outcome::Done)
 }
 
 pub(super) fn path(args: OneKey, timeout: Duration) -> Result<Outcome> {
-    let (store, key) = args.open(Access::Look, timeout)?;
+    let (store, key, names) = args.open(Access::Look, timeout)?;
     let Some(info) = store.shard(&key).info(&key)? else {
-        return Ok(not_found(&key));
+        return Ok(not_found(&key, names));
     };
     let Some(path) = info.path else {
-        say(&format!("{}: the value lies in the database, not in a file of its own", key::shown(&key)));
+        say(&format!(
+            "{}: the value lies in the database, not in a file of its own",
+            key::shown(&key, names)
+        ));
         return Ok(Outcome::NotFound);
     };
     let path = std::path::absolute(&path).map_err(Failure::file(&path))?;
@@ -86,9 +90,23 @@ fn copied(shard: &Cache, key: &Key<'_>, output: &mut Output) -> Result<bool> {
     }
 }
 
-fn print(key: &Key<'_>, entry: &Entry, as_json: bool, raw: bool, output: &mut Output) -> Result<()> {
+fn print(
+    key: &Key<'_>,
+    entry: &Entry,
+    names: Names,
+    as_json: bool,
+    raw: bool,
+    output: &mut Output,
+) -> Result<()> {
+    let decoded = match &entry.value {
+        Value::Bytes(bytes) if names == Names::Json && !raw => json_disk::decode(bytes),
+        _ => None,
+    };
     if as_json {
-        let mut document = json::value(&entry.value);
+        let mut document = match &decoded {
+            Some(value) => json!({ "type": "json", "value": value }),
+            None => json::value(&entry.value),
+        };
         if let Json::Object(fields) = &mut document {
             fields.insert("key".into(), json::key(key));
             fields.insert("tag".into(), json::scalar(&entry.tag));
@@ -100,18 +118,14 @@ fn print(key: &Key<'_>, entry: &Entry, as_json: bool, raw: bool, output: &mut Ou
         }
         return output.json(&document);
     }
+    if let Some(value) = &decoded {
+        return print_text(&json_disk::text_of(value), output);
+    }
     match &entry.value {
         Value::Null => output.line("None"),
         Value::Int(value) => output.line(&value.to_string()),
         Value::Float(value) => output.line(&format!("{value:?}")),
-        Value::Text(text) => {
-            output.write_all(text.as_bytes())?;
-            // To a file or a pipe goes exactly what is stored.
-            if output.is_terminal && !text.ends_with('\n') {
-                output.write_all(b"\n")?;
-            }
-            Ok(())
-        }
+        Value::Text(text) => print_text(text, output),
         Value::Pickle { bytes, signed } if !raw => describe(bytes, *signed, output),
         Value::Packed(bytes) if !raw => output.line(&unpacked(bytes)),
         Value::Bytes(bytes)
@@ -120,6 +134,15 @@ fn print(key: &Key<'_>, entry: &Entry, as_json: bool, raw: bool, output: &mut Ou
         | Value::Unknown { bytes, .. } => Ok(output.write_all(bytes)?),
         other => Err(Failure::Other(format!("{other:?} cannot be shown"))),
     }
+}
+
+fn print_text(text: &str, output: &mut Output) -> Result<()> {
+    output.write_all(text.as_bytes())?;
+    // To a file or a pipe goes exactly what is stored.
+    if output.is_terminal && !text.ends_with('\n') {
+        output.write_all(b"\n")?;
+    }
+    Ok(())
 }
 
 fn describe(pickle: &[u8], signed: bool, output: &mut Output) -> Result<()> {

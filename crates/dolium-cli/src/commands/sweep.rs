@@ -5,9 +5,9 @@ use std::time::Duration;
 use dolium::{Cache, Scalar};
 use serde_json::json;
 
-use crate::args::{Evict, Sweep, arrange};
+use crate::args::{Clear, Evict, Sweep, arrange};
 use crate::human;
-use crate::outcome::{Failure, Outcome, Result};
+use crate::outcome::{Failure, Outcome, Result, say};
 use crate::output::Output;
 use crate::place::{Access, Store};
 use crate::progress::while_working;
@@ -20,8 +20,22 @@ pub(super) fn cull(args: Sweep, timeout: Duration) -> Result<Outcome> {
     sweep(args, timeout, "removing entries", Cache::cull)
 }
 
-pub(super) fn clear(args: Sweep, timeout: Duration) -> Result<Outcome> {
-    sweep(args, timeout, "removing all entries", Cache::clear)
+pub(super) fn clear(args: Clear, timeout: Duration) -> Result<Outcome> {
+    if !args.dry_run {
+        let sweeping = Sweep { place: args.place, json: args.json };
+        return sweep(sweeping, timeout, "removing all entries", Cache::clear);
+    }
+    let store = Store::open(&args.place.resolve()?, Access::Look, timeout)?;
+    let entries = store.sum(Cache::len)?;
+    store.close()?;
+    let mut output = Output::new();
+    if args.json {
+        output.json(&json!({ "would_remove": entries }))?;
+    } else {
+        output.line(&format!("{} would be removed", human::entries(entries)))?;
+    }
+    output.finish()?;
+    Ok(Outcome::Done)
 }
 
 pub(super) fn evict(args: Evict, timeout: Duration) -> Result<Outcome> {
@@ -35,7 +49,11 @@ pub(super) fn evict(args: Evict, timeout: Duration) -> Result<Outcome> {
         }
     };
     let store = Store::open(&directory, Access::Change, timeout)?;
-    finish(store, args.json, "removing entries", |cache| cache.evict(&tag))
+    let removed = finish(store, args.json, "removing entries", |cache| cache.evict(&tag))?;
+    if removed == 0 {
+        say("no entry has this tag; `dolium tags` lists those that there are");
+    }
+    Ok(Outcome::from(removed > 0))
 }
 
 fn sweep(
@@ -45,7 +63,8 @@ fn sweep(
     remove: impl Fn(&Cache) -> dolium::Result<usize>,
 ) -> Result<Outcome> {
     let store = Store::open(&args.place.resolve()?, Access::Change, timeout)?;
-    finish(store, args.json, message, remove)
+    finish(store, args.json, message, remove)?;
+    Ok(Outcome::Done)
 }
 
 fn finish(
@@ -53,7 +72,7 @@ fn finish(
     as_json: bool,
     message: &'static str,
     remove: impl Fn(&Cache) -> dolium::Result<usize>,
-) -> Result<Outcome> {
+) -> Result<usize> {
     let removed = while_working(message, || store.sum(remove))?;
     store.close()?;
     let mut output = Output::new();
@@ -63,5 +82,5 @@ fn finish(
         output.line(&format!("{} removed", human::entries(removed)))?;
     }
     output.finish()?;
-    Ok(Outcome::Done)
+    Ok(removed)
 }

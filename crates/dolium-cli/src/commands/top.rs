@@ -1,17 +1,19 @@
-//! Owns `top`: what all processes together do with a cache, look after look. On a terminal a screen that is drawn
-//! again, elsewhere a line per look.
+//! The command `top`: what all processes together do with a cache, look after look. On a terminal a screen that is drawn
+//! again and listens to keys, elsewhere a line per look.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
-use dolium::{Cache, Counter, Gauge, HotTier};
+use dolium::{Cache, Counter, Gauge, HotTier, Scalar};
 use serde_json::{Value as Json, json};
 
 use crate::args::Top;
+use crate::keyboard::Keyboard;
 use crate::outcome::{Outcome, Result};
 use crate::output::Output;
 use crate::place::{Access, Store};
-use crate::{human, json};
+use crate::{human, interrupt, json};
+
+use super::info::limit_text;
 
 /// What is shown as a rate.
 const RATES: [Counter; 8] = [
@@ -25,6 +27,24 @@ const RATES: [Counter; 8] = [
     Counter::Drained,
 ];
 
+/// What the names mean, for `top --help` and behind `?` on the screen.
+pub(crate) const COLUMNS: &str = "\
+hits, misses   lookups that found an entry, and that found none
+sets, deletes  entries stored and removed through the shared memory
+fills          entries that a lookup brought from the database to the shared memory
+evictions      entries removed to keep within the limit, expired ones first
+direct         transactions that wrote to the database without the shared memory
+drained        changes taken from the shared memory to the database
+drain ms       how long a transaction that takes them takes, in milliseconds
+dirty          what waits in the shared memory and is not in the database yet
+processes      how many processes share the memory now
+
+All processes count together, since the first of them opened the cache. On a terminal `q` leaves and
+`?` shows this.";
+
+/// The last line of a screen.
+const KEYS: &str = "q leaves, ? explains";
+
 /// Lines of a table after which its head is repeated.
 const PAGE: usize = 20;
 
@@ -34,15 +54,22 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 pub(super) fn act(args: Top, timeout: Duration) -> Result<Outcome> {
     let store = Store::open(&args.place.resolve()?, Access::Look, timeout)?;
     let mut output = Output::new();
+    let is_screen = output.is_terminal && !args.json;
+    // Elsewhere a signal ends the program at once, as it ends any other in a pipe.
+    let keyboard = is_screen.then(Keyboard::new);
     let mut before = Look::at(&store)?;
     let mut looks = 0;
     while args.count.is_none_or(|count| looks < count) {
-        thread::sleep(args.interval);
+        match &keyboard {
+            None => std::thread::sleep(args.interval),
+            Some(keyboard) if leaves(keyboard, args.interval, &mut output)? => break,
+            Some(_) => {}
+        }
         let now = Look::at(&store)?;
         let change = Change { seconds: (now.time - before.time).as_secs_f64(), before: &before, now: &now };
         if args.json {
             output.json(&change.json())?;
-        } else if output.is_terminal {
+        } else if is_screen {
             change.draw(&store, &mut output)?;
         } else {
             change.print(looks, &mut output)?;
@@ -55,11 +82,32 @@ pub(super) fn act(args: Top, timeout: Duration) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Waits until the next look is due. Returns whether the user leaves before.
+fn leaves(keyboard: &Keyboard, interval: Duration, output: &mut Output) -> Result<bool> {
+    let end = Instant::now() + interval;
+    loop {
+        match keyboard.wait(end.saturating_duration_since(Instant::now())) {
+            Some(b'q' | b'Q') => return Ok(true),
+            Some(b'?' | b'h') => {
+                output.line(&format!("{CLEAR}{COLUMNS}\n\nany key goes back"))?;
+                output.show()?;
+                return Ok(
+                    matches!(keyboard.wait(Duration::MAX), Some(b'q' | b'Q')) || interrupt::is_wanted()
+                );
+            }
+            Some(_) => {}
+            None => return Ok(interrupt::is_wanted()),
+        }
+    }
+}
+
 /// A cache at a moment.
 struct Look {
     time: Instant,
     entries: usize,
     volume: u64,
+    limit: Option<u64>,
+    policy: Option<String>,
     tier: HotTier,
 }
 
@@ -69,6 +117,8 @@ impl Look {
             time: Instant::now(),
             entries: store.sum(Cache::len)?,
             volume: store.sum(Cache::volume)?,
+            limit: store.size_limit()?,
+            policy: store.setting("eviction_policy")?.as_ref().and_then(Scalar::as_text).map(str::to_owned),
             tier: store.hot_tier()?,
         })
     }
@@ -122,6 +172,8 @@ impl Change<'_> {
             "seconds": self.seconds,
             "entries": self.now.entries,
             "volume": self.now.volume,
+            "size_limit": self.now.limit,
+            "eviction_policy": self.now.policy,
             "per_second": rates,
             "drain_milliseconds": self.drain_time(),
             "hot_tier": json::hot_tier(&self.now.tier),
@@ -149,11 +201,17 @@ impl Change<'_> {
         output.line("")?;
         let entries = human::count(self.now.entries);
         output.field("entries", &format!("{entries}, {}", human::size(self.now.volume)))?;
+        output.field("limit", &limit_text(self.now.limit, self.now.volume))?;
+        if let Some(policy) = &self.now.policy {
+            output.field("policy", policy)?;
+        }
         output.field("processes", &self.now.tier.processes.to_string())?;
         match &self.now.tier.gauge {
-            Ok(gauge) => self.draw_tier(gauge, output),
-            Err(why) => output.field("hot tier", &format!("none: {why}")),
+            Ok(gauge) => self.draw_tier(gauge, output)?,
+            Err(why) => output.field("hot tier", &format!("none: {why}"))?,
         }
+        output.line("")?;
+        output.line(KEYS)
     }
 
     fn draw_tier(&self, gauge: &Gauge, output: &mut Output) -> Result<()> {

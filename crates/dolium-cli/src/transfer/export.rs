@@ -35,6 +35,12 @@ pub(crate) fn export(args: Export, timeout: Duration) -> Result<Outcome> {
             output.finish()?;
             sum
         }
+        Some(path) if !args.force && Path::new(&path).exists() => {
+            return Err(Failure::Other(format!(
+                "{}: the file exists; name another one, or replace it with --force",
+                path.display()
+            )));
+        }
         Some(path) => to_file(&store, Path::new(&path))?,
     };
     for nested in store.nested() {
@@ -100,7 +106,7 @@ fn write(store: &Store, writer: &mut impl Write, failure: impl Fn(io::Error) -> 
                 Ok(None) => {}
                 Err(error) => {
                     sum.unreadable += 1;
-                    say(&format!("{}: {error}", key::shown(&key)));
+                    say(&format!("{}: {error}", key::shown(&key, key::Names::Plain)));
                 }
             }
         }

@@ -73,12 +73,12 @@ impl Report {
     fn tell(&self) {
         for (key, reason) in self.refused.iter().take(NAMED) {
             match key {
-                Some(key) => say(&format!("refused: {}: {reason}", key::shown(key))),
+                Some(key) => say(&format!("refused: {}: {reason}", key::shown(key, key::Names::Plain))),
                 None => say(&format!("refused: {reason}")),
             }
         }
         for (key, names) in self.untrusted.iter().take(NAMED) {
-            say(&format!("unsigned: {}: uses {}", key::shown(key), names.join(", ")));
+            say(&format!("unsigned: {}: uses {}", key::shown(key, key::Names::Plain), names.join(", ")));
         }
         let left = self.refused.len().saturating_sub(NAMED) + self.untrusted.len().saturating_sub(NAMED);
         if left > 0 {
@@ -87,7 +87,7 @@ impl Report {
     }
 
     fn json(&self) -> Json {
-        let named = |key: &Key<'_>| json!({ "key": json::key(key), "argument": key::argument(key) });
+        let named = |key: &Key<'_>| json!({ "key": json::key(key), "argument": key::argument(key, key::Names::Plain) });
         let refused: Vec<_> = self
             .refused
             .iter()

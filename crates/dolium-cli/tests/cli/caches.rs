@@ -57,7 +57,7 @@ fn a_directory_that_is_missing_or_no_cache_is_an_error() {
         let other = world.run([args, "other"].into_iter().chain(rest.iter().copied())).code(2);
         assert!(other.err.contains("this is no cache"), "{args}: {}", other.err);
     }
-    world.run(["set", "other", "k", "v"]).code(2);
+    world.run(["set", "--create", "other", "k", "v"]).code(2);
     assert!(!world.path("missing").exists());
     // A program that has stored nothing yet leaves an empty directory.
     assert_eq!(world.run(["list", "empty"]).code(0).out, b"");
@@ -68,7 +68,7 @@ fn a_directory_that_is_missing_or_no_cache_is_an_error() {
 #[test]
 fn errors_of_usage_are_2() {
     let world = World::new();
-    world.run(["set", "c", "k", "v"]).code(0);
+    world.run(["set", "--create", "c", "k", "v"]).code(0);
     for args in [
         &[][..],
         &["nonsense"],
@@ -81,7 +81,7 @@ fn errors_of_usage_are_2() {
         &["get", "c", "--literal", "("],
         &["get", "c", "--literal", "[]"],
         &["get", "c", "--int", "1", "--float", "2"],
-        &["set", "c", "k"],
+        &["set", "--create", "c", "k"],
         &["list", "c", "--sort", "colour"],
         &["info"],
         &["--timeout", "x", "info", "c"],
@@ -100,8 +100,8 @@ fn the_environment_can_name_the_directory() {
     let run = |args: &[&str]| -> crate::world::Run {
         world.command(args.iter().copied()).env("DOLIUM_DIR", "c").output().expect("a run").into()
     };
-    run(&["set", "k", "v"]).code(0);
-    run(&["set", "--int", "5", "five"]).code(0);
+    run(&["set", "--create", "k", "v"]).code(0);
+    run(&["set", "--create", "--int", "5", "five"]).code(0);
     assert_eq!(run(&["get", "k"]).code(0).text(), "v");
     assert_eq!(run(&["get", "--int", "5"]).code(0).text(), "five");
     assert_eq!(run(&["list"]).code(0).text(), "k\n--int=5\n");
@@ -136,9 +136,9 @@ fn a_pipe_that_nobody_reads_is_a_success() {
 
 fn sample(world: &World) {
     for (key, value, tag) in [("b", "22", "x"), ("a:1", "1", "y"), ("c", "333", "x"), ("a:2", "4444", "y")] {
-        world.run(["set", "c", key, value, "--tag", tag]).code(0);
+        world.run(["set", "--create", "c", key, value, "--tag", tag]).code(0);
     }
-    world.run(["set", "c", "--int", "7", "", "--int-tag", "3"]).code(0);
+    world.run(["set", "--create", "c", "--int", "7", "", "--int-tag", "3"]).code(0);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn sweeps_say_how_much_they_removed() {
     sample(&world);
     assert_eq!(world.run(["evict", "c", "x"]).code(0).text(), "2 entries removed\n");
     assert_eq!(world.run(["evict", "c", "--int-tag", "3", "--json"]).code(0).json(), json!({ "removed": 1 }));
-    assert_eq!(world.run(["evict", "c", "x"]).code(0).text(), "0 entries removed\n");
+    assert_eq!(world.run(["evict", "c", "x"]).code(1).text(), "0 entries removed\n");
     assert_eq!(world.run(["cull", "c"]).code(0).text(), "0 entries removed\n");
     assert_eq!(world.run(["clear", "c"]).code(0).text(), "2 entries removed\n");
     assert_eq!(world.run(["list", "c"]).code(0).out, b"");
@@ -232,7 +232,7 @@ fn sharded_caches_are_one() {
     fanout.close().expect("a close");
     drop(fanout);
     assert_eq!(world.run(["get", "c", "key 07"]).code(0).text(), "7\n");
-    world.run(["set", "c", "--literal=('t', 1)", "v"]).code(0);
+    world.run(["set", "--create", "c", "--literal=('t', 1)", "v"]).code(0);
     assert_eq!(world.run(["get", "c", "--literal", "('t', 1)"]).code(0).text(), "v");
     let listed = world.run(["list", "c", "--sort", "key"]).code(0);
     assert_eq!(listed.lines().len(), 51);
@@ -250,7 +250,7 @@ fn sharded_caches_are_one() {
 #[test]
 fn a_damaged_store_is_told_and_only_fixed_on_demand() {
     let world = World::new();
-    world.run(["set", "c", "k", "v"]).code(0);
+    world.run(["set", "--create", "c", "k", "v"]).code(0);
     let database = world.path("c/cache.db");
     std::fs::write(&database, b"this is no database at all").expect("a file");
     let before = snapshot(&world.path("c"));
@@ -260,7 +260,7 @@ fn a_damaged_store_is_told_and_only_fixed_on_demand() {
     assert_eq!(snapshot(&world.path("c")), before);
     let fixed = world.run(["check", "c", "--fix"]);
     assert!(fixed.err.contains("set aside"), "{}", fixed.err);
-    world.run(["set", "c", "k", "new"]).code(0);
+    world.run(["set", "--create", "c", "k", "new"]).code(0);
     assert_eq!(world.run(["get", "c", "k"]).code(0).text(), "new");
 }
 
@@ -272,7 +272,7 @@ fn a_value_that_can_never_fit_is_refused() {
         .open()
         .and_then(|cache| cache.set("k", "v"))
         .expect("a cache");
-    let run = world.run_with_input(["set", "c", "big", "-"], &vec![1; 100_000]).code(2);
+    let run = world.run_with_input(["set", "--create", "c", "big", "-"], &vec![1; 100_000]).code(2);
     assert!(run.err.contains("larger than the whole cache"), "{}", run.err);
     assert_eq!(world.run(["list", "c"]).code(0).text(), "k\n");
 }
@@ -296,6 +296,7 @@ fn the_help_is_as_it_was_agreed() {
         "stats",
         "top",
         "list",
+        "tags",
         "get",
         "set",
         "delete",
@@ -306,6 +307,7 @@ fn the_help_is_as_it_was_agreed() {
         "cull",
         "clear",
         "check",
+        "backup",
         "export",
         "import",
         "path",

@@ -6,7 +6,7 @@ use serde_json::json;
 #[test]
 fn text_goes_in_and_comes_out_byte_for_byte() {
     let world = World::new();
-    world.run(["set", "c", "k", "Grüße\r\n"]).code(0);
+    world.run(["set", "--create", "c", "k", "Grüße\r\n"]).code(0);
     let got = world.run(["get", "c", "k"]).code(0);
     assert_eq!(got.out, "Grüße\r\n".as_bytes());
     assert_eq!(got.err, "");
@@ -15,7 +15,7 @@ fn text_goes_in_and_comes_out_byte_for_byte() {
 #[test]
 fn a_missing_key_is_1_and_says_so_on_stderr() {
     let world = World::new();
-    world.run(["set", "c", "k", "v"]).code(0);
+    world.run(["set", "--create", "c", "k", "v"]).code(0);
     for command in ["get", "pop", "delete", "touch", "path", "info"] {
         let run = world.run([command, "c", "nope"]).code(1);
         assert_eq!(run.out, b"", "{command}");
@@ -33,18 +33,18 @@ fn values_have_the_type_that_is_asked_for() {
         ("literal", "{'a': [1, (2.5, None)]}", "{'a': [1, (2.5, None)]}\n"),
         ("literal", "'text'", "text"),
     ] {
-        world.run(["set", "c", "k", value, "--as", kind]).code(0);
+        world.run(["set", "--create", "c", "k", value, "--as", kind]).code(0);
         assert_eq!(world.run(["get", "c", "k"]).code(0).text(), shown);
     }
-    world.run(["set", "c", "k", "x", "--as", "int"]).code(2);
-    world.run(["set", "c", "k", "[1", "--as", "literal"]).code(2);
+    world.run(["set", "--create", "c", "k", "x", "--as", "int"]).code(2);
+    world.run(["set", "--create", "c", "k", "[1", "--as", "literal"]).code(2);
     assert_eq!(world.run(["get", "c", "k"]).code(0).text(), "text", "a failed set changes nothing");
 }
 
 #[test]
 fn get_as_json_says_what_the_value_is() {
     let world = World::new();
-    world.run(["set", "c", "k", "v", "--tag", "t", "--expire", "1h"]).code(0);
+    world.run(["set", "--create", "c", "k", "v", "--tag", "t", "--expire", "1h"]).code(0);
     let got = world.run(["get", "c", "k", "--json"]).code(0).json();
     assert_eq!(got["type"], "text");
     assert_eq!(got["value"], "v");
@@ -52,10 +52,10 @@ fn get_as_json_says_what_the_value_is() {
     assert_eq!(got["key"], json!({ "text": "k" }));
     let left = got["expire_time"].as_f64().expect("a time") - got["store_time"].as_f64().expect("a time");
     assert!((left - 3600.0).abs() < 0.001);
-    world.run_with_input(["set", "c", "b", "-"], b"\0\xff").code(0);
+    world.run_with_input(["set", "--create", "c", "b", "-"], b"\0\xff").code(0);
     let got = world.run(["get", "c", "b", "--json"]).code(0).json();
     assert_eq!((&got["type"], &got["base64"]), (&json!("bytes"), &json!("AP8=")));
-    world.run(["set", "c", "p", "(1,)", "--as", "literal"]).code(0);
+    world.run(["set", "--create", "c", "p", "(1,)", "--as", "literal"]).code(0);
     let got = world.run(["get", "c", "p", "--json"]).code(0).json();
     assert_eq!(
         (&got["type"], &got["repr"], &got["signed"]),
@@ -68,18 +68,18 @@ fn standard_input_and_files_are_bytes_small_and_large() {
     let world = World::new();
     for length in [0, 5, (1 << 15) - 1, 1 << 15, 300_000] {
         let bytes: Vec<u8> = (0..=255).cycle().take(length).collect();
-        world.run_with_input(["set", "c", "stdin", "-"], &bytes).code(0);
+        world.run_with_input(["set", "--create", "c", "stdin", "-"], &bytes).code(0);
         assert_eq!(world.run(["get", "c", "stdin"]).code(0).out, bytes, "{length}");
         std::fs::write(world.path("file"), &bytes).expect("a file");
-        world.run(["set", "c", "file", "--file", "file"]).code(0);
+        world.run(["set", "--create", "c", "file", "--file", "file"]).code(0);
         assert_eq!(world.run(["get", "c", "file"]).code(0).out, bytes, "{length}");
     }
     let path = world.run(["path", "c", "file"]).code(0);
     let kept = std::fs::read(path.text().trim_end()).expect("the value file");
     assert_eq!(kept.len(), 300_000);
-    world.run(["set", "c", "small", "v"]).code(0);
+    world.run(["set", "--create", "c", "small", "v"]).code(0);
     assert!(world.run(["path", "c", "small"]).code(1).err.contains("in the database"));
-    world.run(["set", "c", "k", "--file", "no such file"]).code(2);
+    world.run(["set", "--create", "c", "k", "--file", "no such file"]).code(2);
     world.run(["check", "c"]).code(0);
 }
 
@@ -104,7 +104,7 @@ fn every_kind_of_key_can_be_named_and_is_listed_as_it_is_named() {
         "--pickle-hex=80055d2e",
     ];
     for key in keys {
-        world.run(["set", "c", key, "value"]).code(0);
+        world.run(["set", "--create", "c", key, "value"]).code(0);
         assert_eq!(world.run(["get", "c", key]).code(0).text(), "value", "{key}");
     }
     let listed = world.run(["list", "c", "-0"]).code(0);
@@ -127,7 +127,7 @@ fn every_kind_of_key_can_be_named_and_is_listed_as_it_is_named() {
 #[test]
 fn equal_keys_are_one() {
     let world = World::new();
-    world.run(["set", "c", "--int=1", "v"]).code(0);
+    world.run(["set", "--create", "c", "--int=1", "v"]).code(0);
     assert_eq!(world.run(["get", "c", "--float=1"]).code(0).text(), "v");
     assert_eq!(world.run(["get", "c", "--literal=1"]).code(0).text(), "v");
     world.run(["get", "c", "1"]).code(1);
@@ -137,7 +137,7 @@ fn equal_keys_are_one() {
 #[test]
 fn pop_prints_and_removes() {
     let world = World::new();
-    world.run(["set", "c", "k", "v"]).code(0);
+    world.run(["set", "--create", "c", "k", "v"]).code(0);
     assert_eq!(world.run(["pop", "c", "k"]).code(0).text(), "v");
     world.run(["pop", "c", "k"]).code(1);
 }
@@ -145,7 +145,7 @@ fn pop_prints_and_removes() {
 #[test]
 fn touch_and_expire_change_when_entries_end() {
     let world = World::new();
-    world.run(["set", "c", "k", "v", "--expire", "1w"]).code(0);
+    world.run(["set", "--create", "c", "k", "v", "--expire", "1w"]).code(0);
     world.run(["touch", "c", "k"]).code(0);
     assert!(world.run(["info", "c", "k", "--json"]).code(0).json()["expire_time"].is_null());
     world.run(["touch", "c", "k", "--expire", "0"]).code(0);
@@ -160,8 +160,14 @@ fn touch_and_expire_change_when_entries_end() {
 #[test]
 fn add_leaves_what_is_there() {
     let world = World::new();
-    world.run(["set", "c", "k", "first", "--add"]).code(0);
-    assert!(world.run(["set", "c", "k", "second", "--add"]).code(1).err.contains("has a value already"));
+    world.run(["set", "--create", "c", "k", "first", "--add"]).code(0);
+    assert!(
+        world
+            .run(["set", "--create", "c", "k", "second", "--add"])
+            .code(1)
+            .err
+            .contains("has a value already")
+    );
     assert_eq!(world.run(["get", "c", "k"]).code(0).text(), "first");
 }
 
@@ -193,7 +199,7 @@ fn what_serde_stored_is_shown() {
 #[test]
 fn a_value_without_its_file_is_reported() {
     let world = World::new();
-    world.run_with_input(["set", "c", "k", "-"], &vec![7; 100_000]).code(0);
+    world.run_with_input(["set", "--create", "c", "k", "-"], &vec![7; 100_000]).code(0);
     let path = world.run(["path", "c", "k"]).code(0);
     std::fs::remove_file(path.text().trim_end()).expect("the file");
     assert!(world.run(["get", "c", "k"]).code(1).err.contains("value file is missing"));

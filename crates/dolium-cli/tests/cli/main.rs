@@ -2,5 +2,6 @@
 
 mod caches;
 mod entries;
+mod safety;
 mod transfer;
 mod world;

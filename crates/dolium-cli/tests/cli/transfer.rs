@@ -136,9 +136,9 @@ fn an_export_comes_back_as_it_was() {
     let world = World::new();
     world.diskcache("source");
     let big: Vec<u8> = (0..=255).cycle().take(500_000).collect();
-    world.run_with_input(["set", "source", "big", "-"], &big).code(0);
-    world.run(["set", "source", "signed", "[1]", "--as", "literal"]).code(0);
-    world.run(["set", "source", "--float=-inf", "1e-308", "--as", "float"]).code(0);
+    world.run_with_input(["set", "--create", "source", "big", "-"], &big).code(0);
+    world.run(["set", "--create", "source", "signed", "[1]", "--as", "literal"]).code(0);
+    world.run(["set", "--create", "source", "--float=-inf", "1e-308", "--as", "float"]).code(0);
     let run = world.run(["export", "source", "file"]).code(0);
     assert_eq!((run.out.as_slice(), run.err.as_str()), (&b""[..], "dolium: 24 entries exported\n"));
     let report = world.run(["import", "target", "file", "--json"]).code(0).json();
@@ -185,12 +185,12 @@ fn an_export_that_was_cut_off_or_is_none_is_an_error() {
 #[test]
 fn a_failed_export_leaves_the_old_file() {
     let world = World::new();
-    world.run(["set", "c", "k", "v"]).code(0);
+    world.run(["set", "--create", "c", "k", "v"]).code(0);
     world.run(["export", "c", "no/such/directory"]).code(2);
     std::fs::write(world.path("file"), "old").expect("a file");
     world.run(["export", "missing", "file"]).code(2);
     assert_eq!(std::fs::read(world.path("file")).expect("a file"), b"old");
-    world.run(["export", "c", "file"]).code(0);
+    world.run(["export", "c", "file", "--force"]).code(0);
     assert!(std::fs::read(world.path("file")).expect("a file").starts_with(b"{\""));
     let names = std::fs::read_dir(world.home.path()).expect("a directory");
     assert!(names.flatten().all(|entry| entry.path().extension().is_none()), "nothing is left of it");
@@ -212,7 +212,7 @@ fn sharded_caches_move_with_what_is_nested_in_them() {
     assert_eq!(info["size_limit"], 1 << 30);
     assert_eq!(world.run(["get", "target/cache/a/b", "k"]).code(0).text(), "v");
     // Into a plain cache that is there already, and back through a file.
-    world.run(["set", "plain", "old", "v"]).code(0);
+    world.run(["set", "--create", "plain", "old", "v"]).code(0);
     world.run(["export", "target", "file"]).code(0);
     world.run(["import", "plain", "file"]).code(0);
     assert_eq!(world.run(["info", "plain", "--json"]).code(0).json()["entries"], 201);

@@ -12,13 +12,14 @@
 //! | 24 | 8 | epoch: random, never 0, new whenever the file is started afresh |
 //! | 32 | 8 | inode of the `cache.lock` whose slots the words below name |
 //! | 40 | 8 | length of the log, 0 without a tier |
+//! | 48 | 8 | inode of this very file, 0 where a program did not know it: a copy has another |
 //! | 128 | 4 | D: who may write the database |
 //! | 256 | 4 | T: who may write the tier |
 //! | 264 | 8 | not 0: the owner of T died or panicked, and nobody has recovered yet |
 //! | 384 | 24 | head, last, the number that a direct commit has announced |
 //! | 512 | 40 | tail, drained, applied, commits, state |
 //!
-//! The first 48 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
+//! The first 56 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
 //! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: counters, index, access words, log
 //! (`tier/shape.rs`).
 
@@ -28,7 +29,7 @@ pub(crate) const MAGIC: [u8; 8] = *b"dolium\0\x16";
 pub(crate) const VERSION: u32 = 3;
 /// One page, the unit that can be mapped everywhere.
 pub(crate) const HEADER_LEN: u32 = 4096;
-pub(crate) const PREFIX_LEN: usize = 48;
+pub(crate) const PREFIX_LEN: usize = 56;
 pub(crate) const D_OFFSET: usize = 128;
 pub(crate) const T_OFFSET: usize = 256;
 
@@ -54,6 +55,7 @@ pub(crate) mod field {
 pub(crate) struct Header {
     pub(crate) epoch: u64,
     pub(crate) lock_inode: u64,
+    pub(crate) hot_inode: u64,
     pub(crate) shape: Option<Shape>,
 }
 
@@ -71,6 +73,11 @@ impl Header {
         self.shape.map_or(u64::from(HEADER_LEN), Shape::file_len)
     }
 
+    /// Whether a file with this header, which now has this inode, is a copy of the file that was made with it.
+    pub(crate) fn is_copy(self, inode: u64) -> bool {
+        self.hot_inode != 0 && self.hot_inode != inode
+    }
+
     /// Bytes at the start of the file that are not left to be made by those who touch them.
     pub(crate) fn front(self) -> u64 {
         self.shape.map_or(0, Shape::front)
@@ -85,6 +92,7 @@ impl Header {
         bytes[24..32].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.lock_inode.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.shape.map_or(0, Shape::log_bytes).to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.hot_inode.to_le_bytes());
         bytes
     }
 }
@@ -117,12 +125,12 @@ pub(crate) fn decode(bytes: &[u8], actual_len: u64) -> Reading {
         Some(other) => return Reading::Version(other),
         None => return Reading::Garbage,
     }
-    let (Some(HEADER_LEN), Some(file_len), Some(epoch), Some(lock_inode), Some(log)) =
-        (half(12), word(16), word(24), word(32), word(40))
+    let (Some(HEADER_LEN), Some(file_len), Some(epoch), Some(lock_inode), Some(log), Some(hot_inode)) =
+        (half(12), word(16), word(24), word(32), word(40), word(48))
     else {
         return Reading::Garbage;
     };
-    let header = Header { epoch, lock_inode, shape: Shape::read(log) };
+    let header = Header { epoch, lock_inode, hot_inode, shape: Shape::read(log) };
     let is_sound = epoch != 0
         && (log == 0 || header.shape.is_some())
         && file_len == header.file_len()
@@ -139,7 +147,7 @@ const _: () = {
 mod tests {
     use super::*;
 
-    const HEADER: Header = Header { epoch: 7, lock_inode: 42, shape: None };
+    const HEADER: Header = Header { epoch: 7, lock_inode: 42, hot_inode: 43, shape: None };
 
     #[test]
     fn a_header_reads_back() {
@@ -152,7 +160,7 @@ mod tests {
     #[test]
     fn the_bytes_are_fixed() {
         let expected =
-            b"dolium\0\x16\x03\0\0\0\0\x10\0\0\0\x10\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+            b"dolium\0\x16\x03\0\0\0\0\x10\0\0\0\x10\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x2b\0\0\0\0\0\0\0";
         assert_eq!(&HEADER.encode(), expected);
     }
 

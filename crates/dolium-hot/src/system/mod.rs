@@ -4,6 +4,8 @@ pub(crate) mod access;
 #[cfg(unix)]
 pub(crate) mod descriptor;
 pub(crate) mod error;
+#[cfg(unix)]
+pub(crate) mod exit;
 pub(crate) mod filesystem;
 pub(crate) mod fork;
 pub(crate) mod local;

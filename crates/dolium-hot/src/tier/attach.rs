@@ -12,6 +12,7 @@ use crate::layout::shape::Shape;
 use crate::lock::lockfile::{Again, Paths, enter, held_elsewhere, note_in, persist, random, reopen};
 use crate::log::crash;
 use crate::log::memory::Memory;
+use crate::log::record::View;
 use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::system::error::AttachError;
@@ -22,8 +23,9 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::atomic::Ordering::Acquire;
 
 /// Everything a member has.
 pub(crate) struct Joined {
@@ -93,7 +95,7 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
             descriptor.unnote();
             let (epoch, shape) = hand_over(paths, &found, &mut wish)?;
             crash::point("handed over");
-            let header = Header { epoch, lock_inode: descriptor.identity.inode, shape };
+            let header = Header { epoch, lock_inode: descriptor.identity.inode, hot_inode: 0, shape };
             let settled = make(paths, header, access, &name).and_then(|()| {
                 crash::point("file made");
                 settle(&descriptor, paths, read(&paths.hot, descriptor.identity)?)
@@ -161,17 +163,30 @@ fn hand_over(paths: &Paths, found: &Found, wish: &mut Wish<'_>) -> Result<(u64, 
     };
     let told = |source| AttachError::Base { path: paths.directory.clone(), source };
     let mut records = Vec::new();
-    if let (Some((file, header)), Some((life, applied))) = (old, base.reached().map_err(told)?)
-        && let Some(shape) = header.shape.filter(|_| header.epoch == life)
+    let reached = base.reached().map_err(told)?;
+    let is_copy =
+        |file: &File, header: &Header| file.metadata().is_ok_and(|found| header.is_copy(found.ino()));
+    let is_known = |header: &Header| reached.is_some_and(|(life, _)| life == header.epoch);
+    if let Some((file, header)) = old
+        && let Some(shape) = header.shape.filter(|_| is_known(header) || is_copy(file, header))
     {
         let map =
             Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
-        let memory = Memory::new(map.words(), shape, life);
-        if matches!(found, Found::Foreign(..)) {
-            // Whoever still has it, since its `cache.lock` was removed, is to write no more than is found here.
-            memory.retire();
+        let memory = Memory::new(map.words(), shape, header.epoch);
+        let is_copy = is_copy(file, header) && memory.is_live();
+        let last = memory.field(field::LAST).load(Acquire);
+        let mut is_whole = !memory.is_dirty();
+        if let Some((_, applied)) = reached.filter(|(life, _)| *life == header.epoch) {
+            if matches!(found, Found::Foreign(..)) {
+                // Whoever still has it, since its `cache.lock` was removed, is to write no more than is found here.
+                memory.retire();
+            }
+            records = memory.scan(applied);
+            is_whole = records.last().map_or(applied, |words| View::verified(words).number()) >= last;
         }
-        records = memory.scan(applied);
+        if is_copy && !(records.is_empty() && is_whole) {
+            base.copied(records.len(), is_whole);
+        }
     }
     let shape = match wish {
         Wish::Tier { bytes: 0, .. } | Wish::None => None,
@@ -277,6 +292,7 @@ fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(),
         }
         // The raw call, which never falls back to writing zeros: blocks are reserved or the disk is full now.
         rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, header.file_len())?;
+        let header = Header { hot_inode: file.metadata()?.ino(), ..header };
         file.write_all_at(&header.page(), 0)?;
         write_out(file, header.front())
     });

@@ -13,6 +13,12 @@ pub trait Base {
     /// Applies records, in this order, and says in the same transaction that the number 0 of a new life is reached, or
     /// with `None` that there is no tier any more.
     fn begin(&mut self, life: Option<u64>, records: Records<'_>) -> Result<(), BaseError>;
+
+    /// Hears, before `begin`, that the tier was copied from another directory while records waited in it: how many were
+    /// found that follow what the database has, and whether these are all.
+    fn copied(&mut self, found: usize, is_whole: bool) {
+        let _ = (found, is_whole);
+    }
 }
 
 /// Records that were found in a tier that nobody had attached.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
@@ -24,6 +24,7 @@ struct Observed {
     map: Map,
     shape: Shape,
     life: u64,
+    is_copy: bool,
 }
 
 impl Observer {
@@ -37,13 +38,15 @@ impl Observer {
         if file.read_exact_at(&mut bytes, 0).is_err() {
             return Ok(None);
         }
-        let Reading::Valid(header) = decode(&bytes, file.metadata()?.len()) else { return Ok(None) };
+        let found = file.metadata()?;
+        let Reading::Valid(header) = decode(&bytes, found.len()) else { return Ok(None) };
         let Some(shape) = header.shape.filter(|_| header.epoch == life && cfg!(target_endian = "little"))
         else {
             return Ok(None);
         };
         let map = Map::read_only(&file, header.file_len())?;
-        Ok(Some(Self(Arc::new(Observed { map, shape, life }))))
+        let is_copy = header.is_copy(found.ino());
+        Ok(Some(Self(Arc::new(Observed { map, shape, life, is_copy }))))
     }
 
     fn memory(&self) -> Memory<'_> {
@@ -54,6 +57,12 @@ impl Observer {
     #[must_use]
     pub fn life(&self) -> u64 {
         self.0.life
+    }
+
+    /// Whether it was copied from another directory.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.0.is_copy
     }
 
     /// Whether it is still in use.

@@ -1,7 +1,9 @@
 //! Owns what concerns a cache as a whole: removing many entries, size, statistics, settings, keys,
 //! checking, closing.
 
-use dolium::{Cache, Counter, Error, HotTier, Order, Problem, Scalar, Stats};
+use std::path::PathBuf;
+
+use dolium::{Cache, Counter, Error, Fanout, HotTier, Order, Problem, Scalar, Stats};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -365,6 +367,22 @@ impl Store {
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let mut shards = self.inner()?.shared.shards.iter();
         shards.try_for_each(|shard| shard.enter(py, true, Cache::flush))
+    }
+
+    /// Copies the cache to another directory; returns how many entries the copy holds.
+    fn _backup(&self, py: Python<'_>, directory: PathBuf, replace: bool) -> PyResult<u64> {
+        let inner = self.inner()?;
+        let shards = &inner.shared.shards;
+        let watch = &mut |_, _| true;
+        let made = shards[0].enter(py, inner.lenient, |cache| {
+            if !inner.lenient {
+                return cache.backup_with(directory, replace, watch);
+            }
+            let parent = cache.directory().parent().unwrap_or(cache.directory());
+            let shards = shards.iter().map(|shard| shard.cache(true).clone()).collect();
+            Fanout::of_shards(parent, shards).backup_with(directory, replace, watch)
+        })?;
+        Ok(made.entries)
     }
 
     /// Write what is pending and close the files. The next use opens them again.

@@ -251,7 +251,8 @@ fn counters() -> [(&'static str, String); 2] {
     [("count", "SELECT count(*) FROM Cache".into()), ("size", format!("SELECT {SIZES} FROM Cache"))]
 }
 
-fn rows_with_files(connection: &Connection) -> Result<Vec<(Head, Stored)>> {
+/// The rows that name a value file, each with the name as it is stored.
+pub(crate) fn rows_with_files(connection: &Connection) -> Result<Vec<(Head, Stored)>> {
     let mut select = connection
         .prepare("SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL")?;
     let rows = select.query_map([], |row| {

@@ -108,6 +108,12 @@ impl Fanout {
         Ok(Self { directory, shards: caches })
     }
 
+    /// The sharded cache whose shards, in their order, are these.
+    #[must_use]
+    pub fn of_shards(directory: impl Into<PathBuf>, shards: Vec<Cache>) -> Self {
+        Self { directory: directory.into(), shards }
+    }
+
     /// The directory of all shards.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -137,6 +143,15 @@ impl Fanout {
     pub fn named(&self, name: &str) -> Builder {
         let directory = name.split('/').fold(self.directory.join("cache"), |path, part| path.join(part));
         Cache::builder(directory)
+    }
+
+    /// The directories of the caches below this one: `named` makes some, and Python deques and indexes.
+    #[must_use]
+    pub fn nested(&self) -> Vec<PathBuf> {
+        ["cache", "deque", "index"]
+            .iter()
+            .flat_map(|kind| files::caches_below(&self.directory.join(kind)))
+            .collect()
     }
 
     /// How many entries there are.

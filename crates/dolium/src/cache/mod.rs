@@ -1,10 +1,12 @@
 //! Owns [`Cache`]: a directory's entries as a map that is shared by threads and processes. Its methods
 //! are spread over this folder by what they do; each turns into one read or one write of the handle.
 
+pub(crate) mod backup;
 mod bulk;
 mod change;
 pub(crate) mod check;
 mod evict;
+mod exit;
 pub(crate) mod fanout;
 mod gauge;
 mod hot;

@@ -140,6 +140,7 @@ impl Builder {
                 _ => {}
             }
         }
+        super::exit::register();
         Ok(Handle::of(&self.directory, self.read_only))
     }
 

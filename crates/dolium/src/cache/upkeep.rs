@@ -311,9 +311,10 @@ impl std::fmt::Debug for Cache {
     }
 }
 
-/// Ends background work of the process: pending reads are written, connections closed. For a host
-/// language to call at exit; caches that are used afterwards work, without a keeper.
+/// Ends background work of the process: all that waits is written, connections are closed. For a host language to call
+/// at exit, as a Rust program does by itself; caches that are used afterwards work, without a keeper.
 pub fn shutdown() {
+    super::exit::forget();
     crate::store::keeper::stop();
     let handles = {
         let _pass = gate::enter();

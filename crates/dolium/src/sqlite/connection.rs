@@ -208,6 +208,31 @@ impl Connection {
     }
 }
 
+/// Opens a new database that is about to become a copy, and is nobody else's yet.
+pub(crate) fn create_copy(path: &Path) -> Result<rusqlite::Connection> {
+    files::create_store(path)?;
+    let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    raw.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    raw.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Alone with the file it needs no shared memory for its log. A copy that fails is removed, so nothing is undone in
+    // it, and the whole directory is synced in the end.
+    raw.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY",
+    )?;
+    Ok(raw)
+}
+
+/// Closes a copy that is complete: all is in the one file then.
+pub(crate) fn finish_copy(raw: rusqlite::Connection, network: bool) -> Result<()> {
+    if network {
+        // Shared memory, which a write-ahead log needs, does not work across machines.
+        raw.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
+    } else {
+        raw.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    }
+    raw.close().map_err(|(_, error)| error.into())
+}
+
 fn open_raw(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection> {
     rusqlite::Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(Error::from)
 }

@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod files;
 pub(crate) mod refusal;
 pub(crate) mod schema;
+pub(crate) mod snapshot;
 pub(crate) mod statements;
 pub(crate) mod tier;
 pub(crate) mod write;

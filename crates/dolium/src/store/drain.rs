@@ -70,7 +70,9 @@ impl Handle {
             if is_alone() || !deadline.pause()? {
                 self.with_awaited(|awaited| *awaited = place);
                 // Whoever was the last may have drained before it left.
-                if observer.waits_before(head) {
+                if observer.waits_before(head) && observer.is_copy() {
+                    self.tell_copied(None, true);
+                } else if observer.waits_before(head) {
                     self.warnings.add(Warning::Waiting { directory: self.directory.clone() });
                 }
             }
@@ -245,6 +247,10 @@ impl Handle {
         }
         tier.retire();
         Ok(())
+    }
+
+    pub(super) fn tell_copied(&self, stored: Option<usize>, is_whole: bool) {
+        self.warnings.add(Warning::Copied { directory: self.directory.clone(), stored, is_whole });
     }
 
     pub(super) fn tell_refused(&self, refused: Refused) {

@@ -227,7 +227,7 @@ impl Handle {
         glance(&self.database, f)
     }
 
-    pub(super) fn try_read<T: Default>(
+    pub(crate) fn try_read<T: Default>(
         self: &Arc<Self>,
         f: &mut impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {

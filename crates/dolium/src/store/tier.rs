@@ -98,6 +98,10 @@ impl dolium_hot::Base for Behind<'_> {
         self.is_named = life.is_some();
         self.tell(begun)
     }
+
+    fn copied(&mut self, found: usize, is_whole: bool) {
+        self.handle.tell_copied(Some(found), is_whole);
+    }
 }
 
 impl Handle {

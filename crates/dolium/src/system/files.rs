@@ -3,6 +3,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the owner of the file system")]
 
+mod staging;
+
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
@@ -12,6 +14,8 @@ use std::path::{Path, PathBuf};
 use dolium_hot::Access;
 
 use crate::system::error::{Error, Result};
+
+pub(crate) use staging::{Added, Staging};
 
 /// diskcache's name of the database.
 pub(crate) const DATABASE: &str = "cache.db";
@@ -292,6 +296,74 @@ fn is_shard_name(name: &OsStr) -> bool {
 /// The name of a shard's directory.
 pub(crate) fn shard_name(shard: usize) -> String {
     format!("{shard:03}")
+}
+
+/// Refuses a destination for a copy of a cache: what is there would be lost, or the copy would lie in its original.
+pub(crate) fn refuse_destination(source: &Path, destination: &Path, replace: bool) -> Result<()> {
+    let refuse = |why: &str| Err(Error::Invalid(format!("{}: {why}", destination.display())));
+    let there = destination.ancestors().find(|path| exists(path)).unwrap_or(destination);
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if real(there).starts_with(real(source))
+        || (there == destination && real(source).starts_with(real(there)))
+    {
+        return refuse(
+            "the copy and the cache would lie in each other; name a directory outside of the cache",
+        );
+    }
+    if there != destination {
+        return Ok(());
+    }
+    if !destination.is_dir() {
+        return refuse("this is a file; name a directory");
+    }
+    if device(destination) != destination.parent().and_then(device) {
+        return refuse("a file system is mounted here, which cannot be replaced; name a directory below it");
+    }
+    let entries = fs::read_dir(destination).map_err(Error::io(destination))?;
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    if let Some(strange) = names.iter().find(|name| !is_of_cache(name)) {
+        return refuse(&format!("`{}` in it belongs to no cache; name another directory", strange.display()));
+    }
+    if !replace {
+        return refuse("there is a cache already; name another directory, or ask for it to be replaced");
+    }
+    let shards = (0..count_shards(destination)).map(|shard| destination.join(shard_name(shard)));
+    let mut caches = shards.chain([destination.to_path_buf()]);
+    if caches.any(|cache| dolium_hot::count_attached(&cache).is_ok_and(|count| count > 0)) {
+        return refuse("the cache there is in use; close it, or name another directory");
+    }
+    Ok(())
+}
+
+/// Whether a name at the top of a directory is one that caches have: the store and what belongs to it, shards, directories
+/// of value files, and caches below.
+fn is_of_cache(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    bytes.starts_with(b"cache.")
+        || ["cache", "deque", "index"].iter().any(|below| name == *below)
+        || is_shard_name(name)
+        || (bytes.len() == 2 && bytes.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Directories below `directory` that have a database, in the order of their names. Below one of them it looks no
+/// further.
+pub(crate) fn caches_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_path_buf()];
+    while let Some(directory) = left.pop() {
+        if exists(&directory.join(DATABASE)) {
+            found.push(directory);
+            continue;
+        }
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        left.extend(entries.filter(is_directory).map(|entry| entry.path()));
+    }
+    found.sort();
+    found
 }
 
 /// How many directories lie in `directory` whose names are the shard numbers `000`, `001`, ….

@@ -6,9 +6,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
+
+/// How many forks wait for the gate to close.
+static WANTED: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -47,13 +51,20 @@ pub(crate) fn is_inside() -> bool {
     DEPTH.with(Cell::get) > 0
 }
 
+/// Whether a fork waits for the gate to close. A thread that does much inside looks, and leaves.
+pub(crate) fn is_wanted() -> bool {
+    WANTED.load(Ordering::Relaxed) > 0
+}
+
 /// Waits until nobody is inside and keeps everybody out. Called before a fork, by the forking thread.
 /// `false`: this thread is inside itself, and the gate stays as it is.
 pub(crate) fn close() -> bool {
     if is_inside() {
         return false;
     }
+    WANTED.fetch_add(1, Ordering::Relaxed);
     let guard = GATE.write().unwrap_or_else(PoisonError::into_inner);
+    WANTED.fetch_sub(1, Ordering::Relaxed);
     CLOSED.with(|closed| *closed.borrow_mut() = Some(guard));
     // Dropping a handle between here and `open` enters the gate again.
     DEPTH.with(|depth| depth.set(1));

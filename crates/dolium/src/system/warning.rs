@@ -74,6 +74,15 @@ pub enum Warning {
         /// The directory of the cache.
         directory: PathBuf,
     },
+    /// The directory was copied, by `cp` for instance, while entries waited in its hot tier.
+    Copied {
+        /// The directory of the cache.
+        directory: PathBuf,
+        /// How many of the waiting entries are stored here now; `None` in a cache that is opened read-only.
+        stored: Option<usize>,
+        /// Whether these are all that waited.
+        is_whole: bool,
+    },
     /// The database refused entries that had been stored in the hot tier: they are gone.
     Refused {
         /// The directory of the cache.
@@ -147,6 +156,23 @@ impl fmt::Display for Warning {
                     stuck; open the cache for writing to store it",
                 directory.display(),
             ),
+            Self::Copied { directory, stored, is_whole } => {
+                write!(f, "{}: this is a copy of a cache that was in use; ", directory.display())?;
+                match stored {
+                    Some(stored) => {
+                        write!(f, "{stored} changes that the copy of cache.hot holds were stored here, ")?;
+                    }
+                    None => f.write_str(
+                        "walks and counts leave out what waits in cache.hot until a program opens the copy for writing, ",
+                    )?,
+                }
+                f.write_str(if *is_whole {
+                    "what was written while the copy was made may be missing; "
+                } else {
+                    "others, written while the copy was made, are missing; "
+                })?;
+                f.write_str("copy a cache in use with `dolium backup`")
+            }
             Self::Refused { directory, reason } => write!(
                 f,
                 "{}: the database refused an entry that was set before, which is lost: {reason}; \
