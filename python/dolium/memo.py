@@ -24,6 +24,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
+    Final,
     NamedTuple,
     ParamSpec,
     Protocol,

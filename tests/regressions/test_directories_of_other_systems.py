@@ -1,4 +1,4 @@
-"""Rows that other programs and systems wrote: value files are found, and no name nor link leads out of the directory."""
+"""Rows that other programs and systems wrote: value files are found; no name or link leads outside."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 import dolium
+import pytest
 
 VALUE = b"x" * 50_000
 SECRET = b"s" * 50_000
@@ -58,7 +57,15 @@ def test_value_files_that_windows_named_are_found(tmp_path: Path, options: dict[
     assert not path.exists()
 
 
-OUTSIDE = [r"..\secret", r"ab\..\..\secret", "../secret", r"C:\secret", r"C:secret\x", r"\secret", r"\\host\secret"]
+OUTSIDE = [
+    r"..\secret",
+    r"ab\..\..\secret",
+    "../secret",
+    r"C:\secret",
+    r"C:secret\x",
+    r"\secret",
+    r"\\host\secret",
+]
 
 
 @pytest.mark.parametrize("name", [*OUTSIDE, "/secret"])

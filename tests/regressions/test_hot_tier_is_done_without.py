@@ -1,4 +1,4 @@
-"""The hot tier is an accelerator: whatever the system refuses to it, the cache works as with `hot_size=0` and says why."""
+"""The hot tier is an accelerator: where the system refuses it something, the cache works without it and says why."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
-import pytest
-
 import dolium
-
+import pytest
 from helpers.children import Child
 from helpers.system import NUMBERS, Conditions, in_child, refuse
 
@@ -27,7 +25,11 @@ _O_TMPFILE = 0x400000
 #: Calls of attaching, with what tells them from those of SQLite, and whether the tier can do without.
 CALLS: dict[str, tuple[str, Conditions, bool]] = {
     "map the tier": ("mmap", [(3, "==", _SHARED), (1, ">=", 0x10000)], False),
-    "map anything but the log's index": ("mmap", [(3, "==", _SHARED), (2, "==", 3), (1, ">=", 0x8001)], False),
+    "map anything but the log's index": (
+        "mmap",
+        [(3, "==", _SHARED), (2, "==", 3), (1, ">=", 0x8001)],
+        False,
+    ),
     "ask for a lock": ("fcntl", [(1, "==", _OFD_GETLK)], False),
     "take a lock": ("fcntl", [(1, "==", _OFD_SETLK)], False),
     "reserve blocks": ("fallocate", [], False),
@@ -75,7 +77,9 @@ def use(cache: dolium.Cache) -> None:
         cache["b"] = 2
     cache.set_many({f"many {n}": n for n in range(50)})
     assert cache.pop("a") == 1
-    assert cache["number"] == 2 and cache["text"] == "x" and cache["pickled"] == {1, 2}
+    assert cache["number"] == 2
+    assert cache["text"] == "x"
+    assert cache["pickled"] == {1, 2}
     assert cache["large"] == b"x" * 100_000
     assert len(cache) == len(list(cache)) == 55
     assert cache.check() == []
@@ -100,9 +104,11 @@ def test_cache_works_whatever_attaching_is_refused(tmp_path: Path, call: str) ->
         if CALLS[call][2]:
             assert told == "", (errno.errorcode[code], told)
         else:
-            assert os.strerror(code) in told and "Traceback" not in told, (errno.errorcode[code], told)
+            assert os.strerror(code) in told, (errno.errorcode[code], told)
+            assert "Traceback" not in told, (errno.errorcode[code], told)
         with dolium.Cache(directory) as cache:
-            assert cache["number"] == 2 and len(cache) == 55
+            assert cache["number"] == 2
+            assert len(cache) == 55
             cache["number"] = 3
             assert cache.stats().hot.missing is None, "the next process has a tier again"
 
@@ -130,14 +136,17 @@ def test_cache_works_without_a_descriptor_to_spare(tmp_path: Path) -> None:
         os.close(free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (free + 4, free + 4))
         cache["number"] = 1
-        assert cache.incr("number") == 2 and cache["number"] == 2
+        assert cache.incr("number") == 2
+        assert cache["number"] == 2
         return str(cache.stats().hot.missing)
 
     assert "Too many open files" in in_child(use_last)
 
 
 def test_info_tells_other_processes_why(tmp_path: Path) -> None:
-    refused = Child(REFUSED, tmp_path, errno.ENOMEM, "mmap", "[(3, '==', 1), (1, '>=', 65536)]", prelude=PRELUDE)
+    refused = Child(
+        REFUSED, tmp_path, errno.ENOMEM, "mmap", "[(3, '==', 1), (1, '>=', 65536)]", prelude=PRELUDE
+    )
     with refused as child:
         child.line("1")
         told = in_child(lambda: dolium.Cache(str(tmp_path)).stats().hot.missing)
@@ -203,7 +212,9 @@ def test_no_process_writes_around_the_tier_of_others(tmp_path: Path) -> None:
             child.tell()
             for _ in range(2):
                 told = child.line()
-                assert told.startswith("StorageError") and "memory" in told and "Invalid argument" in told, told
+                assert told.startswith("StorageError"), told
+                assert "memory" in told, told
+                assert "Invalid argument" in told, told
             assert cache["mine"] == 1
         child.tell()
         child.line("[True, 'here']")
@@ -212,11 +223,14 @@ def test_no_process_writes_around_the_tier_of_others(tmp_path: Path) -> None:
 
 def test_entries_left_in_memory_are_never_passed_over(tmp_path: Path) -> None:
     """All who had a tier were killed: who cannot read what they left there does not go on without it."""
-    with Child("cache = dolium.Cache(sys.argv[1]); cache['left'] = 1; say('done'); hear()", tmp_path) as child:
+    with Child(
+        "cache = dolium.Cache(sys.argv[1]); cache['left'] = 1; say('done'); hear()", tmp_path
+    ) as child:
         child.line("done")
         child.process.kill()
     conditions = "[(3, '==', 1), (1, '>=', 65536)]"
     with Child(REFUSED, tmp_path, errno.ENOMEM, "mmap", conditions, prelude=PRELUDE) as child:
         told = child.line()
-        assert "Cannot allocate memory" in told and "StorageError" in told, told
+        assert "Cannot allocate memory" in told
+        assert "StorageError" in told
     assert dolium.Cache(tmp_path)["left"] == 1

@@ -8,9 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
 import dolium
+import pytest
 
 BODY = """
 import dataclasses, os, sys, warnings
@@ -74,9 +73,11 @@ def test_process_without_a_home_keeps_what_it_memoized(tmp_path: Path, state: st
         XDG_STATE_HOME=state,
     )
     (warning,) = said.splitlines()
-    assert "DOLIUM_SIGNING_KEY" in warning and "key of its own" in warning, warning
+    assert "DOLIUM_SIGNING_KEY" in warning
+    assert "key of its own" in warning
     if not Path(state).is_file():
-        assert "chmod 700" in warning and "volume" in warning, warning
+        assert "chmod 700" in warning
+        assert "volume" in warning
 
 
 def test_forked_children_trust_each_other_and_their_parent(tmp_path: Path, state: str) -> None:
@@ -116,10 +117,11 @@ def test_opening_fails_with_a_key_that_is_too_short(
             open_cache(tmp_path / "cache")
 
 
-def test_foreign_pickle_is_told_of_the_key_before_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_pickle_is_told_of_the_key_before_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(tmp_path, "cache['answer'] = Answer(1)", DOLIUM_SIGNING_KEY="a text of many characters")
-    with dolium.Cache(tmp_path) as cache:
-        with pytest.warns(dolium.UntrustedValueWarning) as caught:
-            assert cache.get("answer") is None
+    with dolium.Cache(tmp_path) as cache, pytest.warns(dolium.UntrustedValueWarning) as caught:
+        assert cache.get("answer") is None
     message = str(caught[0].message)
     assert 0 < message.index("DOLIUM_SIGNING_KEY") < message.index('trust="all"'), message

@@ -7,10 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import dolium
-
+import pytest
 from helpers.system import as_user
 
 GROUP = 5000
@@ -75,7 +73,9 @@ def write_and_look(directory: Path, name: str) -> str:
 @pytest.mark.parametrize("umask", [0o077, 0o022, 0o002])
 @pytest.mark.parametrize("mode", [0o2775, 0o775, 0o2770])
 @pytest.mark.parametrize(
-    ("first", "second"), [(FIRST, SECOND), (ROOT, SECOND), (FIRST, ROOT)], ids=["users", "root first", "root last"]
+    ("first", "second"),
+    [(FIRST, SECOND), (ROOT, SECOND), (FIRST, ROOT)],
+    ids=["users", "root first", "root last"],
 )
 @pytest.mark.parametrize("kind", ["plain", "shards"])
 def test_users_of_one_group_share_a_cache(
