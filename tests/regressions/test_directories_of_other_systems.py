@@ -1,4 +1,4 @@
-"""Rows that other programs and systems wrote: value files are found; no name or link leads outside."""
+"""Rows of other programs and systems: their value files are found; no name nor link leads out of the directory."""
 
 from __future__ import annotations
 

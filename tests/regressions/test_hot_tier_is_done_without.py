@@ -1,4 +1,4 @@
-"""The hot tier is an accelerator: where the system refuses it something, the cache works without it and says why."""
+"""The hot tier is an accelerator: what the system refuses it, the cache does without, and says so."""
 
 from __future__ import annotations
 
@@ -77,9 +77,7 @@ def use(cache: dolium.Cache) -> None:
         cache["b"] = 2
     cache.set_many({f"many {n}": n for n in range(50)})
     assert cache.pop("a") == 1
-    assert cache["number"] == 2
-    assert cache["text"] == "x"
-    assert cache["pickled"] == {1, 2}
+    assert [cache["number"], cache["text"], cache["pickled"]] == [2, "x", {1, 2}]
     assert cache["large"] == b"x" * 100_000
     assert len(cache) == len(list(cache)) == 55
     assert cache.check() == []
@@ -107,8 +105,7 @@ def test_cache_works_whatever_attaching_is_refused(tmp_path: Path, call: str) ->
             assert os.strerror(code) in told, (errno.errorcode[code], told)
             assert "Traceback" not in told, (errno.errorcode[code], told)
         with dolium.Cache(directory) as cache:
-            assert cache["number"] == 2
-            assert len(cache) == 55
+            assert [cache["number"], len(cache)] == [2, 55]
             cache["number"] = 3
             assert cache.stats().hot.missing is None, "the next process has a tier again"
 
@@ -136,8 +133,7 @@ def test_cache_works_without_a_descriptor_to_spare(tmp_path: Path) -> None:
         os.close(free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (free + 4, free + 4))
         cache["number"] = 1
-        assert cache.incr("number") == 2
-        assert cache["number"] == 2
+        assert [cache.incr("number"), cache["number"]] == [2, 2]
         return str(cache.stats().hot.missing)
 
     assert "Too many open files" in in_child(use_last)
@@ -212,9 +208,9 @@ def test_no_process_writes_around_the_tier_of_others(tmp_path: Path) -> None:
             child.tell()
             for _ in range(2):
                 told = child.line()
-                assert told.startswith("StorageError"), told
-                assert "memory" in told, told
-                assert "Invalid argument" in told, told
+                assert [
+                    part for part in ("StorageError", "memory", "Invalid argument") if part not in told
+                ] == []
             assert cache["mine"] == 1
         child.tell()
         child.line("[True, 'here']")
@@ -231,6 +227,5 @@ def test_entries_left_in_memory_are_never_passed_over(tmp_path: Path) -> None:
     conditions = "[(3, '==', 1), (1, '>=', 65536)]"
     with Child(REFUSED, tmp_path, errno.ENOMEM, "mmap", conditions, prelude=PRELUDE) as child:
         told = child.line()
-        assert "Cannot allocate memory" in told
-        assert "StorageError" in told
+        assert [part for part in ("Cannot allocate memory", "StorageError") if part not in told] == []
     assert dolium.Cache(tmp_path)["left"] == 1

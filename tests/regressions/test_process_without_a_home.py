@@ -73,11 +73,9 @@ def test_process_without_a_home_keeps_what_it_memoized(tmp_path: Path, state: st
         XDG_STATE_HOME=state,
     )
     (warning,) = said.splitlines()
-    assert "DOLIUM_SIGNING_KEY" in warning
-    assert "key of its own" in warning
+    assert [part for part in ("DOLIUM_SIGNING_KEY", "key of its own") if part not in warning] == []
     if not Path(state).is_file():
-        assert "chmod 700" in warning
-        assert "volume" in warning
+        assert [part for part in ("chmod 700", "volume") if part not in warning] == []
 
 
 def test_forked_children_trust_each_other_and_their_parent(tmp_path: Path, state: str) -> None:

@@ -30,6 +30,11 @@ def place(tmp_path: Path) -> Iterator[Path]:
         part.chmod(stat.S_IMODE(mode))
 
 
+def succeeds(told: str) -> None:
+    """All of what went wrong is shown."""
+    assert not told, told
+
+
 def write(directory: Path, name: str) -> None:
     cache = dolium.FanoutCache(directory, shards=2) if "shards" in name else dolium.Cache(directory)
     with cache:
@@ -83,9 +88,9 @@ def test_users_of_one_group_share_a_cache(
 ) -> None:
     os.chown(place, FIRST, GROUP)
     place.chmod(mode)
-    assert as_user(first, [GROUP], umask, write, place, f"one {kind}") == ""
-    assert as_user(second, [GROUP], umask, work, place, f"two {kind}", f"one {kind}") == ""
-    assert as_user(first, [GROUP], umask, work, place, f"three {kind}", f"two {kind}") == ""
+    succeeds(as_user(first, [GROUP], umask, write, place, f"one {kind}"))
+    succeeds(as_user(second, [GROUP], umask, work, place, f"two {kind}", f"one {kind}"))
+    succeeds(as_user(first, [GROUP], umask, work, place, f"three {kind}", f"two {kind}"))
     told = rights(place)
     assert {group for _, group, _ in told.values()} == {GROUP}, told
     assert {mode for _, _, mode in told.values()} == {"0o660", "0o2770"}, told
@@ -116,8 +121,8 @@ def test_another_group_than_the_directorys_gets_no_rights(place: Path) -> None:
 def test_what_root_makes_in_a_private_directory_is_its_owners(place: Path) -> None:
     os.chown(place, FIRST, FIRST)
     place.chmod(0o700)
-    assert as_user(ROOT, [], 0o022, write, place, "one") == ""
-    assert as_user(FIRST, [], 0o022, work, place, "two", "one") == ""
+    succeeds(as_user(ROOT, [], 0o022, write, place, "one"))
+    succeeds(as_user(FIRST, [], 0o022, work, place, "two", "one"))
     told = rights(place)
     assert {(owner, group) for owner, group, _ in told.values()} == {(FIRST, FIRST)}, told
     assert {mode for _, _, mode in told.values()} == {"0o600", "0o700"}, told
@@ -170,7 +175,7 @@ def tell(directory: Path) -> str:
 def test_a_user_who_may_not_read_is_told_why(place: Path, directory_mode: int) -> None:
     os.chown(place, FIRST, FIRST)
     place.chmod(0o700)
-    assert as_user(FIRST, [], 0o022, write, place, "x") == ""
+    succeeds(as_user(FIRST, [], 0o022, write, place, "x"))
     place.chmod(directory_mode)
     told = as_user(STRANGER, [], 0o022, tell, place).splitlines()
     assert len(told) == 5, told

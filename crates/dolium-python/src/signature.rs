@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::os::fd::{IntoRawFd, RawFd};
-use std::path::PathBuf;
+use std::path::Path;
 
 use dolium::{Cache, Error, Key, Scalar, Value, ValueFiles};
 use pyo3::exceptions::PyTypeError;
@@ -120,9 +120,10 @@ fn hash_column(column: &Bound<'_, PyAny>) -> PyResult<u32> {
 /// the caller closes.
 #[pyfunction]
 #[pyo3(signature = (directory, name, /))]
-fn open_value(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<RawFd> {
+fn open_value(py: Python<'_>, directory: &str, name: &str) -> PyResult<RawFd> {
+    let directory = Path::new(directory);
     let path = directory.join(name);
-    enter::enter(py, || ValueFiles::of(&directory).open(name).map_err(|source| Error::Io { path, source }))
+    enter::enter(py, || ValueFiles::of(directory).open(name).map_err(|source| Error::Io { path, source }))
         .map(IntoRawFd::into_raw_fd)
 }
 
@@ -130,16 +131,16 @@ fn open_value(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<RawFd>
 /// closes.
 #[pyfunction]
 #[pyo3(signature = (directory, name, /))]
-fn create_value(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<RawFd> {
-    enter::enter(py, || ValueFiles::of(&directory).create(name)).map(IntoRawFd::into_raw_fd)
+fn create_value(py: Python<'_>, directory: &str, name: &str) -> PyResult<RawFd> {
+    enter::enter(py, || ValueFiles::of(Path::new(directory)).create(name)).map(IntoRawFd::into_raw_fd)
 }
 
 /// Removes the value file of that name in a directory, and the directories that it leaves empty.
 #[pyfunction]
 #[pyo3(signature = (directory, name, /))]
-fn remove_value(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<()> {
+fn remove_value(py: Python<'_>, directory: &str, name: &str) -> PyResult<()> {
     enter::enter(py, || {
-        ValueFiles::of(&directory).remove(name);
+        ValueFiles::of(Path::new(directory)).remove(name);
         Ok(())
     })
 }

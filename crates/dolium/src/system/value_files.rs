@@ -67,7 +67,7 @@ impl ValueFiles {
 
     /// Opens the value file that a row names.
     pub fn open(&self, name: &str) -> io::Result<File> {
-        self.open_at(&self.path(name).ok_or(io::ErrorKind::NotFound)?)
+        self.open_at(&self.path(name).ok_or(Errno::NOENT)?)
     }
 
     /// Makes a new file, which no row names yet, and the directories that lead to it.
@@ -296,7 +296,7 @@ fn is_of_link(error: &io::Error) -> bool {
 
 /// Where a link is, there is no value.
 fn without_links(error: io::Error) -> io::Error {
-    if is_of_link(&error) { io::ErrorKind::NotFound.into() } else { error }
+    if is_of_link(&error) { Errno::NOENT.into() } else { error }
 }
 
 /// A value file that no row names yet. Dropped without `keep`, it is removed again.
