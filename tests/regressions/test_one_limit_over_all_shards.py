@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dolium
 import pytest
+from helpers.children import Child
 
 LIMIT = 1_000_000
 
@@ -81,8 +82,6 @@ def test_a_lowered_limit_holds_for_all_shards_together(
 
 def test_a_lowered_limit_reaches_objects_that_are_open(tmp_path: Path):
     """In a process of its own, which has not been told."""
-    from processes.children import Child
-
     body = """
     import warnings
     warnings.simplefilter("ignore")

@@ -16,7 +16,7 @@ import dolium
 import pytest
 
 pytest.importorskip("django")
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "helpers.django_settings")
 
 import django
 

@@ -121,7 +121,7 @@ def contents(store: Any, workers: int) -> tuple[list[int], list[int]]:
 
 def main() -> None:
     if len(sys.argv) > 2:
-        os.environ["DJANGO_SETTINGS_MODULE"] = "django_settings"
+        os.environ["DJANGO_SETTINGS_MODULE"] = "helpers.django_settings"
         sys.path.insert(0, sys.argv[2])
         import django
 

@@ -180,7 +180,7 @@ impl Cache {
         let settings = self.handle.settings();
         let Some(limit) = self.total_limit(&settings) else { return Ok(0) };
         // A thread that has one shard locked must not wait for another: the next one may do the reverse.
-        let is_bound = self.group.is_some() && self.together().iter().any(|shard| shard.is_mine());
+        let is_bound = self.group.is_some() && self.together().iter().any(|shard| shard.is_of_thread());
         let volumes = self.together().iter().map(|shard| {
             let volume = if is_bound && !shard.is_mine() { estimate } else { measure };
             volume(shard, self.patience)
