@@ -7,17 +7,21 @@ or false.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from io import BufferedReader, BytesIO
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, TypeVar, final, overload
 from warnings import WarningMessage
 
 from typing_extensions import Self, disjoint_base
 
 from .disk import Disk
+from .errors import DoliumWarning
 from .stats import Stats
 
 _Side: TypeAlias = Literal["front", "back"]
+_Seconds: TypeAlias = float | timedelta
+_T = TypeVar("_T")
 _Tag: TypeAlias = str | int | float | bytes | None
 _Scalar: TypeAlias = str | int | float | bytes | None
 _Column: TypeAlias = str | int | float | bytes | bytearray | memoryview | None
@@ -34,11 +38,13 @@ __all__ = [
     "_cli",
     "create_value",
     "hash_column",
+    "in_seconds",
     "load_key",
     "open_value",
     "remove_value",
     "sign",
     "verify",
+    "warn",
 ]
 
 __version__: Final[str]
@@ -75,7 +81,7 @@ class Store:
         tag: bool = False,
         retry: bool = False,
         *,
-        max_age: float | None = None,
+        max_age: _Seconds | None = None,
     ) -> Any:
         """Return the value of `key`, or `default` if there is none or it has expired.
 
@@ -139,7 +145,7 @@ class Store:
         self,
         key: Any,
         value: Any,
-        expire: float | None = None,
+        expire: _Seconds | None = None,
         read: bool = False,
         tag: _Tag = None,
         retry: bool = False,
@@ -164,7 +170,7 @@ class Store:
         self,
         key: Any,
         value: Any,
-        expire: float | None = None,
+        expire: _Seconds | None = None,
         read: bool = False,
         tag: _Tag = None,
         retry: bool = False,
@@ -179,7 +185,7 @@ class Store:
         >>> cache.add("key", 1), cache.add("key", 2), cache["key"]
         (True, False, 1)
         """
-    def touch(self, key: Any, expire: float | None = None, retry: bool = False) -> bool:
+    def touch(self, key: Any, expire: _Seconds | None = None, retry: bool = False) -> bool:
         """Let `key` expire in `expire` seconds from now, or never; return True if it is there.
 
         >>> import dolium
@@ -198,7 +204,7 @@ class Store:
         default: Any = 0,
         retry: bool = False,
         *,
-        expire: float | None = None,
+        expire: _Seconds | None = None,
         tag: _Tag = None,
     ) -> Any:
         """Add `delta` to the number under `key`, atomically; return the sum.
@@ -223,7 +229,7 @@ class Store:
         default: Any = 0,
         retry: bool = False,
         *,
-        expire: float | None = None,
+        expire: _Seconds | None = None,
         tag: _Tag = None,
     ) -> Any:
         """Subtract `delta` from the number under `key`, atomically; return the difference.
@@ -275,7 +281,7 @@ class Store:
     def set_many(
         self,
         mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
-        expire: float | None = None,
+        expire: _Seconds | None = None,
         tag: _Tag = None,
         retry: bool = False,
     ) -> int:
@@ -294,7 +300,7 @@ class Store:
     def add_many(
         self,
         mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
-        expire: float | None = None,
+        expire: _Seconds | None = None,
         tag: _Tag = None,
         retry: bool = False,
     ) -> int:
@@ -371,7 +377,7 @@ class Store:
         value: Any,
         prefix: str | None = None,
         side: _Side = "back",
-        expire: float | None = None,
+        expire: _Seconds | None = None,
         read: bool = False,
         tag: _Tag = None,
         retry: bool = False,
@@ -557,7 +563,7 @@ class Store:
     def _open(
         self,
         directory: str,
-        timeout: float,
+        timeout: _Seconds,
         settings: dict[str, Any],
         *,
         read_only: bool,
@@ -570,7 +576,7 @@ class Store:
     def _custom_disk(self, index: int = 0) -> Disk | None: ...
     def _in_transaction(self) -> bool: ...
     def _keep(
-        self, key: Any, value: Any, expire: float | None = None, tag: _Tag = None, add: bool = False
+        self, key: Any, value: Any, expire: _Seconds | None = None, tag: _Tag = None, add: bool = False
     ) -> bool: ...
     def _setting(self, name: str) -> _Scalar: ...
     def _settings(self) -> dict[str, Any]: ...
@@ -658,6 +664,14 @@ def _cli(arguments: list[str], /) -> int: ...
 def hash_column(column: str | int | float | bytes | memoryview, /) -> int:
     """diskcache's hash of the column `key` of a key."""
 
+@overload
+def in_seconds(time: timedelta | float, /) -> float: ...
+@overload
+def in_seconds(time: timedelta | float | None, /) -> float | None: ...
+@overload
+def in_seconds(time: _T, /) -> _T:
+    """A time in seconds as a number, if it is a `timedelta`; anything else as it is."""
+
 def load_key(pickle: bytes, /) -> Any:
     """The key in a pickle. Raises `UntrustedValueError` if the cache that it is of may not load it."""
 
@@ -670,3 +684,6 @@ def verify(stored: bytes, /) -> tuple[bytes, bool]:
 def create_value(directory: str, name: str, /) -> int: ...
 def open_value(directory: str, name: str, /) -> int: ...
 def remove_value(directory: str, name: str, /) -> None: ...
+def warn(kind: type[DoliumWarning], message: str, /) -> None:
+    """Warn, and log it. A warning that a filter turns into an exception never changes what the caller does: it goes to
+    `sys.unraisablehook`."""

@@ -6,7 +6,7 @@ Owns the constants of the on-disk format and the sentinels; imports nothing of d
 from __future__ import annotations
 
 import pickle
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 
 class Constant(tuple[Any, ...]):
@@ -75,17 +75,41 @@ DEFAULT_SETTINGS: Final[dict[str, Any]] = {
 METADATA: Final = {"count": 0, "size": 0, "hits": 0, "misses": 0}
 """Counters that are kept where the settings are."""
 
-EVICTION_POLICY: Final[dict[str, dict[str, str | None]]] = {
-    policy: {
-        "init": column and f"CREATE INDEX IF NOT EXISTS Cache_{column} ON Cache ({column})",
-        "get": read,
-        "cull": column and "SELECT {fields} FROM Cache ORDER BY " + column + " LIMIT ?",
+
+class BuiltIn(dict[str, Any]):
+    """A table that a program can read, and that refuses to be changed: the engine would not look at the change."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(OWN_POLICIES)
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+OWN_POLICIES: Final = (
+    "dolium does not run eviction policies of your own in SQL: its engine evicts. "
+    "Leave EVICTION_POLICY as it is, and pass one of its names as eviction_policy"
+)
+"""What is said to a program that brings policies of its own, as diskcache has them in ``EVICTION_POLICY``."""
+
+EVICTION_POLICY: Final = BuiltIn(
+    {
+        policy: BuiltIn(
+            {
+                "init": column and f"CREATE INDEX IF NOT EXISTS Cache_{column} ON Cache ({column})",
+                "get": read,
+                "cull": column and "SELECT {fields} FROM Cache ORDER BY " + column + " LIMIT ?",
+            }
+        )
+        for policy, column, read in (
+            ("none", None, None),
+            ("least-recently-stored", "store_time", None),
+            ("least-recently-used", "access_time", "access_time = {now}"),
+            ("least-frequently-used", "access_count", "access_count = access_count + 1"),
+        )
     }
-    for policy, column, read in (
-        ("none", None, None),
-        ("least-recently-stored", "store_time", None),
-        ("least-recently-used", "access_time", "access_time = {now}"),
-        ("least-frequently-used", "access_count", "access_count = access_count + 1"),
-    )
-}
+)
 """The eviction policies by name. What they do is the engine's; this is diskcache's table of them."""

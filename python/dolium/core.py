@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import memo
-from ._dolium import Info, Store
+from . import constants, memo
+from ._dolium import Info, Store, in_seconds
 from .constants import (
     DBNAME,
     DEFAULT_SETTINGS,
@@ -36,6 +36,8 @@ from .memo import args_to_key, full_name
 from .transaction import Transaction
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from typing_extensions import Unpack
 
     from .settings import Directory, Settings, Trust
@@ -82,7 +84,7 @@ class BaseCache(Store):
     def _start(
         self,
         directory: Directory,
-        timeout: float,
+        timeout: float | timedelta,
         disk: Any,
         settings: dict[str, Any],
         *,
@@ -96,6 +98,9 @@ class BaseCache(Store):
         settings = {**restored.get("settings", {}), **settings}
         if not (isinstance(disk, type) and issubclass(disk, Disk)):
             raise ValueError("disk must subclass dolium.Disk")
+        if EVICTION_POLICY is not constants.EVICTION_POLICY or hasattr(type(self), "EVICTION_POLICY"):
+            raise TypeError(constants.OWN_POLICIES)
+        timeout = in_seconds(timeout)
         if directory is None:
             import tempfile  # slow to import, and rarely needed
 
@@ -215,14 +220,14 @@ class BaseCache(Store):
         self,
         name: str | None = None,
         typed: bool = False,
-        expire: float | None = None,
+        expire: float | timedelta | None = None,
         tag: str | None = None,
         ignore: Iterable[int | str] = (),
     ) -> memo.Memoizer:
         """A decorator that keeps the results of a function, or of a coroutine function.
 
         `name` replaces the function's own in the keys, `typed` keeps 1 and 1.0 apart, `expire` is in
-        seconds, and arguments whose positions or names are in `ignore` do not count.
+        seconds or a `timedelta`, and arguments whose positions or names are in `ignore` do not count.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -355,14 +360,14 @@ class Cache(BaseCache):
     Args:
         directory: Where the entries lie; `~` and `$VARIABLES` are expanded. Created if need be. A relative
             path is one of the working directory at this moment, and stays that.
-        timeout: How long an operation waits for other writers, in seconds.
+        timeout: How long an operation waits for other writers, in seconds or as a `timedelta`.
         disk: A subclass of :class:`Disk` that converts keys and values in another way.
         read_only: Never write: for a directory that cannot, or must not, be changed.
         trust: Which pickles are loaded. "signed": those that this user's dolium wrote, and plain data.
             "all": every one, which lets whoever can write to the directory run code here. "none": only
             plain data.
         settings: Any of :data:`DEFAULT_SETTINGS`; those that differ from what is stored are stored.
-            `size_limit` is in bytes, None for no limit.
+            `size_limit` is in bytes, or a text such as "2 GiB"; None is no limit.
 
     Raises:
         OSError: The directory cannot be created or read.
@@ -372,7 +377,7 @@ class Cache(BaseCache):
     def __init__(
         self,
         directory: Directory = None,
-        timeout: float = 60,
+        timeout: float | timedelta = 60,
         disk: type[Disk] = Disk,
         *,
         read_only: bool = False,

@@ -9,7 +9,7 @@ In the settings::
         'default': {
             'BACKEND': 'dolium.DjangoCache',
             'LOCATION': '/var/cache/site',
-            'TIMEOUT': 300,              # seconds; None keeps entries for ever
+            'TIMEOUT': 300,              # seconds, or a timedelta; None keeps entries for ever
             'SHARDS': 8,
             'DATABASE_TIMEOUT': 0.010,   # seconds a read may wait before it is a miss
             'OPTIONS': {'size_limit': 2**30},
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
+from ._dolium import in_seconds
 from .constants import MISS
 from .fanout import FanoutCache
 from .memo import CacheKey, Memoizer, Results, memoizer
@@ -51,6 +52,8 @@ class DjangoCache(BaseCache):
     """
 
     def __init__(self, directory: str, params: dict[str, Any]):
+        # Django takes whatever is no number for 300 seconds.
+        params = {name: in_seconds(value) for name, value in params.items()}
         super().__init__(params)
         self._cache: FanoutCache = FanoutCache(
             directory or params.get("DIRECTORY", directory),
@@ -94,7 +97,7 @@ class DjangoCache(BaseCache):
     ) -> bool:
         """Set `key` if it is not there; true if it was set.
 
-        :param timeout: seconds until it expires (default: the setting ``TIMEOUT``)
+        :param timeout: seconds until it expires, or a `timedelta` (default: the setting ``TIMEOUT``)
         :param read: `value` is a binary file, whose contents are the value
         :param tag: text for :meth:`evict`
         :param retry: wait for other writers as long as it takes
@@ -278,6 +281,7 @@ class DjangoCache(BaseCache):
         """Seconds until expiry for a timeout in Django's terms; negative: expired at once."""
         if timeout is DEFAULT_TIMEOUT:
             timeout = self.default_timeout
+        timeout = in_seconds(timeout)
         return -1 if timeout == 0 else timeout
 
     def memoize(
@@ -309,6 +313,7 @@ class DjangoCache(BaseCache):
         def drop(key: CacheKey) -> bool:
             return self.delete(key, version)
 
+        timeout = in_seconds(timeout)
         stores = timeout is None or timeout is DEFAULT_TIMEOUT or timeout > 0
         results = Results(load, save if stores else None, drop, self._cache)
         return memoizer(results, name, typed, ignore)

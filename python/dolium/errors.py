@@ -1,25 +1,34 @@
-"""Everything dolium raises and warns of.
+"""Everything that dolium raises and warns of.
 
 Each error is a :class:`DoliumError`, and also what callers of diskcache catch in its place:
 ``sqlite3.OperationalError`` or ``sqlite3.DatabaseError`` for the database, ``OSError`` for files.
-The native module builds these classes; nothing here decides anything.
+The native module makes the exceptions, and warns through :func:`show`; nothing here decides anything.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import sys
+import warnings
+from pickle import PicklingError
+from typing import ClassVar
 
 __all__ = [
+    "AccessDeniedError",
+    "CopiedCacheWarning",
     "DamagedStoreError",
     "DamagedStoreWarning",
     "DatabaseError",
+    "DiscardedWritesWarning",
     "DoliumError",
     "DoliumWarning",
     "EmptyDirWarning",
     "EvictionWarning",
     "ForkedError",
+    "HiddenWritesWarning",
     "InvalidArgumentError",
     "MissingDirectoryError",
+    "MixedDirectoryWarning",
     "ReadOnlyError",
     "RefusedEntryWarning",
     "ReplacedStoreWarning",
@@ -30,6 +39,9 @@ __all__ = [
     "StorageFullError",
     "Timeout",
     "UnknownFileWarning",
+    "UnknownSettingWarning",
+    "UnpicklableError",
+    "UnsavedWritesWarning",
     "UnstorableError",
     "UntrustedValueError",
     "UntrustedValueWarning",
@@ -73,65 +85,151 @@ class ReadOnlyError(StorageError, DatabaseError):
     """A write to a cache that is read-only, or whose directory cannot be written."""
 
 
+class AccessDeniedError(ReadOnlyError, PermissionError):
+    """The user lacks a right on a file or directory; the message names its owner and mode."""
+
+
 class ForkedError(DatabaseError):
     """The process was forked inside a transaction; the child cannot use the directory."""
 
 
 class InvalidArgumentError(DoliumError, ValueError):
-    """An argument or a setting that makes no sense."""
+    """An argument or a setting that makes no sense; the message says what would."""
 
 
 class UnstorableError(DoliumError, TypeError):
-    """A value of a kind that cannot be stored, or not be read in the way that was asked for."""
+    """A value of a kind that cannot be stored, or cannot be used in the way that was asked for."""
+
+
+class UnpicklableError(UnstorableError, PicklingError, AttributeError):
+    """A key or a value that cannot be pickled. It is every error by which `pickle` says so, which is its cause."""
 
 
 class UntrustedValueError(DoliumError, ValueError):
-    """A pickle that dolium did not write holds more than plain data, and was not loaded."""
+    """A pickle without a signature of this user's holds more than plain data, and was not loaded."""
 
 
 class DoliumWarning(UserWarning):
     """The base class of the warnings of dolium."""
 
+    code: ClassVar[str] = "warning"
+    """What a program knows the warning by; it stays the same when messages change."""
+
 
 class EvictionWarning(DoliumWarning):
-    """A cache has reached its `size_limit` and evicts entries; shown once."""
+    """A cache has reached the default `size_limit`, which no program asked for, and evicts entries; shown once."""
+
+    code = "eviction"
 
 
 class ValueTooLargeWarning(DoliumWarning):
     """A value was not stored because it is larger than `size_limit`; shown once."""
 
+    code = "value-too-large"
+
 
 class DamagedStoreWarning(DoliumWarning):
-    """A damaged database was renamed, and a fresh one is used."""
+    """A damaged database was renamed, and the cache goes on with an empty one."""
+
+    code = "damaged-store"
 
 
 class ReplacedStoreWarning(DoliumWarning):
     """The database was removed or replaced while it was in use."""
 
+    code = "replaced-store"
+
+
+class DiscardedWritesWarning(DoliumWarning):
+    """Recent writes were discarded, because another program changed the database before they were stored."""
+
+    code = "discarded-writes"
+
+
+class UnsavedWritesWarning(DoliumWarning):
+    """Recent writes are not in the database yet, because another program kept it locked until the cache closed."""
+
+    code = "unsaved-writes"
+
+
+class HiddenWritesWarning(DoliumWarning):
+    """Iteration and counts of a read-only cache leave out recent writes of processes that are dead or stuck."""
+
+    code = "hidden-writes"
+
 
 class RefusedEntryWarning(DoliumWarning):
     """The database refused an entry that had been stored, because of a constraint that is not dolium's; shown once."""
+
+    code = "refused-entry"
 
 
 class ShardCountWarning(DoliumWarning):
     """A sharded cache was opened with another number of shards than it has."""
 
+    code = "shard-count"
+
 
 class SharedNameWarning(DoliumWarning):
     """Two functions of one name are memoized in one cache, so that each is given the other's results; shown once."""
+
+    code = "shared-name"
+
+
+class MixedDirectoryWarning(DoliumWarning):
+    """A `Cache` and a `FanoutCache` are in one directory, and neither sees the entries of the other."""
+
+    code = "mixed-directory"
+
+
+class CopiedCacheWarning(DoliumWarning):
+    """The directory is a copy that was made while the cache was in use."""
+
+    code = "copied-cache"
 
 
 class SigningKeyWarning(DoliumWarning):
     """No signing key can be kept, so that pickles are stored unsigned."""
 
+    code = "signing-key"
+
+
+class UnknownSettingWarning(DoliumWarning):
+    """A setting was passed that dolium does not know; shown once for each name and directory."""
+
+    code = "unknown-setting"
+
 
 class UntrustedValueWarning(DoliumWarning):
-    """A value counts as missing because nobody vouches for its pickle; shown once."""
+    """A value counts as missing because its pickle is not signed with this user's key; shown once."""
+
+    code = "untrusted-value"
 
 
 class UnknownFileWarning(DoliumWarning):
     """`check` found a file that no entry names."""
 
+    code = "unknown-file"
+
 
 class EmptyDirWarning(DoliumWarning):
     """`check` found a directory without files."""
+
+    code = "empty-directory"
+
+
+def show(kind: type[DoliumWarning], message: str) -> None:
+    """Warn as if the code that called dolium did, and tell the logger ``dolium``, with the code of the warning.
+
+    A program that has not imported `logging` has no handler that could want it.
+    """
+    level, frame = 1, sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "dolium":
+        level, frame = level + 1, frame.f_back
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logger = logging.getLogger("dolium")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())  # else logging itself prints what is warned of
+        logger.warning("%s", message, extra={"code": kind.code}, stacklevel=level)
+    warnings.warn(message, kind, stacklevel=level)

@@ -15,6 +15,8 @@ from .disk import Disk
 from .transaction import Transaction
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from typing_extensions import Unpack
 
     from .persistent import Deque, Index
@@ -49,7 +51,7 @@ class FanoutCache(BaseCache):
         self,
         directory: Directory = None,
         shards: int = 8,
-        timeout: float = 0.010,
+        timeout: float | timedelta = 0.010,
         disk: type[Disk] = Disk,
         *,
         read_only: bool = False,
@@ -139,7 +141,7 @@ class FanoutCache(BaseCache):
     def cache(
         self,
         name: str,
-        timeout: float = 60,
+        timeout: float | timedelta = 60,
         disk: type[Disk] | None = None,
         **settings: Unpack[Settings],
     ) -> Cache:
@@ -196,7 +198,9 @@ class FanoutCache(BaseCache):
         directory = self._subdirectory(kind, name)
         return self._sub_cache(directory, self._disk_class, 60, {"eviction_policy": "none"})
 
-    def _sub_cache(self, directory: str, disk: type[Disk], timeout: float, settings: dict[str, Any]) -> Cache:
+    def _sub_cache(
+        self, directory: str, disk: type[Disk], timeout: float | timedelta, settings: dict[str, Any]
+    ) -> Cache:
         return Cache(directory, timeout, disk, read_only=self._read_only_asked, trust=self._trust, **settings)
 
     def __getstate__(self) -> tuple[Any, ...]:

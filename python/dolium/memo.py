@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import struct
 import sys
-import warnings
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from types import CodeType, FunctionType
@@ -34,12 +33,14 @@ from typing import (
 )
 from weakref import WeakKeyDictionary
 
+from ._dolium import in_seconds, warn
 from .constants import MISS
 from .disk import canonical
 from .errors import SharedNameWarning
 
 if TYPE_CHECKING:
     import asyncio
+    from datetime import timedelta
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -274,7 +275,7 @@ def memoize(
     cache: MemoCache,
     name: str | None = None,
     typed: bool = False,
-    expire: float | None = None,
+    expire: float | timedelta | None = None,
     tag: Any = None,
     ignore: Iterable[Any] = (),
 ) -> Memoizer:
@@ -283,10 +284,11 @@ def memoize(
     :param cache: a ``Cache``, ``FanoutCache`` or anything with their get, set and delete
     :param name: what keys begin with (default: module and qualified name of the function)
     :param typed: keep ``f(3)`` and ``f(3.0)`` apart
-    :param expire: seconds until a result expires; zero or less looks up but stores nothing
+    :param expire: time until a result expires, in seconds or as a `timedelta`; zero or less looks
+        up but stores nothing
     :param tag: tag of the entries
     :param ignore: positions and names of arguments that do not influence the result
-    :raises TypeError: if used without parentheses
+    :raises TypeError: if used without brackets
 
     >>> import dolium
     >>> cache = dolium.Cache()
@@ -305,7 +307,8 @@ def memoize(
     computing
     16
     """
-    _refuse_function(name)
+    refuse_function(name, "cache.memoize()")
+    expire = in_seconds(expire)
     stores = expire is None or expire > 0
 
     def load(key: CacheKey) -> Any:
@@ -326,7 +329,7 @@ def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[A
 
     :raises TypeError: if `name` is a function, because the parentheses were forgotten
     """
-    _refuse_function(name)
+    refuse_function(name, "cache.memoize()")
 
     def decorator(func: Callable[..., Any]) -> Any:
         if name is None:
@@ -413,8 +416,7 @@ def warn_of_shared_name(cache: object, func: Callable[..., Any]) -> None:
         f"two functions are memoized as {where[1]!r} in {where[0]}: each is given the other's results; "
         "pass name= to one of them"
     )
-    # Whoever decorates: beyond this function and the decorator.
-    warnings.warn(message, SharedNameWarning, stacklevel=3)
+    warn(SharedNameWarning, message)
 
 
 def _substance(func: Any) -> Any:
@@ -450,9 +452,10 @@ def _plain(value: Any) -> str | None:
 _PLAIN: Final = frozenset({bool, bytes, complex, float, int, str, type(None)})
 
 
-def _refuse_function(name: object) -> None:
-    if callable(name):
-        raise TypeError("name cannot be callable")
+def refuse_function(argument: object, usage: str) -> None:
+    """Raise TypeError if a decorator factory got the function that was meant for its decorator."""
+    if callable(argument):
+        raise TypeError(f"the function came where arguments are expected; write @{usage}, with brackets")
 
 
 def is_coroutine_function(func: Callable[..., Any]) -> bool:

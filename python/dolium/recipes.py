@@ -4,6 +4,8 @@ Owns what these tools keep in the cache. Keys and values are those of diskcache,
 uses diskcache and one that uses dolium can share a lock. How one waits is in `waiting`; memoizing
 with early recomputation is in `stampede`.
 
+Times are in seconds, or `timedelta` objects.
+
 What a cache may evict is no lock. The rows that these tools keep are therefore written such that
 they are last in every order of eviction (``Store._keep``): within diskcache's format that is a
 matter of the three columns by which it picks its victims. A lock that nobody holds leaves no such
@@ -23,12 +25,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from . import blocks, waiting
-from .memo import args_to_key, full_name, hook
+from ._dolium import in_seconds
+from .memo import args_to_key, full_name, hook, refuse_function
 from .stampede import memoize_stampede
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 __all__ = [
     "Averager",
@@ -67,7 +73,7 @@ def _home(cache: SharedCache, key: Any) -> SharedCache:
 
 
 def _keep(
-    cache: SharedCache, key: Any, value: Any, expire: float | None, tag: Any, add: bool = False
+    cache: SharedCache, key: Any, value: Any, expire: float | timedelta | None, tag: Any, add: bool = False
 ) -> bool:
     """Set (or add) a row that eviction spares for as long as there is anything else to evict."""
     keep = hook(cache, "_keep")
@@ -95,10 +101,12 @@ class Averager:
     None
     """
 
-    def __init__(self, cache: SharedCache, key: Any, expire: float | None = None, tag: Any = None):
+    def __init__(
+        self, cache: SharedCache, key: Any, expire: float | timedelta | None = None, tag: Any = None
+    ):
         self._cache = cache
         self._key = key
-        self._expire = expire
+        self._expire = in_seconds(expire)
         self._tag = tag
 
     def add(self, value: float) -> None:
@@ -144,10 +152,12 @@ class _Guard:
     ``with`` makes the thread the holder, ``async with`` the task of asyncio, whose loop goes on while it waits.
     """
 
-    def __init__(self, cache: SharedCache, key: Any, expire: float | None = None, tag: Any = None):
+    def __init__(
+        self, cache: SharedCache, key: Any, expire: float | timedelta | None = None, tag: Any = None
+    ):
         self._cache = cache
         self._key = key
-        self._expire = expire
+        self._expire = in_seconds(expire)
         self._tag = tag
 
     def acquire(self) -> None:
@@ -216,7 +226,9 @@ class Lock(_Guard):
     False
     """
 
-    def __init__(self, cache: SharedCache, key: Any, expire: float | None = None, tag: Any = None):
+    def __init__(
+        self, cache: SharedCache, key: Any, expire: float | timedelta | None = None, tag: Any = None
+    ):
         super().__init__(cache, key, expire, tag)
         self._deadlines: dict[str, float] = {}
 
@@ -329,7 +341,7 @@ class BoundedSemaphore(_Guard):
         cache: SharedCache,
         key: Any,
         value: int = 1,
-        expire: float | None = None,
+        expire: float | timedelta | None = None,
         tag: Any = None,
     ):
         super().__init__(cache, key, expire, tag)
@@ -371,9 +383,9 @@ class BoundedSemaphore(_Guard):
 def throttle(
     cache: SharedCache,
     count: int,
-    seconds: float,
+    seconds: float | timedelta,
     name: str | None = None,
-    expire: float | None = None,
+    expire: float | timedelta | None = None,
     tag: Any = None,
     time_func: Callable[[], float] = time.time,
     sleep_func: Callable[[float], Any] = time.sleep,
@@ -401,6 +413,8 @@ def throttle(
     >>> [moment() for _ in range(5)]
     [0.0, 0.0, 1.0, 1.0, 2.0]
     """
+    refuse_function(name, "throttle(cache, count, seconds)")
+    seconds, expire = in_seconds(seconds), in_seconds(expire)
 
     def decorator(func: Callable[P, R]) -> Callable[P, R]:
         key = full_name(func) if name is None else name
@@ -452,7 +466,7 @@ def barrier(
     cache: SharedCache,
     lock_factory: Callable[..., AbstractContextManager[Any]],
     name: str | None = None,
-    expire: float | None = None,
+    expire: float | timedelta | None = None,
     tag: Any = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a decorator that lets a function run only while it holds a lock.
@@ -475,6 +489,7 @@ def barrier(
     >>> work()
     True
     """
+    refuse_function(name, "barrier(cache, Lock)")
 
     def decorator(func: Callable[P, R]) -> Callable[P, R]:
         key = full_name(func) if name is None else name

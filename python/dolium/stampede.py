@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from ._dolium import in_seconds
 from .constants import ENOVAL, MISS
 from .memo import (
     CacheKey,
@@ -33,11 +34,13 @@ from .memo import (
     is_coroutine_function,
     key_maker,
     off_loop,
+    refuse_function,
     warn_of_shared_name,
 )
 
 if TYPE_CHECKING:
     import asyncio
+    from datetime import timedelta
 
 PATIENCE_AT_EXIT = 1.0
 """Seconds for which a process that exits waits for recomputations under way, all together."""
@@ -92,7 +95,7 @@ class _Entries:
 
 def memoize_stampede(
     cache: StampedeCache,
-    expire: float,
+    expire: float | timedelta,
     name: str | None = None,
     typed: bool = False,
     tag: Any = None,
@@ -106,7 +109,7 @@ def memoize_stampede(
     exception handler, and the old result stays. A process that exits waits a second for renewals
     under way, then drops them.
 
-    :param expire: seconds until a result expires
+    :param expire: time until a result expires, in seconds or as a `timedelta`
     :param name: what keys begin with (default: module and qualified name of the function)
     :param typed: keep ``f(3)`` and ``f(3.0)`` apart
     :param tag: tag of the entries
@@ -129,9 +132,9 @@ def memoize_stampede(
     >>> result
     16
     """
-    if callable(name):
-        raise TypeError("name cannot be callable")
-    entries = _Entries(cache, expire, tag, beta)
+    for argument in (expire, name):
+        refuse_function(argument, "memoize_stampede(cache, expire)")
+    entries = _Entries(cache, in_seconds(expire), tag, beta)
 
     def decorator(func: Callable[..., Any]) -> Any:
         if name is None:

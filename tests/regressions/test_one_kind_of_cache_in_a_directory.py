@@ -72,11 +72,11 @@ def test_what_diskcache_left_of_both_kinds_is_opened_with_a_warning(tmp_path: Pa
     for path in (tmp_path / "plain").iterdir():
         path.rename(tmp_path / path.name)
     (tmp_path / "plain").rmdir()
-    with pytest.warns(dolium.DoliumWarning, match="a FanoutCache is in this directory, too"):
+    with pytest.warns(dolium.DoliumWarning, match="also holds a FanoutCache"):
         cache = dolium.Cache(tmp_path)
     assert list(cache) == ["b"]
     cache.close()
-    with pytest.warns(dolium.DoliumWarning, match="a Cache is in this directory, too"):
+    with pytest.warns(dolium.DoliumWarning, match="also holds a Cache,"):
         shards = dolium.FanoutCache(tmp_path, shards=1)
     assert list(shards) == ["a"]
     shards.close()

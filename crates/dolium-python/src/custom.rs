@@ -11,10 +11,11 @@ use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::error;
 use crate::lazy::Lazy;
 use crate::signature::{self, Current};
 use crate::store::deferred::{self, After};
-use crate::store::{Found, How, Inner, Item, Shard, Trust};
+use crate::store::{Found, How, Inner, Item, Shard, Trust, no_number};
 use crate::value::{key_column, scalar, unscalar};
 use crate::{key, plain};
 
@@ -85,7 +86,8 @@ impl Custom {
 
     fn key(&self, object: &Bound<'_, PyAny>) -> PyResult<Key<'static>> {
         let py = object.py();
-        let columns = self.disk.bind(py).call_method1("put", (object,))?;
+        let columns = self.disk.bind(py).call_method1("put", (object,));
+        let columns = columns.map_err(|error| error::unusable(object, error))?;
         let (column, raw): (Bound<'_, PyAny>, Bound<'_, PyAny>) = columns.extract()?;
         let raw = raw.is_truthy()?;
         match (scalar(&column)?, raw) {
@@ -226,7 +228,8 @@ impl Custom {
         read: bool,
     ) -> PyResult<Columns> {
         let _current = Current::enter(shard.cache(false), key, inner.shared.trust);
-        self.columns(Some(object), value, read)
+        let columns = self.columns(Some(object), value, read);
+        columns.map_err(|error| error::unstorable(Some(object), object.py(), error))
     }
 
     #[expect(clippy::too_many_arguments, reason = "what `set` is told, and where it is to be done")]
@@ -326,7 +329,7 @@ impl Custom {
             let key = shard.step(py, |cache| cache.push(0, prefix, side, put))?;
             let columns = {
                 let _current = Current::enter(shard.cache(false), &key, inner.shared.trust);
-                self.columns(None, value, read)?
+                self.columns(None, value, read).map_err(|error| error::unstorable(None, py, error))?
             };
             made.clone_from(&columns.filename);
             shard.step(py, |cache| cache.set_with(&key, Payload::Columns(columns), put))?;
@@ -410,7 +413,12 @@ fn found<'py>(row: &Row, value: Bound<'py, PyAny>) -> Found<'py> {
 }
 
 /// The number in the row of a key, for `incr`.
-pub(crate) fn number<'py>(py: Python<'py>, shard: &Shard, key: &Key<'_>) -> PyResult<Option<Found<'py>>> {
+pub(crate) fn number<'py>(
+    object: &Bound<'py, PyAny>,
+    shard: &Shard,
+    key: &Key<'_>,
+) -> PyResult<Option<Found<'py>>> {
+    let py = object.py();
     let Some(row) = shard.step(py, |cache| cache.row(key))? else {
         return Ok(None);
     };
@@ -419,7 +427,7 @@ pub(crate) fn number<'py>(py: Python<'py>, shard: &Shard, key: &Key<'_>) -> PyRe
             let value = unscalar(py, &row.columns.value)?;
             Ok(Some(found(&row, value)))
         }
-        _ => Err(PyTypeError::new_err("the stored value is no number")),
+        _ => Err(no_number(object, "other than a number")),
     }
 }
 

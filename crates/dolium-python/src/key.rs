@@ -13,16 +13,15 @@ use pyo3::types::{
     PyFrozenSet, PyInt, PyString, PyTime, PyTimeAccess, PyTuple, PyType, PyTzInfoAccess,
 };
 
-use crate::enter;
 use crate::lazy::Lazy;
 use crate::store::Inner;
+use crate::{enter, error};
 
 static DUMPS: Lazy = Lazy::new("pickle", "dumps");
 static OPTIMIZE: Lazy = Lazy::new("pickletools", "optimize");
 static CONSTANT: Lazy = Lazy::new("dolium.constants", "Constant");
 static ENUM: Lazy = Lazy::new("enum", "Enum");
-static UUID: Lazy = Lazy::new("uuid", "UUID");
-static SAFETY: Lazy = Lazy::new("uuid", "SafeUUID");
+static MODULES: Lazy = Lazy::new("sys", "modules");
 
 /// Tuples in tuples that are written natively; deeper ones are left to Python, which guards its stack.
 const DEPTH: u32 = 100;
@@ -84,7 +83,8 @@ pub(crate) fn pickled(object: &Bound<'_, PyAny>, protocol: i64) -> PyResult<Key<
             });
         }
     }
-    let mut pickle = DUMPS.get(py)?.call1((object, protocol))?;
+    let mut pickle =
+        DUMPS.get(py)?.call1((object, protocol)).map_err(|error| error::unusable(object, error))?;
     if known.is_none() {
         pickle = OPTIMIZE.get(py)?.call1((pickle,))?;
     }
@@ -227,8 +227,12 @@ fn write_instance(writer: &mut Native, object: &Bound<'_, PyAny>, depth: u32) ->
         let name = object.get_item(0)?;
         return write_constant(writer, &name);
     }
-    if class.is(UUID.get(py)?) {
-        if !object.getattr("is_safe")?.is(&SAFETY.get(py)?.getattr("unknown")?) {
+    // A module that is not there has no instances, and is not imported to find that out.
+    if class.name()? == "UUID"
+        && let Ok(uuid) = MODULES.get(py)?.get_item("uuid")
+        && class.is(&uuid.getattr("UUID")?)
+    {
+        if !object.getattr("is_safe")?.is(&uuid.getattr("SafeUUID")?.getattr("unknown")?) {
             return Ok(false);
         }
         writer.uuid(object.getattr("int")?.extract()?);

@@ -1,5 +1,5 @@
-//! Owns references to Python objects that are looked up when they are first needed: this module is
-//! imported before the package around it is.
+//! References to Python objects that are looked up when they are first needed, because this module is
+//! imported before the package around it. What an error or a warning needs is looked up at import: see `error`.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -31,5 +31,10 @@ impl Lazy {
             return None;
         }
         self.get(py).ok()
+    }
+
+    /// Whether an object is an instance of this class. `false` if the class is not known.
+    pub fn has(&self, object: &Bound<'_, PyAny>) -> bool {
+        self.get(object.py()).and_then(|class| object.is_instance(class)).unwrap_or(false)
     }
 }

@@ -34,16 +34,30 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     process::refuse_subinterpreters(module.py())?;
+    error::register(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<store::Store>()?;
+    // Python's messages about arguments name the class, and users know it as `Cache`.
+    module.add("Store", module.py().get_type::<store::Store>())?;
     module.add_class::<store::Transaction>()?;
     module.add_class::<info::Info>()?;
     module.add_class::<iterator::KeyIterator>()?;
     module.add_class::<sql::Cursor>()?;
     module.add_class::<sql::Connection>()?;
     module.add_function(wrap_pyfunction!(cli, module)?)?;
+    module.add_function(wrap_pyfunction!(in_seconds, module)?)?;
     signature::register(module)?;
     process::register(module)
+}
+
+/// A time in seconds as a number, if it is a `timedelta`; anything else as it is.
+#[pyfunction]
+#[pyo3(signature = (time, /))]
+fn in_seconds<'py>(time: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if time.is_instance_of::<pyo3::types::PyDelta>() {
+        time.call_method0("total_seconds")
+    } else {
+        Ok(time.clone())
+    }
 }
 
 /// Run a command line, the name of the program included; return its exit code.

@@ -1,10 +1,10 @@
 //! Owns the conversion of Python objects to values and back, except where a user's `Disk` does it.
 
 use dolium::{Payload, Scalar, Value};
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, PyString};
 
+use crate::error;
 use crate::lazy::Lazy;
 use crate::packed;
 
@@ -89,17 +89,26 @@ impl<'py> Incoming<'py> {
             Value::Pickle { bytes, signed } => return Ok(Self::Pickle { bytes, signed }),
             Value::Packed(bytes) => packed::load(py, &bytes)?,
             Value::Unknown { mode, .. } => {
-                return Err(PyTypeError::new_err(format!(
+                let message = format!(
                     "the value has mode {mode}, which this version of dolium does not know; upgrade it"
-                )));
+                );
+                return Err(error::UNSTORABLE.error(py, (message,)));
             }
-            _ => return Err(PyTypeError::new_err("the value is of a kind that this version does not know")),
+            _ => {
+                let message = "the value is of a kind that this version of dolium does not know; upgrade it";
+                return Err(error::UNSTORABLE.error(py, (message,)));
+            }
         }))
     }
 }
 
 /// What SQLite can hold of a Python object: tags, settings, arguments of statements.
 pub(crate) fn scalar(object: &Bound<'_, PyAny>) -> PyResult<Scalar> {
+    scalar_of("an argument of a statement", object)
+}
+
+/// The same for messages that say `what` the object is.
+pub(crate) fn scalar_of(what: &str, object: &Bound<'_, PyAny>) -> PyResult<Scalar> {
     if object.is_none() {
         return Ok(Scalar::Null);
     }
@@ -115,13 +124,12 @@ pub(crate) fn scalar(object: &Bound<'_, PyAny>) -> PyResult<Scalar> {
     if let Ok(value) = object.cast::<PyFloat>() {
         return Ok(Scalar::Real(value.value()));
     }
-    match bytes(object)? {
-        Some(bytes) => Ok(Scalar::Blob(bytes)),
-        None => Err(PyTypeError::new_err(format!(
-            "expected None, int, float, str or bytes, not {}",
-            object.get_type().name()?
-        ))),
+    if let Some(bytes) = bytes(object)? {
+        return Ok(Scalar::Blob(bytes));
     }
+    let kind = object.get_type().name()?;
+    let message = format!("{what} must be None, an int, float, str or bytes, not {kind}");
+    Err(error::UNSTORABLE.error(object.py(), (message,)))
 }
 
 /// The contents of bytes-like objects, `sqlite3.Binary` (a memoryview) among them.

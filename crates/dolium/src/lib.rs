@@ -53,4 +53,5 @@ pub use value::number::Number;
 pub use value::policy::Policy;
 pub use value::put::{Expiry, Put};
 pub use value::scalar::Scalar;
+pub use value::settings::{known_setting, read_setting};
 pub use value::{Columns, Entry, Payload, Row, Value, mode, pickle, sign};

@@ -71,13 +71,26 @@ fn a_value_that_cannot_fit_drives_nothing_out() {
 }
 
 #[test]
-fn the_first_eviction_warns_and_only_the_first() {
+fn the_first_eviction_at_the_default_limit_warns_and_only_the_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::builder(directory.path()).setting("hot_size", 0).open().unwrap();
+    let evict = |cache: &Cache| {
+        cache.set("a", 1).unwrap();
+        cache.set("b", 1).unwrap();
+        // As if value files of two GiB were there.
+        cache.sql("UPDATE Settings SET value = 2147483648 WHERE key = 'size'", &[]).unwrap();
+        assert!(cache.cull().unwrap() > 0);
+        cache.take_warnings()
+    };
+    assert!(matches!(evict(&cache)[..], [Warning::Evicting { size_limit: 1_073_741_824, .. }]));
+    assert_eq!(evict(&cache), []);
+}
+
+#[test]
+fn eviction_at_a_limit_that_was_passed_warns_of_nothing() {
     let (_directory, cache, clock) = open(1 << 20, Policy::LeastRecentlyStored);
-    fill(&cache, &clock, 10);
-    assert_eq!(cache.take_warnings(), []);
     fill(&cache, &clock, 60);
-    assert!(matches!(cache.take_warnings()[..], [Warning::Evicting { size_limit: 1_048_576, .. }]));
-    fill(&cache, &clock, 60);
+    assert!(cache.len().unwrap() < 60);
     assert_eq!(cache.take_warnings(), []);
 }
 

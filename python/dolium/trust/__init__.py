@@ -65,7 +65,9 @@ def loads(data: bytes | bytearray | memoryview) -> Any:
     except (UntrustedValueError, MemoryError):
         raise
     except Exception as error:
-        message = f"cannot load a pickle that dolium did not write: it is damaged ({error!r})"
+        message = (
+            f"cannot load a pickle that is not signed with this user's key, because it is damaged: {error!r}"
+        )
         raise UntrustedValueError(message) from error
 
 

@@ -11,12 +11,12 @@ Maker = Callable[[tuple[Any, ...]], Any]
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise the error that says what the pickle asked for, and what its owner can do."""
+    """Raise the error that says what the pickle asked for, and what a user can do."""
     raise UntrustedValueError(
-        f"refused to load {what} from a pickle that this user's dolium did not write, because "
-        "only plain data is safe there. Set the entry anew; or, if processes of other users or "
-        "containers share the cache, give all of them the same DOLIUM_SIGNING_KEY, and set it anew "
-        'once. Pass trust="all" only if you trust all who can write to the cache directory'
+        f"refused to load {what}: the pickle is not signed with this user's key, and unsigned pickles may "
+        "hold only plain data. Store the entry again. If processes of other users or containers share the "
+        'cache, give all of them the same DOLIUM_SIGNING_KEY first. Pass trust="all" only if everyone who '
+        "can write to the directory is trusted"
     )
 
 

@@ -123,9 +123,11 @@ fn read(source: &Cache, key: &Key<'static>, target: &Target, report: &mut Report
 /// Whether an error is the source's, not the target's.
 fn is_of_source(source: &Cache, error: &Error) -> bool {
     match error {
-        Error::Damaged { path, .. } | Error::Sqlite { path, .. } | Error::Io { path, .. } => {
-            path.starts_with(source.directory())
-        }
+        Error::Damaged { path, .. }
+        | Error::Sqlite { path, .. }
+        | Error::Denied { path, .. }
+        | Error::NotADirectory { path, .. }
+        | Error::Io { path, .. } => path.starts_with(source.directory()),
         Error::Type(_) => true,
         _ => false,
     }

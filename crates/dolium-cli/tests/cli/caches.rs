@@ -259,7 +259,7 @@ fn a_damaged_store_is_told_and_only_fixed_on_demand() {
     world.run(["list", "c"]).code(2);
     assert_eq!(snapshot(&world.path("c")), before);
     let fixed = world.run(["check", "c", "--fix"]);
-    assert!(fixed.err.contains("set aside"), "{}", fixed.err);
+    assert!(fixed.err.contains("renamed to"), "{}", fixed.err);
     world.run(["set", "--create", "c", "k", "new"]).code(0);
     assert_eq!(world.run(["get", "c", "k"]).code(0).text(), "new");
 }

@@ -1,7 +1,5 @@
-//! What can go wrong when a process joins a directory or waits for its lock.
-//!
-//! Owns the two error types. Refuses to decide what a caller does about them, but every message names the path and says
-//! what would help.
+//! The two error types: what can go wrong when a process joins a directory, and when it waits for a lock.
+//! Every message names the path and says what helps; what a caller does about an error is its own decision.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +9,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum AttachError {
     /// The operating system refused.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("{}: cannot {doing} it: {source}", path.display())]
     Io {
         /// What was tried: "open", "create", …
         doing: &'static str,
@@ -21,19 +19,19 @@ pub enum AttachError {
         source: io::Error,
     },
     /// The path is not an ordinary file.
-    #[error("{} is not an ordinary file; move it away", path.display())]
+    #[error("{}: this is not an ordinary file; move it away", path.display())]
     NotAFile {
         /// The file.
         path: PathBuf,
     },
     /// Another process has been creating or recovering the shared file all the time.
-    #[error("another process is still preparing {}; try again, and if this lasts look for a stopped process that has it open", path.display())]
+    #[error("{}: another process is still preparing this file; try again, and look for a stopped process if this lasts", path.display())]
     Busy {
         /// `cache.lock`.
         path: PathBuf,
     },
     /// Every slot is taken.
-    #[error("{} serves {slots} processes and all of them are there; close the cache in some", path.display())]
+    #[error("{}: all {slots} process slots are in use; close the cache in another process", path.display())]
     Full {
         /// `cache.lock`.
         path: PathBuf,
@@ -41,13 +39,13 @@ pub enum AttachError {
         slots: u32,
     },
     /// The shared file is gone or damaged, and it cannot be replaced while processes use the old one.
-    #[error("{} was deleted or damaged while other processes use it; close the cache in those, then open it again", path.display())]
+    #[error("{}: the file was deleted or damaged while other processes use it; close the cache there, then open it again", path.display())]
     InUse {
         /// `cache.hot`.
         path: PathBuf,
     },
     /// Made by another version of dolium.
-    #[error("{} has layout {found} and this program knows only {known}; use the same version of dolium everywhere, or close all others and delete the file", path.display())]
+    #[error("{}: the file has layout {found}, and this version of dolium knows only {known}; use one version everywhere, or close the cache in all processes and delete the file", path.display())]
     Version {
         /// `cache.hot`.
         path: PathBuf,
@@ -56,14 +54,14 @@ pub enum AttachError {
         /// The version of this program.
         known: u32,
     },
-    /// Processes that see the directory through another file system use the other kind of lock.
-    #[error("{} is in use through another file system view (a network mount and a local one?), and the two cannot share locks; open it in one way only", path.display())]
+    /// Processes that see the directory through another mount use the other kind of lock.
+    #[error("{}: other processes use the directory through another mount, and the two cannot share locks; open it through one mount only", path.display())]
     Mixed {
         /// The directory.
         path: PathBuf,
     },
     /// Other processes, to which the system refuses shared memory, use a lock on a file.
-    #[error("another process that uses {} cannot share memory{}", path.display(), told(note.as_deref()))]
+    #[error("{}: another process that uses this directory cannot share memory{}", path.display(), told(note.as_deref()))]
     Apart {
         /// The directory.
         path: PathBuf,
@@ -71,21 +69,21 @@ pub enum AttachError {
         note: Option<String>,
     },
     /// Other processes share memory that the system refuses to this one, or have left entries in it.
-    #[error("{} holds entries that other processes keep or have left there, and this process is refused it ({why}); lift what refuses it, or use hot_size=0 for the cache, which counts from when no process has it open", path.display())]
+    #[error("{}: other processes keep or have left entries in this file, which is refused to this process ({why}); lift what refuses it, or use hot_size=0 for the cache, which counts from when no process has it open", path.display())]
     Excluded {
         /// `cache.hot`.
         path: PathBuf,
         /// The refusal.
         why: Box<AttachError>,
     },
-    /// A tier that nobody has attached may hold what the database has not.
-    #[error("{} may hold entries that are not in the database yet; open the cache with a program that knows how to save them", path.display())]
+    /// A tier that no process has attached may hold entries that the database does not have.
+    #[error("{}: the file may hold unsaved entries; open the cache with dolium once so that they are stored", path.display())]
     Unrecovered {
         /// `cache.hot`.
         path: PathBuf,
     },
     /// The database behind the tier could not be read or written.
-    #[error("cannot start the tier of {}: {source}", path.display())]
+    #[error("{}: cannot start the hot tier: {source}", path.display())]
     Base {
         /// The directory.
         path: PathBuf,
@@ -93,7 +91,7 @@ pub enum AttachError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No shared memory here: use [`FileLock`](crate::FileLock).
-    #[error("{} is on {name}, which gives no safe shared memory", path.display())]
+    #[error("{}: the directory is on {name}, which has no safe shared memory; use a local file system for a hot tier", path.display())]
     NotLocal {
         /// The directory.
         path: PathBuf,
@@ -134,16 +132,16 @@ fn told(note: Option<&str>) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// A living process held it for the whole patience.
-    #[error("another thread or process held the write lock all the time")]
+    /// A living process held the lock for as long as the caller was ready to wait.
+    #[error("another thread or process kept the write lock; try again, or wait longer")]
     Timeout,
     /// The caller's tick said stop.
     #[error("waiting for the write lock was interrupted")]
     Interrupted,
     /// The process forked after it had attached: attach anew.
-    #[error("the write lock belongs to the parent of this process; attach again")]
+    #[error("the write lock belongs to the parent of this process; open the cache again")]
     Forked,
     /// The operating system refused; a closed descriptor is one cause. Attach anew.
-    #[error("the write lock is unusable: {0}")]
+    #[error("the write lock cannot be used: {0}; open the cache again")]
     Io(#[from] io::Error),
 }

@@ -5,7 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
 use super::write::How;
-use super::{Flag, Inner, Shard, Store, put};
+use super::{Flag, Inner, Seconds, Shard, Store, put};
+use crate::error;
 use crate::lazy::Lazy;
 use crate::value::{Loan, Outgoing};
 
@@ -38,7 +39,10 @@ impl Inner {
         }
         let outgoing: Vec<Outgoing<'_>> = items
             .iter()
-            .map(|(_, value)| Outgoing::of(value, || self.protocol(py)))
+            .map(|(key, value)| {
+                let outgoing = Outgoing::of(value, || self.protocol(py));
+                outgoing.map_err(|error| error::unstorable(Some(key), py, error))
+            })
             .collect::<PyResult<_>>()?;
         let mut routed = Vec::with_capacity(items.len());
         for ((key, _), value) in items.iter().zip(&outgoing) {
@@ -194,7 +198,7 @@ impl Store {
     fn set_many(
         &self,
         mapping: &Bound<'_, PyAny>,
-        expire: Option<f64>,
+        expire: Option<Seconds>,
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
     ) -> PyResult<usize> {
@@ -215,7 +219,7 @@ impl Store {
     fn add_many(
         &self,
         mapping: &Bound<'_, PyAny>,
-        expire: Option<f64>,
+        expire: Option<Seconds>,
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
     ) -> PyResult<usize> {

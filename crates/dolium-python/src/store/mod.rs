@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use dolium::{Cache, Expiry, Key, Object, Put, Scalar};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDelta, PyDict, PyTuple};
 
 use crate::custom::Custom;
 use crate::{context, enter, error, key, value};
@@ -24,10 +24,10 @@ use crate::{context, enter, error, key, value};
 pub(crate) use queue::Item;
 pub(crate) use read::Found;
 pub(crate) use transaction::Transaction;
-pub(crate) use write::How;
+pub(crate) use write::{How, no_number};
 
 /// A directory of entries, or several as shards. The base class of `Cache` and `FanoutCache`.
-#[pyclass(frozen, subclass, dict, weakref, module = "dolium._dolium")]
+#[pyclass(frozen, subclass, dict, weakref, module = "dolium._dolium", name = "Cache")]
 pub(crate) struct Store {
     inner: OnceLock<Inner>,
 }
@@ -158,7 +158,7 @@ fn on_as<T: Send>(
         result
     });
     for warning in &warnings {
-        error::warn(py, warning)?;
+        error::tell(py, warning)?;
     }
     Ok(result)
 }
@@ -235,7 +235,7 @@ impl Inner {
     pub fn only(&self) -> PyResult<&Shard> {
         match &*self.shared.shards {
             [shard] => Ok(shard),
-            _ => Err(pyo3::exceptions::PyTypeError::new_err(
+            _ => Err(PyTypeError::new_err(
                 "a FanoutCache has no queues and no order of its own; use its deque(), index() or cache()",
             )),
         }
@@ -281,13 +281,13 @@ impl Store {
 }
 
 /// What is stored beside a value, from the arguments `expire` (seconds) and `tag`.
-pub(crate) fn put(expire: Option<f64>, tag: Option<&Bound<'_, PyAny>>) -> PyResult<Put> {
+pub(crate) fn put(expire: Option<Seconds>, tag: Option<&Bound<'_, PyAny>>) -> PyResult<Put> {
     let mut put = Put::new();
-    if let Some(seconds) = expire {
+    if let Some(Seconds(seconds)) = expire {
         put.expire = Expiry::After(seconds);
     }
     if let Some(tag) = tag {
-        put.tag = value::scalar(tag)?;
+        put.tag = value::scalar_of("the tag", tag)?;
     }
     Ok(put)
 }
@@ -301,6 +301,37 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Flag {
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         Ok(Self(object.is_truthy()?))
+    }
+}
+
+/// An argument that is a time in seconds: a number, or a `timedelta`.
+#[derive(Clone, Copy)]
+pub(crate) struct Seconds(pub f64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match object.extract() {
+            Ok(seconds) => Ok(Self(seconds)),
+            Err(error) => Self::of_other(&object, error),
+        }
+    }
+}
+
+impl Seconds {
+    #[cold]
+    fn of_other(object: &Bound<'_, PyAny>, error: PyErr) -> PyResult<Self> {
+        let py = object.py();
+        if object.is_instance_of::<PyDelta>() {
+            return object.call_method0("total_seconds")?.extract().map(Self);
+        }
+        if !error.is_instance_of::<PyTypeError>(py) {
+            return Err(error);
+        }
+        let kind = object.get_type().name()?;
+        // A plain TypeError, to which PyO3 adds the name of the argument.
+        Err(PyTypeError::new_err(format!("a number of seconds, a timedelta or None is needed, not {kind}")))
     }
 }
 

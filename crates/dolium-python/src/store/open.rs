@@ -1,7 +1,8 @@
-//! Owns opening: what the constructors of `Cache` and `FanoutCache` hand over becomes engine caches.
+//! Opening: what the constructors of `Cache` and `FanoutCache` hand over becomes engine caches.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dolium::{Builder, Cache, Fanout, Patience, Scalar};
@@ -9,19 +10,20 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{Inner, Shard, Shared, Store, Trust};
+use super::{Inner, Seconds, Shard, Shared, Store, Trust};
 use crate::custom::Custom;
-use crate::enter;
-use crate::value::scalar;
+use crate::value::scalar_of;
+use crate::{enter, error};
 
-fn trust(name: &str) -> PyResult<Trust> {
+fn trust(py: Python<'_>, name: &str) -> PyResult<Trust> {
     match name {
         "all" => Ok(Trust::All),
         "signed" => Ok(Trust::Signed),
         "none" => Ok(Trust::Nothing),
-        other => Err(PyValueError::new_err(format!(
-            "trust must be \"signed\", \"all\" or \"none\", not {other:?}"
-        ))),
+        other => {
+            let message = format!("trust must be 'signed', 'all' or 'none', not '{other}'");
+            Err(error::INVALID.error(py, (message,)))
+        }
     }
 }
 
@@ -46,7 +48,34 @@ fn passed(settings: &Bound<'_, PyDict>) -> PyResult<Vec<(String, Scalar)>> {
 
 /// The value of a setting. None stands for no limit; in the store that is infinity, as for diskcache.
 pub(super) fn setting(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Scalar> {
-    if name == "size_limit" && value.is_none() { Ok(Scalar::Real(f64::INFINITY)) } else { scalar(value) }
+    if name == "size_limit" && value.is_none() {
+        return Ok(Scalar::Real(f64::INFINITY));
+    }
+    let setting = dolium::read_setting(name, scalar_of(name, value)?);
+    setting.map_err(|message| error::INVALID.error(value.py(), (message,)))
+}
+
+/// Which setting was probably meant by a name that is none, as the end of a message.
+pub(super) fn meant(name: &str) -> String {
+    match dolium::known_setting(name) {
+        Err(Some(meant)) => format!("; do you mean '{meant}'?"),
+        _ => String::new(),
+    }
+}
+
+/// Warns of a setting that dolium does not know, once for each name and directory.
+pub(super) fn warn_unknown(py: Python<'_>, directory: &str, name: &str) -> PyResult<()> {
+    static TOLD: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_new = told.insert((directory.to_owned(), name.to_owned()));
+    drop(told);
+    if !is_new {
+        return Ok(());
+    }
+    let meant = meant(name);
+    let message =
+        format!("{directory}: dolium has no setting '{name}', which is stored and changes nothing{meant}");
+    error::warn(error::UNKNOWN_SETTING.get(py)?, &message)
 }
 
 fn open(builder: Builder, shards: Option<usize>) -> dolium::Result<Vec<Cache>> {
@@ -68,20 +97,25 @@ impl Store {
         &self,
         py: Python<'_>,
         directory: &str,
-        timeout: f64,
+        timeout: Seconds,
         settings: &Bound<'_, PyDict>,
         read_only: bool,
         trust: &str,
         disk: Option<&Bound<'_, PyAny>>,
         shards: Option<usize>,
     ) -> PyResult<()> {
-        let trust = self::trust(trust)?;
+        let trust = self::trust(py, trust)?;
         let mut builder = Cache::builder(directory).read_only(read_only);
-        builder = match patience(timeout) {
+        builder = match patience(timeout.0) {
             Patience::Timeout(timeout) => builder.timeout(timeout),
             Patience::Forever => builder.timeout(Duration::MAX),
         };
         for (name, value) in passed(settings)? {
+            // A `Disk` of the user's has settings of its own, and refuses those that it does not know.
+            let is_disks = disk.is_some() && name.starts_with("disk_");
+            if !is_disks && dolium::known_setting(&name).is_err() {
+                warn_unknown(py, directory, &name)?;
+            }
             builder = builder.setting(&name, value);
         }
         let caches = enter::enter(py, || open(builder, shards))?;

@@ -7,7 +7,7 @@ use pyo3::types::PyTuple;
 
 use super::read::{beside, nothing};
 use super::write::is_plain;
-use super::{Argument, Flag, Found, Inner, Store, put};
+use super::{Argument, Flag, Found, Inner, Seconds, Store, put};
 use crate::custom::End;
 use crate::reader::PyReader;
 use crate::value::Outgoing;
@@ -17,7 +17,7 @@ fn side(name: &str) -> PyResult<Side> {
     match name {
         "front" => Ok(Side::Front),
         "back" => Ok(Side::Back),
-        other => Err(PyKeyError::new_err(other.to_owned())),
+        other => Err(PyKeyError::new_err(format!("side must be 'front' or 'back', not '{other}'"))),
     }
 }
 
@@ -128,7 +128,7 @@ impl Store {
         value: &Bound<'py, PyAny>,
         prefix: Option<&str>,
         side: &str,
-        expire: Option<f64>,
+        expire: Option<Seconds>,
         read: Flag,
         tag: Option<&Bound<'py, PyAny>>,
         retry: Flag,
@@ -146,7 +146,8 @@ impl Store {
                 cache.push(dolium::Payload::Reader(&mut reader), prefix, side, &put)
             })?
         } else {
-            let outgoing = Outgoing::of(value, || inner.protocol(py))?;
+            let outgoing = Outgoing::of(value, || inner.protocol(py))
+                .map_err(|error| error::unstorable(None, py, error))?;
             let loan = outgoing.lend()?;
             shard.change(py, retry.0, |cache| cache.push(loan.payload(), prefix, side, &put))?
         };

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
 
-use super::{Flag, Inner, Shard, Store, Trust};
+use super::{Flag, Inner, Seconds, Shard, Store, Trust};
 use crate::info::Info;
 use crate::lazy::Lazy;
 use crate::value::{Incoming, unscalar};
@@ -337,9 +337,10 @@ impl Store {
         expire_time: Flag,
         tag: Flag,
         retry: Flag,
-        max_age: Option<f64>,
+        max_age: Option<Seconds>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let inner = self.inner()?;
+        let max_age = max_age.map(|Seconds(age)| age);
         let ask = Ask { read: read.0, expire_time, tag, retry: retry.0, max_age };
         let quick = if ask.is_plain() { inner.find_quickly(key, ask.retry) } else { Ok(Memory::Asks) };
         if let Ok(Memory::Knows(answer)) = quick {

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::open::setting;
+use super::open::{meant, setting, warn_unknown};
 use super::{Argument, Flag, Inner, Shard, Store};
 use crate::error;
 use crate::iterator::KeyIterator;
@@ -86,6 +86,12 @@ impl Inner {
         if self.lenient { self.shared.shards[0].cache(true).whole_of(name, stored) } else { stored }
     }
 
+    /// Whether a setting is neither one of dolium's nor stored.
+    fn is_unknown(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
+        let setting = || self.shared.shards[0].enter(py, true, |cache| cache.setting(name));
+        Ok(dolium::known_setting(name).is_err() && setting()?.is_none())
+    }
+
     /// Reads a setting again, or changes it. The result is that of the last shard.
     fn reset<'py>(
         &self,
@@ -94,6 +100,9 @@ impl Inner {
         value: Option<&Scalar>,
         update: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if value.is_some() && self.is_unknown(py, name)? {
+            warn_unknown(py, &self.shared.shards[0].cache(false).directory().to_string_lossy(), name)?;
+        }
         let mut result = py.None().into_bound(py);
         for shard in &self.shared.shards {
             let setting = match value {
@@ -109,7 +118,9 @@ impl Inner {
                 }
             };
             let Some(setting) = setting else {
-                return Err(PyValueError::new_err(format!("the cache has no setting {name:?}")));
+                return Err(
+                    error::INVALID.error(py, (format!("the cache has no setting '{name}'{}", meant(name)),))
+                );
             };
             result = unscalar(py, &setting)?;
             if let (Some(custom), Some(attribute)) = (&shard.custom, name.strip_prefix("disk_")) {

@@ -1,12 +1,12 @@
 //! Owns changing one key: `set`, `add`, `touch`, `incr`, `decr`, `delete`, `pop`.
 
 use dolium::{Entry, Error, Number, Put};
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
 use super::read::nothing;
-use super::{Argument, Flag, Found, Inner, Store, put};
+use super::{Argument, Flag, Found, Inner, Seconds, Store, put};
 use crate::reader::PyReader;
 use crate::value::Outgoing;
 use crate::{clock, custom, error};
@@ -43,7 +43,8 @@ impl Inner {
                 }
             })
         } else {
-            let outgoing = Outgoing::of(value, || self.protocol(py))?;
+            let outgoing = Outgoing::of(value, || self.protocol(py))
+                .map_err(|error| error::unstorable(Some(object), py, error))?;
             let loan = outgoing.lend()?;
             clock::follow(py);
             if how == How::Replace && shard.cache(retry).set_in_memory(&key, loan.clone().payload(), put) {
@@ -137,8 +138,8 @@ impl Inner {
         }
         shard.transact(py, retry, || {
             let found = match &shard.custom {
-                Some(_) => custom::number(py, shard, &key)?,
-                None => self.number(py, shard, &key)?,
+                Some(_) => custom::number(object, shard, &key)?,
+                None => self.number(object, shard, &key)?,
             };
             let Some(found) = found else {
                 let Some(default) = default else {
@@ -164,23 +165,30 @@ impl Inner {
 
     fn number<'py>(
         &self,
-        py: Python<'py>,
+        object: &Bound<'py, PyAny>,
         shard: &super::Shard,
         key: &dolium::Key<'_>,
     ) -> PyResult<Option<Found<'py>>> {
+        let py = object.py();
         let Some(Entry { value, expire_time, tag, store_time }) = shard.step(py, |cache| cache.entry(key))?
         else {
             return Ok(None);
         };
         let value = self.load(py, value)?;
         if !value.is_exact_instance_of::<PyInt>() && !value.is_exact_instance_of::<PyFloat>() {
-            return Err(PyTypeError::new_err(format!(
-                "the stored value is no number: {}",
-                value.get_type().name()?
-            )));
+            return Err(no_number(object, &value.get_type().name()?.to_string_lossy()));
         }
         Ok(Some(Found { value, expire_time, tag, store_time }))
     }
+}
+
+/// The error of adding to something else.
+pub(crate) fn no_number(key: &Bound<'_, PyAny>, kind: &str) -> PyErr {
+    let message = format!(
+        "the value of key {} is of type {kind}; only an int or a float can be added to",
+        error::shown(key)
+    );
+    error::UNSTORABLE.error(key.py(), (message,))
 }
 
 /// Values that diskcache stores as they are, whatever `read` says.
@@ -204,7 +212,7 @@ fn number(object: &Bound<'_, PyAny>) -> Option<Number> {
 impl Store {
     /// Store `value` under `key`; return True if it was stored.
     ///
-    /// `expire` is in seconds, `tag` a text, number or bytes by which to evict. With `read=True` the value
+    /// `expire` is in seconds or a `timedelta`, `tag` a text, number or bytes by which to evict. With `read=True` the value
     /// is a file opened for reading in binary mode, and what it holds is kept in a file of its own.
     /// `retry=True` waits as long as it takes instead of raising `Timeout`. A value larger than
     /// `size_limit` is not stored: the result is False, and a warning says so once.
@@ -223,7 +231,7 @@ impl Store {
         &self,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        expire: Option<f64>,
+        expire: Option<Seconds>,
         read: Flag,
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
@@ -247,7 +255,7 @@ impl Store {
         &self,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        expire: Option<f64>,
+        expire: Option<Seconds>,
         read: Flag,
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
@@ -267,7 +275,7 @@ impl Store {
     /// Raises:
     ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
     #[pyo3(signature = (key, expire=None, retry=Flag(false)), text_signature = "($self, key, expire=None, retry=False)")]
-    fn touch(&self, key: &Bound<'_, PyAny>, expire: Option<f64>, retry: Flag) -> PyResult<bool> {
+    fn touch(&self, key: &Bound<'_, PyAny>, expire: Option<Seconds>, retry: Flag) -> PyResult<bool> {
         let inner = self.inner()?;
         let (shard, stored) = inner.key(key)?;
         let expire = put(expire, None)?.expire;
@@ -287,7 +295,7 @@ impl Store {
     ///
     /// Raises:
     ///     KeyError: There is no such key, and `default` is None.
-    ///     TypeError: The value is no number.
+    ///     TypeError: The value is not a number.
     ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
     #[pyo3(signature = (key, delta=None, default=Argument::Missing, retry=Flag(false), *, expire=None, tag=None),
            text_signature = "($self, key, delta=1, default=0, retry=False, *, expire=None, tag=None)")]
@@ -297,7 +305,7 @@ impl Store {
         delta: Option<Bound<'py, PyAny>>,
         default: Argument<'py>,
         retry: Flag,
-        expire: Option<f64>,
+        expire: Option<Seconds>,
         tag: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
@@ -324,7 +332,7 @@ impl Store {
         delta: Option<Bound<'py, PyAny>>,
         default: Argument<'py>,
         retry: Flag,
-        expire: Option<f64>,
+        expire: Option<Seconds>,
         tag: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = key.py();
@@ -399,7 +407,7 @@ impl Store {
         &self,
         key: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        expire: Option<f64>,
+        expire: Option<Seconds>,
         tag: Option<&Bound<'_, PyAny>>,
         add: Flag,
     ) -> PyResult<bool> {

@@ -216,6 +216,15 @@ impl Cache {
         Ok(removed)
     }
 
+    /// Warns, once, of eviction at a limit that no program has asked for.
+    fn tell_of_default_limit(&self, settings: &Settings) {
+        let limit = self.total_limit(settings).filter(|limit| self.handle.is_default_limit(*limit));
+        let first = &self.together()[0];
+        if let Some(size_limit) = limit {
+            first.warnings.add(Warning::Evicting { directory: first.directory.clone(), size_limit });
+        }
+    }
+
     /// Evicts until this directory holds so many bytes at most. Returns how many entries have gone, and the bytes that
     /// are left.
     fn evict_to(&self, level: u64, last: Option<&Key<'_>>) -> Result<(usize, u64)> {
@@ -253,10 +262,7 @@ impl Cache {
                     total += removed;
                     self.handle.evictions.evicted.fetch_add(removed as u64, Ordering::Relaxed);
                     self.handle.count(Counter::Evictions, removed as u64);
-                    self.handle.warnings.add(Warning::Evicting {
-                        directory: self.handle.directory.clone(),
-                        size_limit: self.total_limit(&settings).unwrap_or(level),
-                    });
+                    self.tell_of_default_limit(&settings);
                 }
             }
         }

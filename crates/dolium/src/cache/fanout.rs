@@ -66,10 +66,13 @@ impl Fanout {
     /// all of them together.
     pub fn open_with(builder: &Builder, shards: usize) -> Result<Self> {
         if shards == 0 {
-            return Err(Error::Invalid("a cache needs at least one shard".into()));
+            return Err(Error::Invalid("a cache needs at least one shard; pass shards=1 or more".into()));
         }
         builder.prepare()?;
         let directory = builder.place()?.to_path_buf();
+        if files::exists(&directory) && !files::is_directory(&directory) {
+            return Err(files::not_there(&directory));
+        }
         let count = decide(builder, shards)?;
         let handles = (0..count).map(|shard| builder.at(shard_path(&directory, shard)).handle());
         let handles: Vec<Arc<Handle>> = handles.collect::<Result<_>>()?;

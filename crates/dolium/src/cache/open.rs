@@ -13,7 +13,7 @@ use crate::system::files;
 use crate::system::wait::Patience;
 use crate::value::policy::Policy;
 use crate::value::scalar::Scalar;
-use crate::value::settings::{METADATA, Settings};
+use crate::value::settings::{METADATA, Settings, read_setting};
 
 use super::{Cache, PATIENCE};
 
@@ -37,6 +37,8 @@ pub struct Builder {
     read_only: bool,
     clock: Clock,
     settings: Vec<(String, Scalar)>,
+    /// What is wrong with a setting that was passed: `open` says so.
+    invalid: Option<String>,
 }
 
 impl Builder {
@@ -48,6 +50,7 @@ impl Builder {
             read_only: false,
             clock: Clock::System,
             settings: Vec::new(),
+            invalid: None,
         }
     }
 
@@ -82,9 +85,13 @@ impl Builder {
         self.setting("eviction_policy", policy.name())
     }
 
-    /// Any setting of diskcache, or one of your own. It is stored if it differs from what is stored.
+    /// Any setting of diskcache, or one of your own. It is stored if it differs from what is stored. Sizes may be texts
+    /// with a unit, such as `"2 GiB"`. [`open`](Self::open) refuses a value that makes no sense.
     pub fn setting(mut self, name: &str, value: impl Into<Scalar>) -> Self {
-        self.settings.push((name.to_owned(), value.into()));
+        match read_setting(name, value.into()) {
+            Ok(value) => self.settings.push((name.to_owned(), value)),
+            Err(message) => self.invalid = Some(message),
+        }
         self
     }
 
@@ -131,8 +138,7 @@ impl Builder {
     pub(crate) fn handle(&self) -> Result<Arc<Handle>> {
         if !files::is_directory(&self.directory) {
             if self.read_only {
-                let source = std::io::ErrorKind::NotFound.into();
-                return Err(Error::Io { path: self.directory.clone(), source });
+                return Err(files::not_there(&self.directory));
             }
             match files::create_cache_directory(&self.directory) {
                 // Whoever makes a cache while his program starts may never use it: the first write says so.
@@ -153,22 +159,13 @@ impl Builder {
     pub(crate) fn prepare(&self) -> Result<()> {
         crate::value::sign::prepare().map_err(|error| Error::Invalid(error.to_string()))?;
         self.place()?;
-        self.settings.iter().try_for_each(|(name, value)| validate(name, value))
+        self.invalid.clone().map_or(Ok(()), |message| Err(Error::Invalid(message)))
     }
 
     /// The settings that were passed.
     pub(crate) fn into_settings(self) -> Vec<(String, Scalar)> {
         self.settings
     }
-}
-
-fn validate(name: &str, value: &Scalar) -> Result<()> {
-    if name == "eviction_policy" && value.as_text().and_then(Policy::from_name).is_none() {
-        return Err(Error::Invalid(format!(
-            "eviction_policy must be none, least-recently-stored, least-recently-used or least-frequently-used, not {value:?}"
-        )));
-    }
-    Ok(())
 }
 
 impl Cache {
@@ -178,6 +175,9 @@ impl Cache {
             passed.into_iter().filter(|(name, _)| !METADATA.contains(&name.as_str())).collect();
         if passed.is_empty() {
             return Ok(());
+        }
+        if passed.iter().any(|(name, _)| name == "size_limit") {
+            self.handle.choose_limit();
         }
         if let Some(stored) = self.stored_here()? {
             self.handle.adopt_settings(stored);

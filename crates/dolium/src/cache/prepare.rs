@@ -136,7 +136,9 @@ impl Prepared {
         }
         match self {
             Self::Ready { columns, .. } => Ok(columns),
-            Self::Signed { .. } => Err(Error::Invalid("a value was not signed".into())),
+            Self::Signed { .. } => Err(Error::Invalid(
+                "a value was stored without its signature; report this as a bug of dolium".into(),
+            )),
         }
     }
 

@@ -27,6 +27,15 @@ pub enum Side {
     Back,
 }
 
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Front => "front",
+            Self::Back => "back",
+        }
+    }
+}
+
 /// The number of the first item of an empty queue.
 const MIDDLE: i64 = 500_000_000_000_000;
 /// The numbers of a queue lie strictly between 0 and this.
@@ -88,8 +97,10 @@ impl Cache {
             let end: Option<Scalar> = select.query_row((&low, &high), |row| row.get(0)).optional()?;
             let number = end.as_ref().and_then(|end| beside(end, side)).unwrap_or(MIDDLE);
             if number <= 0 || number >= LAST {
+                let queue = prefix.map_or(String::new(), |prefix| format!(" '{prefix}'"));
                 return Err(Error::Invalid(format!(
-                    "the queue {prefix:?} has no number left at its {side:?}"
+                    "the queue{queue} has no number left at its {}; take items off it first",
+                    side.name()
                 )));
             }
             let key = match prefix {

@@ -31,7 +31,7 @@ impl Cache {
     pub fn sql_many(&self, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
         if let Some(word) = transaction_word(statement) {
             return Err(Error::Invalid(format!(
-                "{word} is not for statements of your own: use `transact()`, which all users of the directory know of"
+                "{word} is not for statements of your own; use transact(), which other processes wait for"
             )));
         }
         let is_read =

@@ -49,9 +49,15 @@ fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
         Value::Float(value) => rmp_serde::to_vec(&value),
         Value::Text(value) => rmp_serde::to_vec(&value),
         Value::Bytes(value) => rmp_serde::to_vec(&Bytes(&value)),
-        Value::Pickle { .. } => return Err(Error::Type("the value is a Python pickle".into())),
+        Value::Pickle { .. } => {
+            return Err(Error::Type(
+                "the value is a Python pickle; read it with Python, or as raw bytes".into(),
+            ));
+        }
         Value::Unknown { mode, .. } => {
-            return Err(Error::Type(format!("the value has mode {mode}, which this version does not know")));
+            return Err(Error::Type(format!(
+                "the value has mode {mode}, which this version of dolium does not know; upgrade it"
+            )));
         }
     };
     packed

@@ -14,7 +14,7 @@ use crate::system::gate;
 use crate::system::wait::Patience;
 use crate::system::warning::Warning;
 use crate::value::scalar::Scalar;
-use crate::value::settings::{METADATA, Settings};
+use crate::value::settings::{METADATA, Settings, read_setting};
 
 use super::Cache;
 
@@ -189,7 +189,11 @@ impl Cache {
         if METADATA.contains(&name) {
             return self.set_counters(&[name], value);
         }
+        let value = &read_setting(name, value.clone()).map_err(Error::Invalid)?;
         let known = self.setting(name)?;
+        if name == "size_limit" {
+            self.handle.choose_limit();
+        }
         self.handle.change_setting(name, value.clone(), if store { Keep::Stored } else { Keep::Local });
         if store {
             let settings = self.handle.settings();
@@ -270,6 +274,8 @@ impl Cache {
             // Another thread uses it at this moment: what it writes has to be drained.
             crate::store::keeper::wake(&self.handle);
         }
+        // A program that removes the directory and only then closes the cache knows that the entries are gone.
+        self.handle.warnings.withdraw_replaced();
         Ok(())
     }
 

@@ -95,10 +95,11 @@ impl Handle {
         }
         match (self.acquire(&mut Deadline::new(patience)), error) {
             (Ok(held), error) => self.mend_locked(held.tier(), tries, error),
-            (Err(Error::ReadOnly { .. }), Error::Damaged { path, detail }) => {
-                Err(Error::Damaged { path, detail: format!("{detail}; and it is read-only here") })
+            (Err(refusal), Error::Damaged { path, detail }) if refusal.is_about_writing() => {
+                Err(Error::Damaged { path, detail: format!("{detail}, and this process cannot write to it") })
             }
-            (Err(Error::ReadOnly { .. }), error) | (Err(error), _) => Err(error),
+            (Err(refusal), error) if refusal.is_about_writing() => Err(error),
+            (Err(error), _) => Err(error),
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Handle {
     pub(super) noted_reads: AtomicU8,
     /// Of the settings: whether hits and misses are counted.
     pub(super) counts_hits: AtomicBool,
+    /// A `size_limit` was passed or set in this process.
+    pub(super) chosen_limit: AtomicBool,
     /// Settings that were passed when there was no store to keep them.
     pub(super) unsaved: Mutex<Vec<String>>,
     /// Settings that are changed for this process only.
@@ -118,6 +120,7 @@ impl Handle {
             loaded: AtomicBool::new(false),
             noted_reads: AtomicU8::new(0),
             counts_hits: AtomicBool::new(false),
+            chosen_limit: AtomicBool::new(false),
             unsaved: Mutex::default(),
             local: Mutex::default(),
             pool: Pool::default(),

@@ -82,7 +82,7 @@ impl WriterLock {
             let error = match lock.acquire(deadline.left(), &mut may_continue) {
                 // Whoever replaced the database has told the tier so; its lock is not the one that others use now.
                 Ok(_) if tier.as_ref().is_some_and(|tier| !tier.is_live()) => {
-                    String::from("the hot tier was replaced")
+                    String::from("another process replaced the hot tier; try again")
                 }
                 Ok(guard) => return Ok(Held { guard, tier }),
                 Err(LockError::Timeout) => {
@@ -246,13 +246,12 @@ impl WriterLock {
 
     fn explain(&self, handle: &Handle, error: AttachError) -> Error {
         match error {
-            AttachError::Io { path, source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied if files::is_hidden(&handle.database) => {
-                    files::denied(&handle.database)
-                }
-                io::ErrorKind::PermissionDenied => Error::ReadOnly { directory: self.directory.clone() },
-                _ => Error::io(path)(source),
-            },
+            AttachError::Io { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied && files::is_hidden(&handle.database) =>
+            {
+                files::denied(&handle.database)
+            }
+            AttachError::Io { path, source, .. } => Error::io(path)(source),
             other => Error::Lock { directory: self.directory.clone(), detail: other.to_string() },
         }
     }

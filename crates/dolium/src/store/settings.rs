@@ -10,9 +10,12 @@ use crate::system::gate;
 use crate::system::wait::Patience;
 use crate::value::policy::Reads;
 use crate::value::scalar::Scalar;
-use crate::value::settings::Settings;
+use crate::value::settings::{DEFAULT_LIMIT, Settings};
 
 use super::Handle;
+
+/// More than is lost when the default limit is divided among shards.
+const ROUNDED: u64 = 1 << 10;
 
 /// What becomes of a setting that is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +135,21 @@ impl Handle {
             Keep::Stored => {}
         }
         self.room.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes that a `size_limit` was passed or set, so that eviction at it is what was asked for.
+    pub(crate) fn choose_limit(&self) {
+        self.first
+            .get()
+            .map_or(&self.chosen_limit, |first| &first.chosen_limit)
+            .store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the limit of the whole cache is the default, and no program of this process has asked for it. One that
+    /// another process stored is no default, unless it is the same number.
+    pub(crate) fn is_default_limit(&self, limit: u64) -> bool {
+        let chosen = self.first.get().map_or(&self.chosen_limit, |first| &first.chosen_limit);
+        !chosen.load(Ordering::Relaxed) && DEFAULT_LIMIT.abs_diff(limit) < ROUNDED
     }
 
     /// The settings for a new store: those that were changed for this process only are not meant for it.

@@ -102,7 +102,7 @@ impl Handle {
     /// Waits for the writer lock. Not inside the gate: the owner may be another process.
     pub(crate) fn acquire(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Held> {
         if self.is_read_only() {
-            return Err(Error::ReadOnly { directory: self.directory.clone() });
+            return Err(Error::unwritable(&self.directory, &self.database));
         }
         self.refuse_neighbor()?;
         {

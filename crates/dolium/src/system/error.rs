@@ -1,5 +1,5 @@
-//! Owns the one error type of the engine and the mapping of SQLite's and the system's failures to it.
-//! Decides nothing about retries: see `handle`.
+//! The one error type of the engine, and how failures of SQLite and of the system become one.
+//! Does not decide about retries: see `handle`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// Other writers kept the cache locked for longer than the caller was ready to wait.
     #[error(
-        "{}: other writers held the cache for {waited:?}; raise `timeout`, or retry", directory.display()
+        "{}: other writers kept the cache locked for {} s; raise `timeout`, or try again",
+        directory.display(),
+        seconds(*waited)
     )]
     Timeout {
         /// The directory of the cache.
@@ -35,39 +37,56 @@ pub enum Error {
     #[error("interrupted while waiting for the cache")]
     Interrupted,
     /// `incr` or `decr` without a default met a key that is not there.
-    #[error("the key is not in the cache and no default was given")]
+    #[error("the key is not in the cache, and no default was given")]
     Missing,
     /// `pop_if` or `pull_if` met a value that the caller does not accept; nothing was changed.
-    #[error("the value was not accepted, and is still there")]
+    #[error("the caller did not accept the value, which stays in the cache")]
     Refused,
     /// `incr` or `decr` met a value that is not a 64-bit integer or a float.
-    #[error("the stored value is not a number that the engine can add to")]
+    #[error("the stored value is not a 64-bit integer or a float, so nothing can be added to it")]
     NotANumber,
     /// `incr` or `decr` would leave the range of a 64-bit integer.
-    #[error("the sum does not fit 64 bits")]
+    #[error("the sum does not fit into a 64-bit integer")]
     Overflow,
-    /// A write to a cache that was opened read-only, or whose directory cannot be written.
-    #[error("{}: the cache is read-only here; open it where its directory is writable", directory.display())]
+    /// A write to a cache that was opened read-only, or whose file system is.
+    #[error(
+        "{}: the cache is read-only; open it without `read_only`, and on a file system that can be written",
+        directory.display()
+    )]
     ReadOnly {
         /// The directory of the cache.
         directory: PathBuf,
     },
+    /// A file is where a directory is needed.
+    #[error(
+        "{}: {} is a file, and a cache needs a directory; choose another path, or move the file away",
+        path.display(),
+        file.display()
+    )]
+    NotADirectory {
+        /// The directory that is needed.
+        path: PathBuf,
+        /// The file: the path itself, or a part of it.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The disk or quota is full. Nothing was changed.
-    #[error("{}: no space left; nothing was changed; free some space or lower `size_limit`", path.display())]
+    #[error("{}: no space is left, and nothing was changed; free some space, or lower `size_limit`", path.display())]
     Full {
         /// The file or directory that could not grow.
         path: PathBuf,
     },
     /// The store is damaged and cannot be set aside (read-only, or in use by a transaction).
-    #[error("{}: the store is damaged ({detail}); `dolium check --fix` or deleting it starts afresh", path.display())]
+    #[error("{}: the database is damaged ({detail}); run `dolium check --fix`, or delete it to start afresh", path.display())]
     Damaged {
         /// The database file.
         path: PathBuf,
         /// What SQLite said.
         detail: String,
     },
-    /// Somebody replaced the database again and again while the operation waited. Nothing was changed.
-    #[error("{}: the database is being replaced by others; try again", path.display())]
+    /// Other processes replaced the database again and again while the operation waited. Nothing was changed.
+    #[error("{}: other processes keep replacing the database; try again", path.display())]
     Replaced {
         /// The database file.
         path: PathBuf,
@@ -88,10 +107,10 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// This process may not read a file of the cache, which belongs to another user.
+    /// The user of this process lacks a right on a file or directory.
     #[error("{}: {detail}", path.display())]
     Denied {
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
         /// Whose it is, its mode, and what to do.
         detail: String,
@@ -107,15 +126,16 @@ pub enum Error {
     },
     /// The process was forked inside a transaction; the child cannot use this directory.
     #[error(
-        "{}: this process was forked inside a transaction on the cache; open it before `fork` \
-         ends in the parent only, or start the child with spawn", directory.display()
+        "{}: this process was forked while a transaction was open, and cannot use the cache; fork outside of \
+         transactions, or start processes with spawn",
+        directory.display()
     )]
     Forked {
         /// The directory of the cache.
         directory: PathBuf,
     },
-    /// SQLite took a transaction back (a full disk, for one); what it did is undone.
-    #[error("{}: the transaction was rolled back by an earlier error in it", directory.display())]
+    /// SQLite rolled a transaction back (because of a full disk, for one); what it did is undone.
+    #[error("{}: an earlier error rolled this transaction back; begin it again", directory.display())]
     RolledBack {
         /// The directory of the cache.
         directory: PathBuf,
@@ -163,6 +183,11 @@ pub enum Error {
     Type(String),
 }
 
+/// A time as people read it: milliseconds are enough.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e3).round() / 1e3
+}
+
 impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
@@ -171,8 +196,35 @@ impl Error {
                 Self::Full { path }
             }
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { directory: path },
+            io::ErrorKind::PermissionDenied => files::refused(&path),
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                match files::file_in_the_way(&path) {
+                    Some(file) => Self::NotADirectory { path, file, source },
+                    None => Self::Io { path, source },
+                }
+            }
             _ => Self::Io { path, source },
         }
+    }
+
+    /// Why a cache whose database cannot be written is that: a right that is missing, or else a cache that only reads.
+    pub(crate) fn unwritable(directory: &Path, database: &Path) -> Self {
+        let is_refused = |path: &&Path| {
+            files::may_write(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        match [directory, database].into_iter().find(is_refused) {
+            Some(path) => files::refused(path),
+            None => Self::ReadOnly { directory: directory.to_path_buf() },
+        }
+    }
+
+    /// Why SQLite cannot open the file, if the system says so: SQLite itself does not tell.
+    fn unopenable(path: &Path) -> Option<Self> {
+        if files::is_hidden(path) {
+            return Some(files::denied(path));
+        }
+        let directory = path.parent()?;
+        files::open_directory(directory).err().map(Self::io(directory))
     }
 
     pub(crate) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
@@ -183,7 +235,10 @@ impl Error {
             Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) if is_on_full_disk(&path) => {
                 Self::Full { path }
             }
-            Some(ErrorCode::ReadOnly) => Self::ReadOnly { directory: path },
+            Some(ErrorCode::CannotOpen) => Self::unopenable(&path).unwrap_or(Self::Sqlite { path, source }),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::unwritable(path.parent().unwrap_or(&path), &path)
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged { path, detail: source.to_string() }
             }
@@ -198,10 +253,10 @@ impl Error {
     }
 }
 
-/// Whether SQLite only says that somebody else is busy with the database.
+/// Whether SQLite only says that another connection is busy with the database.
 ///
-/// A broken locking protocol is how it calls a lock of its log's index that is held for long, after ten seconds of
-/// trying: nobody needs one for more than a moment, but who is stopped in that moment keeps it.
+/// A broken locking protocol is what SQLite calls a lock of its log's index that is held for long, after ten seconds of
+/// trying. Processes hold that lock for a moment only, but one that is stopped in this moment keeps it.
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -274,10 +329,17 @@ impl Error {
         }
     }
 
-    /// Whether it is the system that cannot be written to, rather than the caller who asks for what cannot be.
+    /// Whether the cache only reads, or the user may not write.
+    pub(crate) fn is_about_writing(&self) -> bool {
+        matches!(self, Self::ReadOnly { .. } | Self::Denied { .. })
+    }
+
+    /// Whether the system cannot be written to, as opposed to a call that asks for what cannot be.
     pub(crate) fn is_of_circumstances(&self) -> bool {
         match self {
-            Self::ReadOnly { .. } | Self::Full { .. } | Self::Denied { .. } => true,
+            Self::ReadOnly { .. } | Self::Denied { .. } | Self::Full { .. } => true,
+            // A file above the directory may go; one in its place was named by the caller.
+            Self::NotADirectory { source, .. } => source.kind() == io::ErrorKind::NotADirectory,
             Self::Io { source, .. } => {
                 !matches!(source.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::InvalidInput)
             }

@@ -224,18 +224,44 @@ pub(crate) fn device(path: &Path) -> Option<u64> {
     identity(path).map(|identity| identity.device)
 }
 
+/// Whether this process may change the file, or create and change files in the directory.
+pub(crate) fn may_write(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
+}
+
 /// Whether this process may create and change files in the directory.
 pub(crate) fn is_writable(directory: &Path) -> bool {
-    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+    may_write(directory).is_ok()
 }
 
 /// Whether something is there that this process may not change.
 pub(crate) fn is_protected(path: &Path) -> bool {
-    let asked = rustix::fs::access(path, rustix::fs::Access::WRITE_OK);
-    asked.is_err_and(|error| {
-        use rustix::io::Errno;
-        matches!(error, Errno::ACCESS | Errno::PERM | Errno::ROFS)
-    })
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    may_write(path).is_err_and(|error| matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem))
+}
+
+/// Opens a directory and lets go of it: what the system refuses a process without descriptors, it says here.
+pub(crate) fn open_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory).map(drop)
+}
+
+/// The path, or its nearest parent that can be examined, with what the system says of it.
+pub(crate) fn nearest(path: &Path) -> Option<(PathBuf, fs::Metadata)> {
+    path.ancestors().find_map(|path| Some((path.to_path_buf(), fs::metadata(path).ok()?)))
+}
+
+/// The part of a path that is a file, where all of it should be directories.
+pub(crate) fn file_in_the_way(path: &Path) -> Option<PathBuf> {
+    nearest(path).filter(|(_, data)| !data.is_dir()).map(|(path, _)| path)
+}
+
+/// The error for a directory that has to be there.
+pub(crate) fn not_there(directory: &Path) -> Error {
+    let errno = match file_in_the_way(directory) {
+        Some(_) => rustix::io::Errno::NOTDIR,
+        None => rustix::io::Errno::NOENT,
+    };
+    Error::io(directory)(errno.into())
 }
 
 /// Creates an empty file with the rights of its directory, unless there is one.
@@ -266,12 +292,26 @@ pub(crate) fn is_hidden(path: &Path) -> bool {
 
 /// The error of a process that may not read a file of a cache.
 pub(crate) fn denied(path: &Path) -> Error {
+    lacks_right(path, "read it")
+}
+
+/// The error of a process to which the system refuses what it does with a file or directory.
+pub(crate) fn refused(path: &Path) -> Error {
+    lacks_right(path, "write to it")
+}
+
+fn lacks_right(path: &Path, wanted: &str) -> Error {
     let user = rustix::process::geteuid().as_raw();
-    let seen = path.ancestors().find_map(|part| fs::metadata(part).ok().map(|found| (part, found)));
-    let refused = seen.map_or_else(
-        || format!("user {user} may not read it"),
+    let refused = nearest(path).map_or_else(
+        || format!("user {user} may not {wanted}"),
         |(part, found)| {
-            let what = if part == path { "read it".to_owned() } else { format!("enter {}", part.display()) };
+            let what = if part == path {
+                wanted.to_owned()
+            } else if rustix::fs::access(&part, rustix::fs::Access::EXEC_OK).is_ok() {
+                format!("write to {}", part.display())
+            } else {
+                format!("enter {}", part.display())
+            };
             let (owner, group, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
             format!(
                 "user {user} may not {what}, which belongs to user {owner} and group {group} and has mode {mode:04o}"

@@ -1,4 +1,5 @@
-//! Owns what a user should know although nothing failed. The engine collects; a face shows.
+//! What a user should know although nothing failed: the engine collects warnings.
+//! Does not show them: that is for the language in front of it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -25,7 +26,7 @@ pub enum Warning {
         /// The database file.
         path: PathBuf,
     },
-    /// Entries are being evicted, because the cache has reached its `size_limit`.
+    /// Entries are being evicted, because the cache has reached the default `size_limit`, which no program has asked for.
     Evicting {
         /// The directory of the cache.
         directory: PathBuf,
@@ -57,19 +58,18 @@ pub enum Warning {
         /// Whether the one that was opened has shards.
         is_sharded: bool,
     },
-    /// Another program changed the database while entries waited that it did not know of.
+    /// Recent writes were discarded, because another program changed the database before they were stored.
     Disturbed {
         /// The directory of the cache.
         directory: PathBuf,
     },
-    /// What was written last waits in the hot tier, since another program kept the database locked until the cache was
-    /// closed.
+    /// Recent writes stay in the hot tier, because another program kept the database locked until the cache was closed.
     Left {
         /// The directory of the cache.
         directory: PathBuf,
     },
-    /// What was written last waits in the hot tier of processes that are dead or stuck: walks and counts of a cache
-    /// that is opened read-only leave it out.
+    /// Recent writes stay in the hot tier of processes that are dead or stuck. Walks and counts of a cache that is opened
+    /// read-only leave them out.
     Waiting {
         /// The directory of the cache.
         directory: PathBuf,
@@ -83,7 +83,7 @@ pub enum Warning {
         /// Whether these are all that waited.
         is_whole: bool,
     },
-    /// The database refused entries that had been stored in the hot tier: they are gone.
+    /// The database refused entries that had been stored in the hot tier, and they are lost.
     Refused {
         /// The directory of the cache.
         directory: PathBuf,
@@ -102,30 +102,32 @@ impl fmt::Display for Warning {
         match self {
             Self::SetAside { path, aside } => write!(
                 f,
-                "{}: the store is damaged; it was set aside as {} and a fresh one is used",
+                "{}: the database is damaged; it was renamed to {}, and the cache goes on with an empty one",
                 path.display(),
                 aside.display(),
             ),
             Self::Replaced { path } => write!(
                 f,
-                "{}: the file was removed or replaced while the cache was in use; entries in the old one are gone",
+                "{}: the file was removed or replaced while the cache was in use, and its entries are gone; \
+                    close the cache before you remove its directory",
                 path.display(),
             ),
             Self::Evicting { directory, size_limit } => write!(
                 f,
-                "{}: the cache has reached its size_limit of {size_limit} bytes and evicts entries; \
-                    raise size_limit, or set it to None, to keep them",
+                "{}: the cache has reached the default size_limit of {size_limit} bytes and evicts entries; \
+                    pass the size_limit that you want, or None to keep all entries",
                 directory.display(),
             ),
             Self::TooLarge { directory, size, size_limit } => write!(
                 f,
-                "{}: a value of {size} bytes is not stored, since size_limit is {size_limit} bytes; \
+                "{}: a value of {size} bytes was not stored, because it is larger than size_limit ({size_limit} bytes); \
                     raise size_limit, or set it to None",
                 directory.display(),
             ),
             Self::Shards { directory, stored, asked } => write!(
                 f,
-                "{}: the cache has {stored} shards; the {asked} asked for are ignored",
+                "{}: the cache has {stored} shards, and keeps them although {asked} were asked for; \
+                    pass shards={stored}, or use a new directory",
                 directory.display(),
             ),
             Self::Mixed { directory, is_sharded } => {
@@ -133,51 +135,50 @@ impl fmt::Display for Warning {
                     if *is_sharded { ("FanoutCache", "Cache") } else { ("Cache", "FanoutCache") };
                 write!(
                     f,
-                    "{}: a {other} is in this directory, too, whose entries this {opened} does not see; \
+                    "{}: this directory also holds a {other}, whose entries this {opened} does not see; \
                         give each a directory of its own",
                     directory.display(),
                 )
             }
             Self::Disturbed { directory } => write!(
                 f,
-                "{}: another program changed the database before what was written last was taken there, and all \
-                    processes of dolium had ended; that is given up for what the other program wrote",
+                "{}: discarded recent writes: another program changed the database after the last process of dolium had \
+                    ended, and before they were stored; close the cache before other programs write to its database",
                 directory.display(),
             ),
             Self::Left { directory } => write!(
                 f,
-                "{}: another program keeps the database locked; what was written last waits in cache.hot, and goes to \
-                    the database when the cache is opened again, unless other programs change that before",
+                "{}: another program keeps the database locked; recent writes are kept in cache.hot, and will be stored \
+                    when the cache is next opened, unless another program changes the database first",
                 directory.display(),
             ),
             Self::Waiting { directory } => write!(
                 f,
-                "{}: walks and counts leave out what was written last, since the processes that wrote it are dead or \
-                    stuck; open the cache for writing to store it",
+                "{}: iteration and counts leave out recent writes, because the processes that made them are dead or \
+                    stuck; open the cache for writing to store them",
                 directory.display(),
             ),
             Self::Copied { directory, stored, is_whole } => {
                 write!(f, "{}: this is a copy of a cache that was in use; ", directory.display())?;
                 match stored {
                     Some(stored) => {
-                        write!(f, "{stored} changes that the copy of cache.hot holds were stored here, ")?;
+                        write!(f, "{stored} recent writes were stored in it, ")?;
                     }
                     None => f.write_str(
-                        "walks and counts leave out what waits in cache.hot until a program opens the copy for writing, ",
+                        "iteration and counts leave out recent writes until a program opens the copy for writing, ",
                     )?,
                 }
                 f.write_str(if *is_whole {
-                    "what was written while the copy was made may be missing; "
+                    "and writes made during the copy may be missing; "
                 } else {
-                    "others, written while the copy was made, are missing; "
+                    "and writes made during the copy are missing; "
                 })?;
-                f.write_str("copy a cache in use with `dolium backup`")
+                f.write_str("use `dolium backup` to copy a cache in use")
             }
             Self::Refused { directory, reason } => write!(
                 f,
-                "{}: the database refused an entry that was set before, which is lost: {reason}; \
-                    constraints of your own on its tables are checked only when entries leave the hot tier, \
-                    unless hot_size is 0",
+                "{}: lost an entry that had been set, because the database refused it: {reason}; pass hot_size=0, so that \
+                    constraints of your own on its tables are checked when an entry is set",
                 directory.display(),
             ),
             Self::NoSigningKey { reason } => f.write_str(reason),
@@ -185,7 +186,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The warnings of one directory that nobody has shown yet.
+/// The warnings of one directory that were not shown yet.
 #[derive(Default)]
 pub(crate) struct Warnings {
     any: AtomicBool,
@@ -202,7 +203,17 @@ impl Warnings {
         }
     }
 
-    /// Takes them out. One load if there are none.
+    /// Forgets that the database was replaced, if that was not shown yet.
+    pub fn withdraw_replaced(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_other = |warning: &Warning| !matches!(warning, Warning::Replaced { .. });
+        if !state.1.iter().all(is_other) {
+            state.0.retain(|kind| *kind != discriminant(&Warning::Replaced { path: PathBuf::new() }));
+            state.1.retain(is_other);
+        }
+    }
+
+    /// Takes all of them out. One load if there are none.
     pub fn take(&self) -> Vec<Warning> {
         if !self.any.load(Ordering::Acquire) || !self.any.swap(false, Ordering::AcqRel) {
             return Vec::new();

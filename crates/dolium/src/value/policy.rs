@@ -113,6 +113,13 @@ impl Policy {
         self.plan().name
     }
 
+    /// The names of all policies, as a choice in words.
+    pub(crate) fn names() -> String {
+        let (last, others) = PLANS.split_last().expect("there are policies");
+        let others: Vec<_> = others.iter().map(|(_, plan)| format!("'{}'", plan.name)).collect();
+        format!("{} or '{}'", others.join(", "), last.1.name)
+    }
+
     /// The policy of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

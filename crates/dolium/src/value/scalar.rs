@@ -53,6 +53,17 @@ impl Scalar {
         if let Self::Text(value) = self { Some(value) } else { None }
     }
 
+    /// The value as messages show it.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Null => "None".to_owned(),
+            Self::Int(value) => value.to_string(),
+            Self::Real(value) => value.to_string(),
+            Self::Text(value) => format!("'{value}'"),
+            Self::Blob(value) => format!("{} bytes", value.len()),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Null => 0,
