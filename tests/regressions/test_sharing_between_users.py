@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,16 +20,19 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes oth
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A directory that others can reach."""
-    modes = {part: part.stat().st_mode for part in [tmp_path, *tmp_path.parents][:-2]}
-    for part, mode in modes.items():
-        part.chmod(mode | 0o755)
-    shared = tmp_path / "shared"
+def place() -> Iterator[Path]:
+    """A directory that others can reach: pytest closes its own to them whenever it starts anywhere on the machine."""
+    base = Path(tempfile.mkdtemp(prefix="dolium-users-", dir="/tmp"))
+    base.chmod(0o755)
+    shared = base / "shared"
     shared.mkdir()
     yield shared
-    for part, mode in modes.items():
-        part.chmod(stat.S_IMODE(mode))
+    shutil.rmtree(base)
+
+
+def succeeds(told: str) -> None:
+    """All of what went wrong is shown."""
+    assert not told, told
 
 
 def succeeds(told: str) -> None:
