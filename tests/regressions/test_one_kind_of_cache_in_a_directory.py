@@ -123,7 +123,7 @@ def test_shards_of_another_number_that_came_since_are_not_written_beside(tmp_pat
     other = dolium.FanoutCache(tmp_path / "cache", shards=2)
     other["a"] = 1
     told = "the cache has 2 shards now, not 4; open it again"
-    for number in range(4):  # one in each shard
+    for number in (2, 3):  # of the shards that are no more
         with pytest.raises(dolium.InvalidArgumentError, match=told):
             cache.set(number, number, retry=True)
     assert len(dolium.FanoutCache(tmp_path / "cache")._directories) == 2
