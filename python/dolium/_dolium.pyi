@@ -53,6 +53,8 @@ __version__: Final[str]
 class Transaction:
     """The `with` block of a transaction. Native, because between two lines of Python a signal may raise: one that came
     after the transaction had begun would leave it open, and all other writers waiting, for ever.
+
+    What was entered is kept here: any thread may leave the block, and if this is collected without, all is undone.
     """
     def __new__(cls, store: Store, retry: bool = False) -> Self: ...
     def _again(self) -> Self: ...
@@ -681,9 +683,19 @@ def sign(pickle: bytes, /) -> bytes:
 def verify(stored: bytes, /) -> tuple[bytes, bool]:
     """A stored pickle, and whether the cache that it is read from may load it without restrictions."""
 
-def create_value(directory: str, name: str, /) -> int: ...
-def open_value(directory: str, name: str, /) -> int: ...
-def remove_value(directory: str, name: str, /) -> None: ...
+def create_value(directory: str, name: str, /) -> int:
+    """Makes a value file of that name in a directory, with the rights of that. Returns its descriptor, which the caller
+    closes.
+    """
+
+def open_value(directory: str, name: str, /) -> int:
+    """Opens the value file of that name in a directory; no link in the directory is followed. Returns its descriptor, which
+    the caller closes.
+    """
+
+def remove_value(directory: str, name: str, /) -> None:
+    """Removes the value file of that name in a directory, and the directories that it leaves empty."""
+
 def warn(kind: type[DoliumWarning], message: str, /) -> None:
     """Warn, and log it. A warning that a filter turns into an exception never changes what the caller does: it goes to
     `sys.unraisablehook`."""

@@ -290,10 +290,9 @@ class BaseCache(Store):
 
     def _limits(self) -> list[tuple[str, str]]:
         """What a notebook shows beside that."""
-        share: Any = self._setting("size_limit")
-        limit = float("inf") if share is None else share * len(self._directories)
+        limit: Any = self._setting("size_limit")
         return [
-            ("limit", "none" if limit == float("inf") else _bytes(limit)),
+            ("limit", "none" if limit in (None, float("inf")) else _bytes(limit)),
             ("policy", str(self._setting("eviction_policy"))),
         ]
 
