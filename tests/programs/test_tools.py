@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools"
 
 GOOD = "Refuse empty keys\n\nA key file without bytes signed everything.\n"
 
@@ -62,3 +65,57 @@ def test_list_of_pythons_names_one_for_each_version():
     answers = [subprocess.check_output([path, "-c", tell], text=True).split() for path in found]
     assert all(is_supported == "True" for is_supported, _ in answers)
     assert len({minor for _, minor in answers}) == len(found)
+
+
+def test_named_python_has_an_environment_of_its_own():
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "VENV", "PYTHON")
+    }
+
+    def commands(*arguments: str) -> str:
+        make = ["make", "--dry-run", "python-test", *arguments]
+        return subprocess.check_output(make, cwd=ROOT, env=environment, text=True)
+
+    own = f".venvs/{platform.python_version()}{sys.abiflags}/bin/python -m pytest"
+    assert own in commands(f"PYTHON={sys.executable}")
+    assert "\n.venv/bin/python -m pytest" in commands()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Makes the only directory in PATH, with programs that are not there otherwise: name to script."""
+
+    def machine(**programs: str) -> subprocess.CompletedProcess[str]:
+        for name, script in programs.items():
+            program = tmp_path / name.replace("_", "-")
+            program.write_text(f"#!/bin/sh\n{script}\n")
+            program.chmod(0o755)
+        command = ["/bin/sh", TOOLS / "programs.sh", "tool:tool-package:the tests of the tool"]
+        return subprocess.run(
+            command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True
+        )
+
+    return machine
+
+
+def test_programs_that_are_there_are_not_installed(machine):
+    done = machine(tool="", id="echo 0", apt_get='echo "$@" >&2')
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_install_of_programs_is_announced(machine, tmp_path):
+    install = f'echo "$@" >>{tmp_path}/log; : >{tmp_path}/tool; /bin/chmod +x {tmp_path}/tool'
+    done = machine(id="echo 0", apt_get=install)
+    assert (done.stdout, done.stderr) == ("make setup: installing tool-package with apt-get\n", "")
+    assert (tmp_path / "log").read_text() == "update -qq\ninstall -qq -y tool-package\n"
+
+
+@pytest.mark.parametrize(
+    "programs",
+    [{"id": "echo 1000", "apt_get": "exit 1"}, {"id": "echo 0"}, {"id": "echo 0", "apt_get": "exit 1"}],
+)
+def test_programs_that_cannot_be_installed_name_what_is_left_out(machine, programs):
+    done = machine(**programs)
+    assert done.stderr.endswith(
+        "make setup: tool-package is not installed, so this is left out: the tests of the tool\n"
+    )
