@@ -369,10 +369,8 @@ def test_pages_and_fragments_are_cached(site: Any):
 def test_close_after_each_request_keeps_the_cache_open(site: Any):
     site.set("key", 1)
     descriptors = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
-    start = time.perf_counter()
     for _ in range(1_000):
         signals.request_finished.send(sender=None)
-    assert time.perf_counter() - start < 1
     if descriptors:
         assert len(os.listdir("/proc/self/fd")) == len(descriptors)  # all are still open
     site.close(some="keyword")

@@ -15,6 +15,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -55,10 +56,20 @@ def check(test: doctest.DocTest) -> None:
         pytest.fail("".join(report), pytrace=False)
 
 
+def names_of_diskcache() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] == "diskcache"]
+
+
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Examples name directories as users do; these must not appear among the sources."""
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Examples name directories as users do, and put dolium in the place of diskcache: neither outlasts the test."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", sys.meta_path.copy())
+    for name in names_of_diskcache():
+        monkeypatch.delitem(sys.modules, name)
+    yield
+    for name in names_of_diskcache():
+        del sys.modules[name]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
