@@ -35,11 +35,6 @@ def succeeds(told: str) -> None:
     assert not told, told
 
 
-def succeeds(told: str) -> None:
-    """All of what went wrong is shown."""
-    assert not told, told
-
-
 def write(directory: Path, name: str) -> None:
     cache = dolium.FanoutCache(directory, shards=2) if "shards" in name else dolium.Cache(directory)
     with cache:
