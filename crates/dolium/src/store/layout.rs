@@ -104,7 +104,7 @@ impl Handle {
     }
 
     /// Makes the directory if it is not there, with those of the other shards. Not inside the gate.
-    pub(crate) fn make_directory(&self) -> Result<()> {
+    pub(crate) fn make_directory(self: &Arc<Self>) -> Result<()> {
         if files::is_directory(&self.directory) {
             return Ok(());
         }
@@ -112,6 +112,9 @@ impl Handle {
             && let Ok(shards @ 1..) = usize::try_from(self.shards.load(Ordering::Relaxed))
         {
             settle(root, shards)?;
+            // A directory more would change what others take for the number of shards.
+            let _pass = gate::enter();
+            self.expect_layout()?;
         }
         files::create_cache_directory(&self.directory)
     }
