@@ -225,7 +225,8 @@ fn alone() {
     while let Ok(file) = File::open("/dev/null") {
         all.push(file);
     }
-    assert!(matches!(cache.get("key"), Err(Error::Sqlite { .. })));
+    // The engine or SQLite, whichever asks first, is told that there is no descriptor.
+    assert!(matches!(cache.get("key"), Err(Error::Io { .. } | Error::Sqlite { .. })));
     drop(all);
     assert!(cache.set("key", 2).unwrap());
 }
