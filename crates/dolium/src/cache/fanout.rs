@@ -244,8 +244,13 @@ fn decide(builder: &Builder, asked: usize) -> Result<usize> {
         return Ok(directories);
     };
     let handle = Handle::of(&first, builder.is_read_only());
-    let patience = Patience::Timeout(Duration::from_mins(1));
-    let stored = handle.read_now(patience, |connection| Ok(schema::load_shards(connection)?))?;
+    // Opening writes nothing: a connection would make a log and remove it.
+    let stored = match handle.glance(|connection| Ok(schema::load_shards(connection)?)) {
+        Some(stored) => stored,
+        None => handle.read_now(Patience::Timeout(Duration::from_mins(1)), |connection| {
+            Ok(schema::load_shards(connection)?)
+        })?,
+    };
     let stored = stored.and_then(|shards| usize::try_from(shards).ok()).filter(|shards| *shards > 0);
     Ok(stored.unwrap_or(directories))
 }

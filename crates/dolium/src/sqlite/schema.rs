@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::system::error::Result;
+use crate::system::error::{Result, is_empty_store};
 use crate::value::scalar::Scalar;
 use crate::value::settings::{METADATA, Settings};
 
@@ -143,10 +143,13 @@ pub(crate) fn store_shards(connection: &Connection, shards: u64) -> Result<()> {
     Ok(())
 }
 
-/// The stored number of shards.
+/// The stored number of shards. A store that dolium has not written to names none.
 pub(crate) fn load_shards(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     const SELECT: &str = "SELECT value FROM Dolium WHERE key = 'shards'";
-    connection.query_row(SELECT, [], |row| super::statements::int(row, 0)).optional()
+    match connection.query_row(SELECT, [], |row| super::statements::int(row, 0)).optional() {
+        Err(error) if is_empty_store(&error) => Ok(None),
+        found => found,
+    }
 }
 
 /// Fails if the tables lack a column that we name.
