@@ -154,7 +154,7 @@ class Store:
     ) -> bool:
         """Store `value` under `key`; return True if it was stored.
 
-        `expire` is in seconds, `tag` a text, number or bytes by which to evict. With `read=True` the value
+        `expire` is in seconds or a `timedelta`, `tag` a text, number or bytes by which to evict. With `read=True` the value
         is a file opened for reading in binary mode, and what it holds is kept in a file of its own.
         `retry=True` waits as long as it takes instead of raising `Timeout`. A value larger than
         `size_limit` is not stored: the result is False, and a warning says so once.
@@ -221,7 +221,7 @@ class Store:
 
         Raises:
             KeyError: There is no such key, and `default` is None.
-            TypeError: The value is no number.
+            TypeError: The value is not a number.
             Timeout: Other writers kept the cache locked for longer than `timeout`.
         """
     def decr(
@@ -667,9 +667,13 @@ def hash_column(column: str | int | float | bytes | memoryview, /) -> int:
     """diskcache's hash of the column `key` of a key."""
 
 @overload
-def in_seconds(time: timedelta | float, /) -> float: ...
+def in_seconds(time: timedelta | float, /) -> float:
+    """A time in seconds as a number, if it is a `timedelta`; anything else as it is."""
+
 @overload
-def in_seconds(time: timedelta | float | None, /) -> float | None: ...
+def in_seconds(time: timedelta | float | None, /) -> float | None:
+    """A time in seconds as a number, if it is a `timedelta`; anything else as it is."""
+
 @overload
 def in_seconds(time: _T, /) -> _T:
     """A time in seconds as a number, if it is a `timedelta`; anything else as it is."""
