@@ -109,7 +109,7 @@ def test_a_redefined_function_warns(tmp_path: Path) -> None:
         for _ in range(3):  # a cell that is run again
             scope: dict[str, Any] = {"__name__": "notebook", "cache": cache}
             exec("@cache.memoize()\ndef f(x, y=1): return [x, y, lambda: 5]", scope)
-        with pytest.raises(dolium.SharedNameWarning):
+        with pytest.warns(dolium.SharedNameWarning):
             exec("@cache.memoize()\ndef f(x, y=1): return [x, y, lambda: 6]", scope)
 
 

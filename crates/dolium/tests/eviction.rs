@@ -71,7 +71,7 @@ fn a_value_that_cannot_fit_drives_nothing_out() {
 }
 
 #[test]
-fn the_first_eviction_at_the_default_limit_warns_and_only_the_first() {
+fn only_the_first_eviction_at_the_default_limit_warns() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::builder(directory.path()).setting("hot_size", 0).open().unwrap();
     let evict = |cache: &Cache| {
