@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,16 @@ def test_list_of_pythons_names_one_for_each_version():
     answers = [subprocess.check_output([path, "-c", tell], text=True).split() for path in found]
     assert all(is_supported == "True" for is_supported, _ in answers)
     assert len({minor for _, minor in answers}) == len(found)
+
+
+def test_name_of_each_test_has_at_most_60_characters():
+    names = [
+        name
+        for file in ROOT.glob("tests/**/*.py")
+        for name in re.findall(r"def (test_\w+)", file.read_text())
+    ]
+    assert len(names) > 500
+    assert [name for name in names if len(name) > 60] == []
 
 
 def test_named_python_has_an_environment_of_its_own():

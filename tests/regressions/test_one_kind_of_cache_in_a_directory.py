@@ -66,7 +66,7 @@ def test_a_write_is_refused_where_the_other_kind_was_made_since(tmp_path: Path):
     cache.close()
 
 
-def test_what_diskcache_left_of_both_kinds_is_opened_with_a_warning(tmp_path: Path):
+def test_diskcaches_mixed_directory_opens_with_a_warning(tmp_path: Path):
     with dolium.Cache(tmp_path / "000") as shard, dolium.Cache(tmp_path / "plain") as plain:
         shard["a"] = plain["b"] = 1
     for path in (tmp_path / "plain").iterdir():
@@ -115,7 +115,7 @@ def test_shards_of_a_directory_that_was_removed_come_back(tmp_path: Path):
     assert len(dolium.FanoutCache(tmp_path / "cache", shards=2)._directories) == 4
 
 
-def test_shards_of_another_number_that_came_since_are_not_written_beside(tmp_path: Path):
+def test_shards_made_since_with_another_number_are_refused(tmp_path: Path):
     import shutil
 
     cache = fanout(tmp_path / "cache")
