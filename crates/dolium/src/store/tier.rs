@@ -124,10 +124,11 @@ impl Handle {
         if let Ok(size) = u64::try_from(self.asked_hot_size().unwrap_or(-1)) {
             return size;
         }
-        let share = SIZE / self.hot_share.load(Ordering::Relaxed).max(1);
+        let shards = self.hot_share.load(Ordering::Relaxed).max(1);
+        let share = SIZE / shards;
         let size = self.settings().size_limit.map_or(share, |limit| share.min(limit / 16)).max(SMALL);
-        // Where little is free it is needed for the database.
-        if files::free_bytes(&self.directory).is_none_or(|free| free > 4 * size) { size } else { 0 }
+        // Where little is free the databases need it. All shards take as much, so each of them counts all.
+        if files::free_bytes(&self.directory).is_none_or(|free| free > 4 * size * shards) { size } else { 0 }
     }
 
     /// The tier, if this process has one.
