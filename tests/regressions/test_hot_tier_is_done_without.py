@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import resource
 import sys
@@ -128,10 +129,10 @@ def test_cache_works_without_a_descriptor_to_spare(tmp_path: Path) -> None:
         assert cache.get("a") is None
         with dolium.Cache(str(tmp_path), size_limit=1 << 20) as made:
             made["a"] = 1
-        # SQLite opens three, the sentinel is one.
-        free = os.dup(0)
-        os.close(free)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 4, free + 4))
+        # SQLite opens three, the sentinel is one. Earlier tests have left gaps among the numbers.
+        unused = (number for number in itertools.count() if not Path(f"/proc/self/fd/{number}").exists())
+        limit = list(itertools.islice(unused, 4))[-1] + 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         cache["number"] = 1
         assert [cache.incr("number"), cache["number"]] == [2, 2]
         return str(cache.stats().hot.missing)
