@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use dolium::{Cache, Put, Value};
+use dolium::{Cache, PutOptions, Value};
 
 fn page(cache: &Cache, path: &str) -> dolium::Result<String> {
     if let Some(Value::Text(page)) = cache.get(path)? {
         return Ok(page);
     }
-    cache.incr("rendered", 1, Some(0.into()), &Put::new())?;
+    cache.incr("rendered", 1, Some(0.into()), &PutOptions::new())?;
     let page = format!("<html>{path}</html>");
-    cache.set_with(path, page.as_str(), &Put::new().expire_in(Duration::from_mins(1)).tag("pages"))?;
+    cache.set_with(path, page.as_str(), &PutOptions::new().expire_in(Duration::from_mins(1)).tag("pages"))?;
     Ok(page)
 }
 

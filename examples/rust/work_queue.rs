@@ -3,7 +3,7 @@
 use std::env;
 use std::process::Command;
 
-use dolium::{Cache, Put, Side, Value};
+use dolium::{Cache, PutOptions, Side, Value};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(directory) = env::args().nth(1) {
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn fill(cache: &Cache) -> Result<(), Box<dyn std::error::Error>> {
     for job in 0..100 {
-        cache.push(job, Some("jobs"), Side::Back, &Put::new())?;
+        cache.push(job, Some("jobs"), Side::Back, &PutOptions::new())?;
     }
     cache.close()?;
     Ok(())

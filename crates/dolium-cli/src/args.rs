@@ -1,4 +1,4 @@
-//! Owns the shape of the command line. Refuses to open or decide anything: see `place`, `key` and `commands`.
+//! Owns the syntax of the command line. Refuses to open or decide anything: see `open`, `key` and `commands`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ pub(crate) enum Command {
 
 /// A cache.
 #[derive(Args, Debug)]
-pub(crate) struct Place {
+pub(crate) struct CacheArg {
     /// The directory of the cache
     #[arg(value_name = "DIR")]
     pub dir: Option<OsString>,
@@ -144,7 +144,7 @@ pub(crate) struct Info {
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct Stats {
     #[command(flatten)]
-    pub place: Place,
+    pub cache: CacheArg,
     /// Set hits and misses to 0 afterwards
     #[arg(long)]
     pub reset: bool,
@@ -163,7 +163,7 @@ pub(crate) struct Stats {
 #[command(after_long_help = crate::commands::COLUMNS)]
 pub(crate) struct Top {
     #[command(flatten)]
-    pub place: Place,
+    pub cache: CacheArg,
     /// How often to look
     #[arg(long, short, value_name = "DURATION", default_value = "1s", value_parser = human::parse_wait)]
     pub interval: Duration,
@@ -196,7 +196,7 @@ pub(crate) enum Sort {
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct List {
     #[command(flatten)]
-    pub place: Place,
+    pub cache: CacheArg,
     #[command(flatten)]
     pub tag: Tag,
     /// Only text keys that start like this
@@ -228,7 +228,7 @@ pub(crate) struct List {
 #[derive(Args, Debug)]
 pub(crate) struct Tags {
     #[command(flatten)]
-    pub place: Place,
+    pub cache: CacheArg,
     /// Print one JSON object per line
     #[arg(long)]
     pub json: bool,
@@ -305,7 +305,7 @@ pub(crate) struct Touch {
 #[derive(Args, Debug)]
 pub(crate) struct Sweep {
     #[command(flatten)]
-    pub place: Place,
+    pub cache: CacheArg,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -314,7 +314,7 @@ pub(crate) struct Sweep {
 #[derive(Args, Debug)]
 pub(crate) struct Clear {
     #[command(flatten)]
-    pub place: Place,
+    pub cache: CacheArg,
     /// Remove nothing, say how many entries there are
     #[arg(long)]
     pub dry_run: bool,
@@ -342,8 +342,8 @@ pub(crate) struct Evict {
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     #[command(flatten)]
-    pub place: Place,
-    /// Put right what is found; a damaged store is set aside and started afresh
+    pub cache: CacheArg,
+    /// PutOptions right what is found; a damaged store is set aside and started afresh
     #[arg(long)]
     pub fix: bool,
     /// Print JSON
@@ -431,7 +431,7 @@ pub(crate) fn arrange(
     }
 }
 
-impl Place {
+impl CacheArg {
     pub fn resolve(self) -> Result<PathBuf> {
         Ok(arrange([self.dir], &[])?.0)
     }

@@ -1,7 +1,7 @@
 //! Owns keys, tags, values and the hot tier as JSON, in answers and in exports alike. A key, tag or value is an
 //! object whose one name is the type, like `{"text": "a"}`, `{"int": 5}`, `{"float": 1.5}`, `{"bytes": "base64"}`, `{"pickle": "base64"}`.
 
-use dolium::{Counter, HotTier, Key, Scalar, Value};
+use dolium::{Counter, HotTierStatus, Key, Scalar, Value};
 use serde_json::{Value as Json, json};
 
 use crate::encoding::{from_base64, to_base64};
@@ -39,16 +39,16 @@ pub(crate) fn scalar(value: &Scalar) -> Json {
 }
 
 /// A hot tier, or why there is none.
-pub(crate) fn hot_tier(tier: &HotTier) -> Json {
-    match &tier.gauge {
-        Ok(gauge) => {
+pub(crate) fn hot_tier(tier: &HotTierStatus) -> Json {
+    match &tier.stats {
+        Ok(stats) => {
             let counts =
-                Counter::ALL.map(|counter| (counter.name().to_owned(), json!(gauge.counted(counter))));
+                Counter::ALL.map(|counter| (counter.name().to_owned(), json!(stats.counted(counter))));
             json!({
                 "processes": tier.processes,
-                "capacity": gauge.capacity,
-                "keys": gauge.keys,
-                "dirty_bytes": gauge.dirty_bytes,
+                "capacity": stats.capacity,
+                "keys": stats.keys,
+                "dirty_bytes": stats.dirty_bytes,
                 "counted": serde_json::Map::from_iter(counts),
             })
         }

@@ -7,8 +7,8 @@ use dolium::{Cache, Key, Order};
 use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 use serde_json::Value as Json;
 
+use crate::open::AnyCache;
 use crate::outcome::Result;
-use crate::place::Store;
 use crate::plain::Data;
 
 /// The setting that only a `JSONDisk` has.
@@ -21,7 +21,7 @@ const KEYS: usize = 8;
 const LONGEST: usize = 256 << 20;
 
 /// Whether a `JSONDisk` fills the cache.
-pub(crate) fn fills(store: &Store) -> Result<bool> {
+pub(crate) fn fills(store: &AnyCache) -> Result<bool> {
     if store.setting(LEVEL)?.is_some() {
         return Ok(true);
     }
@@ -49,7 +49,7 @@ pub(crate) fn decode_key(key: &Key<'_>) -> Option<Json> {
 
 /// The stored key that stands for this JSON. Other programs compress the same JSON to other bytes, so that the keys are
 /// compared one by one.
-pub(crate) fn find(store: &Store, wanted: &Json) -> Result<Option<Key<'static>>> {
+pub(crate) fn find(store: &AnyCache, wanted: &Json) -> Result<Option<Key<'static>>> {
     let of_shard = |shard: &Cache| -> Result<Option<Key<'static>>> {
         for key in shard.keys(Order::Insertion)? {
             let key = key?;

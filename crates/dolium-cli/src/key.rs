@@ -7,8 +7,8 @@ use dolium::pickle::Protocol;
 
 use crate::args::TypedKey;
 use crate::encoding::{from_hex, to_hex};
+use crate::open::AnyCache;
 use crate::outcome::{Failure, Result};
-use crate::place::Store;
 use crate::{json_disk, plain};
 
 /// How the keys of a cache are stored.
@@ -22,7 +22,7 @@ pub(crate) enum Names {
 
 impl Names {
     /// How the keys of this cache are stored.
-    pub fn of(store: &Store) -> Result<Self> {
+    pub fn of(store: &AnyCache) -> Result<Self> {
         Ok(if json_disk::fills(store)? { Self::Json } else { Self::Plain })
     }
 
@@ -46,7 +46,7 @@ impl TypedKey {
 
     /// The key: the option's, else the argument's as text. In a cache that a `JSONDisk` fills it is the key that stands
     /// for it there, if there is one.
-    pub fn resolve(self, argument: Option<OsString>, store: &Store, names: Names) -> Result<Key<'static>> {
+    pub fn resolve(self, argument: Option<OsString>, store: &AnyCache, names: Names) -> Result<Key<'static>> {
         let is_exact = self.bytes_hex.is_some() || self.pickle_hex.is_some();
         let literal = self.literal.as_deref().and_then(|literal| plain::parse(literal).ok());
         let key = self.resolve_plainly(argument, store)?;
@@ -64,7 +64,7 @@ impl TypedKey {
         Ok(found.unwrap_or(key))
     }
 
-    fn resolve_plainly(self, argument: Option<OsString>, store: &Store) -> Result<Key<'static>> {
+    fn resolve_plainly(self, argument: Option<OsString>, store: &AnyCache) -> Result<Key<'static>> {
         let hex = |text: String| {
             from_hex(&text)
                 .ok_or_else(|| Failure::usage(format!("`{text}` is not made of pairs of hex digits")))
@@ -94,7 +94,7 @@ impl TypedKey {
     }
 }
 
-fn protocol(store: &Store) -> Result<Protocol> {
+fn protocol(store: &AnyCache) -> Result<Protocol> {
     store.protocol()?.ok_or_else(|| {
         Failure::Other(format!(
             "{}: keys are pickled by a protocol before 4, which only Python writes: use --pickle-hex",

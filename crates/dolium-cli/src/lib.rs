@@ -1,6 +1,6 @@
 //! The command line of dolium: looks into caches, changes them, moves them.
 //!
-//! A command is parsed (`args`), resolved to a store, keys and values (`place`, `key`, `plain`), and acted
+//! A command is parsed (`args`), resolved to a store, keys and values (`open`, `key`, `plain`), and acted
 //! out (`commands`). Data goes to standard output, talk to standard error. There is one map of exit codes
 //! (`outcome`), and a pipe that nobody reads any more is a success.
 
@@ -15,9 +15,9 @@ mod json;
 mod json_disk;
 mod key;
 mod keyboard;
+mod open;
 mod outcome;
 mod output;
-mod place;
 mod plain;
 mod progress;
 mod transfer;

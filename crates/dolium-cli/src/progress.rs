@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Work of a known number of steps.
 pub(crate) struct Progress {
@@ -45,7 +45,7 @@ impl Progress {
     }
 
     fn show(&mut self) {
-        if !self.shown && self.since.elapsed() >= PATIENCE {
+        if !self.shown && self.since.elapsed() >= SILENCE {
             self.shown = true;
             if let Ok(style) = ProgressStyle::with_template(self.template) {
                 self.bar.set_style(style);
@@ -71,7 +71,7 @@ pub(crate) fn while_working<T>(message: &'static str, work: impl FnOnce() -> T) 
         // Dropped when the work is over, however it ends.
         let (alive, ended) = channel::<()>();
         scope.spawn(move || {
-            if ended.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+            if ended.recv_timeout(SILENCE) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
             let spinner = ProgressBar::new_spinner().with_message(message);

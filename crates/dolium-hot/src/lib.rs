@@ -41,9 +41,9 @@ pub use log::counters::Counter;
 #[cfg(target_os = "linux")]
 pub use log::drain::{Batch, Change, Limit};
 #[cfg(target_os = "linux")]
-pub use log::gauge::Gauge;
-#[cfg(target_os = "linux")]
 pub use log::record::{Cell, Key, Kind, Row, Staged, View};
+#[cfg(target_os = "linux")]
+pub use log::stats::TierStats;
 #[cfg(target_os = "linux")]
 pub use log::write::NoRoom;
 pub use system::access::Access;

@@ -140,13 +140,13 @@ impl WriterLock {
     /// As [`Lock::acquire`](crate::Lock::acquire).
     pub fn acquire(
         &self,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Guard, LockError> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Shared(shared) => shared.lock().acquire(patience, tick),
-            Self::File(lock) => lock.acquire(patience, tick),
+            Self::Shared(shared) => shared.lock().acquire(timeout, tick),
+            Self::File(lock) => lock.acquire(timeout, tick),
         }
     }
 

@@ -52,14 +52,10 @@ impl Either {
         }
     }
 
-    fn acquire(
-        &self,
-        patience: Option<Duration>,
-        tick: &mut dyn FnMut() -> bool,
-    ) -> Result<Guard, LockError> {
+    fn acquire(&self, timeout: Option<Duration>, tick: &mut dyn FnMut() -> bool) -> Result<Guard, LockError> {
         match self {
-            Self::Word(shared) => shared.lock().acquire(patience, tick),
-            Self::File(lock) => lock.acquire(patience, tick),
+            Self::Word(shared) => shared.lock().acquire(timeout, tick),
+            Self::File(lock) => lock.acquire(timeout, tick),
         }
     }
 }

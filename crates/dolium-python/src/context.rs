@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dolium::{Cache, Context, NO_CONTEXT, Patience};
+use dolium::{Cache, Context, NO_CONTEXT, Wait};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyWeakrefReference};
 
@@ -198,7 +198,7 @@ pub(crate) fn give_way(py: Python<'_>, cache: &Cache) -> PyResult<()> {
     while cache.is_held_by_neighbor() {
         let pauses = Runner::current(py).task.is_none()
             && PAUSE.get(py)?.call1((pause.as_secs_f64(),))?.is_truthy()?;
-        let is_over = matches!(cache.patience(), Patience::Timeout(timeout) if start.elapsed() >= timeout);
+        let is_over = matches!(cache.wait(), Wait::AtMost(timeout) if start.elapsed() >= timeout);
         if !pauses || is_over {
             break;
         }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use dolium::{Cache, Columns, Key, Payload, Put, Row, Scalar, Side};
+use dolium::{Cache, Columns, Key, Payload, PutOptions, Row, Scalar, Side};
 use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -207,14 +207,14 @@ impl Custom {
         object: &Bound<'_, PyAny>,
         key: &Key<'_>,
         value: &Bound<'_, PyAny>,
-        put: &Put,
+        options: &PutOptions,
         read: bool,
         how: How,
         retry: bool,
     ) -> PyResult<bool> {
         let py = object.py();
         let columns = self.prepare(inner, shard, object, key, value, read)?;
-        self.put(py, shard, key, &columns, put, how, retry)
+        self.put(py, shard, key, &columns, options, how, retry)
     }
 
     /// The columns of a value. Whoever asks for them must `put` them, or `discard` their file.
@@ -239,7 +239,7 @@ impl Custom {
         shard: &Shard,
         key: &Key<'_>,
         columns: &Columns,
-        put: &Put,
+        options: &PutOptions,
         how: How,
         retry: bool,
     ) -> PyResult<bool> {
@@ -247,8 +247,8 @@ impl Custom {
             shard.change(py, retry, |cache| {
                 let payload = Payload::Columns(columns.clone());
                 match how {
-                    How::Replace => cache.set_with(key, payload, put),
-                    How::Add => cache.add(key, payload, put),
+                    How::Replace => cache.set_with(key, payload, options),
+                    How::Add => cache.add(key, payload, options),
                 }
             })
         });
@@ -318,7 +318,7 @@ impl Custom {
         value: &Bound<'_, PyAny>,
         prefix: Option<&str>,
         side: Side,
-        put: &Put,
+        options: &PutOptions,
         read: bool,
         retry: bool,
     ) -> PyResult<Key<'static>> {
@@ -326,13 +326,13 @@ impl Custom {
         let mut made = None;
         let pushed = shard.transact(py, retry, || {
             // The key is part of what is signed: it has to be known before the value is stored.
-            let key = shard.step(py, |cache| cache.push(0, prefix, side, put))?;
+            let key = shard.step(py, |cache| cache.push(0, prefix, side, options))?;
             let columns = {
                 let _current = Current::enter(shard.cache(false), &key, inner.shared.trust);
                 self.columns(None, value, read).map_err(|error| error::unstorable(None, py, error))?
             };
             made.clone_from(&columns.filename);
-            shard.step(py, |cache| cache.set_with(&key, Payload::Columns(columns), put))?;
+            shard.step(py, |cache| cache.set_with(&key, Payload::Columns(columns), options))?;
             self.came(py, shard, made.as_deref())?;
             Ok(key)
         });
@@ -437,11 +437,11 @@ pub(crate) fn store_number(
     shard: &Shard,
     key: &Key<'_>,
     sum: &Bound<'_, PyAny>,
-    put: &Put,
+    options: &PutOptions,
 ) -> PyResult<()> {
     let value = scalar(sum)?;
     shard.step(py, |cache| {
         let columns = cache.row(key)?.map(|row| row.columns).unwrap_or_default();
-        cache.set_with(key, Payload::Columns(Columns { value, ..columns }), put).map(drop)
+        cache.set_with(key, Payload::Columns(Columns { value, ..columns }), options).map(drop)
     })
 }

@@ -12,12 +12,12 @@ use crate::store::deferred;
 
 /// How long a fork waits for the transactions of other threads. The child cannot use a directory with an
 /// open one; waiting longer would turn that into a hang.
-const PATIENCE: Duration = Duration::from_secs(2);
+const FORK_WAIT: Duration = Duration::from_secs(2);
 
 /// Called before `os.fork()`, with the GIL: lets the transactions of other threads end, and no new ones begin.
 #[pyfunction]
 fn _before_fork(py: Python<'_>) {
-    enter::leave(py, || dolium::pause_transactions(PATIENCE));
+    enter::leave(py, || dolium::pause_transactions(FORK_WAIT));
 }
 
 /// Called in the parent, also if the fork failed.

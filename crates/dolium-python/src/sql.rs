@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dolium::{Scalar, Table};
+use dolium::{QueryResult, Scalar};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
@@ -13,19 +13,19 @@ use crate::value::{scalar, unscalar};
 /// The rows that a statement returned.
 #[pyclass(frozen, module = "dolium._dolium")]
 pub(crate) struct Cursor {
-    table: Table,
+    result: QueryResult,
     next: AtomicUsize,
 }
 
 impl Cursor {
-    pub fn new(table: Table) -> Self {
-        Self { table, next: AtomicUsize::new(0) }
+    pub fn new(result: QueryResult) -> Self {
+        Self { result, next: AtomicUsize::new(0) }
     }
 
     fn row<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
-        let Some(row) = self.table.rows.get(index) else {
-            self.next.store(self.table.rows.len(), Ordering::Relaxed);
+        let Some(row) = self.result.rows.get(index) else {
+            self.next.store(self.result.rows.len(), Ordering::Relaxed);
             return Ok(None);
         };
         let values: Vec<_> = row.iter().map(|value| unscalar(py, value)).collect::<PyResult<_>>()?;
@@ -76,24 +76,24 @@ impl Cursor {
     /// Rows that the statement changed, or -1 if it only read.
     #[getter]
     fn rowcount(&self) -> i64 {
-        if self.table.columns.is_empty() { i64::try_from(self.table.changed).unwrap_or(-1) } else { -1 }
+        if self.result.columns.is_empty() { i64::try_from(self.result.changed).unwrap_or(-1) } else { -1 }
     }
 
     /// The row that was inserted last.
     #[getter]
     fn lastrowid(&self) -> i64 {
-        self.table.last_rowid
+        self.result.last_rowid
     }
 
     /// The names of the columns, each in a tuple of seven, or None for a statement without rows.
     #[getter]
     fn description<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        if self.table.columns.is_empty() {
+        if self.result.columns.is_empty() {
             return Ok(None);
         }
         let none = || py.None();
         let columns: Vec<_> = self
-            .table
+            .result
             .columns
             .iter()
             .map(|name| (name, none(), none(), none(), none(), none(), none()).into_pyobject(py))

@@ -5,11 +5,11 @@
 //!
 //! ```
 //! # let dir = tempfile::tempdir().unwrap();
-//! use dolium::{Cache, Put};
+//! use dolium::{Cache, PutOptions};
 //! use std::time::Duration;
 //!
 //! let cache = Cache::open(dir.path())?;
-//! cache.set_with("page:/", "<html>…", &Put::new().expire_in(Duration::from_secs(60)).tag("pages"))?;
+//! cache.set_with("page:/", "<html>…", &PutOptions::new().expire_in(Duration::from_secs(60)).tag("pages"))?;
 //! if let Some(dolium::Value::Text(page)) = cache.get("page:/")? {
 //!     assert!(page.starts_with("<html>"));
 //! }
@@ -17,7 +17,7 @@
 //! # Ok::<(), dolium::Error>(())
 //! ```
 //!
-//! * [`Cache`]: the map, its queues and transactions; [`Fanout`]: several of them as one.
+//! * [`Cache`]: the map, its queues and transactions; [`ShardedCache`]: several of them as one.
 //! * [`Key`], [`Payload`], [`Value`]: what goes in and comes out.
 //! * [`Error`]: everything that can go wrong; [`Warning`]: what went well but should be known.
 //! * [`pickle`] and [`sign`]: the bytes that Python's keys and values have, and who wrote them.
@@ -34,24 +34,24 @@ mod value;
 
 pub use cache::backup::Backup;
 pub use cache::check::Problem;
-pub use cache::fanout::Fanout;
+pub use cache::sharded::ShardedCache;
 pub use cache::{
-    Body, Builder, Cache, EntryRef, HotTier, Info, Keys, NoTier, Order, Original, Side, Stats, Stream, Table,
-    ValueRef, shutdown,
+    Body, Builder, Cache, EntryRef, HotTierStatus, Info, Keys, Order, QueryResult, RawEntry, Side, Stats,
+    Stream, TierUnavailable, ValueRef, shutdown,
 };
-pub use dolium_hot::{Counter, Gauge};
+pub use dolium_hot::{Counter, TierStats};
 pub use store::pause::{pause_transactions, resume_transactions};
 pub use store::transaction::{OwnedTransaction, Transaction, any_transaction};
 pub use system::clock::{Clock, Timestamp, system_time, tell_time, timestamp};
 pub use system::context::{Context, NO_CONTEXT, set_context_hook};
 pub use system::error::{Error, Result};
 pub use system::value_files::ValueFiles;
-pub use system::wait::{Patience, set_interrupt_hook};
+pub use system::wait::{Wait, set_interrupt_hook};
 pub use system::warning::Warning;
 pub use value::key::{Key, Object};
 pub use value::number::Number;
 pub use value::policy::Policy;
-pub use value::put::{Expiry, Put};
+pub use value::put_options::{Expiry, PutOptions};
 pub use value::scalar::Scalar;
 pub use value::settings::{known_setting, read_setting};
 pub use value::{Columns, Entry, Payload, Row, Value, mode, pickle, sign};

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use dolium::{Cache, Error, Expiry, Number, Payload, Put, Scalar, Value};
+use dolium::{Cache, Error, Expiry, Number, Payload, PutOptions, Scalar, Value};
 
 const LARGE: usize = 50_000;
 
@@ -74,8 +74,8 @@ fn a_rolled_back_overwrite_leaves_the_old_value_even_after_a_flush() {
 fn a_sum_that_is_no_number_is_not_lost() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
-    cache.set_with("key", f64::INFINITY, &Put::new().tag("tag")).unwrap();
-    let sum = cache.incr("key", f64::NEG_INFINITY, None, &Put::new()).unwrap();
+    cache.set_with("key", f64::INFINITY, &PutOptions::new().tag("tag")).unwrap();
+    let sum = cache.incr("key", f64::NEG_INFINITY, None, &PutOptions::new()).unwrap();
     assert!(matches!(sum, Number::Float(sum) if sum.is_nan()));
     let entry = cache.entry("key").unwrap().unwrap();
     assert!(matches!(entry.value, Value::Pickle { .. }));
@@ -92,7 +92,7 @@ fn many_large_pickles_need_no_descriptor_each() {
         most = most.max(fs::read_dir("/proc/self/fd").unwrap().count());
         (key, Payload::Pickle(&pickle))
     });
-    cache.set_many(items, &Put::new()).unwrap();
+    cache.set_many(items, &PutOptions::new()).unwrap();
     assert!(most < 150, "{most}");
 }
 
@@ -101,7 +101,7 @@ fn closing_leaves_no_value_file_that_nothing_names() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::builder(directory.path()).setting("disk_min_file_size", 10).open().unwrap();
     let value = vec![1; 20];
-    cache.set_many((0..2500).map(|key| (key, &value)), &Put::new()).unwrap();
+    cache.set_many((0..2500).map(|key| (key, &value)), &PutOptions::new()).unwrap();
     cache.clear().unwrap();
     cache.close().unwrap();
     assert_eq!(value_files(directory.path()), 0);
@@ -162,7 +162,7 @@ fn a_value_that_meets_damage_is_whole_in_the_fresh_store() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
     for key in 0..3000 {
-        let put = Put { expire: Expiry::After(1e6 + f64::from(key)), ..Put::default() };
+        let put = PutOptions { expire: Expiry::After(1e6 + f64::from(key)), ..PutOptions::default() };
         cache.set_with(key, key, &put).unwrap();
     }
     let root = "SELECT rootpage FROM sqlite_master WHERE name = 'Cache_expire_time'";
@@ -236,13 +236,13 @@ fn alone() {
 fn a_tag_that_is_not_a_number_is_no_tag_from_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
-    let put = Put::new().tag(f64::NAN);
+    let put = PutOptions::new().tag(f64::NAN);
     let tags = || {
         let entries = ["stored", "quick", "many", "added"].map(|key| cache.entry(key).unwrap().unwrap());
         entries.map(|entry| entry.tag)
     };
     cache.set_with("stored", 1, &put).unwrap();
-    cache.set_in_memory(&"quick".into(), 1, &put);
+    cache.try_set(&"quick".into(), 1, &put);
     cache.set_many([("many", 1)], &put).unwrap();
     cache.add("added", 1, &put).unwrap();
     assert_eq!(tags(), [const { Scalar::Null }; 4]);

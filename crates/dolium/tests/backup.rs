@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dolium::{Cache, Error, Fanout, Put, Value};
+use dolium::{Cache, Error, PutOptions, ShardedCache, Value};
 use tempfile::TempDir;
 
 const LARGE: usize = 100_000;
@@ -30,7 +30,7 @@ fn filled(directory: &Path) -> Cache {
     let cache = Cache::open(directory).unwrap();
     cache.set("small", 1).unwrap();
     cache.set("large", &vec![7; LARGE]).unwrap();
-    cache.set_with("tagged", "text", &Put::new().tag("t")).unwrap();
+    cache.set_with("tagged", "text", &PutOptions::new().tag("t")).unwrap();
     cache
 }
 
@@ -171,7 +171,7 @@ fn a_destination_that_a_copy_cannot_have_is_refused() {
 #[test]
 fn a_sharded_cache_is_copied_with_what_lies_below_it() {
     let (_world, directory, copy) = world();
-    let cache = Fanout::open(&directory, 3).unwrap();
+    let cache = ShardedCache::open(&directory, 3).unwrap();
     for key in 0..30 {
         cache.shard(key).set(key, &vec![1; if key % 10 == 0 { LARGE } else { 1 }]).unwrap();
     }
@@ -179,7 +179,7 @@ fn a_sharded_cache_is_copied_with_what_lies_below_it() {
     below.set("page", 1).unwrap();
     let made = cache.backup(&copy).unwrap();
     assert_eq!((made.entries, made.files), (31, 3));
-    let again = Fanout::open(&copy, 8).unwrap();
+    let again = ShardedCache::open(&copy, 8).unwrap();
     assert_eq!((again.shards().len(), again.len().unwrap()), (3, 30));
     assert_eq!(again.named("pages/old").open().unwrap().get("page").unwrap(), Some(Value::Int(1)));
     for shard in again.shards() {

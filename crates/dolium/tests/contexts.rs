@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dolium::{Cache, Context, Error, NO_CONTEXT, Patience, set_context_hook};
+use dolium::{Cache, Context, Error, NO_CONTEXT, Wait, set_context_hook};
 
 thread_local! {
     static CURRENT: Cell<u32> = const { Cell::new(0) };
@@ -101,7 +101,7 @@ fn neighbors_are_refused_and_read_the_state_before() {
     let (mine, other) = (Arc::new(Context::new()), Context::new());
     let transaction = within(&mine, || cache.transact_owned(Some(Arc::clone(&mine))).unwrap());
     within(&mine, || cache.set("a", 2)).unwrap();
-    let patient = cache.with_patience(Patience::Forever);
+    let patient = cache.with_wait(Wait::Forever);
     let strangers = Context::new();
     assert_ne!(strangers.number(), NO_CONTEXT);
     for context in [&other, &strangers] {

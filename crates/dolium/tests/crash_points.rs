@@ -166,17 +166,17 @@ fn apply(cache: &mut Cache, directory: &Path, op: &Op) -> dolium::Result<()> {
         Op::Set(key, new) => drop(cache.set(*key, &value(*new))?),
         Op::Delete(key) => drop(cache.delete(*key)?),
         Op::Pop(key) => drop(cache.pop(*key)?),
-        Op::Add(key, new) => drop(cache.add(*key, &value(*new), &dolium::Put::new())?),
+        Op::Add(key, new) => drop(cache.add(*key, &value(*new), &dolium::PutOptions::new())?),
         Op::Incr(key) => {
             let now = cache.get(*key)?.map_or(0, |found| number(&found));
             // As a program in Python does it; what `Set` stores is too long for that.
-            if !cache.set_in_memory(&(*key).into(), now + 1, &dolium::Put::new()) {
+            if !cache.try_set(&(*key).into(), now + 1, &dolium::PutOptions::new()) {
                 cache.set(*key, now + 1)?;
             }
         }
         Op::SetMany(pairs) => {
             let values: Vec<_> = pairs.iter().map(|(key, new)| (*key, value(*new))).collect();
-            cache.set_many(values.iter().map(|(key, new)| (*key, &new[..])), &dolium::Put::new())?;
+            cache.set_many(values.iter().map(|(key, new)| (*key, &new[..])), &dolium::PutOptions::new())?;
         }
         Op::Transact(pairs) => {
             let transaction = cache.transact()?;

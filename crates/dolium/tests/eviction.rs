@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dolium::{Cache, Clock, Fanout, Order, Policy, Put, Warning};
+use dolium::{Cache, Clock, Order, Policy, PutOptions, ShardedCache, Warning};
 
 const KIB: usize = 1 << 10;
 
@@ -99,7 +99,7 @@ fn expired_entries_go_before_live_ones() {
     let (_directory, cache, clock) = open(1 << 20, Policy::LeastRecentlyStored);
     cache.set("live", &vec![7; 400_000]).unwrap();
     for key in 0..12 {
-        let put = Put::new().expire_in(Duration::from_secs(5));
+        let put = PutOptions::new().expire_in(Duration::from_secs(5));
         cache.set_with(key, &vec![7; 40_000], &put).unwrap();
     }
     clock.advance(Duration::from_secs(10));
@@ -171,7 +171,7 @@ fn without_a_limit_or_a_policy_nothing_is_evicted() {
 fn shards_share_one_limit() {
     let directory = tempfile::tempdir().unwrap();
     let builder = Cache::builder(directory.path()).size_limit(Some(8 << 20));
-    let cache = Fanout::open_with(&builder, 8).unwrap();
+    let cache = ShardedCache::open_with(&builder, 8).unwrap();
     // More than an eighth, less than the whole.
     assert!(cache.shard("large").set("large", &vec![7; 1500 * KIB]).unwrap());
     assert_eq!(cache.len().unwrap(), 1, "what fits the whole cache fits a shard");
@@ -188,7 +188,7 @@ fn shards_share_one_limit() {
 fn what_is_kept_is_evicted_last() {
     for policy in [Policy::LeastRecentlyStored, Policy::LeastRecentlyUsed, Policy::LeastFrequentlyUsed] {
         let (_directory, cache, clock) = open(1 << 20, policy);
-        let kept = Put::new().keep(true);
+        let kept = PutOptions::new().keep(true);
         cache.set_with(-1, "set", &kept).unwrap();
         cache.set(-2, "set before").unwrap();
         cache.set_with(-2, "overwritten", &kept.clone().expire_in(Duration::from_secs(5000))).unwrap();
@@ -209,7 +209,7 @@ fn a_kept_counter_stays_kept_when_it_counts() {
     for hot_size in [0, -1] {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::builder(directory.path()).setting("hot_size", hot_size).open().unwrap();
-        let put = Put::new().keep(true);
+        let put = PutOptions::new().keep(true);
         for sum in 1..=3 {
             assert_eq!(cache.incr("held", 1, Some(0.into()), &put).unwrap(), sum.into());
         }

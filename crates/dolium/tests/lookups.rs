@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use dolium::{Cache, Counter, Fanout};
+use dolium::{Cache, Counter, ShardedCache};
 
 fn lookups(cache: &Cache) -> (i64, i64) {
     let stats = cache.stats().expect("stats");
@@ -44,9 +44,9 @@ fn a_reset_leaves_the_counters_of_the_tier() {
     cache.set("there", 1).expect("set");
     read(&cache, 3);
     cache.reset_stats().expect("reset");
-    let gauge = cache.hot_tier().expect("tier").gauge.expect("gauge");
-    assert_eq!((gauge.counted(Counter::Hits), gauge.counted(Counter::Misses)), (3, 3));
-    assert_eq!((gauge.counted(Counter::SettledHits), gauge.counted(Counter::SettledMisses)), (3, 3));
+    let stats = cache.hot_tier().expect("tier").stats.expect("stats");
+    assert_eq!((stats.counted(Counter::Hits), stats.counted(Counter::Misses)), (3, 3));
+    assert_eq!((stats.counted(Counter::SettledHits), stats.counted(Counter::SettledMisses)), (3, 3));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_directory_needs_a_name() {
         |error| matches!(error, dolium::Error::Io { source, .. } if source.kind() == ErrorKind::NotFound);
     assert!(Cache::open("").is_err_and(is_refused));
     assert!(Cache::builder("").read_only(true).open().is_err_and(is_refused));
-    assert!(Fanout::open("", 2).is_err_and(is_refused));
+    assert!(ShardedCache::open("", 2).is_err_and(is_refused));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_thread_is_told_the_time() {
     let directory = tempfile::tempdir().expect("directory");
     let cache = Cache::open(directory.path()).expect("cache");
     cache
-        .set_with("there", 1, &dolium::Put::new().expire_in(std::time::Duration::from_mins(1)))
+        .set_with("there", 1, &dolium::PutOptions::new().expire_in(std::time::Duration::from_mins(1)))
         .expect("set");
     let now = dolium::Clock::System.now();
     dolium::tell_time(Some(now + 3600.0));

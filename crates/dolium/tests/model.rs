@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dolium::{Cache, Clock, Expiry, Number, Order, Payload, Policy, Put, Scalar, Side, Value};
+use dolium::{Cache, Clock, Expiry, Number, Order, Payload, Policy, PutOptions, Scalar, Side, Value};
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
@@ -152,8 +152,8 @@ fn payload(value: &Value) -> Payload<'_> {
     }
 }
 
-fn put(expire: Option<f64>, tag: Option<&String>) -> Put {
-    Put {
+fn put(expire: Option<f64>, tag: Option<&String>) -> PutOptions {
+    PutOptions {
         expire: expire.map_or(Expiry::Never, Expiry::After),
         tag: Scalar::from(tag.map(String::as_str)),
         keep: false,
@@ -260,7 +260,10 @@ fn apply(cache: &Cache, model: &mut Model, operation: &Operation, clock: &Clock)
             let end = model.end_of_queue(front);
             let key = end.map_or(MIDDLE, |key| if front { key - 1 } else { key + 1 });
             let side = if front { Side::Front } else { Side::Back };
-            assert_eq!(cache.push(payload(&value), None, side, &Put::new()).unwrap(), dolium::Key::Int(key));
+            assert_eq!(
+                cache.push(payload(&value), None, side, &PutOptions::new()).unwrap(),
+                dolium::Key::Int(key)
+            );
             model.set(key, value, None, None);
         }
         Operation::Pull(front) => {
@@ -274,7 +277,8 @@ fn apply(cache: &Cache, model: &mut Model, operation: &Operation, clock: &Clock)
             assert_eq!(pulled, item.map(|(key, value)| (dolium::Key::Int(key), value)));
         }
         Operation::SetMany(items) => {
-            let count = cache.set_many(items.iter().map(|(key, value)| (*key, payload(value))), &Put::new());
+            let count =
+                cache.set_many(items.iter().map(|(key, value)| (*key, payload(value))), &PutOptions::new());
             assert_eq!(count.unwrap(), items.len());
             for (key, value) in items {
                 model.put(key, value, None, None);
@@ -314,7 +318,7 @@ fn apply(cache: &Cache, model: &mut Model, operation: &Operation, clock: &Clock)
 }
 
 fn incr(cache: &Cache, model: &mut Model, key: i64, delta: i64) {
-    let result = cache.incr(key, delta, Some(Number::Int(0)), &Put::new());
+    let result = cache.incr(key, delta, Some(Number::Int(0)), &PutOptions::new());
     match model.alive(key).map(|item| item.value.clone()) {
         None => {
             assert_eq!(result.unwrap(), Number::Int(delta));

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use dolium::{Cache, Counter, Expiry, Put, Value, Warning};
+use dolium::{Cache, Counter, Expiry, PutOptions, Value, Warning};
 
 const UNIQUE: &str = "CREATE UNIQUE INDEX mine ON Cache (tag)";
 const JSON: &str = "CREATE INDEX mine ON Cache (json_extract(value, '$.n')) WHERE typeof(value) = 'text'";
@@ -16,8 +16,8 @@ fn open(directory: &Path) -> Cache {
     Cache::builder(directory).setting("disk_min_file_size", 2000).open().unwrap()
 }
 
-fn tagged(tag: &str) -> Put {
-    Put::new().tag(tag)
+fn tagged(tag: &str) -> PutOptions {
+    PutOptions::new().tag(tag)
 }
 
 fn get(cache: &Cache, key: &str) -> Option<Value> {
@@ -25,7 +25,7 @@ fn get(cache: &Cache, key: &str) -> Option<Value> {
 }
 
 fn refused(cache: &Cache) -> u64 {
-    cache.hot_tier().unwrap().gauge.unwrap().counted(Counter::Refused)
+    cache.hot_tier().unwrap().stats.unwrap().counted(Counter::Refused)
 }
 
 fn value_files(directory: &Path) -> usize {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use dolium::{Cache, Error, Expiry, Key, Number, Order, Payload, Put, Scalar, Value};
+use dolium::{Cache, Error, Expiry, Key, Number, Order, Payload, PutOptions, Scalar, Value};
 
 fn open(directory: &tempfile::TempDir) -> Cache {
     Cache::open(directory.path()).unwrap()
@@ -24,7 +24,7 @@ fn every_increment_of_every_thread_counts() {
             scope.spawn(|| {
                 let cache = open(&directory);
                 for _ in 0..250 {
-                    cache.incr("counter", 1, Some(Number::Int(0)), &Put::new()).unwrap();
+                    cache.incr("counter", 1, Some(Number::Int(0)), &PutOptions::new()).unwrap();
                 }
             });
         }
@@ -42,7 +42,7 @@ fn one_of_many_adds_wins() {
                 scope.spawn(|| {
                     barrier.wait();
                     let cache = open(&directory);
-                    (0..50).filter(|key| cache.add(*key, 1, &Put::new()).unwrap()).count()
+                    (0..50).filter(|key| cache.add(*key, 1, &PutOptions::new()).unwrap()).count()
                 })
             })
             .collect();
@@ -58,7 +58,7 @@ fn one_of_many_bulk_calls_wins_each_key() {
     let cache = Cache::open(directory.path()).unwrap();
     for round in 0..20 {
         // A third is known before; in every other round the database has it, too.
-        cache.set_many((0..KEYS / 3).map(|key| (key, key)), &Put::new()).unwrap();
+        cache.set_many((0..KEYS / 3).map(|key| (key, key)), &PutOptions::new()).unwrap();
         if round % 2 == 0 {
             assert_eq!(cache.len().unwrap(), 33);
         }
@@ -73,7 +73,7 @@ fn one_of_many_bulk_calls_wins_each_key() {
                 threads.into_iter().map(|thread| thread.join().unwrap()).sum()
             })
         };
-        let add = || cache.add_many((0..KEYS).map(|key| (key, -key)), &Put::new()).unwrap().len();
+        let add = || cache.add_many((0..KEYS).map(|key| (key, -key)), &PutOptions::new()).unwrap().len();
         assert_eq!(together(&add), 67);
         let keys: Vec<_> = (0..KEYS).map(Key::from).collect();
         assert_eq!(together(&|| cache.delete_many(&keys).unwrap()), 100);
@@ -117,12 +117,12 @@ fn an_overwritten_large_value_is_never_missing_nor_mixed() {
 fn a_transaction_is_seen_whole_by_other_threads() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
-    cache.set_many([("a", 0), ("b", 0)], &Put::new()).unwrap();
+    cache.set_many([("a", 0), ("b", 0)], &PutOptions::new()).unwrap();
     let transaction = cache.transact().unwrap();
     cache.set("a", 1).unwrap();
     cache.set("b", 1).unwrap();
     let other = open(&directory);
-    let impatient = other.with_patience(dolium::Patience::Timeout(Duration::from_millis(20)));
+    let impatient = other.with_wait(dolium::Wait::AtMost(Duration::from_millis(20)));
     thread::scope(|scope| {
         let seen = scope.spawn(|| {
             assert!(matches!(impatient.set("c", 1), Err(Error::Timeout { .. })));
@@ -143,7 +143,7 @@ fn a_failed_operation_in_a_transaction_leaves_the_rest() {
     cache.set("text", "x").unwrap();
     let transaction = cache.transact().unwrap();
     cache.set("before", 1).unwrap();
-    assert!(matches!(cache.incr("text", 1, None, &Put::new()), Err(Error::NotANumber)));
+    assert!(matches!(cache.incr("text", 1, None, &PutOptions::new()), Err(Error::NotANumber)));
     cache.set("after", &vec![1; 100_000]).unwrap();
     transaction.commit().unwrap();
     assert_eq!(cache.len().unwrap(), 3);
@@ -256,7 +256,7 @@ fn keys_come_in_every_order() {
     let keys: Vec<Key<'static>> =
         vec![5.into(), 1.into(), "b".to_owned().into(), 2.5.into(), "a".to_owned().into()];
     for key in &keys {
-        cache.set_with(key, Payload::Int(1), &Put::new().tag("t")).unwrap();
+        cache.set_with(key, Payload::Int(1), &PutOptions::new().tag("t")).unwrap();
     }
     let walk = |order| cache.keys(order).unwrap().map(Result::unwrap).collect::<Vec<_>>();
     let reversed = |keys: &[Key<'static>]| keys.iter().rev().cloned().collect::<Vec<_>>();
@@ -276,7 +276,7 @@ fn keys_come_in_every_order() {
 fn more_keys_than_a_batch_are_met_once_each() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
-    cache.set_many((0..1000).map(|key| (key, key)), &Put::new()).unwrap();
+    cache.set_many((0..1000).map(|key| (key, key)), &PutOptions::new()).unwrap();
     for order in [Order::Insertion, Order::InsertionReversed, Order::Sorted, Order::SortedReversed] {
         let mut keys: Vec<_> = cache.keys(order).unwrap().map(|key| key.unwrap().to_string()).collect();
         assert_eq!(keys.len(), 1000);
@@ -334,7 +334,7 @@ fn a_directory_without_a_hot_tier_stays_so() {
     cache.close().unwrap();
     drop(cache);
     let cache = Cache::open(directory.path()).unwrap();
-    cache.push(1, None, dolium::Side::Back, &Put::new()).unwrap();
+    cache.push(1, None, dolium::Side::Back, &PutOptions::new()).unwrap();
     assert_eq!(size(), 4096);
     assert_eq!(cache.get("a").unwrap(), Some(Value::Int(1)));
 }
@@ -445,7 +445,11 @@ fn who_may_only_read_is_told_of_an_entry_that_waits_in_the_tier() {
     cache.flush().unwrap();
     let reader = Cache::builder(directory.path()).read_only(true).open().unwrap();
     for round in 0..20 {
-        let put = Put { expire: Expiry::After(1000.0), keep: round % 2 == 0, ..Put::new().tag("tag") };
+        let put = PutOptions {
+            expire: Expiry::After(1000.0),
+            keep: round % 2 == 0,
+            ..PutOptions::new().tag("tag")
+        };
         let keys = ["new", "changed", "large"];
         cache.set_with("new", "value", &put).unwrap();
         cache.set_with("changed", round, &put).unwrap();

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
 
-use dolium::{Cache, Error, Key, Order, Policy, Put, Side, Value};
+use dolium::{Cache, Error, Key, Order, Policy, PutOptions, Side, Value};
 
 const COLUMNS: [&str; 11] = [
     "key",
@@ -48,10 +48,10 @@ fn spoilt(policy: Policy, column: &str, value: &str) -> (tempfile::TempDir, Cach
         .unwrap();
     cache.set("bad", "value").unwrap();
     for key in SOUND {
-        cache.set_with(key, &[7; 5000], &Put::new().tag("t")).unwrap();
+        cache.set_with(key, &[7; 5000], &PutOptions::new().tag("t")).unwrap();
     }
-    cache.push("first", None, Side::Back, &Put::new()).unwrap();
-    cache.push("second", None, Side::Back, &Put::new()).unwrap();
+    cache.push("first", None, Side::Back, &PutOptions::new()).unwrap();
+    cache.push("second", None, Side::Back, &PutOptions::new()).unwrap();
     let spoil =
         format!("UPDATE OR IGNORE Cache SET {column} = {value} WHERE key IN ('bad', 500000000000000)");
     cache.sql(&spoil, &[]).unwrap();
@@ -100,12 +100,12 @@ fn change_everything(cache: &Cache) {
     cache.peek_item(true).unwrap();
     cache.peek_item(false).unwrap();
     cache.peek(None, Side::Front).unwrap();
-    cache.push("third", None, Side::Back, &Put::new()).unwrap();
-    cache.push("zeroth", None, Side::Front, &Put::new()).unwrap();
+    cache.push("third", None, Side::Back, &PutOptions::new()).unwrap();
+    cache.push("zeroth", None, Side::Front, &PutOptions::new()).unwrap();
     cache.pull(None, Side::Front).unwrap();
     cache.pull(None, Side::Front).unwrap();
     cache.flush().unwrap();
-    match cache.incr("bad", 1, Some(0.into()), &Put::new()) {
+    match cache.incr("bad", 1, Some(0.into()), &PutOptions::new()) {
         Ok(_) | Err(Error::NotANumber | Error::Overflow) => {}
         Err(error) => panic!("{error}"),
     }

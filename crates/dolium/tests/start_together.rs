@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dolium::{Cache, Error, Fanout, Number, Put, Scalar, Value};
+use dolium::{Cache, Error, Number, PutOptions, Scalar, ShardedCache, Value};
 
 const LIMIT: u64 = 20_000_000;
 const KEYS: i64 = 10;
@@ -48,7 +48,7 @@ fn child() {
     }
     let shards = if role == "other shards" { 2 << (number % 3) } else { 4 };
     let builder = if role == "settings" { builder.size_limit(Some(LIMIT)) } else { builder };
-    let fanout = Fanout::open_with(&builder, shards).unwrap();
+    let fanout = ShardedCache::open_with(&builder, shards).unwrap();
     work(|key| fanout.shard(key), number);
     if role == "settings" {
         assert_eq!(fanout.setting("size_limit").unwrap(), Some(Scalar::from(20_000_000)));
@@ -59,7 +59,7 @@ fn child() {
 fn work<'c>(shard: impl Fn(&str) -> &'c Cache, number: i64) {
     for key in 0..KEYS {
         let key = format!("n{key}");
-        shard(&key).incr(key.as_str(), 1, Some(Number::Int(0)), &Put::new()).unwrap();
+        shard(&key).incr(key.as_str(), 1, Some(Number::Int(0)), &PutOptions::new()).unwrap();
     }
     let own = format!("w{number}");
     shard(&own).set(own.as_str(), number).unwrap();
@@ -83,7 +83,7 @@ fn processes_that_start_together_see_one_cache() {
         let shards = if role == "cache" {
             vec![builder.open().unwrap()]
         } else {
-            Fanout::open_with(&builder, 4).unwrap().shards().to_vec()
+            ShardedCache::open_with(&builder, 4).unwrap().shards().to_vec()
         };
         let find = |key: String| shards.iter().find_map(|shard| shard.get(key.as_str()).unwrap());
         for key in 0..KEYS {
@@ -104,10 +104,10 @@ fn a_creator_that_died_before_it_decided_leaves_what_the_next_completes() {
         for shard in left {
             fs::create_dir(directory.path().join(shard)).unwrap();
         }
-        let cache = Fanout::open(directory.path(), 4).unwrap();
+        let cache = ShardedCache::open(directory.path(), 4).unwrap();
         assert_eq!(cache.shards().len(), 4);
         cache.shard("key").set("key", 1).unwrap();
-        assert_eq!(Fanout::open(directory.path(), 2).unwrap().shards().len(), 4);
+        assert_eq!(ShardedCache::open(directory.path(), 2).unwrap().shards().len(), 4);
     }
 }
 
@@ -116,11 +116,11 @@ fn a_creator_that_died_before_it_decided_leaves_what_the_next_completes() {
 fn a_shard_that_is_made_later_gets_the_settings_of_the_first() {
     let directory = tempfile::tempdir().unwrap();
     let builder = Cache::builder(directory.path()).size_limit(Some(LIMIT)).setting("cull_limit", 3);
-    Fanout::open_with(&builder, 4).unwrap().close().unwrap();
+    ShardedCache::open_with(&builder, 4).unwrap().close().unwrap();
     for shard in ["001", "002", "003"] {
         fs::remove_file(directory.path().join(shard).join("cache.db")).unwrap();
     }
-    let cache = Fanout::open(directory.path(), 4).unwrap();
+    let cache = ShardedCache::open(directory.path(), 4).unwrap();
     for key in 0..20 {
         cache.shard(key).set(key, key).unwrap();
     }
@@ -138,10 +138,10 @@ fn a_shard_that_is_made_later_gets_the_settings_of_the_first() {
 #[test]
 fn a_cache_and_shards_do_not_hide_each_other() {
     let directory = tempfile::tempdir().unwrap();
-    let shards = Fanout::open(directory.path(), 4).unwrap();
+    let shards = ShardedCache::open(directory.path(), 4).unwrap();
     shards.shard("a").set("a", 1).unwrap();
     assert!(matches!(Cache::open(directory.path()), Err(Error::Layout { .. })));
     let directory = tempfile::tempdir().unwrap();
     Cache::open(directory.path()).unwrap().set("a", 1).unwrap();
-    assert!(matches!(Fanout::open(directory.path(), 4), Err(Error::Layout { .. })));
+    assert!(matches!(ShardedCache::open(directory.path(), 4), Err(Error::Layout { .. })));
 }

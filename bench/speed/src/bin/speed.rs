@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use dolium::{Cache, Payload, Put};
+use dolium::{Cache, Payload, PutOptions};
 
 fn time(name: &str, count: u32, mut operation: impl FnMut(u32)) {
     let filter = std::env::args().nth(1).unwrap_or_default();
@@ -34,11 +34,11 @@ fn main() -> dolium::Result<()> {
         black_box(cache.get("missing").expect("get"));
     });
     time("incr", 10_000, |_| {
-        cache.incr("counter", 1, Some(0.into()), &Put::new()).expect("incr");
+        cache.incr("counter", 1, Some(0.into()), &PutOptions::new()).expect("incr");
     });
     time("set_many, per item", 10, |round| {
         let items = (0..10_000).map(|number| (i64::from(round * 10_000 + number), Payload::Bytes(&value)));
-        cache.set_many(items, &Put::new()).expect("set_many");
+        cache.set_many(items, &PutOptions::new()).expect("set_many");
     });
     Ok(())
 }

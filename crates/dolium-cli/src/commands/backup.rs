@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::args::{Backup, arrange};
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result, say};
 use crate::output::Output;
-use crate::place::{Access, Store};
 use crate::progress::Progress;
 use crate::{human, interrupt};
 
@@ -17,7 +17,7 @@ pub(super) fn act(args: Backup, timeout: Duration) -> Result<Outcome> {
     let destination = PathBuf::from(rest.into_iter().next().unwrap_or_default());
     interrupt::ask_first();
     // Not only to look: what programs that have died left in the hot tier is stored first, so that the copy has it.
-    let store = Store::open(&directory, Access::Change, timeout)?;
+    let store = AnyCache::open(&directory, Access::Change, timeout)?;
     let mut progress: Option<Progress> = None;
     let made = store.backup(&destination, args.force, &mut |done, total| {
         progress.get_or_insert_with(|| Progress::of_bytes(total, "copying")).reach(done);

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use dolium::{Cache, Expiry, Key, Payload, Put};
+use dolium::{Cache, Expiry, Key, Payload, PutOptions};
 
 use crate::args::{Kind, OneKey, Set, Touch, arrange};
 use crate::key::Names;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Failure, Outcome, Result, say};
-use crate::place::{Access, Store};
 use crate::plain::{self, Data};
 
 use super::not_found;
@@ -33,7 +33,7 @@ pub(super) fn set(args: Set, timeout: Duration) -> Result<Outcome> {
     };
     let value = source.read(args.kind)?;
     let access = if args.create { Access::Make } else { Access::Change };
-    let store = Store::open(&directory, access, timeout).map_err(|failure| match failure {
+    let store = AnyCache::open(&directory, access, timeout).map_err(|failure| match failure {
         Failure::NoDirectory(path) => Failure::Other(format!(
             "{}: there is no such directory; `dolium set --create` makes a new cache there",
             path.display()
@@ -48,9 +48,10 @@ pub(super) fn set(args: Set, timeout: Duration) -> Result<Outcome> {
         )));
     }
     let key = args.typed.resolve(argument, &store, names)?;
-    let put = Put { expire: expiry(args.expire), tag: args.tag.scalar(), ..Put::default() };
+    let options = PutOptions { expire: expiry(args.expire), tag: args.tag.scalar(), ..PutOptions::default() };
     let shard = store.shard(&key);
-    let stored = if args.add { value.add(shard, &key, &put)? } else { value.set(shard, &key, &put)? };
+    let stored =
+        if args.add { value.add(shard, &key, &options)? } else { value.set(shard, &key, &options)? };
     let is_there = args.add && !stored && shard.contains(&key)?;
     let limit = store.size_limit()?;
     store.close()?;
@@ -155,11 +156,11 @@ impl New {
         }
     }
 
-    fn set(mut self, shard: &Cache, key: &Key<'_>, put: &Put) -> dolium::Result<bool> {
-        shard.set_with(key, self.payload(), put)
+    fn set(mut self, shard: &Cache, key: &Key<'_>, options: &PutOptions) -> dolium::Result<bool> {
+        shard.set_with(key, self.payload(), options)
     }
 
-    fn add(mut self, shard: &Cache, key: &Key<'_>, put: &Put) -> dolium::Result<bool> {
-        shard.add(key, self.payload(), put)
+    fn add(mut self, shard: &Cache, key: &Key<'_>, options: &PutOptions) -> dolium::Result<bool> {
+        shard.add(key, self.payload(), options)
     }
 }

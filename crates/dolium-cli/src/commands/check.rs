@@ -6,15 +6,15 @@ use dolium::{Cache, Problem};
 use serde_json::json;
 
 use crate::args::Check;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result, say};
 use crate::output::Output;
-use crate::place::{Access, Store};
 use crate::progress::while_working;
 
 pub(super) fn act(args: Check, timeout: Duration) -> Result<Outcome> {
-    let directory = args.place.resolve()?;
+    let directory = args.cache.resolve()?;
     let access = if args.fix { Access::Change } else { Access::Look };
-    let store = Store::open(&directory, access, timeout)?;
+    let store = AnyCache::open(&directory, access, timeout)?;
     let found = look(&store, args.fix)?;
     let left = if args.fix && !found.is_empty() { look(&store, false)? } else { Vec::new() };
     let left = if args.fix { left.len() } else { found.len() };
@@ -38,7 +38,7 @@ pub(super) fn act(args: Check, timeout: Duration) -> Result<Outcome> {
     Ok(Outcome::from(left == 0))
 }
 
-fn look(store: &Store, fix: bool) -> Result<Vec<Problem>> {
+fn look(store: &AnyCache, fix: bool) -> Result<Vec<Problem>> {
     let check = |cache: &Cache| cache.check(fix);
     while_working("checking", || {
         let mut problems = Vec::new();

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use dolium::{Cache, HotTier, Key, Scalar, mode};
+use dolium::{Cache, HotTierStatus, Key, Scalar, mode};
 use serde_json::{Map, Value as Json, json};
 
 use crate::args::Info;
 use crate::key::Names;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result};
 use crate::output::Output;
-use crate::place::{Access, Store};
 use crate::{human, json, key, plain};
 
 use super::not_found;
 
 pub(super) fn act(args: Info, timeout: Duration) -> Result<Outcome> {
     if let Some(directory) = args.at.directory_only()? {
-        let store = Store::open(&directory, Access::Look, timeout)?;
+        let store = AnyCache::open(&directory, Access::Look, timeout)?;
         let facts = Facts::of(&store)?;
         let mut output = Output::new();
         if args.json {
@@ -57,13 +57,13 @@ struct Facts {
     trash: i64,
     /// Changes that programs other than dolium made. `None`: dolium never wrote here.
     foreign: Option<i64>,
-    tier: HotTier,
+    tier: HotTierStatus,
     settings: Vec<(String, Scalar)>,
     names: Names,
 }
 
 impl Facts {
-    fn of(store: &Store) -> Result<Self> {
+    fn of(store: &AnyCache) -> Result<Self> {
         let stats = store.sum(Cache::stats)?;
         let expired = "SELECT count(*) FROM Cache WHERE expire_time <= ?1";
         let is_ours = "SELECT count(*) FROM sqlite_master WHERE name = 'DoliumTrash'";
@@ -96,7 +96,7 @@ impl Facts {
         self.settings.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    fn json(&self, store: &Store) -> Json {
+    fn json(&self, store: &AnyCache) -> Json {
         let settings: Map<String, Json> =
             self.settings.iter().map(|(name, value)| (name.clone(), json::setting(value))).collect();
         let nested: Vec<_> = store.nested().iter().map(|path| path.display().to_string()).collect();
@@ -122,7 +122,7 @@ impl Facts {
         })
     }
 
-    fn print(&self, store: &Store, output: &mut Output) -> Result<()> {
+    fn print(&self, store: &AnyCache, output: &mut Output) -> Result<()> {
         output.field("directory", &store.directory().display().to_string())?;
         let kind = store
             .shard_count()
@@ -252,13 +252,13 @@ fn print_entry(key: &Key<'_>, names: Names, info: &dolium::Info, output: &mut Ou
 }
 
 /// `16.0 MiB, 12 keys, 345.0 KiB not in the database yet, 4 processes`.
-fn tier_text(tier: &HotTier) -> String {
-    match &tier.gauge {
-        Ok(gauge) => format!(
+fn tier_text(tier: &HotTierStatus) -> String {
+    match &tier.stats {
+        Ok(stats) => format!(
             "{}, {} keys, {} not in the database yet, {}",
-            human::size(gauge.capacity),
-            human::count(gauge.keys),
-            human::size(gauge.dirty_bytes),
+            human::size(stats.capacity),
+            human::count(stats.keys),
+            human::size(stats.dirty_bytes),
             human::processes(tier.processes),
         ),
         Err(why) => format!("none: {why}"),

@@ -8,16 +8,16 @@ use dolium::{Cache, Info, Key, Order, Scalar};
 
 use crate::args::{List, Sort};
 use crate::key::Names;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result};
 use crate::output::Output;
-use crate::place::{Access, Store};
 use crate::{human, key};
 
 use super::info::{entry_json, mode_name, tag_text};
 
 pub(super) fn act(mut args: List, timeout: Duration) -> Result<Outcome> {
-    let directory = std::mem::replace(&mut args.place, crate::args::Place { dir: None }).resolve()?;
-    let store = Store::open(&directory, Access::Look, timeout)?;
+    let directory = std::mem::replace(&mut args.cache, crate::args::CacheArg { dir: None }).resolve()?;
+    let store = AnyCache::open(&directory, Access::Look, timeout)?;
     let names = Names::of(&store)?;
     let mut output = Output::new();
     let mut left = args.limit.unwrap_or(usize::MAX);
@@ -55,7 +55,7 @@ pub(super) fn act(mut args: List, timeout: Duration) -> Result<Outcome> {
 }
 
 /// Whether the store has the order, one shard after the other.
-fn is_streamed(args: &List, store: &Store) -> bool {
+fn is_streamed(args: &List, store: &AnyCache) -> bool {
     match args.sort {
         Sort::Inserted => !args.reverse || store.shards().len() == 1,
         Sort::Key => store.shards().len() == 1,

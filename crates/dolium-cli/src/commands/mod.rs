@@ -21,8 +21,8 @@ pub(crate) use top::COLUMNS;
 
 use crate::args::{Cli, Command, Completions, OneKey, arrange};
 use crate::key::Names;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result, say};
-use crate::place::{Access, Store};
 use crate::{key, transfer};
 
 /// Does what a command line says.
@@ -64,10 +64,10 @@ fn completions(args: &Completions) -> Result<Outcome> {
 
 impl OneKey {
     /// Opens the store and resolves the key.
-    fn open(self, access: Access, timeout: Duration) -> Result<(Store, Key<'static>, Names)> {
+    fn open(self, access: Access, timeout: Duration) -> Result<(AnyCache, Key<'static>, Names)> {
         let wanted: &[&str] = if self.typed.is_given() { &[] } else { &["KEY"] };
         let (directory, mut rest) = arrange([self.dir, self.key], wanted)?;
-        let store = Store::open(&directory, access, timeout)?;
+        let store = AnyCache::open(&directory, access, timeout)?;
         let names = Names::of(&store)?;
         let key = self.typed.resolve(rest.pop(), &store, names)?;
         Ok((store, key, names))

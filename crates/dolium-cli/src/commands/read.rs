@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 
 use crate::args::{Get, OneKey};
 use crate::key::Names;
+use crate::open::Access;
 use crate::outcome::{Failure, Outcome, Result, say};
 use crate::output::Output;
-use crate::place::Access;
 use crate::{json, json_disk, key, plain};
 
 use super::not_found;

@@ -7,14 +7,14 @@ use serde_json::json;
 
 use crate::args::Stats;
 use crate::human;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result};
 use crate::output::Output;
-use crate::place::{Access, Store};
 
 pub(super) fn act(args: Stats, timeout: Duration) -> Result<Outcome> {
     let changes = args.reset || args.enable || args.disable;
     let access = if changes { Access::Change } else { Access::Look };
-    let store = Store::open(&args.place.resolve()?, access, timeout)?;
+    let store = AnyCache::open(&args.cache.resolve()?, access, timeout)?;
     let dolium::Stats { hits, misses, .. } = store.sum(Cache::stats)?;
     for shard in store.shards() {
         if args.enable || args.disable {

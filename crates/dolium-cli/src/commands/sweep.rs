@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::args::{Clear, Evict, Sweep, arrange};
 use crate::human;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Failure, Outcome, Result, say};
 use crate::output::Output;
-use crate::place::{Access, Store};
 use crate::progress::while_working;
 
 pub(super) fn expire(args: Sweep, timeout: Duration) -> Result<Outcome> {
@@ -22,10 +22,10 @@ pub(super) fn cull(args: Sweep, timeout: Duration) -> Result<Outcome> {
 
 pub(super) fn clear(args: Clear, timeout: Duration) -> Result<Outcome> {
     if !args.dry_run {
-        let sweeping = Sweep { place: args.place, json: args.json };
+        let sweeping = Sweep { cache: args.cache, json: args.json };
         return sweep(sweeping, timeout, "removing all entries", Cache::clear);
     }
-    let store = Store::open(&args.place.resolve()?, Access::Look, timeout)?;
+    let store = AnyCache::open(&args.cache.resolve()?, Access::Look, timeout)?;
     let entries = store.sum(Cache::len)?;
     store.close()?;
     let mut output = Output::new();
@@ -48,7 +48,7 @@ pub(super) fn evict(args: Evict, timeout: Duration) -> Result<Outcome> {
             Scalar::from(tag.map_err(|_| Failure::usage("the tag is not UTF-8"))?)
         }
     };
-    let store = Store::open(&directory, Access::Change, timeout)?;
+    let store = AnyCache::open(&directory, Access::Change, timeout)?;
     let removed = finish(store, args.json, "removing entries", |cache| cache.evict(&tag))?;
     if removed == 0 {
         say("no entry has this tag; `dolium tags` lists those that there are");
@@ -62,13 +62,13 @@ fn sweep(
     message: &'static str,
     remove: impl Fn(&Cache) -> dolium::Result<usize>,
 ) -> Result<Outcome> {
-    let store = Store::open(&args.place.resolve()?, Access::Change, timeout)?;
+    let store = AnyCache::open(&args.cache.resolve()?, Access::Change, timeout)?;
     finish(store, args.json, message, remove)?;
     Ok(Outcome::Done)
 }
 
 fn finish(
-    store: Store,
+    store: AnyCache,
     as_json: bool,
     message: &'static str,
     remove: impl Fn(&Cache) -> dolium::Result<usize>,

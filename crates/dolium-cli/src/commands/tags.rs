@@ -7,9 +7,9 @@ use dolium::Scalar;
 use serde_json::json;
 
 use crate::args::Tags;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result};
 use crate::output::Output;
-use crate::place::{Access, Store};
 use crate::{human, json, key};
 
 use super::info::tag_text;
@@ -19,7 +19,7 @@ const COUNT: &str = "SELECT tag, count(*) FROM Cache
     WHERE tag IS NOT NULL AND (expire_time IS NULL OR expire_time > ?1) GROUP BY tag";
 
 pub(super) fn act(args: Tags, timeout: Duration) -> Result<Outcome> {
-    let store = Store::open(&args.place.resolve()?, Access::Look, timeout)?;
+    let store = AnyCache::open(&args.cache.resolve()?, Access::Look, timeout)?;
     let mut output = Output::new();
     for (tag, entries) in counted(&store)? {
         if args.json {
@@ -33,7 +33,7 @@ pub(super) fn act(args: Tags, timeout: Duration) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn counted(store: &Store) -> Result<Vec<(Scalar, i64)>> {
+fn counted(store: &AnyCache) -> Result<Vec<(Scalar, i64)>> {
     let mut counts: Vec<(Scalar, i64)> = Vec::new();
     for shard in store.shards() {
         for row in shard.sql(COUNT, &[human::now().into()])?.rows {

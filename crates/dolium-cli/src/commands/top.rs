@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use dolium::{Cache, Counter, Gauge, HotTier, Scalar};
+use dolium::{Cache, Counter, HotTierStatus, Scalar, TierStats};
 use serde_json::{Value as Json, json};
 
 use crate::args::Top;
 use crate::keyboard::Keyboard;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result};
 use crate::output::Output;
-use crate::place::{Access, Store};
 use crate::{human, interrupt, json};
 
 use super::info::limit_text;
@@ -52,7 +52,7 @@ const PAGE: usize = 20;
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 pub(super) fn act(args: Top, timeout: Duration) -> Result<Outcome> {
-    let store = Store::open(&args.place.resolve()?, Access::Look, timeout)?;
+    let store = AnyCache::open(&args.cache.resolve()?, Access::Look, timeout)?;
     let mut output = Output::new();
     let is_screen = output.is_terminal && !args.json;
     // Elsewhere a signal ends the program at once, as it ends any other in a pipe.
@@ -108,11 +108,11 @@ struct Look {
     volume: u64,
     limit: Option<u64>,
     policy: Option<String>,
-    tier: HotTier,
+    tier: HotTierStatus,
 }
 
 impl Look {
-    fn at(store: &Store) -> Result<Self> {
+    fn at(store: &AnyCache) -> Result<Self> {
         Ok(Self {
             time: Instant::now(),
             entries: store.sum(Cache::len)?,
@@ -125,7 +125,7 @@ impl Look {
 
     /// Zero without a tier.
     fn counted(&self, counter: Counter) -> u64 {
-        self.tier.gauge.as_ref().map_or(0, |gauge| gauge.counted(counter))
+        self.tier.stats.as_ref().map_or(0, |stats| stats.counted(counter))
     }
 }
 
@@ -160,7 +160,7 @@ impl Change<'_> {
     }
 
     fn dirty_bytes(&self) -> u64 {
-        self.now.tier.gauge.as_ref().map_or(0, |gauge| gauge.dirty_bytes)
+        self.now.tier.stats.as_ref().map_or(0, |stats| stats.dirty_bytes)
     }
 
     fn json(&self) -> Json {
@@ -196,7 +196,7 @@ impl Change<'_> {
         output.line(&format!("{line}{drain:>10}{dirty:>12}{entries:>10}{:>10}", self.now.tier.processes))
     }
 
-    fn draw(&self, store: &Store, output: &mut Output) -> Result<()> {
+    fn draw(&self, store: &AnyCache, output: &mut Output) -> Result<()> {
         output.line(&format!("{CLEAR}{}", store.directory().display()))?;
         output.line("")?;
         let entries = human::count(self.now.entries);
@@ -206,29 +206,29 @@ impl Change<'_> {
             output.field("policy", policy)?;
         }
         output.field("processes", &self.now.tier.processes.to_string())?;
-        match &self.now.tier.gauge {
-            Ok(gauge) => self.draw_tier(gauge, output)?,
+        match &self.now.tier.stats {
+            Ok(stats) => self.draw_tier(stats, output)?,
             Err(why) => output.field("hot tier", &format!("none: {why}"))?,
         }
         output.line("")?;
         output.line(KEYS)
     }
 
-    fn draw_tier(&self, gauge: &Gauge, output: &mut Output) -> Result<()> {
-        let keys = human::count(gauge.keys);
-        output.field("hot tier", &format!("{}, {keys} keys", human::size(gauge.capacity)))?;
-        output.field("dirty", &human::size(gauge.dirty_bytes))?;
+    fn draw_tier(&self, stats: &TierStats, output: &mut Output) -> Result<()> {
+        let keys = human::count(stats.keys);
+        output.field("hot tier", &format!("{}, {keys} keys", human::size(stats.capacity)))?;
+        output.field("dirty", &human::size(stats.dirty_bytes))?;
         let none = || "-".to_owned();
         output.field("hit ratio", &self.hit_ratio().map_or_else(none, |ratio| format!("{ratio:.1} %")))?;
         output.field("a drain", &self.drain_time().map_or_else(none, |time| format!("{time:.1} ms")))?;
-        let refused = gauge.counted(Counter::Refused);
+        let refused = stats.counted(Counter::Refused);
         if refused > 0 {
             output.field("lost", &format!("{} entries that the database refused", human::count(refused)))?;
         }
         output.line("")?;
         output.line(&format!("{:<14}{:>14}{:>18}", "", "per second", "in all"))?;
         for counter in RATES {
-            let all = human::count(gauge.counted(counter));
+            let all = human::count(stats.counted(counter));
             output.line(&format!("{:<14}{:>14}{all:>18}", counter.name(), rate(self.per_second(counter))))?;
         }
         Ok(())

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use dolium::{Cache, Entry, Error, Key, Order, Stream};
 
+use crate::open::AnyCache;
 use crate::outcome::{Failure, Result};
-use crate::place::Store;
 use crate::progress::Progress;
 
 use super::BATCH;
@@ -15,7 +15,7 @@ use super::report::Report;
 use super::target::{Target, Value};
 
 /// Copies all entries.
-pub(super) fn copy(source: &Store, target: &Target, report: &mut Report) -> Result<()> {
+pub(super) fn copy(source: &AnyCache, target: &Target, report: &mut Report) -> Result<()> {
     let total = source.sum(Cache::len)?;
     let mut progress = Progress::new(total, "importing");
     for shard in source.shards() {

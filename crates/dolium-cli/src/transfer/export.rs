@@ -11,14 +11,14 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::args::{Export, arrange};
 use crate::encoding::to_base64;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Failure, Outcome, Result, say};
 use crate::output::Output;
-use crate::place::{Access, Store};
 use crate::progress::Progress;
 use crate::{human, json, key};
 
 use super::VERSION;
-use super::record::{Place, Record};
+use super::record::{Record, ValueLocation};
 
 /// Bytes of a value file per line: a multiple of 3, so that base64 pads only the last.
 const CHUNK: usize = 3 << 14;
@@ -27,7 +27,7 @@ pub(crate) fn export(args: Export, timeout: Duration) -> Result<Outcome> {
     // A single argument is the directory: standard output is what is left out more often.
     let file = args.file.clone().filter(|file| file != "-");
     let (directory, _) = arrange([args.dir], &[])?;
-    let store = Store::open(&directory, Access::Look, timeout)?;
+    let store = AnyCache::open(&directory, Access::Look, timeout)?;
     let sum = match file {
         None => {
             let mut output = Output::new();
@@ -58,7 +58,7 @@ struct Sum {
     unreadable: usize,
 }
 
-fn to_file(store: &Store, path: &Path) -> Result<Sum> {
+fn to_file(store: &AnyCache, path: &Path) -> Result<Sum> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = PathBuf::from(name);
@@ -88,7 +88,7 @@ fn private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-fn write(store: &Store, writer: &mut impl Write, failure: impl Fn(io::Error) -> Failure) -> Result<Sum> {
+fn write(store: &AnyCache, writer: &mut impl Write, failure: impl Fn(io::Error) -> Failure) -> Result<Sum> {
     let entries = store.sum(Cache::len)?;
     line(writer, &head(store, entries)?).map_err(&failure)?;
     let mut progress = Progress::new(entries, "exporting");
@@ -115,7 +115,7 @@ fn write(store: &Store, writer: &mut impl Write, failure: impl Fn(io::Error) -> 
     Ok(sum)
 }
 
-fn head(store: &Store, entries: usize) -> Result<Json> {
+fn head(store: &AnyCache, entries: usize) -> Result<Json> {
     let mut settings = Map::new();
     for (name, value) in store.shards()[0].settings()? {
         settings.insert(name, json::setting(&value));
@@ -137,7 +137,7 @@ fn line(writer: &mut impl Write, document: &Json) -> io::Result<()> {
 /// An entry that is known to be readable, so that a damaged one leaves no half of itself behind.
 struct Prepared {
     record: Record,
-    place: Place,
+    location: ValueLocation,
     file: Option<File>,
 }
 
@@ -148,12 +148,12 @@ fn prepared(shard: &Cache, key: &Key<'static>) -> Result<Option<Prepared>> {
     let mut record = Record::new(shard, key.clone(), info)?;
     record.mode = row.columns.mode;
     if row.columns.filename.is_none() {
-        return Ok(Some(Prepared { record, place: Place::Row(row.columns.value), file: None }));
+        return Ok(Some(Prepared { record, location: ValueLocation::Row(row.columns.value), file: None }));
     }
     match shard.open_value(key)? {
         Some(Entry { value: Stream::File { file, path }, .. }) => {
             let length = file.metadata().map_err(Failure::file(&path))?.len();
-            Ok(Some(Prepared { record, place: Place::File(length), file: Some(file) }))
+            Ok(Some(Prepared { record, location: ValueLocation::File(length), file: Some(file) }))
         }
         _ => Err(Failure::Other("its value file is missing or has another length".into())),
     }
@@ -161,8 +161,8 @@ fn prepared(shard: &Cache, key: &Key<'static>) -> Result<Option<Prepared>> {
 
 impl Prepared {
     fn write(self, writer: &mut impl Write) -> io::Result<()> {
-        line(writer, &self.record.to_json(&self.place))?;
-        let (Place::File(mut left), Some(mut file)) = (self.place, self.file) else {
+        line(writer, &self.record.to_json(&self.location))?;
+        let (ValueLocation::File(mut left), Some(mut file)) = (self.location, self.file) else {
             return Ok(());
         };
         let mut chunk = Vec::with_capacity(CHUNK);

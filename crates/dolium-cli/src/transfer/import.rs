@@ -12,11 +12,11 @@ use serde_json::Value as Json;
 use crate::args::{Import, arrange};
 use crate::encoding::from_base64;
 use crate::json;
+use crate::open::{Access, AnyCache};
 use crate::outcome::{Failure, Outcome, Result};
-use crate::place::{Access, Store};
 use crate::progress::Progress;
 
-use super::record::{Place, Record};
+use super::record::{Record, ValueLocation};
 use super::report::Report;
 use super::target::{Options, Target, Value};
 use super::{BATCH, VERSION};
@@ -54,7 +54,7 @@ fn from_directory(
     if same(source).is_some_and(|source| same(directory).is_some_and(|target| target == source)) {
         return Err(Failure::usage("a cache cannot be imported into itself"));
     }
-    let store = Store::open(source, Access::Look, timeout)?;
+    let store = AnyCache::open(source, Access::Look, timeout)?;
     let mut settings = store.shards()[0].settings()?;
     let limit = store.size_limit()?;
     settings.retain(|(name, _)| name != "size_limit");
@@ -133,13 +133,13 @@ fn read(
                 report.refuse(None, format!("line {} is no entry", lines.number));
                 skip_data(lines, &line)?;
             }
-            Some((record, Place::Row(value))) => {
+            Some((record, ValueLocation::Row(value))) => {
                 waiting.push((record, value));
                 if waiting.len() == BATCH {
                     store(waiting, target, report)?;
                 }
             }
-            Some((record, Place::File(length))) => {
+            Some((record, ValueLocation::File(length))) => {
                 // In their order: a key may come twice.
                 store(waiting, target, report)?;
                 store_file(record, length, lines, target, report)?;

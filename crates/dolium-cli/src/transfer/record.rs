@@ -1,6 +1,6 @@
 //! Owns an entry on its way from one store to another, and its line in an export.
 
-use dolium::{Body, Cache, Info, Key, Original, Scalar};
+use dolium::{Body, Cache, Info, Key, RawEntry, Scalar};
 use serde_json::{Map, Value as Json, json};
 
 use crate::encoding::{from_base64, to_base64};
@@ -22,7 +22,7 @@ pub(super) struct Record {
 
 /// Where the value of a record is.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum ValueLocation {
     /// In the row.
     Row(Scalar),
     /// In a file of so many bytes.
@@ -44,8 +44,8 @@ impl Record {
         })
     }
 
-    pub fn original<'a>(&self, body: Body<'a>) -> Original<'a> {
-        Original {
+    pub fn raw_entry<'a>(&self, body: Body<'a>) -> RawEntry<'a> {
+        RawEntry {
             store_time: self.store_time,
             expire_time: self.expire_time,
             access_time: self.access_time,
@@ -56,10 +56,10 @@ impl Record {
         }
     }
 
-    pub fn to_json(&self, place: &Place) -> Json {
-        let value = match place {
-            Place::Row(value) => json::scalar(value),
-            Place::File(length) => json!({ "file": length }),
+    pub fn to_json(&self, location: &ValueLocation) -> Json {
+        let value = match location {
+            ValueLocation::Row(value) => json::scalar(value),
+            ValueLocation::File(length) => json!({ "file": length }),
         };
         let mut line = Map::new();
         line.insert("key".into(), json::key(&self.key));
@@ -82,11 +82,11 @@ impl Record {
     }
 
     /// `None`: this is no entry.
-    pub fn from_json(line: &Json) -> Option<(Self, Place)> {
+    pub fn from_json(line: &Json) -> Option<(Self, ValueLocation)> {
         let value = line.get("value")?;
-        let place = match value.get("file") {
-            Some(length) => Place::File(length.as_u64()?),
-            None => Place::Row(json::to_scalar(value)?),
+        let location = match value.get("file") {
+            Some(length) => ValueLocation::File(length.as_u64()?),
+            None => ValueLocation::Row(json::to_scalar(value)?),
         };
         let store_time = line.get("store_time")?.as_f64()?;
         let record = Self {
@@ -99,6 +99,6 @@ impl Record {
             tag: line.get("tag").map_or(Some(Scalar::Null), json::to_scalar)?,
             proof: line.get("proof").and_then(Json::as_str).and_then(from_base64),
         };
-        Some((record, place))
+        Some((record, location))
     }
 }

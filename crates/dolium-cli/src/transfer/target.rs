@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use dolium::pickle::Protocol;
-use dolium::{Body, Cache, Error, Fanout, Key, Object, Scalar, mode, sign};
+use dolium::{Body, Cache, Error, Key, Object, Scalar, ShardedCache, mode, sign};
 
+use crate::open::{Access, AnyCache, CacheKind, cache_kind};
 use crate::outcome::{Failure, Result};
-use crate::place::{Access, Shape, Store, shape};
 use crate::plain;
 
 use super::record::Record;
@@ -36,7 +36,7 @@ pub(super) struct Options {
 }
 
 pub(super) struct Target {
-    pub store: Store,
+    pub store: AnyCache,
     options: Options,
     signer: sign::Signer,
     protocol: Option<Protocol>,
@@ -49,7 +49,7 @@ pub(super) enum Value<'a> {
 }
 
 impl Target {
-    /// Opens the cache; a new one gets the shape and settings of the source.
+    /// Opens the cache; a new one gets the kind and settings of the source.
     pub fn open(
         directory: &Path,
         timeout: Duration,
@@ -57,7 +57,7 @@ impl Target {
         shards: Option<usize>,
         settings: Vec<(String, Scalar)>,
     ) -> Result<Self> {
-        let is_new = shape(directory) == Shape::Missing || is_empty(directory);
+        let is_new = cache_kind(directory) == CacheKind::Missing || is_empty(directory);
         let store = if is_new {
             let mut builder = Cache::builder(directory).timeout(timeout);
             for (name, value) in settings {
@@ -66,11 +66,11 @@ impl Target {
                 }
             }
             match shards {
-                Some(shards) => Store::Sharded(Fanout::open_with(&builder, shards)?),
-                None => Store::Plain(builder.open()?),
+                Some(shards) => AnyCache::Sharded(ShardedCache::open_with(&builder, shards)?),
+                None => AnyCache::Plain(builder.open()?),
             }
         } else {
-            Store::open(directory, Access::Make, timeout)?
+            AnyCache::open(directory, Access::Make, timeout)?
         };
         let signing = sign::Signer::load().map_err(|error| Failure::Other(error.to_string()))?;
         if let (true, sign::Signing::Alone { reason, .. }) = (options.trust, &signing) {
@@ -92,8 +92,8 @@ impl Target {
         let mut parts: Vec<Vec<T>> = shards.iter().map(|_| Vec::new()).collect();
         for item in items {
             let shard = self.shard(key(&item));
-            if let Some(place) = shards.iter().position(|other| std::ptr::eq(other, shard)) {
-                parts[place].push(item);
+            if let Some(location) = shards.iter().position(|other| std::ptr::eq(other, shard)) {
+                parts[location].push(item);
             }
         }
         for (shard, part) in shards.iter().zip(parts).filter(|(_, part)| !part.is_empty()) {
@@ -148,7 +148,7 @@ impl Target {
     fn store_judged(&self, record: &Record, value: Value<'_>, judgement: &mut Judgement) -> Result<bool> {
         let shard = self.store.shard(&record.key);
         let replace = !self.options.keep;
-        let restore = |body| Ok(shard.restore(&record.key, record.original(body), replace)?);
+        let restore = |body| Ok(shard.restore(&record.key, record.raw_entry(body), replace)?);
         if record.mode != mode::PICKLE {
             return match value {
                 Value::Row(value) => restore(Body::Column(value)),
@@ -159,7 +159,7 @@ impl Target {
             Value::Row(Scalar::Blob(pickle)) => {
                 self.judge(&record.key, &pickle, judgement);
                 if judgement.vouched {
-                    return restore(Body::Vouched(sign::split(&pickle).0));
+                    return restore(Body::TrustedPickle(sign::split(&pickle).0));
                 }
                 restore(Body::Column(Scalar::Blob(pickle)))
             }
@@ -169,7 +169,7 @@ impl Target {
                 reader.read_to_end(&mut pickle).map_err(Failure::Stream)?;
                 self.judge(&record.key, &pickle, judgement);
                 if judgement.vouched {
-                    return restore(Body::Vouched(sign::split(&pickle).0));
+                    return restore(Body::TrustedPickle(sign::split(&pickle).0));
                 }
                 restore(Body::File(&mut pickle.as_slice()))
             }

@@ -116,7 +116,7 @@ fn a_pipe_that_nobody_reads_is_a_success() {
     let world = World::new();
     let cache = dolium::Cache::open(world.path("c")).expect("a cache");
     let items = (0..20_000).map(|number| (format!("some long key to fill the pipe {number}"), number));
-    cache.set_many(items, &dolium::Put::new()).expect("a set");
+    cache.set_many(items, &dolium::PutOptions::new()).expect("a set");
     cache.close().expect("a close");
     for args in [&["list", "c"][..], &["list", "c", "--json"], &["export", "c"]] {
         let mut child = world
@@ -223,7 +223,7 @@ fn info_and_stats_tell_scripts_and_people() {
 #[test]
 fn sharded_caches_are_one() {
     let world = World::new();
-    let fanout = dolium::Fanout::open(world.path("c"), 4).expect("a cache");
+    let fanout = dolium::ShardedCache::open(world.path("c"), 4).expect("a cache");
     for number in 0..50 {
         let key = format!("key {number:02}");
         fanout.shard(&key).set(&key, number).expect("a set");

@@ -190,7 +190,7 @@ fn a_pickle_is_described_and_never_run() {
 fn what_serde_stored_is_shown() {
     let world = World::new();
     let cache = dolium::Cache::open(world.path("c")).expect("a cache");
-    cache.set_as("k", &json!({ "a": [1, null] }), &dolium::Put::new()).expect("a set");
+    cache.set_as("k", &json!({ "a": [1, null] }), &dolium::PutOptions::new()).expect("a set");
     cache.close().expect("a close");
     assert_eq!(world.run(["get", "c", "k"]).code(0).text(), "{'a': [1, None]}\n");
     assert_eq!(world.run(["get", "c", "k", "--raw"]).code(0).out, b"\x81\xa1a\x92\x01\xc0");

@@ -71,9 +71,9 @@ fn tags_are_listed_with_their_counts_as_evict_takes_them() {
     let objects = world.run(["tags", "c", "--json"]).code(0);
     let first: Json = serde_json::from_str(objects.lines()[0]).expect("an object");
     assert_eq!(first, json!({ "tag": { "int": 7 }, "entries": 1 }));
-    let cache = dolium::Fanout::open(world.path("sharded"), 3).expect("a cache");
+    let cache = dolium::ShardedCache::open(world.path("sharded"), 3).expect("a cache");
     for key in 0..9 {
-        cache.shard(key).set_with(key, 1, &dolium::Put::new().tag("all")).expect("a set");
+        cache.shard(key).set_with(key, 1, &dolium::PutOptions::new().tag("all")).expect("a set");
     }
     cache.close().expect("a close");
     assert_eq!(world.run(["tags", "sharded"]).code(0).text().trim(), "9  all");

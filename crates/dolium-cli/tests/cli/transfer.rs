@@ -103,7 +103,7 @@ fn pages_that_are_damaged_hide_only_their_own_entries() {
     let world = World::new();
     let cache = dolium::Cache::open(world.path("source")).expect("a cache");
     let items = (0..5000).map(|number| (number, "some value that takes a little room"));
-    cache.set_many(items, &dolium::Put::new()).expect("a set");
+    cache.set_many(items, &dolium::PutOptions::new()).expect("a set");
     cache.close().expect("a close");
     drop(cache);
     let database = world.path("source/cache.db");
@@ -199,7 +199,7 @@ fn a_failed_export_leaves_the_old_file() {
 #[test]
 fn sharded_caches_move_with_what_is_nested_in_them() {
     let world = World::new();
-    let fanout = dolium::Fanout::open(world.path("source"), 3).expect("a cache");
+    let fanout = dolium::ShardedCache::open(world.path("source"), 3).expect("a cache");
     for number in 0..200 {
         fanout.shard(number).set(number, number).expect("a set");
     }

@@ -87,14 +87,13 @@ impl FileLock {
     /// As [`Lock::acquire`](crate::Lock::acquire).
     pub fn acquire(
         &self,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Guard, LockError> {
         let member = &self.0;
         let mut pause = FIRST_PAUSE;
-        let acquired = wait(&member.local, member.generation, patience, tick, |slice| {
-            member.attempt(slice, &mut pause)
-        })?;
+        let acquired =
+            wait(&member.local, member.generation, timeout, tick, |slice| member.attempt(slice, &mut pause))?;
         Ok(Guard::new(Arc::clone(member) as _, Which::Database, member.generation, acquired))
     }
 

@@ -33,13 +33,13 @@ pub(crate) struct Slice {
 pub(crate) fn wait(
     local: &LocalLock,
     generation: u64,
-    patience: Option<Duration>,
+    timeout: Option<Duration>,
     tick: &mut dyn FnMut() -> bool,
     mut attempt: impl FnMut(Slice) -> io::Result<Option<Acquired>>,
 ) -> Result<Acquired, LockError> {
     let mut now = Instant::now();
     // A patience that overflows the clock is for ever.
-    let deadline = patience.and_then(|patience| now.checked_add(patience));
+    let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
     loop {
         // The tick may have forked, and this may be the child.
         if fork::generation() != generation {

@@ -6,7 +6,6 @@ pub(crate) mod counters;
 pub(crate) mod crash;
 pub(crate) mod drain;
 pub(crate) mod forget;
-pub(crate) mod gauge;
 pub(crate) mod hash;
 pub(crate) mod memory;
 pub(crate) mod near;
@@ -15,6 +14,7 @@ pub(crate) mod recover;
 pub(crate) mod scan;
 pub(crate) mod scratch;
 pub(crate) mod spare;
+pub(crate) mod stats;
 pub(crate) mod write;
 
 #[cfg(test)]

@@ -210,13 +210,13 @@ impl Shared {
 pub struct Lock(Arc<Member>, Which);
 
 impl Lock {
-    /// Waits at most `patience` (`None`: for ever). `tick` is called at least every 50 ms of waiting, with nothing held:
+    /// Waits at most `timeout` (`None`: for ever). `tick` is called at least every 50 ms of waiting, with nothing held:
     /// it may use this lock. False makes the waiting end with [`LockError::Interrupted`].
     ///
     /// Not re-entrant: a thread that waits for itself waits for its whole patience.
     pub fn acquire(
         &self,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Guard, LockError> {
         let Self(member, which) = self;
@@ -226,7 +226,7 @@ impl Lock {
         let mut pace = Pace::default();
         let local = &member.turn(*which).local;
         let acquired =
-            wait(local, member.generation, patience, tick, |slice| member.attempt(*which, slice, &mut pace))?;
+            wait(local, member.generation, timeout, tick, |slice| member.attempt(*which, slice, &mut pace))?;
         Ok(Guard::new(Arc::clone(member) as _, *which, member.generation, acquired))
     }
 

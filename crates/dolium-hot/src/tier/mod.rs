@@ -19,10 +19,10 @@ use crate::lock::guard::{Guard, Release, Which};
 use crate::lock::wait::Acquired;
 use crate::log::counters::Counter;
 use crate::log::drain::{Batch, Limit};
-use crate::log::gauge::Gauge;
 use crate::log::memory::Memory;
 use crate::log::record::{Key, Staged, View};
 use crate::log::scratch::Scratch;
+use crate::log::stats::TierStats;
 use crate::log::write::NoRoom;
 use crate::system::error::LockError;
 use member::{Lock, Member};
@@ -175,11 +175,11 @@ impl Tier {
     /// if it cannot be read, which leaves the recovery to the next.
     pub fn lock(
         &self,
-        patience: Option<Duration>,
+        timeout: Option<Duration>,
         tick: &mut dyn FnMut() -> bool,
         applied: &mut dyn FnMut() -> Option<u64>,
     ) -> Result<Writing, LockError> {
-        let guard = Lock::of(&self.member, Which::Tier).acquire(patience, tick)?;
+        let guard = Lock::of(&self.member, Which::Tier).acquire(timeout, tick)?;
         if guard.acquired() == Acquired::Inherited {
             self.member.must_recover();
         }
@@ -309,8 +309,8 @@ impl Tier {
 
     /// The tier at this moment. A walk over the index: a tenth of a millisecond for 16 MiB.
     #[must_use]
-    pub fn gauge(&self) -> Gauge {
-        self.memory().gauge()
+    pub fn stats(&self) -> TierStats {
+        self.memory().stats()
     }
 }
 

@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering::Acquire;
 use crate::layout::header::{PREFIX_LEN, Reading, decode, field};
 use crate::layout::map::Map;
 use crate::layout::shape::Shape;
-use crate::log::gauge::Gauge;
 use crate::log::memory::Memory;
 use crate::log::record::{Key, View};
 use crate::log::scratch::Scratch;
+use crate::log::stats::TierStats;
 
 /// A tier that is only looked at: no slot, no lock, nothing written. Clones are the same mapping.
 #[derive(Clone, Debug)]
@@ -96,10 +96,10 @@ impl Observer {
         self.memory().lookups()
     }
 
-    /// As [`Tier::gauge`](crate::Tier::gauge).
+    /// As [`Tier::stats`](crate::Tier::stats).
     #[must_use]
-    pub fn gauge(&self) -> Gauge {
-        self.memory().gauge()
+    pub fn stats(&self) -> TierStats {
+        self.memory().stats()
     }
 
     /// As [`Tier::get`](crate::Tier::get).

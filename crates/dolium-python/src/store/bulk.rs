@@ -1,6 +1,6 @@
 //! Owns operations on many keys: one crossing and, per shard, one transaction each.
 
-use dolium::{Key, Put};
+use dolium::{Key, PutOptions};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
@@ -31,11 +31,17 @@ impl Inner {
         self.shared.shards[0].custom.is_some()
     }
 
-    fn put_many(&self, mapping: &Bound<'_, PyAny>, put: &Put, how: How, retry: bool) -> PyResult<usize> {
+    fn put_many(
+        &self,
+        mapping: &Bound<'_, PyAny>,
+        options: &PutOptions,
+        how: How,
+        retry: bool,
+    ) -> PyResult<usize> {
         let py = mapping.py();
         let items = pairs(mapping)?;
         if self.is_custom() {
-            return self.put_each(py, &items, put, how, retry);
+            return self.put_each(py, &items, options, how, retry);
         }
         let outgoing: Vec<Outgoing<'_>> = items
             .iter()
@@ -54,8 +60,8 @@ impl Inner {
             let stored = shard.change(py, retry, |cache| {
                 let items = group.into_iter().map(|(key, loan): (Key<'_>, Loan<'_>)| (key, loan.payload()));
                 match how {
-                    How::Replace => cache.set_many(items, put),
-                    How::Add => cache.add_many(items, put).map(|added| added.len()),
+                    How::Replace => cache.set_many(items, options),
+                    How::Add => cache.add_many(items, options).map(|added| added.len()),
                 }
             });
             total += self.soften(py, retry, stored, || 0)?;
@@ -68,7 +74,7 @@ impl Inner {
         &self,
         py: Python<'_>,
         items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)],
-        put: &Put,
+        options: &PutOptions,
         how: How,
         retry: bool,
     ) -> PyResult<usize> {
@@ -95,7 +101,7 @@ impl Inner {
         for (shard, group) in self.group(prepared) {
             let stored = shard.transact(py, retry, || {
                 group.iter().try_fold(0, |total, (custom, key, columns)| {
-                    Ok(total + usize::from(custom.put(py, shard, key, columns, put, how, true)?))
+                    Ok(total + usize::from(custom.put(py, shard, key, columns, options, how, true)?))
                 })
             });
             total += self.soften(py, retry, stored, || 0)?;

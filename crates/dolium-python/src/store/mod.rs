@@ -13,7 +13,7 @@ mod write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use dolium::{Cache, Expiry, Key, Object, Put, Scalar};
+use dolium::{Cache, Expiry, Key, Object, PutOptions, Scalar};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDelta, PyDict, PyTuple};
@@ -79,8 +79,8 @@ pub(crate) enum Trust {
 
 impl Shard {
     pub fn new(cache: &Cache, custom: Option<Custom>) -> Self {
-        let patient = cache.with_patience(dolium::Patience::Forever);
-        Self { timely: cache.clone(), quiet: patient.uncounted(), patient, custom }
+        let patient = cache.with_wait(dolium::Wait::Forever);
+        Self { timely: cache.clone(), quiet: patient.without_stats(), patient, custom }
     }
 
     /// The cache, with the patience that the caller asked for.
@@ -281,8 +281,8 @@ impl Store {
 }
 
 /// What is stored beside a value, from the arguments `expire` (seconds) and `tag`.
-pub(crate) fn put(expire: Option<Seconds>, tag: Option<&Bound<'_, PyAny>>) -> PyResult<Put> {
-    let mut put = Put::new();
+pub(crate) fn put(expire: Option<Seconds>, tag: Option<&Bound<'_, PyAny>>) -> PyResult<PutOptions> {
+    let mut put = PutOptions::new();
     if let Some(Seconds(seconds)) = expire {
         put.expire = Expiry::After(seconds);
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dolium::{Builder, Cache, Fanout, Patience, Scalar};
+use dolium::{Builder, Cache, Scalar, ShardedCache, Wait};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -27,11 +27,11 @@ fn trust(py: Python<'_>, name: &str) -> PyResult<Trust> {
     }
 }
 
-fn patience(seconds: f64) -> Patience {
+fn wait(seconds: f64) -> Wait {
     // Not a number counts as no patience, infinity as all.
     match Duration::try_from_secs_f64(seconds.max(0.0)) {
-        Ok(timeout) => Patience::Timeout(timeout),
-        Err(_) => Patience::Forever,
+        Ok(timeout) => Wait::AtMost(timeout),
+        Err(_) => Wait::Forever,
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) fn warn_unknown(py: Python<'_>, directory: &str, name: &str) -> PyRes
 fn open(builder: Builder, shards: Option<usize>) -> dolium::Result<Vec<Cache>> {
     match shards {
         None => Ok(vec![builder.open()?]),
-        Some(shards) => Ok(Fanout::open_with(&builder, shards)?.shards().to_vec()),
+        Some(shards) => Ok(ShardedCache::open_with(&builder, shards)?.shards().to_vec()),
     }
 }
 
@@ -106,9 +106,9 @@ impl Store {
     ) -> PyResult<()> {
         let trust = self::trust(py, trust)?;
         let mut builder = Cache::builder(directory).read_only(read_only);
-        builder = match patience(timeout.0) {
-            Patience::Timeout(timeout) => builder.timeout(timeout),
-            Patience::Forever => builder.timeout(Duration::MAX),
+        builder = match wait(timeout.0) {
+            Wait::AtMost(timeout) => builder.timeout(timeout),
+            Wait::Forever => builder.timeout(Duration::MAX),
         };
         for (name, value) in passed(settings)? {
             // A `Disk` of the user's has settings of its own, and refuses those that it does not know.

@@ -137,19 +137,19 @@ impl Store {
         let inner = self.inner()?;
         let shard = inner.only()?;
         let side = self::side(side)?;
-        let put = put(expire, tag)?;
+        let options = put(expire, tag)?;
         let key = if let Some(custom) = &shard.custom {
-            custom.push(inner, shard, value, prefix, side, &put, read.0, retry.0)?
+            custom.push(inner, shard, value, prefix, side, &options, read.0, retry.0)?
         } else if read.0 && !is_plain(value) {
             let mut reader = PyReader::new(value);
             shard.change(py, retry.0, |cache| {
-                cache.push(dolium::Payload::Reader(&mut reader), prefix, side, &put)
+                cache.push(dolium::Payload::Reader(&mut reader), prefix, side, &options)
             })?
         } else {
             let outgoing = Outgoing::of(value, || inner.protocol(py))
                 .map_err(|error| error::unstorable(None, py, error))?;
             let loan = outgoing.lend()?;
-            shard.change(py, retry.0, |cache| cache.push(loan.payload(), prefix, side, &put))?
+            shard.change(py, retry.0, |cache| cache.push(loan.payload(), prefix, side, &options))?
         };
         plain::key(py, shard.cache(false), &key, inner.shared.trust)
     }

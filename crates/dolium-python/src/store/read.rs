@@ -145,7 +145,7 @@ impl Inner {
     /// The answer of the hot tier, for which the interpreter need not be left: a value, or that there is none, and what
     /// `beside` takes of its entry.
     #[inline]
-    fn in_memory<'py, B>(
+    fn try_get<'py, B>(
         &self,
         py: Python<'py>,
         (shard, key): (&Shard, &dolium::Key<'_>),
@@ -156,7 +156,7 @@ impl Inner {
         let mut shown = None;
         let cache = shard.cache(retry);
         // Written here at once: what is passed back is moved through memory several times.
-        let answer = cache.in_memory(key, |entry| {
+        let answer = cache.try_get(key, |entry| {
             // Only here, so that a hit that does not expire pays nothing.
             let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
             is_sure.then(|| shown = Some((Shown::of(py, entry.value), beside(&entry))))
@@ -192,25 +192,25 @@ impl Inner {
             && only.custom.is_none()
             && let Some(text) = key::text(object)
         {
-            return self.text_in_memory(object.py(), only, text, retry);
+            return self.try_get_text(object.py(), only, text, retry);
         }
         let (shard, key) = self.key(object)?;
         if shard.custom.is_some() {
             return Ok(Memory::Asks);
         }
-        self.in_memory(object.py(), (shard, &key), retry, |_| ())
+        self.try_get(object.py(), (shard, &key), retry, |_| ())
     }
 
     // A call, so that the text is passed in registers.
     #[inline(never)]
-    fn text_in_memory<'py>(
+    fn try_get_text<'py>(
         &self,
         py: Python<'py>,
         shard: &Shard,
         text: &str,
         retry: bool,
     ) -> PyResult<Memory<(Bound<'py, PyAny>, ())>> {
-        self.in_memory(py, (shard, &dolium::Key::from(text)), retry, |_| ())
+        self.try_get(py, (shard, &dolium::Key::from(text)), retry, |_| ())
     }
 
     /// `get` where the hot tier has not answered, or answered what led to `error`.
@@ -264,7 +264,7 @@ impl Inner {
         }
         if !read && !asked {
             let beside = |entry: &EntryRef<'_>| (entry.expire_time(), entry.tag(), entry.store_time());
-            if let Memory::Knows(answer) = self.in_memory(py, (shard, &key), retry, beside)? {
+            if let Memory::Knows(answer) = self.try_get(py, (shard, &key), retry, beside)? {
                 return Ok(answer.map(|(value, (expire_time, tag, store_time))| Found {
                     value,
                     expire_time,
@@ -276,7 +276,7 @@ impl Inner {
         if read && let Some(found) = find_file(py, shard, &key, retry)? {
             return Ok(Some(found));
         }
-        let Some(entry) = shard.enter(py, retry, |cache| cache.entry_unless_in_memory(&key))? else {
+        let Some(entry) = shard.enter(py, retry, |cache| cache.entry_after_try(&key))? else {
             return Ok(None);
         };
         let Entry { value, expire_time, tag, store_time } = entry;
@@ -392,7 +392,7 @@ impl Store {
     fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (shard, stored) = self.inner()?.key(key)?;
         clock::follow(key.py());
-        match shard.cache(true).contains_in_memory(&stored) {
+        match shard.cache(true).try_contains(&stored) {
             Some(answer) => Ok(answer),
             None => shard.enter(key.py(), true, |cache| cache.contains(&stored)),
         }

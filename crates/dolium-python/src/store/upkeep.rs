@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use dolium::{Cache, Counter, Error, Fanout, HotTier, Order, Problem, Scalar, Stats};
+use dolium::{Cache, Counter, Error, HotTierStatus, Order, Problem, Scalar, ShardedCache, Stats};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -146,17 +146,17 @@ fn message<'py>(py: Python<'py>, problem: &Problem) -> PyResult<Bound<'py, PyAny
     MESSAGE.get(py)?.call1((warning, class, "dolium", 0))
 }
 
-fn hot_tier<'py>(py: Python<'py>, tier: &HotTier) -> PyResult<Bound<'py, PyAny>> {
+fn hot_tier<'py>(py: Python<'py>, tier: &HotTierStatus) -> PyResult<Bound<'py, PyAny>> {
     let told = PyDict::new(py);
     told.set_item("processes", tier.processes)?;
-    match &tier.gauge {
+    match &tier.stats {
         Err(why) => told.set_item("missing", why.to_string())?,
-        Ok(gauge) => {
-            told.set_item("capacity", gauge.capacity)?;
-            told.set_item("keys", gauge.keys)?;
-            told.set_item("dirty_bytes", gauge.dirty_bytes)?;
+        Ok(stats) => {
+            told.set_item("capacity", stats.capacity)?;
+            told.set_item("keys", stats.keys)?;
+            told.set_item("dirty_bytes", stats.dirty_bytes)?;
             for counter in Counter::ALL {
-                told.set_item(counter.name(), gauge.counted(counter))?;
+                told.set_item(counter.name(), stats.counted(counter))?;
             }
         }
     }
@@ -329,7 +329,7 @@ impl Store {
     #[pyo3(signature = (enable=None, reset=Flag(false)), text_signature = "($self, enable=None, reset=False)")]
     fn stats<'py>(&self, py: Python<'py>, enable: Option<Flag>, reset: Flag) -> PyResult<Bound<'py, PyAny>> {
         let wanted = enable.map(|enable| Scalar::Int(enable.0.into()));
-        let mut sum: Option<(Stats, HotTier)> = None;
+        let mut sum: Option<(Stats, HotTierStatus)> = None;
         for shard in &self.inner()?.shared.shards {
             let (mut stats, mut hot) = shard.enter(py, true, |cache| {
                 let stats = cache.stats()?;
@@ -391,7 +391,7 @@ impl Store {
             }
             let parent = cache.directory().parent().unwrap_or(cache.directory());
             let shards = shards.iter().map(|shard| shard.cache(true).clone()).collect();
-            Fanout::of_shards(parent, shards).backup_with(directory, replace, watch)
+            ShardedCache::of_shards(parent, shards).backup_with(directory, replace, watch)
         })?;
         Ok(made.entries)
     }

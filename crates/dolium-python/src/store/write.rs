@@ -1,6 +1,6 @@
 //! Owns changing one key: `set`, `add`, `touch`, `incr`, `decr`, `delete`, `pop`.
 
-use dolium::{Entry, Error, Number, Put};
+use dolium::{Entry, Error, Number, PutOptions};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
@@ -24,7 +24,7 @@ impl Inner {
         &self,
         object: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
-        put: &Put,
+        options: &PutOptions,
         read: bool,
         how: How,
         retry: bool,
@@ -32,14 +32,14 @@ impl Inner {
         let py = object.py();
         let (shard, key) = self.key(object)?;
         let result = if let Some(custom) = &shard.custom {
-            custom.store(self, shard, object, &key, value, put, read, how, retry)
+            custom.store(self, shard, object, &key, value, options, read, how, retry)
         } else if read && !is_plain(value) {
             let mut reader = PyReader::new(value);
             shard.change(py, retry, |cache| {
                 let payload = dolium::Payload::Reader(&mut reader);
                 match how {
-                    How::Replace => cache.set_with(&key, payload, put),
-                    How::Add => cache.add(&key, payload, put),
+                    How::Replace => cache.set_with(&key, payload, options),
+                    How::Add => cache.add(&key, payload, options),
                 }
             })
         } else {
@@ -47,12 +47,12 @@ impl Inner {
                 .map_err(|error| error::unstorable(Some(object), py, error))?;
             let loan = outgoing.lend()?;
             clock::follow(py);
-            if how == How::Replace && shard.cache(retry).set_in_memory(&key, loan.clone().payload(), put) {
+            if how == How::Replace && shard.cache(retry).try_set(&key, loan.clone().payload(), options) {
                 return Ok(true);
             }
             shard.change(py, retry, |cache| match how {
-                How::Replace => cache.set_with(&key, loan.payload(), put),
-                How::Add => cache.add(&key, loan.payload(), put),
+                How::Replace => cache.set_with(&key, loan.payload(), options),
+                How::Add => cache.add(&key, loan.payload(), options),
             })
         };
         self.soften(py, retry, result, || false)
@@ -65,7 +65,7 @@ impl Inner {
         clock::follow(py);
         let result = match &shard.custom {
             Some(custom) if custom.removes => custom.remove(py, shard, &key, retry),
-            _ if shard.cache(retry).delete_in_memory(&key) => Ok(true),
+            _ if shard.cache(retry).try_delete(&key) => Ok(true),
             _ => shard.change(py, retry, |cache| cache.delete(&key)),
         };
         self.soften(py, retry, result, || false)
@@ -110,7 +110,7 @@ impl Inner {
         object: &Bound<'py, PyAny>,
         delta: &Bound<'py, PyAny>,
         default: Option<&Bound<'py, PyAny>>,
-        put: &Put,
+        options: &PutOptions,
         retry: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = object.py();
@@ -120,11 +120,11 @@ impl Inner {
             && let (Some(delta), Some(initial)) = (number(delta), initial.map_or(Some(None), |n| n.map(Some)))
         {
             clock::follow(py);
-            let quick = shard.cache(retry).incr_in_memory(&key, delta);
+            let quick = shard.cache(retry).try_incr(&key, delta);
             let sum = quick.map_or_else(
                 || {
                     shard.wait_turn(py, retry)?;
-                    shard.run(py, retry, |cache| cache.incr(&key, delta, initial, put))
+                    shard.run(py, retry, |cache| cache.incr(&key, delta, initial, options))
                 },
                 |sum| Ok(Ok(sum)),
             );
@@ -146,18 +146,18 @@ impl Inner {
                     return Err(PyKeyError::new_err((object.clone().unbind(),)));
                 };
                 let sum = default.add(delta)?;
-                self.store(object, &sum, put, false, How::Replace, true)?;
+                self.store(object, &sum, options, false, How::Replace, true)?;
                 return Ok(sum);
             };
-            let put = Put {
+            let options = PutOptions {
                 expire: found.expire_time.map_or_else(Default::default, dolium::Expiry::At),
                 tag: found.tag,
                 keep: false,
             };
             let sum = found.value.add(delta)?;
             match &shard.custom {
-                Some(_) => custom::store_number(py, shard, &key, &sum, &put)?,
-                None => drop(self.store(object, &sum, &put, false, How::Replace, true)?),
+                Some(_) => custom::store_number(py, shard, &key, &sum, &options)?,
+                None => drop(self.store(object, &sum, &options, false, How::Replace, true)?),
             }
             Ok(sum)
         })
@@ -237,8 +237,8 @@ impl Store {
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
     ) -> PyResult<bool> {
-        let put = put(expire, tag)?;
-        self.inner()?.store(key, value, &put, read.0, How::Replace, retry.0)
+        let options = put(expire, tag)?;
+        self.inner()?.store(key, value, &options, read.0, How::Replace, retry.0)
     }
 
     /// Store `value` under `key` unless there is one; return True if it was stored.
@@ -261,8 +261,8 @@ impl Store {
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
     ) -> PyResult<bool> {
-        let put = put(expire, tag)?;
-        self.inner()?.store(key, value, &put, read.0, How::Add, retry.0)
+        let options = put(expire, tag)?;
+        self.inner()?.store(key, value, &options, read.0, How::Add, retry.0)
     }
 
     /// Let `key` expire in `expire` seconds from now, or never; return True if it is there.
@@ -312,8 +312,8 @@ impl Store {
         let py = key.py();
         let delta = delta.map_or_else(|| Ok::<_, PyErr>(1_i64.into_pyobject(py)?.into_any()), Ok)?;
         let inner = self.inner()?;
-        let put = put(expire, tag)?;
-        let result = inner.add_number(key, &delta, initial(py, default)?.as_ref(), &put, retry.0);
+        let options = put(expire, tag)?;
+        let result = inner.add_number(key, &delta, initial(py, default)?.as_ref(), &options, retry.0);
         inner.soften(py, retry.0, result, || py.None().into_bound(py))
     }
 
@@ -390,7 +390,7 @@ impl Store {
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.inner()?.store(key, value, &Put::new(), false, How::Replace, true).map(drop)
+        self.inner()?.store(key, value, &PutOptions::new(), false, How::Replace, true).map(drop)
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -412,9 +412,9 @@ impl Store {
         tag: Option<&Bound<'_, PyAny>>,
         add: Flag,
     ) -> PyResult<bool> {
-        let put = put(expire, tag)?.keep(true);
+        let options = put(expire, tag)?.keep(true);
         let how = if add.0 { How::Add } else { How::Replace };
-        self.inner()?.store(key, value, &put, false, how, true)
+        self.inner()?.store(key, value, &options, false, how, true)
     }
 }
 

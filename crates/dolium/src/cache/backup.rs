@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::cache::check::rows_with_files;
-use crate::cache::fanout::Fanout;
+use crate::cache::sharded::ShardedCache;
 use crate::sqlite::connection::{create_copy, finish_copy};
 use crate::sqlite::files::remove_store;
 use crate::sqlite::snapshot::{Snapshot, make_independent};
@@ -22,7 +22,7 @@ use crate::system::error::{self, Error, Result};
 use crate::system::files::{self, Added, DATABASE, Staging};
 use crate::system::gate;
 use crate::system::value_files::ValueFiles;
-use crate::system::wait::{Deadline, Patience, may_continue, never_ask_hook};
+use crate::system::wait::{Deadline, Wait, may_continue, never_ask_hook};
 use crate::value::scalar::Stored;
 
 /// How often the caller hears how far a backup is.
@@ -78,7 +78,7 @@ impl Cache {
     }
 }
 
-impl Fanout {
+impl ShardedCache {
     /// Copies all shards, and the caches below them, as [`Cache::backup`] does. Each is a copy of one moment; those of
     /// two shards may differ by the time that copying takes.
     pub fn backup(&self, destination: impl AsRef<Path>) -> Result<Backup> {
@@ -99,7 +99,7 @@ impl Fanout {
         let mut parts: Vec<_> = self.shards().iter().cloned().map(part).collect();
         for directory in self.nested() {
             let cache = Cache::builder(directory).read_only(self.shards()[0].is_read_only()).open()?;
-            parts.push(part(cache.with_patience(self.shards()[0].patience())));
+            parts.push(part(cache.with_wait(self.shards()[0].wait())));
         }
         back_up(self.directory(), parts, destination.as_ref(), replace, watch)
     }
@@ -231,7 +231,7 @@ impl Copy<'_> {
         let base = self.job.done.load(Ordering::Relaxed);
         let mut brought = HashSet::new();
         self.bring_ahead(&mut brought)?;
-        let mut deadline = Deadline::new(self.part.cache.patience());
+        let mut deadline = Deadline::new(self.part.cache.wait());
         let mut tries = 0;
         loop {
             if self.job.is_stopped() {
@@ -264,9 +264,9 @@ impl Copy<'_> {
 
     /// Copies the value files that there are, so that the moment which is kept for the copy is short.
     fn bring_ahead(&self, brought: &mut HashSet<String>) -> Result<()> {
-        let patience = Patience::Timeout(TICK);
+        let wait = Wait::AtMost(TICK);
         // A failure is met again by the copy itself, which tells.
-        let Ok(rows) = self.handle().read_now(patience, |connection| rows_with_files(connection)) else {
+        let Ok(rows) = self.handle().read_now(wait, |connection| rows_with_files(connection)) else {
             return Ok(());
         };
         for name in rows.into_iter().filter_map(|(head, _)| head.filename) {

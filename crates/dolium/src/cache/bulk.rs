@@ -8,7 +8,7 @@ use crate::sqlite::tier::CULLS;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::value::key::Key;
-use crate::value::put::Put;
+use crate::value::put_options::PutOptions;
 use crate::value::{Payload, Row, Value};
 
 use super::Cache;
@@ -27,7 +27,7 @@ impl Cache {
         let rows = if let Some(rows) = self.look_up_many(keys, now)? {
             rows
         } else {
-            let rows = self.handle.read(self.patience, |connection| find_many(connection, keys, now))?;
+            let rows = self.handle.read(self.wait, |connection| find_many(connection, keys, now))?;
             self.count_alone(keys.len(), rows.iter().flatten().count());
             rows
         };
@@ -40,9 +40,9 @@ impl Cache {
     pub fn set_many<'k, 'v>(
         &self,
         items: impl IntoIterator<Item = (impl Into<Key<'k>>, impl Into<Payload<'v>>)>,
-        put: &Put,
+        options: &PutOptions,
     ) -> Result<usize> {
-        self.store_many(items, put, true).map(|stored| stored.len())
+        self.store_many(items, options, true).map(|stored| stored.len())
     }
 
     /// Stores those of many values whose keys have none, all or none of them. Returns the positions of
@@ -50,15 +50,15 @@ impl Cache {
     pub fn add_many<'k, 'v>(
         &self,
         items: impl IntoIterator<Item = (impl Into<Key<'k>>, impl Into<Payload<'v>>)>,
-        put: &Put,
+        options: &PutOptions,
     ) -> Result<Vec<usize>> {
-        self.store_many(items, put, false)
+        self.store_many(items, options, false)
     }
 
     fn store_many<'k, 'v>(
         &self,
         items: impl IntoIterator<Item = (impl Into<Key<'k>>, impl Into<Payload<'v>>)>,
-        put: &Put,
+        options: &PutOptions,
         replace: bool,
     ) -> Result<Vec<usize>> {
         self.know_settings()?;
@@ -75,10 +75,10 @@ impl Cache {
         }
         let now = self.clock.now();
         let stored = if replace {
-            self.put_many(&mut prepared, put, now)?;
+            self.put_many(&mut prepared, options, now)?;
             prepared.iter().map(|(position, ..)| *position).collect()
         } else {
-            self.put_new(&mut prepared, put, now)?
+            self.put_new(&mut prepared, options, now)?
         };
         if let Some((_, key, _)) = prepared.last() {
             self.wrote(key, bytes)?;
@@ -87,10 +87,10 @@ impl Cache {
     }
 
     /// Stores rows whatever was there, in the hot tier if they fit there together.
-    fn put_many(&self, prepared: &mut [Item<'_>], put: &Put, now: Timestamp) -> Result<()> {
-        let (expire, time) = (put.expire.at(now), put.time(now));
+    fn put_many(&self, prepared: &mut [Item<'_>], options: &PutOptions, now: Timestamp) -> Result<()> {
+        let (expire, time) = (options.expire.at(now), options.time(now));
         let staged = prepared.iter_mut().map(|(_, key, value)| {
-            Ok(hot::staged(Kind::Set, key, value.finish(key)?, expire, &put.tag, time, CULLS))
+            Ok(hot::staged(Kind::Set, key, value.finish(key)?, expire, &options.tag, time, CULLS))
         });
         let mut records = staged.collect::<Result<Vec<_>>>()?;
         if !records.is_empty() && self.set_hot(&mut records)?.is_some() {
@@ -99,11 +99,11 @@ impl Cache {
             }
             return Ok(());
         }
-        self.handle.write(self.patience, |write| {
+        self.handle.write(self.wait, |write| {
             write.changes(prepared.iter().map(|(_, key, _)| key.borrowed()));
             for (_, key, value) in prepared.iter_mut() {
                 let head = write.head(key)?;
-                write.put_over(head.as_ref(), key, value.finish(key)?, expire, &put.tag, time)?;
+                write.put_over(head.as_ref(), key, value.finish(key)?, expire, &options.tag, time)?;
                 write.adopt(value.file());
             }
             self.remove_expired(write, now)
@@ -111,14 +111,14 @@ impl Cache {
     }
 
     /// Stores those whose keys have no entry. Returns their positions.
-    fn put_new(&self, prepared: &mut [Item<'_>], put: &Put, now: Timestamp) -> Result<Vec<usize>> {
+    fn put_new(&self, prepared: &mut [Item<'_>], options: &PutOptions, now: Timestamp) -> Result<Vec<usize>> {
         let keys: Vec<_> = prepared.iter().map(|(_, key, _)| key.clone()).collect();
         let stored = self.change_many(&keys, now, |at, row| {
             if alive(row, now).is_some() {
                 return Ok(Change::Leave(()));
             }
             let (_, key, value) = &mut prepared[at];
-            Ok(Change::Put(NewRow::of(value, key, put, now)?, ()))
+            Ok(Change::Put(NewRow::of(value, key, options, now)?, ()))
         })?;
         Ok(stored.into_iter().map(|at| prepared[at].0).collect())
     }

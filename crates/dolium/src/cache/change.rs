@@ -12,7 +12,7 @@ use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::system::value_files::NewFile;
 use crate::value::key::Key;
-use crate::value::put::{KEPT, Put};
+use crate::value::put_options::{KEPT, PutOptions};
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row, mode};
 
@@ -114,10 +114,10 @@ pub(super) struct NewRow {
 }
 
 impl NewRow {
-    pub fn of(prepared: &mut Prepared, key: &Key<'_>, put: &Put, now: Timestamp) -> Result<Self> {
+    pub fn of(prepared: &mut Prepared, key: &Key<'_>, options: &PutOptions, now: Timestamp) -> Result<Self> {
         let columns = prepared.finish(key)?.clone();
-        let (expire_time, store_time) = (put.expire.at(now), put.time(now));
-        Ok(Self { columns, expire_time, tag: put.tag.clone(), store_time, file: prepared.file() })
+        let (expire_time, store_time) = (options.expire.at(now), options.time(now));
+        Ok(Self { columns, expire_time, tag: options.tag.clone(), store_time, file: prepared.file() })
     }
 
     fn staged(&self, key: &Key<'_>) -> Staged {
@@ -137,7 +137,7 @@ impl Cache {
         if let Some(answer) = self.change_hot(key, &mut decide)? {
             return Ok(answer);
         }
-        self.handle.write(self.patience, |write| {
+        self.handle.write(self.wait, |write| {
             write.changes([key.borrowed()]);
             let (answer, culls) = change_row(write, key, &mut decide)?;
             if culls {
@@ -158,7 +158,7 @@ impl Cache {
         if let Some(changed) = self.change_many_hot(keys, &mut decide)? {
             return Ok(changed);
         }
-        self.handle.write(self.patience, |write| {
+        self.handle.write(self.wait, |write| {
             write.changes(keys.iter().map(Key::borrowed));
             let (mut changed, mut culls) = (Vec::new(), false);
             for (position, key) in keys.iter().enumerate() {

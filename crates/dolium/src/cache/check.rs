@@ -86,20 +86,20 @@ impl Cache {
             };
         }
         self.write_pending_quietly();
-        self.handle.write(self.patience, |write| {
+        self.handle.write(self.wait, |write| {
             let names = self.check_rows(write, fix, &mut problems)?;
             self.check_files(&names, fix, &mut problems)?;
             check_counters(write, fix, &mut problems)
         })?;
         if fix {
-            while self.handle.empty_trash(self.patience)? {}
+            while self.handle.empty_trash(self.wait)? {}
         }
         Ok(problems)
     }
 
     fn check_integrity(&self, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
         let before = problems.len();
-        let verdict: Result<Vec<String>> = self.handle.read(self.patience, |connection| {
+        let verdict: Result<Vec<String>> = self.handle.read(self.wait, |connection| {
             let mut check = connection.prepare("PRAGMA integrity_check")?;
             let lines = check.query_map([], |row| row.get(0))?;
             Ok(lines.collect::<rusqlite::Result<_>>()?)
@@ -115,7 +115,7 @@ impl Cache {
             return Ok(());
         }
         if problems.len() > before {
-            let held = self.handle.acquire(&mut Deadline::new(self.patience))?;
+            let held = self.handle.acquire(&mut Deadline::new(self.wait))?;
             return self.handle.set_aside_locked(held.tier(), true);
         }
         Ok(())
@@ -155,11 +155,11 @@ impl Cache {
     fn inspect(&self, problems: &mut Vec<Problem>) -> Result<()> {
         const STILL: &str = "SELECT count(*) FROM Cache WHERE rowid = ?1 AND filename = ?2";
         let mut names = HashSet::new();
-        for (head, filename) in self.handle.read(self.patience, |connection| rows_with_files(connection))? {
+        for (head, filename) in self.handle.read(self.wait, |connection| rows_with_files(connection))? {
             let Some(problem) = self.compare(&head, &filename, &mut names) else {
                 continue;
             };
-            let still: i64 = self.handle.read(self.patience, |connection| {
+            let still: i64 = self.handle.read(self.wait, |connection| {
                 let mut select = connection.prepare_cached(STILL)?;
                 Ok(select.query_row((head.rowid, &filename), |row| row.get(0))?)
             })?;
@@ -167,12 +167,12 @@ impl Cache {
                 problems.push(problem);
             }
         }
-        self.add_trash(&mut names, self.handle.read(self.patience, |connection| trash(connection))?);
+        self.add_trash(&mut names, self.handle.read(self.wait, |connection| trash(connection))?);
         self.check_files(&names, false, problems)?;
         for (name, truth) in counters() {
             // One statement: both numbers are of one moment.
             let both = format!("SELECT (SELECT value FROM Settings WHERE key = ?1), ({truth})");
-            let numbers: Option<(i64, i64)> = self.handle.read(self.patience, |connection| {
+            let numbers: Option<(i64, i64)> = self.handle.read(self.wait, |connection| {
                 let read = |row: &rusqlite::Row<'_>| Ok((statements::int(row, 0)?, statements::int(row, 1)?));
                 Ok(Some(connection.query_row(&both, [name], read)?))
             })?;

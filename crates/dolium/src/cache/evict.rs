@@ -12,7 +12,7 @@ use crate::sqlite::{Head, Write};
 use crate::store::Handle;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
-use crate::system::wait::Patience;
+use crate::system::wait::Wait;
 use crate::system::warning::Warning;
 use crate::value::key::Key;
 use crate::value::policy::{Policy, Reads};
@@ -67,11 +67,11 @@ impl Cache {
     pub fn clear(&self) -> Result<usize> {
         // A closure: the method's name alone is not general enough in the lifetime of `Write`.
         #[expect(clippy::redundant_closure_for_method_calls, reason = "see above")]
-        let removed = self.handle.write(self.patience, |write| write.remove_all());
+        let removed = self.handle.write(self.wait, |write| write.remove_all());
         match removed {
             // Clearing is what users reach for when a store is damaged.
             Err(Error::Damaged { .. }) if !self.in_transaction() => {
-                let mut deadline = crate::system::wait::Deadline::new(self.patience);
+                let mut deadline = crate::system::wait::Deadline::new(self.wait);
                 let held = self.handle.acquire(&mut deadline)?;
                 self.handle.set_aside_locked(held.tier(), false)?;
                 Ok(0)
@@ -85,8 +85,8 @@ impl Cache {
     /// Removes the store itself and all value files.
     fn discard(&self) -> Result<usize> {
         let count = self.len()?;
-        let names = self.handle.read(self.patience, |connection| Ok(statements::filenames(connection)?))?;
-        let mut deadline = crate::system::wait::Deadline::new(self.patience);
+        let names = self.handle.read(self.wait, |connection| Ok(statements::filenames(connection)?))?;
+        let mut deadline = crate::system::wait::Deadline::new(self.wait);
         let held = self.handle.acquire(&mut deadline)?;
         self.handle.discard_locked(held.tier())?;
         for name in &names {
@@ -99,7 +99,7 @@ impl Cache {
     fn in_steps(&self, mut step: impl FnMut(&mut Write<'_>) -> Result<usize>) -> Result<usize> {
         let mut total = 0;
         loop {
-            match self.handle.write(self.patience, &mut step) {
+            match self.handle.write(self.wait, &mut step) {
                 Ok(removed) if removed < STEP as usize => return Ok(total + removed),
                 Ok(removed) => total += removed,
                 Err(Error::Timeout { directory, waited, .. }) => {
@@ -148,7 +148,7 @@ impl Cache {
         if self.in_transaction() || !self.together().iter().all(has_no_files) {
             return false;
         }
-        let used = self.together().iter().map(|shard| estimate(shard, self.patience)).sum::<Result<u64>>();
+        let used = self.together().iter().map(|shard| estimate(shard, self.wait)).sum::<Result<u64>>();
         let is_far_below = used.as_ref().is_ok_and(|used| *used < limit / 2);
         if let (true, Ok(used)) = (is_far_below, used) {
             self.leave_room(limit, used);
@@ -183,7 +183,7 @@ impl Cache {
         let is_bound = self.group.is_some() && self.together().iter().any(|shard| shard.is_of_thread());
         let volumes = self.together().iter().map(|shard| {
             let volume = if is_bound && !shard.is_mine() { estimate } else { measure };
-            volume(shard, self.patience)
+            volume(shard, self.wait)
         });
         let mut volumes = volumes.collect::<Result<Vec<u64>>>()?;
         let is_own = |place: usize| Arc::ptr_eq(&self.together()[place], &self.handle);
@@ -235,7 +235,7 @@ impl Cache {
             if self.group.is_some() && last.is_none() { Spare::NewestFirst } else { Spare::Newest };
         self.handle.files_wait.store(false, Ordering::Relaxed);
         loop {
-            let used = measure(&self.handle, self.patience)?;
+            let used = measure(&self.handle, self.wait)?;
             let Some(column) = settings.policy.plan().column.filter(|_| used > level) else {
                 return Ok((total, used));
             };
@@ -243,7 +243,7 @@ impl Cache {
                 self.write_pending_quietly();
             }
             let now = self.clock.now();
-            let removed = self.handle.write(self.patience, |write| {
+            let removed = self.handle.write(self.wait, |write| {
                 // Others may have evicted while we waited for our turn.
                 let excess = used_bytes(write.connection())?.saturating_sub(level);
                 if excess == 0 {
@@ -305,16 +305,16 @@ fn level(volumes: &[u64], limit: u64) -> u64 {
 }
 
 /// Bytes in use if what waits in the tier takes twice its size in the database: known without draining it.
-fn estimate(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
+fn estimate(handle: &Arc<Handle>, wait: Wait) -> Result<u64> {
     // Before the look at the database: what is drained between them counts twice.
     let waiting = handle.tier().map_or(0, |tier| tier.dirty_bytes());
-    let used = handle.read_now(patience, |connection| used_bytes(connection))?;
+    let used = handle.read_now(wait, |connection| used_bytes(connection))?;
     Ok(used.saturating_add(2 * waiting))
 }
 
 /// Bytes in use: pages of the database that hold something, and value files.
-fn measure(handle: &Arc<Handle>, patience: Patience) -> Result<u64> {
-    handle.read(patience, |connection| used_bytes(connection))
+fn measure(handle: &Arc<Handle>, wait: Wait) -> Result<u64> {
+    handle.read(wait, |connection| used_bytes(connection))
 }
 
 fn used_bytes(connection: &Connection) -> Result<u64> {

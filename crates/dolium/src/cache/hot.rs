@@ -13,7 +13,7 @@ use crate::system::error::{Error, Result};
 use crate::system::wait::Deadline;
 use crate::value::key::Key;
 use crate::value::policy::Reads;
-use crate::value::put::is_alive;
+use crate::value::put_options::is_alive;
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
 
@@ -152,9 +152,8 @@ impl Cache {
         let mut rows: Vec<_> = known.collect();
         if !cold.is_empty() {
             let missing = cold.iter().map(|(_, key)| *key);
-            let found = self
-                .handle
-                .read_now(self.patience, |connection| find_many(connection, missing.clone(), now))?;
+            let found =
+                self.handle.read_now(self.wait, |connection| find_many(connection, missing.clone(), now))?;
             for ((position, key), row) in cold.into_iter().zip(found) {
                 if let Some(row) = &row {
                     offer(&tier, key, row, before.1);
@@ -206,8 +205,7 @@ impl Cache {
         known.map_or_else(
             || {
                 let now = self.clock.now();
-                self.handle
-                    .read_now(self.patience, |connection| Ok(statements::contains(connection, key, now)?))
+                self.handle.read_now(self.wait, |connection| Ok(statements::contains(connection, key, now)?))
             },
             Ok,
         )
@@ -218,14 +216,14 @@ impl Cache {
         if !self.is_read_only() || self.in_transaction() {
             return Ok(None);
         }
-        let Some((observer, is_disturbed)) = self.handle.observer(self.patience)? else { return Ok(None) };
+        let Some((observer, is_disturbed)) = self.handle.observer(self.wait)? else { return Ok(None) };
         // Rows that another program may have changed are asked of SQLite.
         let is_known = |view: &View<'_>| !is_disturbed || view.position() >= observer.drained_to();
         Ok(key.with_hot(|hot| observer.get(hot, |view| is_known(&view).then(|| f(&view)))).flatten())
     }
 
     fn look_up_cold(&self, key: &Key<'_>) -> Result<Option<Row>> {
-        let row = self.handle.read_now(self.patience, |connection| {
+        let row = self.handle.read_now(self.wait, |connection| {
             Ok(statements::find(connection, key, Timestamp::NEG_INFINITY)?)
         })?;
         // The clock is read only if the row expires.
@@ -262,7 +260,7 @@ impl Cache {
     ) -> Result<Option<T>> {
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
         self.handle.watch()?;
-        let mut deadline = Deadline::new(self.patience);
+        let mut deadline = Deadline::new(self.wait);
         loop {
             let (row, seen) = self.see(&tier, key)?;
             let Decided { mut record, counter, is_filed, file, answer } = match decide(row)?.decided(key) {
@@ -308,7 +306,7 @@ impl Cache {
         }
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
         self.handle.watch()?;
-        let mut deadline = Deadline::new(self.patience);
+        let mut deadline = Deadline::new(self.wait);
         for _ in 0..TRIES {
             let (mut seen, mut positions, mut records) = (Vec::new(), Vec::new(), Vec::new());
             let mut effects = Vec::new();
@@ -355,7 +353,7 @@ impl Cache {
         if !fit(&tier, records) {
             return Ok(None);
         }
-        let mut deadline = Deadline::new(self.patience);
+        let mut deadline = Deadline::new(self.wait);
         tier.prepare(records);
         loop {
             let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
@@ -405,7 +403,7 @@ impl Cache {
             return Ok(found);
         }
         let commits = tier.commits();
-        let row = self.handle.read_now(self.patience, |connection| {
+        let row = self.handle.read_now(self.wait, |connection| {
             Ok(statements::find(connection, key, Timestamp::NEG_INFINITY)?)
         })?;
         Ok((row, Seen::Commits(commits)))

@@ -60,7 +60,7 @@ impl Cache {
     /// The keys of entries with a tag, and text keys with a prefix, in the given order. Both conditions
     /// walk all keys unless there is a tag index, or the order is sorted and there is a prefix.
     pub fn keys_where(&self, order: Order, tag: Option<Scalar>, prefix: Option<&str>) -> Result<Keys> {
-        let end = self.handle.read(self.patience, |connection| {
+        let end = self.handle.read(self.wait, |connection| {
             let mut select = connection.prepare_cached("SELECT coalesce(max(rowid), 0) FROM Cache")?;
             Ok(select.query_row([], |row| row.get(0))?)
         })?;
@@ -80,7 +80,7 @@ impl Cache {
 impl Keys {
     fn fill(&mut self) -> Result<()> {
         let cache = self.cache.clone();
-        let batch = cache.handle.read_on(cache.patience, |connection| self.select(connection))?;
+        let batch = cache.handle.read_on(cache.wait, |connection| self.select(connection))?;
         self.done = batch.len() < BATCH;
         if let Some(last) = batch.last() {
             self.after = Some(last.clone());

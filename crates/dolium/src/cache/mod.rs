@@ -7,30 +7,30 @@ mod change;
 pub(crate) mod check;
 mod evict;
 mod exit;
-pub(crate) mod fanout;
-mod gauge;
 mod hot;
+mod hot_tier;
 mod iterate;
-mod memory;
+mod nonblocking;
 mod open;
 mod prepare;
 mod queue;
 mod read;
 mod restore;
+pub(crate) mod sharded;
 mod sql;
 #[cfg(feature = "serde")]
 mod typed;
 mod upkeep;
 mod write;
 
-pub use gauge::{HotTier, NoTier};
+pub use hot_tier::{HotTierStatus, TierUnavailable};
 pub use iterate::{Keys, Order};
-pub use memory::{EntryRef, ValueRef};
+pub use nonblocking::{EntryRef, ValueRef};
 pub use open::Builder;
 pub use queue::Side;
 pub use read::{Info, Stream};
-pub use restore::{Body, Original};
-pub use sql::Table;
+pub use restore::{Body, RawEntry};
+pub use sql::QueryResult;
 pub use upkeep::{Stats, shutdown};
 
 use std::path::Path;
@@ -43,7 +43,7 @@ use crate::store::transaction::{OwnedTransaction, Transaction};
 use crate::system::clock::Clock;
 use crate::system::context::Context;
 use crate::system::error::Result;
-use crate::system::wait::Patience;
+use crate::system::wait::Wait;
 use crate::system::warning::Warning;
 
 /// A persistent cache in a directory.
@@ -51,7 +51,7 @@ use crate::system::warning::Warning;
 /// Cheap to clone; all clones, and all caches of the process on the same directory, share connections,
 /// settings and transactions. Safe to use from any number of threads and processes at once.
 ///
-/// Methods that write wait for other writers as long as the cache's [`Patience`] lets them, then fail
+/// Methods that write wait for other writers as long as the cache's [`Wait`] lets them, then fail
 /// with [`Error::Timeout`](crate::Error::Timeout). Reads do not wait for writers.
 ///
 /// ```
@@ -68,9 +68,9 @@ use crate::system::warning::Warning;
 pub struct Cache {
     pub(crate) handle: Arc<Handle>,
     pub(crate) clock: Clock,
-    pub(crate) patience: Patience,
+    pub(crate) wait: Wait,
     /// What the shards of one cache have together, if this is a shard.
-    pub(crate) group: Option<Arc<fanout::Group>>,
+    pub(crate) group: Option<Arc<sharded::Group>>,
     /// Whether reads count for statistics and eviction.
     pub(crate) counts: bool,
 }
@@ -89,14 +89,14 @@ impl Cache {
 
     /// The same cache with another patience.
     #[must_use]
-    pub fn with_patience(&self, patience: Patience) -> Self {
-        Self { patience, ..self.clone() }
+    pub fn with_wait(&self, wait: Wait) -> Self {
+        Self { wait, ..self.clone() }
     }
 
     /// The same cache for reads that are a part of something else: they count neither as hits and misses
     /// nor for eviction.
     #[must_use]
-    pub fn uncounted(&self) -> Self {
+    pub fn without_stats(&self) -> Self {
         Self { counts: false, ..self.clone() }
     }
 
@@ -108,8 +108,8 @@ impl Cache {
 
     /// How long operations wait for other writers.
     #[must_use]
-    pub fn patience(&self) -> Patience {
-        self.patience
+    pub fn wait(&self) -> Wait {
+        self.wait
     }
 
     /// Whether this process can only read: it asked for that, or the directory cannot be written.
@@ -167,4 +167,4 @@ impl Cache {
 }
 
 /// diskcache's default patience.
-pub(crate) const PATIENCE: Patience = Patience::Timeout(Duration::from_mins(1));
+pub(crate) const DEFAULT_WAIT: Wait = Wait::AtMost(Duration::from_mins(1));

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::fanout::Group;
+use crate::cache::sharded::Group;
 use crate::sqlite::{Connection, Write, schema};
 use crate::store::{Handle, Keep, layout};
 use crate::system::clock::Clock;
 use crate::system::error::{Error, Result};
 use crate::system::files;
-use crate::system::wait::Patience;
+use crate::system::wait::Wait;
 use crate::value::policy::Policy;
 use crate::value::scalar::Scalar;
 use crate::value::settings::{METADATA, Settings, read_setting};
 
-use super::{Cache, PATIENCE};
+use super::{Cache, DEFAULT_WAIT};
 
 /// Options of a cache that is about to be opened.
 ///
@@ -33,7 +33,7 @@ use super::{Cache, PATIENCE};
 #[must_use = "a builder does nothing until `open`"]
 pub struct Builder {
     directory: PathBuf,
-    patience: Patience,
+    wait: Wait,
     read_only: bool,
     clock: Clock,
     settings: Vec<(String, Scalar)>,
@@ -46,7 +46,7 @@ impl Builder {
         Self {
             // Absolute: a `chdir` of the program must not move the cache.
             directory: std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf()),
-            patience: PATIENCE,
+            wait: DEFAULT_WAIT,
             read_only: false,
             clock: Clock::System,
             settings: Vec::new(),
@@ -56,7 +56,7 @@ impl Builder {
 
     /// How long operations wait for other writers; 60 s if not set.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.patience = Patience::Timeout(timeout);
+        self.wait = Wait::AtMost(timeout);
         self
     }
 
@@ -152,7 +152,7 @@ impl Builder {
 
     /// A cache with these options, without settings.
     pub(crate) fn cache(&self, handle: Arc<Handle>, group: Option<Arc<Group>>) -> Cache {
-        Cache { handle, clock: self.clock.clone(), patience: self.patience, group, counts: true }
+        Cache { handle, clock: self.clock.clone(), wait: self.wait, group, counts: true }
     }
 
     /// Fails if a setting that was passed makes no sense, the directory has no place, or the signing key is unfit.
@@ -221,7 +221,7 @@ impl Cache {
         let load = |connection: &Connection| Ok(schema::load_settings(connection)?);
         match self.handle.glance(load) {
             Some(stored) => Ok(Some(stored)),
-            None => self.handle.read_now(self.opening_patience(), |connection| Ok(Some(load(connection)?))),
+            None => self.handle.read_now(self.opening_wait(), |connection| Ok(Some(load(connection)?))),
         }
     }
 
@@ -230,17 +230,17 @@ impl Cache {
         if self.is_read_only() {
             return Ok(());
         }
-        match self.handle.write(self.opening_patience(), f) {
+        match self.handle.write(self.opening_wait(), f) {
             Err(error) if error.is_of_circumstances() => Ok(()),
             other => other,
         }
     }
 
     /// How long opening waits for others that open at the same time, however little a read may wait.
-    fn opening_patience(&self) -> Patience {
-        match (self.patience, PATIENCE) {
-            (Patience::Timeout(own), Patience::Timeout(least)) => Patience::Timeout(own.max(least)),
-            _ => Patience::Forever,
+    fn opening_wait(&self) -> Wait {
+        match (self.wait, DEFAULT_WAIT) {
+            (Wait::AtMost(own), Wait::AtMost(least)) => Wait::AtMost(own.max(least)),
+            _ => Wait::Forever,
         }
     }
 
@@ -252,7 +252,7 @@ impl Cache {
 
     /// Reads the stored settings, if there is a store.
     pub(crate) fn load_settings(&self) -> Result<()> {
-        if let Some(stored) = self.handle.read_settings(self.patience)? {
+        if let Some(stored) = self.handle.read_settings(self.wait)? {
             self.handle.adopt_settings(stored);
         }
         Ok(())

@@ -67,7 +67,7 @@ impl Prepared {
         match body {
             Body::Column(value) => Ok(Self::ready(mode, value)),
             Body::File(reader) => Self::copied(handle, mode, reader),
-            Body::Vouched(pickle) => {
+            Body::TrustedPickle(pickle) => {
                 Self::pickled(handle, Cow::Borrowed(pickle), handle.settings().min_file_size)
             }
         }

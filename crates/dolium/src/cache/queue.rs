@@ -10,13 +10,13 @@ use crate::sqlite::{Head, Write};
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::value::key::Key;
-use crate::value::put::is_alive;
+use crate::value::put_options::is_alive;
 use crate::value::scalar::{Scalar, Stored};
 use crate::value::{Entry, Payload, Row, Value};
 
 use super::Cache;
 use super::prepare::Prepared;
-use crate::value::put::Put;
+use crate::value::put_options::PutOptions;
 
 /// An end of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,13 +86,13 @@ impl Cache {
         value: impl Into<Payload<'v>>,
         prefix: Option<&str>,
         side: Side,
-        put: &Put,
+        options: &PutOptions,
     ) -> Result<Key<'static>> {
         self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value.into())?;
         let now = self.clock.now();
         let (low, high) = bounds(prefix);
-        let key = self.handle.write(self.patience, |write| {
+        let key = self.handle.write(self.wait, |write| {
             let mut select = write.connection().prepare_cached(end_of_queue(side))?;
             let end: Option<Scalar> = select.query_row((&low, &high), |row| row.get(0)).optional()?;
             let number = end.as_ref().and_then(|end| beside(end, side)).unwrap_or(MIDDLE);
@@ -108,7 +108,13 @@ impl Cache {
                 Some(prefix) => Key::Text(Cow::Owned(format!("{prefix}-{number:015}"))),
             };
             write.changes([key.borrowed()]);
-            write.insert(&key, prepared.finish(&key)?, put.expire.at(now), &put.tag, put.time(now))?;
+            write.insert(
+                &key,
+                prepared.finish(&key)?,
+                options.expire.at(now),
+                &options.tag,
+                options.time(now),
+            )?;
             write.adopt(prepared.file());
             self.remove_expired(write, now)?;
             Ok(key)
@@ -179,7 +185,7 @@ impl Cache {
         let now = self.clock.now();
         if !remove {
             // Looking writes only if there is something to remove.
-            let seen = self.handle.read(self.patience, |connection| at(connection, place))?;
+            let seen = self.handle.read(self.wait, |connection| at(connection, place))?;
             let Some((key, row)) = seen else {
                 return Ok(None);
             };
@@ -190,7 +196,7 @@ impl Cache {
                 return Ok(Some((key, row, value)));
             }
         }
-        self.handle.write(self.patience, |write| take(write, place, remove, now, &mut fetch))
+        self.handle.write(self.wait, |write| take(write, place, remove, now, &mut fetch))
     }
 
     /// The value of a row that a transaction holds: `None` if its file is gone or damaged.

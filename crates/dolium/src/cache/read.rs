@@ -14,7 +14,7 @@ use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::value::key::{Key, recall};
 use crate::value::policy::Reads;
-use crate::value::put::{KEPT, is_alive};
+use crate::value::put_options::{KEPT, is_alive};
 use crate::value::scalar::Scalar;
 use crate::value::sign::Verdict;
 use crate::value::{Entry, Row, Value, mode};
@@ -86,16 +86,16 @@ impl Cache {
     /// The value of a key, or `None` if there is none, it has expired or it is damaged.
     pub fn get<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Value>> {
         let key = key.into();
-        if let Some(known) = self.in_memory(&key, |entry| Some(Value::from(entry.value))) {
+        if let Some(known) = self.try_get(&key, |entry| Some(Value::from(entry.value))) {
             return Ok(known);
         }
-        Ok(self.entry_unless_in_memory(&key)?.map(|entry| entry.value))
+        Ok(self.entry_after_try(&key)?.map(|entry| entry.value))
     }
 
     /// The value of a key with its expiry, tag and time of writing.
     pub fn entry<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
         let key = key.into();
-        let known = self.in_memory(&key, |entry| {
+        let known = self.try_get(&key, |entry| {
             Some(Entry {
                 value: Value::from(entry.value),
                 expire_time: entry.expire_time(),
@@ -103,11 +103,11 @@ impl Cache {
                 store_time: entry.store_time(),
             })
         });
-        known.map_or_else(|| self.entry_unless_in_memory(&key), Ok)
+        known.map_or_else(|| self.entry_after_try(&key), Ok)
     }
 
-    /// The same after [`in_memory`](Self::in_memory) had no answer.
-    pub fn entry_unless_in_memory(&self, key: &Key<'_>) -> Result<Option<Entry>> {
+    /// The same after [`try_get`](Self::try_get) had no answer.
+    pub fn entry_after_try(&self, key: &Key<'_>) -> Result<Option<Entry>> {
         let found = self.find(key, |row| self.fetch(key, row))?;
         Ok(found.map(|(row, value)| Entry::of(row, value)))
     }
@@ -147,7 +147,7 @@ impl Cache {
         let key = key.into();
         self.write_pending_quietly();
         let observed = self.observe(&key, row_of)?;
-        let stored = self.handle.read_on(self.patience, |connection| {
+        let stored = self.handle.read_on(self.wait, |connection| {
             let mut select = connection.prepare_cached(SELECT)?;
             let found = select.query_row((&key, key.raw()), |row| {
                 let filename = statements::text(row, 7)?;
@@ -183,7 +183,7 @@ impl Cache {
     fn info_of(&self, key: &Key<'_>, row: Row, stored: Option<Info>) -> Result<Info> {
         const SIZE: &str = "SELECT octet_length(?1) + coalesce(octet_length(?2), 0)";
         let Row { store_time, expire_time, tag, columns, .. } = row;
-        let in_row: i64 = self.handle.read_now(self.patience, |connection| {
+        let in_row: i64 = self.handle.read_now(self.wait, |connection| {
             let mut select = connection.prepare_cached(SIZE)?;
             Ok(select.query_row((key, &columns.value), |row| row.get(0))?)
         })?;
@@ -330,7 +330,7 @@ impl Cache {
 
     /// What lies beside the row of a key, so that it can go to another store with it: see [`Object::carried`](crate::Object::carried).
     pub fn proof(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>> {
-        self.handle.read_now(self.patience, |connection| Ok(statements::proof(connection, key)?))
+        self.handle.read_now(self.wait, |connection| Ok(statements::proof(connection, key)?))
     }
 
     fn fetch_stream(&self, row: &Row) -> Result<Fetched<Stream>> {

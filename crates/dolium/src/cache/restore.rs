@@ -6,7 +6,7 @@ use std::io::Read;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::value::key::Key;
-use crate::value::put::is_alive;
+use crate::value::put_options::is_alive;
 use crate::value::scalar::Scalar;
 
 use super::Cache;
@@ -14,7 +14,7 @@ use super::prepare::Prepared;
 
 /// An entry as it lay in another store.
 #[derive(Debug)]
-pub struct Original<'a> {
+pub struct RawEntry<'a> {
     /// When it was written.
     pub store_time: Timestamp,
     /// When it expires.
@@ -39,7 +39,7 @@ pub enum Body<'a> {
     /// What lies in a value file, read to the end.
     File(&'a mut dyn Read),
     /// A pickle without a signature that the caller vouches for: it is signed here.
-    Vouched(&'a [u8]),
+    TrustedPickle(&'a [u8]),
 }
 
 impl std::fmt::Debug for Body<'_> {
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Body<'_> {
         f.write_str(match self {
             Self::Column(_) => "Column",
             Self::File(_) => "File",
-            Self::Vouched(_) => "Vouched",
+            Self::TrustedPickle(_) => "TrustedPickle",
         })
     }
 }
@@ -56,21 +56,16 @@ impl Cache {
     /// Stores an entry as it was elsewhere. With `replace`, instead of one that the key has; else the one
     /// that is there stays, unless it has expired. Returns whether the entry was stored: not if it is larger
     /// than the whole cache may be.
-    pub fn restore<'k>(
-        &self,
-        key: impl Into<Key<'k>>,
-        original: Original<'_>,
-        replace: bool,
-    ) -> Result<bool> {
+    pub fn restore<'k>(&self, key: impl Into<Key<'k>>, raw: RawEntry<'_>, replace: bool) -> Result<bool> {
         let key = key.into();
-        let Original { store_time, expire_time, access_time, access_count, tag, mode, body } = original;
+        let RawEntry { store_time, expire_time, access_time, access_count, tag, mode, body } = raw;
         self.know_settings()?;
         let mut prepared = Prepared::stored(&self.handle, mode, body)?;
         if self.refuses(prepared.size()) {
             return Ok(false);
         }
         let now = self.clock.now();
-        let stored = self.handle.write(self.patience, |write| {
+        let stored = self.handle.write(self.wait, |write| {
             let head = write.head(&key)?;
             if !replace && head.as_ref().is_some_and(|head| is_alive(head.expire_time, now)) {
                 return Ok(false);
@@ -95,8 +90,8 @@ mod tests {
     use super::*;
     use crate::value::{Value, mode};
 
-    fn original(mode: i64, body: Body<'_>) -> Original<'_> {
-        Original {
+    fn raw(mode: i64, body: Body<'_>) -> RawEntry<'_> {
+        RawEntry {
             store_time: 1000.0,
             expire_time: None,
             access_time: 2000.0,
@@ -111,11 +106,11 @@ mod tests {
     fn times_reads_and_tag_come_back() -> Result<()> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cache = Cache::open(dir.path())?;
-        assert!(cache.restore("k", original(mode::RAW, Body::Column(1.into())), true)?);
+        assert!(cache.restore("k", raw(mode::RAW, Body::Column(1.into())), true)?);
         let info = cache.info("k")?.expect("it was just stored");
         assert_eq!((info.store_time, info.access_time, info.access_count), (1000.0, 2000.0, 7));
         assert_eq!(info.tag, Scalar::from("t"));
-        assert!(!cache.restore("k", original(mode::RAW, Body::Column(2.into())), false)?);
+        assert!(!cache.restore("k", raw(mode::RAW, Body::Column(2.into())), false)?);
         assert_eq!(cache.get("k")?, Some(Value::Int(1)));
         Ok(())
     }
@@ -131,11 +126,7 @@ mod tests {
             .set("a", 1)?;
         let large = vec![0; 100_000];
         assert!(!Cache::open(dir.path())?.set("k", &large)?);
-        assert!(!Cache::open(dir.path())?.restore(
-            "k",
-            original(mode::RAW, Body::Column(large.into())),
-            true
-        )?);
+        assert!(!Cache::open(dir.path())?.restore("k", raw(mode::RAW, Body::Column(large.into())), true)?);
         assert!(Cache::open(dir.path())?.set("k", "a little longer")?);
         assert!(Cache::open(dir.path())?.info("k")?.is_some_and(|info| info.path.is_some()));
         Ok(())
@@ -145,7 +136,7 @@ mod tests {
     fn files_keep_their_mode() -> Result<()> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cache = Cache::open(dir.path())?;
-        cache.restore("k", original(mode::TEXT, Body::File(&mut "ä".as_bytes())), true)?;
+        cache.restore("k", raw(mode::TEXT, Body::File(&mut "ä".as_bytes())), true)?;
         assert_eq!(cache.get("k")?, Some(Value::Text("ä".into())));
         assert!(cache.info("k")?.is_some_and(|info| info.path.is_some()));
         assert_eq!(cache.check(false)?, []);

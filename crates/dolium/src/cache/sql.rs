@@ -9,7 +9,7 @@ use super::Cache;
 
 /// The result of a raw statement.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Table {
+pub struct QueryResult {
     /// Names of the columns; empty for a statement that returns no rows.
     pub columns: Vec<String>,
     /// The rows.
@@ -23,25 +23,23 @@ pub struct Table {
 impl Cache {
     /// Runs a statement of your own on the cache's database. One that writes fires the triggers that
     /// keep the counters, and runs as a transaction of its own unless the thread is in one.
-    pub fn sql(&self, statement: &str, arguments: &[Scalar]) -> Result<Table> {
+    pub fn sql(&self, statement: &str, arguments: &[Scalar]) -> Result<QueryResult> {
         self.sql_many(statement, &[arguments.to_vec()])
     }
 
     /// Runs a statement once for each set of arguments, in one transaction if it writes.
-    pub fn sql_many(&self, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
+    pub fn sql_many(&self, statement: &str, arguments: &[Vec<Scalar>]) -> Result<QueryResult> {
         if let Some(word) = transaction_word(statement) {
             return Err(Error::Invalid(format!(
                 "{word} is not for statements of your own; use transact(), which other processes wait for"
             )));
         }
         let is_read =
-            self.handle.read(self.patience, |connection| Ok(Some(connection.prepare(statement)?.readonly())));
+            self.handle.read(self.wait, |connection| Ok(Some(connection.prepare(statement)?.readonly())));
         // Where there is no store yet, the statement may be the one that fills it.
         match is_read {
-            Ok(Some(true)) => {
-                self.handle.read(self.patience, |connection| run(connection, statement, arguments))
-            }
-            Ok(_) => self.handle.write(self.patience, |write| {
+            Ok(Some(true)) => self.handle.read(self.wait, |connection| run(connection, statement, arguments)),
+            Ok(_) => self.handle.write(self.wait, |write| {
                 write.changes_any();
                 let connection = write.connection();
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
@@ -54,10 +52,12 @@ impl Cache {
     }
 }
 
-fn run(connection: &rusqlite::Connection, statement: &str, arguments: &[Vec<Scalar>]) -> Result<Table> {
+fn run(connection: &rusqlite::Connection, statement: &str, arguments: &[Vec<Scalar>]) -> Result<QueryResult> {
     let mut prepared = connection.prepare(statement)?;
-    let mut table =
-        Table { columns: prepared.column_names().map(str::to_owned).collect(), ..Table::default() };
+    let mut table = QueryResult {
+        columns: prepared.column_names().map(str::to_owned).collect(),
+        ..QueryResult::default()
+    };
     let width = prepared.column_count();
     let writes = !prepared.readonly();
     for arguments in arguments {

@@ -8,7 +8,7 @@ use crate::value::key::Key;
 use crate::value::{Payload, Value};
 
 use super::Cache;
-use crate::value::put::Put;
+use crate::value::put_options::PutOptions;
 
 impl Cache {
     /// Stores any value that serde can serialize.
@@ -20,7 +20,7 @@ impl Cache {
     ///
     /// let cache = dolium::Cache::open(dir.path())?;
     /// let user = User { name: "Ada".into(), age: 36 };
-    /// cache.set_as("user:1", &user, &dolium::Put::new())?;
+    /// cache.set_as("user:1", &user, &dolium::PutOptions::new())?;
     /// assert_eq!(cache.get_as("user:1")?, Some(user));
     /// # Ok::<(), dolium::Error>(())
     /// ```
@@ -28,10 +28,10 @@ impl Cache {
         &self,
         key: impl Into<Key<'k>>,
         value: &T,
-        put: &Put,
+        options: &PutOptions,
     ) -> Result<bool> {
         let bytes = rmp_serde::to_vec_named(value).map_err(|error| Error::Type(error.to_string()))?;
-        self.set_with(key, Payload::Packed(&bytes), put)
+        self.set_with(key, Payload::Packed(&bytes), options)
     }
 
     /// The value of a key as any type that serde can deserialize. Values that were stored otherwise

@@ -11,7 +11,7 @@ use crate::store::Keep;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::gate;
-use crate::system::wait::Patience;
+use crate::system::wait::Wait;
 use crate::system::warning::Warning;
 use crate::value::scalar::Scalar;
 use crate::value::settings::{METADATA, Settings, read_setting};
@@ -62,7 +62,7 @@ impl Cache {
     /// How many entries there are, expired ones included.
     pub fn len(&self) -> Result<usize> {
         let count =
-            self.handle.read(self.patience, |connection| Ok(statements::counter(connection, "count")?))?;
+            self.handle.read(self.wait, |connection| Ok(statements::counter(connection, "count")?))?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
@@ -73,7 +73,7 @@ impl Cache {
 
     /// Bytes that the cache takes on disk: the database and the value files.
     pub fn volume(&self) -> Result<u64> {
-        let volume = self.handle.read(self.patience, |connection| {
+        let volume = self.handle.read(self.wait, |connection| {
             let pages = statements::page_bytes(connection)?.0;
             Ok(pages.saturating_add(statements::counter(connection, "size")?))
         })?;
@@ -82,14 +82,14 @@ impl Cache {
 
     /// How SQLite journals changes of this store, like `wal`. `None`: there is no store yet.
     pub fn journal_mode(&self) -> Result<Option<String>> {
-        self.handle.read(self.patience, |connection| {
+        self.handle.read(self.wait, |connection| {
             Ok(Some(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?))
         })
     }
 
     /// Hits and misses since they were last reset, and what this process has evicted. Changes nothing.
     pub fn stats(&self) -> Result<Stats> {
-        let (hits, misses) = self.handle.read(self.patience, |connection| {
+        let (hits, misses) = self.handle.read(self.wait, |connection| {
             Ok((statements::counter(connection, "hits")?, statements::counter(connection, "misses")?))
         })?;
         let unstored = self.unstored_lookups()?;
@@ -107,7 +107,7 @@ impl Cache {
         let in_tier = if let Some(tier) = self.handle.tier() {
             Some(tier.lookups())
         } else {
-            let others = self.handle.observer(self.patience)?.map(|(others, _)| others);
+            let others = self.handle.observer(self.wait)?.map(|(others, _)| others);
             others.filter(Observer::is_live).map(|others| others.lookups())
         };
         let parts = [in_tier.unwrap_or_default(), self.handle.lookups.counted()];
@@ -124,8 +124,8 @@ impl Cache {
 
     /// Stores a value of some counters. What memory alone has counted of hits and misses is struck off.
     fn set_counters(&self, names: &[&str], value: &Scalar) -> Result<()> {
-        self.handle.write_pending(self.patience)?;
-        self.handle.write(self.patience, |write| {
+        self.handle.write_pending(self.wait)?;
+        self.handle.write(self.wait, |write| {
             // While this process holds the writer lock, no other strikes off the same.
             let (hits, misses) = self.handle.tier().as_ref().map_or((0, 0), Tier::lookups);
             for name in names {
@@ -162,9 +162,9 @@ impl Cache {
     /// Reads a setting or counter again from the store: another process may have changed it.
     pub fn reload_setting(&self, name: &str) -> Result<Option<Scalar>> {
         let stored = if METADATA.contains(&name) {
-            self.handle.read(self.patience, |connection| Ok(schema::load_setting(connection, name)?))?
+            self.handle.read(self.wait, |connection| Ok(schema::load_setting(connection, name)?))?
         } else {
-            self.handle.read_setting(name, self.patience)?
+            self.handle.read_setting(name, self.wait)?
         };
         if METADATA.contains(&name) {
             let unstored = match name {
@@ -197,7 +197,7 @@ impl Cache {
         self.handle.change_setting(name, value.clone(), if store { Keep::Stored } else { Keep::Local });
         if store {
             let settings = self.handle.settings();
-            self.handle.write(self.patience, |write| {
+            self.handle.write(self.wait, |write| {
                 schema::store_setting(write.connection(), name, value)?;
                 schema::ensure_policy_index(write.connection(), &settings)
             })?;
@@ -220,7 +220,7 @@ impl Cache {
     }
 
     fn set_tag_index(&self, wanted: bool) -> Result<()> {
-        self.handle.write(self.patience, |write| {
+        self.handle.write(self.wait, |write| {
             schema::set_tag_index(write.connection(), wanted)?;
             schema::store_setting(write.connection(), "tag_index", &Scalar::from(wanted))
         })?;
@@ -233,13 +233,13 @@ impl Cache {
         if self.is_read_only() || !files::exists(&self.handle.database) {
             return Ok(());
         }
-        self.handle.write_pending(self.patience)?;
-        let names = self.handle.read(self.patience, |connection| Ok(statements::filenames(connection)?))?;
+        self.handle.write_pending(self.wait)?;
+        let names = self.handle.read(self.wait, |connection| Ok(statements::filenames(connection)?))?;
         self.handle.values.sync(&names)?;
         // A checkpoint syncs the log too, but readers and the checkpoints of others may keep it from starting.
         files::sync(&with_suffix(&self.handle.database, "-wal"))?;
         self.handle.checkpoint()?;
-        while self.handle.empty_trash(self.patience)? {}
+        while self.handle.empty_trash(self.wait)? {}
         Ok(())
     }
 
@@ -250,19 +250,19 @@ impl Cache {
         }
         if !self.is_read_only() && files::exists(&self.handle.database) {
             // A transaction of another thread or process may hold us up. What is left then is the next one's.
-            let patience = match self.patience {
-                Patience::Timeout(timeout) => Patience::Timeout(timeout.min(CLOSING)),
-                Patience::Forever => Patience::Timeout(CLOSING),
+            let wait = match self.wait {
+                Wait::AtMost(timeout) => Wait::AtMost(timeout.min(CLOSING)),
+                Wait::Forever => Wait::AtMost(CLOSING),
             };
             // What cannot be drained others drain, if there are any.
-            if self.handle.drain_all(patience).is_err() && self.is_last() {
+            if self.handle.drain_all(wait).is_err() && self.is_last() {
                 self.drain_as_the_last();
             }
-            let _ = self.handle.write_pending(patience);
+            let _ = self.handle.write_pending(wait);
             // A checkpoint of the keeper's under way would let ours, which must cover the last commit, do nothing.
             self.handle.rest();
-            self.handle.take_out_trash(patience);
-            let _ = self.handle.leave(patience);
+            self.handle.take_out_trash(wait);
+            let _ = self.handle.leave(wait);
         }
         self.handle.rest();
         let _pass = gate::enter();
@@ -288,23 +288,23 @@ impl Cache {
     /// Another program keeps the database locked. Its changes would be an argument against what waits here, so that is
     /// not left behind as long as somebody who writes to the database would wait, too.
     fn drain_as_the_last(&self) {
-        let patience = match self.patience {
-            Patience::Timeout(timeout) => Patience::Timeout(timeout),
-            Patience::Forever => Patience::Timeout(LAST),
+        let wait = match self.wait {
+            Wait::AtMost(timeout) => Wait::AtMost(timeout),
+            Wait::Forever => Wait::AtMost(LAST),
         };
-        if self.handle.drain_all(patience).is_err() {
+        if self.handle.drain_all(wait).is_err() {
             self.handle.warnings.add(Warning::Left { directory: self.directory().to_path_buf() });
         }
     }
 
     /// Writes what is pending, for operations that only want to see it.
     pub(crate) fn write_pending_quietly(&self) {
-        let patience = match self.patience {
-            Patience::Forever => super::PATIENCE,
-            timeout @ Patience::Timeout(_) => timeout,
+        let wait = match self.wait {
+            Wait::Forever => super::DEFAULT_WAIT,
+            timeout @ Wait::AtMost(_) => timeout,
         };
         // What could not be written stays pending; nothing depends on it but precision.
-        let _ = self.handle.write_pending(patience);
+        let _ = self.handle.write_pending(wait);
     }
 }
 
@@ -312,7 +312,7 @@ impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache")
             .field("directory", &self.directory())
-            .field("patience", &self.patience)
+            .field("patience", &self.wait)
             .finish_non_exhaustive()
     }
 }
@@ -330,7 +330,7 @@ pub fn shutdown() {
         let cache = Cache {
             handle,
             clock: crate::system::clock::Clock::System,
-            patience: Patience::Forever,
+            wait: Wait::Forever,
             group: None,
             counts: false,
         };

@@ -12,7 +12,7 @@ use crate::system::warning::Warning;
 use crate::value::key::Key;
 use crate::value::number::{Number, number};
 use crate::value::policy::Policy;
-use crate::value::put::{Expiry, Put, is_alive};
+use crate::value::put_options::{Expiry, PutOptions, is_alive};
 use crate::value::{Entry, Payload, Row, Value};
 
 use super::Cache;
@@ -23,7 +23,7 @@ use super::prepare::Prepared;
 impl Cache {
     /// Stores a value. Returns `false` if it was refused, being larger than the whole cache may be.
     pub fn set<'k, 'v>(&self, key: impl Into<Key<'k>>, value: impl Into<Payload<'v>>) -> Result<bool> {
-        self.set_with(key, value, &Put::default())
+        self.set_with(key, value, &PutOptions::default())
     }
 
     /// Stores a value with expiry and tag.
@@ -31,9 +31,9 @@ impl Cache {
         &self,
         key: impl Into<Key<'k>>,
         value: impl Into<Payload<'v>>,
-        put: &Put,
+        options: &PutOptions,
     ) -> Result<bool> {
-        self.store(&key.into(), value.into(), put, true)
+        self.store(&key.into(), value.into(), options, true)
     }
 
     /// Stores a value unless the key has one. Returns whether it was stored.
@@ -41,12 +41,12 @@ impl Cache {
         &self,
         key: impl Into<Key<'k>>,
         value: impl Into<Payload<'v>>,
-        put: &Put,
+        options: &PutOptions,
     ) -> Result<bool> {
-        self.store(&key.into(), value.into(), put, false)
+        self.store(&key.into(), value.into(), options, false)
     }
 
-    fn store(&self, key: &Key<'_>, value: Payload<'_>, put: &Put, replace: bool) -> Result<bool> {
+    fn store(&self, key: &Key<'_>, value: Payload<'_>, options: &PutOptions, replace: bool) -> Result<bool> {
         self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value)?;
         if self.refuses(prepared.size()) {
@@ -54,14 +54,14 @@ impl Cache {
         }
         let now = self.clock.now();
         let stored = if replace {
-            self.put(key, &mut prepared, put, now)?;
+            self.put(key, &mut prepared, options, now)?;
             true
         } else {
             self.change(key, now, |row| {
                 if alive(row, now).is_some() {
                     return Ok(Change::Leave(false));
                 }
-                Ok(Change::Put(NewRow::of(&mut prepared, key, put, now)?, true))
+                Ok(Change::Put(NewRow::of(&mut prepared, key, options, now)?, true))
             })?
         };
         if stored {
@@ -71,18 +71,24 @@ impl Cache {
     }
 
     /// Stores a row whatever was there: there is nothing to decide, so the tier need not look.
-    fn put(&self, key: &Key<'_>, prepared: &mut Prepared, put: &Put, now: Timestamp) -> Result<()> {
-        let (expire_time, time) = (put.expire.at(now), put.time(now));
+    fn put(
+        &self,
+        key: &Key<'_>,
+        prepared: &mut Prepared,
+        options: &PutOptions,
+        now: Timestamp,
+    ) -> Result<()> {
+        let (expire_time, time) = (options.expire.at(now), options.time(now));
         let mut record =
-            hot::staged(Kind::Set, key, prepared.finish(key)?, expire_time, &put.tag, time, CULLS);
+            hot::staged(Kind::Set, key, prepared.finish(key)?, expire_time, &options.tag, time, CULLS);
         if self.set_hot(std::slice::from_mut(&mut record))?.is_some() {
             self.left_to_tier(prepared.is_filed(), prepared.file().as_deref());
             return Ok(());
         }
-        self.handle.write(self.patience, |write| {
+        self.handle.write(self.wait, |write| {
             write.changes([key.borrowed()]);
             let head = write.head(key)?;
-            write.put_over(head.as_ref(), key, prepared.finish(key)?, expire_time, &put.tag, time)?;
+            write.put_over(head.as_ref(), key, prepared.finish(key)?, expire_time, &options.tag, time)?;
             write.adopt(prepared.file());
             self.remove_expired(write, now)
         })
@@ -125,7 +131,7 @@ impl Cache {
         key: impl Into<Key<'k>>,
         delta: impl Into<Number>,
         default: Option<Number>,
-        put: &Put,
+        options: &PutOptions,
     ) -> Result<Number> {
         let (key, delta) = (key.into(), delta.into());
         let now = self.clock.now();
@@ -137,7 +143,7 @@ impl Cache {
                 return Ok(Change::value(row, columns, now, (sum, false)));
             }
             let sum = default.ok_or(Error::Missing)?.plus(delta)?;
-            Ok(Change::Put(NewRow::of(&mut prepare(sum)?, &key, put, now)?, (sum, true)))
+            Ok(Change::Put(NewRow::of(&mut prepare(sum)?, &key, options, now)?, (sum, true)))
         })?;
         if is_new {
             self.wrote(&key, key.len() as u64)?;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
 use crate::system::clock::Timestamp;
 use crate::value::key::Key;
-use crate::value::put::is_alive;
+use crate::value::put_options::is_alive;
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
 

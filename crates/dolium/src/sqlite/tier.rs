@@ -10,7 +10,7 @@ use crate::value::scalar::Scalar;
 
 use super::Write;
 use super::refusal::{Care, Refused};
-use crate::value::put::KEPT;
+use crate::value::put_options::KEPT;
 
 /// The row of the table `Dolium` with this key: 24 bytes, little-endian: the life of the tier, the number of the last
 /// change in it that the database has, and the value that `foreign` had then.

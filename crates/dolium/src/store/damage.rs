@@ -12,7 +12,7 @@ use crate::sqlite::{Access, Connection, schema};
 use crate::system::error::{self, Error, Result};
 use crate::system::files::{self, Identity};
 use crate::system::gate;
-use crate::system::wait::{Deadline, Patience};
+use crate::system::wait::{Deadline, Wait};
 use crate::system::warning::Warning;
 
 use super::Handle;
@@ -89,11 +89,11 @@ impl Handle {
     }
 
     /// Repairs what an error speaks of, so that the operation can be tried again; else returns the error.
-    pub(super) fn mend(self: &Arc<Self>, patience: Patience, tries: &mut u32, error: Error) -> Result<()> {
+    pub(super) fn mend(self: &Arc<Self>, wait: Wait, tries: &mut u32, error: Error) -> Result<()> {
         if !error.is_mendable() {
             return Err(error);
         }
-        match (self.acquire(&mut Deadline::new(patience)), error) {
+        match (self.acquire(&mut Deadline::new(wait)), error) {
             (Ok(held), error) => self.mend_locked(held.tier(), tries, error),
             (Err(refusal), Error::Damaged { path, detail }) if refusal.is_about_writing() => {
                 Err(Error::Damaged { path, detail: format!("{detail}, and this process cannot write to it") })
@@ -178,7 +178,7 @@ impl Handle {
     /// process has done so already. `surely`: damage was met again after such a look, which does not compare
     /// indexes with rows. The caller holds the writer lock, and has the tier that came with it.
     pub(crate) fn set_aside_locked(self: &Arc<Self>, tier: Option<&Tier>, surely: bool) -> Result<()> {
-        let mut deadline = Deadline::new(Patience::Timeout(LOOK));
+        let mut deadline = Deadline::new(Wait::AtMost(LOOK));
         let stopped = tier.and_then(|tier| self.stop_tier(tier, &deadline));
         let _pass = gate::enter();
         if self.owner.load(Ordering::Relaxed) != 0 {
@@ -205,7 +205,7 @@ impl Handle {
     /// Removes the store; the next write makes a new one. Other processes notice as they notice a store that
     /// was set aside. The caller holds the writer lock, and has the tier that came with it.
     pub(crate) fn discard_locked(self: &Arc<Self>, tier: Option<&Tier>) -> Result<()> {
-        let stopped = tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Patience::Timeout(LOOK))));
+        let stopped = tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Wait::AtMost(LOOK))));
         let _pass = gate::enter();
         self.close_connections(true);
         crate::sqlite::files::remove_store(&crate::sqlite::files::rename_store(&self.database)?);

@@ -13,7 +13,7 @@ use crate::store::keeper;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::gate;
-use crate::system::wait::{Deadline, Patience, may_continue};
+use crate::system::wait::{Deadline, Wait, may_continue};
 use crate::system::warning::Warning;
 
 use super::Handle;
@@ -44,28 +44,28 @@ const LITTLE: u64 = 64 << 10;
 
 impl Handle {
     /// For operations that ask SQLite about more than a key: what was dirty when they started is drained.
-    pub(crate) fn settle_order(self: &Arc<Self>, patience: Patience) -> Result<()> {
+    pub(crate) fn settle_order(self: &Arc<Self>, wait: Wait) -> Result<()> {
         if self.is_read_only() {
-            return self.await_drain(patience);
+            return self.await_drain(wait);
         }
         let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
             return Ok(());
         };
-        self.drain_in_turns(&mut Deadline::new(patience), DRAIN, still_waits(&tier))
+        self.drain_in_turns(&mut Deadline::new(wait), DRAIN, still_waits(&tier))
     }
 
     /// The same for who may only read: those who have the tier drain. Where all are dead, or one is stuck, what waits is
     /// left out, and nobody waits for it again.
-    fn await_drain(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let Some((observer, _)) = self.observer(patience)? else { return Ok(()) };
+    fn await_drain(self: &Arc<Self>, wait: Wait) -> Result<()> {
+        let Some((observer, _)) = self.observer(wait)? else { return Ok(()) };
         let head = observer.head();
         let place = Some((observer.life(), head));
         let is_alone = || dolium_hot::count_attached(&self.directory).is_ok_and(|count| count == 0);
-        let longest = match patience {
-            Patience::Timeout(timeout) => timeout.min(OTHERS),
-            Patience::Forever => OTHERS,
+        let longest = match wait {
+            Wait::AtMost(timeout) => timeout.min(OTHERS),
+            Wait::Forever => OTHERS,
         };
-        let mut deadline = Deadline::new(Patience::Timeout(longest));
+        let mut deadline = Deadline::new(Wait::AtMost(longest));
         while observer.waits_before(head) && self.with_awaited(|awaited| *awaited != place) {
             if is_alone() || !deadline.pause()? {
                 self.with_awaited(|awaited| *awaited = place);
@@ -87,9 +87,9 @@ impl Handle {
     }
 
     /// Drains all that waits now. What others write meanwhile they would go on writing for ever.
-    pub(crate) fn drain_all(self: &Arc<Self>, patience: Patience) -> Result<()> {
+    pub(crate) fn drain_all(self: &Arc<Self>, wait: Wait) -> Result<()> {
         let Some(tier) = self.tier() else { return Ok(()) };
-        self.drain_while(&mut Deadline::new(patience), DRAIN, still_waits(&tier))
+        self.drain_while(&mut Deadline::new(wait), DRAIN, still_waits(&tier))
     }
 
     /// The tier forgets what it knows of rows: another program has changed some. Unlike a drain this does not wait until
@@ -105,18 +105,18 @@ impl Handle {
 
     /// Before files are given up that have lost their names: what waits in them goes to the database, and whoever else
     /// has them is told. `false`: it has to be tried again.
-    pub(crate) fn rescue(self: &Arc<Self>, patience: Patience) -> bool {
+    pub(crate) fn rescue(self: &Arc<Self>, wait: Wait) -> bool {
         let retire = |_: &mut Deadline, writing: Option<&mut Writing>| {
             writing.into_iter().for_each(Writing::retire);
             Ok(())
         };
-        !matches!(self.locked_directly(&mut Deadline::new(patience), retire), Err(Error::Timeout { .. }))
+        !matches!(self.locked_directly(&mut Deadline::new(wait), retire), Err(Error::Timeout { .. }))
     }
 
     /// Called by the keeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
     /// keepers, too: what one is draining the others need not, and who has D for something else has drained before.
     /// Returns whether nothing is left.
-    pub(crate) fn drain_aged(self: &Arc<Self>, patience: Patience) -> bool {
+    pub(crate) fn drain_aged(self: &Arc<Self>, wait: Wait) -> bool {
         let Some(tier) = self.tier() else { return true };
         let head = tier.head();
         // At most: the last tick may have seen another tier.
@@ -125,8 +125,8 @@ impl Handle {
             tier.is_dirty() && (tier.drained_to() < seen || tier.dirty_bytes() > tier.capacity() / FULL)
         };
         // One try even then: its owner may be dead.
-        let patience = if tier.is_in_hands() { Patience::Timeout(Duration::ZERO) } else { patience };
-        let drained = self.drain_while(&mut Deadline::new(patience), DRAIN, is_due);
+        let wait = if tier.is_in_hands() { Wait::AtMost(Duration::ZERO) } else { wait };
+        let drained = self.drain_while(&mut Deadline::new(wait), DRAIN, is_due);
         drained.is_ok() && !tier.is_dirty()
     }
 
@@ -149,7 +149,7 @@ impl Handle {
     ) -> Result<()> {
         for turn in 1_u32.. {
             let left = deadline.left();
-            let mut until = Deadline::new(Patience::Timeout(left.map_or(TURN, |left| left.min(TURN))));
+            let mut until = Deadline::new(Wait::AtMost(left.map_or(TURN, |left| left.min(TURN))));
             match self.drain_while(&mut until, limit, &wanted) {
                 Err(Error::Timeout { .. }) if left.is_some_and(|left| left.is_zero()) => {
                     return Err(self.timeout(deadline));
@@ -323,15 +323,15 @@ mod tests {
 
     /// A cache with a small tier, D in our hands, and a writer that fills the log.
     fn with_full_log(
-        patience: Patience,
+        wait: Wait,
         while_held: impl FnOnce(&Arc<Handle>, &Tier, &dyn Fn() -> bool),
     ) -> Result<()> {
         let directory = tempfile::tempdir().expect("directory");
         let open = Cache::builder(directory.path()).setting("hot_size", 64 << 10).open();
-        let cache = open.expect("cache").with_patience(patience);
+        let cache = open.expect("cache").with_wait(wait);
         cache.set("first", 1).expect("set");
         let handle = Handle::of(directory.path(), false);
-        let held = handle.acquire(&mut Deadline::new(Patience::Forever)).expect("lock");
+        let held = handle.acquire(&mut Deadline::new(Wait::Forever)).expect("lock");
         let tier = held.tier().expect("tier").clone();
         let fill = || (0..2000_i64).try_for_each(|key| cache.set(key, &[0; 200]).map(|_| ()));
         std::thread::scope(|scope| {
@@ -343,10 +343,10 @@ mod tests {
 
     #[test]
     fn who_finds_no_room_goes_on_once_another_has_made_it() {
-        let done = with_full_log(Patience::Forever, |handle, tier, is_finished| {
+        let done = with_full_log(Wait::Forever, |handle, tier, is_finished| {
             while !is_finished() {
                 let _pass = gate::enter();
-                handle.drain_locked(tier, &mut Deadline::new(Patience::Forever), FORCED).expect("drain");
+                handle.drain_locked(tier, &mut Deadline::new(Wait::Forever), FORCED).expect("drain");
             }
         });
         done.expect("all are stored though D was never free");
@@ -354,15 +354,15 @@ mod tests {
 
     #[test]
     fn who_finds_no_room_waits_as_long_as_it_may() {
-        let patience = Duration::from_millis(100);
+        let wait = Duration::from_millis(100);
         let since = Instant::now();
-        let done = with_full_log(Patience::Timeout(patience), |_, _, is_finished| {
+        let done = with_full_log(Wait::AtMost(wait), |_, _, is_finished| {
             while !is_finished() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        assert!(matches!(done, Err(Error::Timeout { waited, .. }) if waited == patience), "{done:?}");
-        assert!(since.elapsed() >= patience);
+        assert!(matches!(done, Err(Error::Timeout { waited, .. }) if waited == wait), "{done:?}");
+        assert!(since.elapsed() >= wait);
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
         let cache = Cache::open(directory.path()).expect("cache");
         cache.set("first", 1).expect("set");
         let handle = Handle::of(directory.path(), false);
-        let held = handle.acquire(&mut Deadline::new(Patience::Forever)).expect("lock");
+        let held = handle.acquire(&mut Deadline::new(Wait::Forever)).expect("lock");
         let tier = held.tier().expect("tier").clone();
         cache.set("second", 1).expect("set");
         std::thread::scope(|scope| {
@@ -379,7 +379,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(50));
             {
                 let _pass = gate::enter();
-                handle.drain_locked(&tier, &mut Deadline::new(Patience::Forever), EVERYTHING).expect("drain");
+                handle.drain_locked(&tier, &mut Deadline::new(Wait::Forever), EVERYTHING).expect("drain");
             }
             std::thread::sleep(Duration::from_millis(500));
             assert!(counter.is_finished(), "len waits for D though all is drained");
@@ -392,7 +392,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let cache = Cache::open(directory.path()).expect("cache");
         cache.set("drained", 1).expect("set");
-        let held = Handle::of(directory.path(), false).acquire(&mut Deadline::new(Patience::Forever));
+        let held = Handle::of(directory.path(), false).acquire(&mut Deadline::new(Wait::Forever));
         let held = held.expect("lock");
         let reader = Cache::builder(directory.path()).read_only(true).open().expect("reader");
         cache.set("waits", 2).expect("set");

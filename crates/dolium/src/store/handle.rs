@@ -22,7 +22,7 @@ use crate::system::files;
 use crate::system::gate;
 use crate::system::sentinel;
 use crate::system::value_files::ValueFiles;
-use crate::system::wait::{Deadline, Patience};
+use crate::system::wait::{Deadline, Wait};
 use crate::system::warning::Warnings;
 use crate::value::settings::Settings;
 
@@ -166,35 +166,35 @@ impl Handle {
     /// context.
     pub fn read<T: Default>(
         self: &Arc<Self>,
-        patience: Patience,
+        wait: Wait,
         f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
         if !self.is_mine() {
-            self.settle_order(patience)?;
+            self.settle_order(wait)?;
         }
-        self.read_now(patience, f)
+        self.read_now(wait, f)
     }
 
     /// The same for one of many reads that belong together: who may only read waits for others at the first of them.
     pub fn read_on<T: Default>(
         self: &Arc<Self>,
-        patience: Patience,
+        wait: Wait,
         f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
-        if self.is_read_only() { self.read_now(patience, f) } else { self.read(patience, f) }
+        if self.is_read_only() { self.read_now(wait, f) } else { self.read(wait, f) }
     }
 
     /// The same with what SQLite has now.
     pub fn read_now<T: Default>(
         self: &Arc<Self>,
-        patience: Patience,
+        wait: Wait,
         mut f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
         if self.is_mine() {
             return self.in_transaction(|open| f(open.connection()));
         }
         // Before the first try, which may itself last: see `error::is_busy`.
-        let mut deadline = Deadline::new(patience);
+        let mut deadline = Deadline::new(wait);
         let mut damages = 0;
         loop {
             match self.try_read(&mut f) {
@@ -214,7 +214,7 @@ impl Handle {
                     {
                         return Ok(found);
                     }
-                    self.mend(patience, &mut damages, error)?;
+                    self.mend(wait, &mut damages, error)?;
                 }
                 done => return done,
             }

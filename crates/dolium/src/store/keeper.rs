@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use crate::store::Handle;
 use crate::system::gate;
-use crate::system::wait::Patience;
+use crate::system::wait::Wait;
 
 /// How often dirty caches are looked after. What waits is drained at the second tick that sees it.
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long the last words of a cache may take.
-const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(200));
+const EXIT_WAIT: Wait = Wait::AtMost(Duration::from_millis(200));
 
 struct Keeper {
     thread: Option<JoinHandle<()>>,
@@ -96,7 +96,7 @@ fn run() {
                 lock().dirty.push(handle);
             } else if Arc::strong_count(&handle) == 1 {
                 // Its cache is gone: nobody else would say goodbye.
-                let _ = handle.leave(PATIENCE);
+                let _ = handle.leave(EXIT_WAIT);
             }
         }
     }

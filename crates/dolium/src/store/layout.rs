@@ -9,7 +9,7 @@ use crate::sqlite::schema;
 use crate::system::error::{self, Error, Result};
 use crate::system::files::{self, DATABASE};
 use crate::system::gate;
-use crate::system::wait::{Deadline, Patience};
+use crate::system::wait::{Deadline, Wait};
 use crate::system::warning::Warning;
 
 use super::Handle;
@@ -55,7 +55,7 @@ pub(crate) fn expect_sharded(directory: &Path) -> Result<()> {
 
 /// The number of shards that the directory has. A new one gets `asked` of them. Not inside the gate.
 pub(crate) fn settle(root: &Path, asked: usize) -> Result<usize> {
-    let mut deadline = Deadline::new(Patience::Timeout(DECIDING));
+    let mut deadline = Deadline::new(Wait::AtMost(DECIDING));
     loop {
         let settled = {
             let _pass = gate::enter();

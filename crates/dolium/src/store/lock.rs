@@ -303,7 +303,7 @@ mod tests {
         let cache = Cache::open(directory.path()).expect("cache");
         cache.set("a", 1).expect("set");
         let handle = Handle::of(directory.path(), false);
-        let held = handle.acquire(&mut Deadline::new(crate::system::wait::Patience::Forever)).expect("lock");
+        let held = handle.acquire(&mut Deadline::new(crate::system::wait::Wait::Forever)).expect("lock");
         std::thread::scope(|scope| scope.spawn(|| cache.close()).join().expect("thread")).expect("close");
         assert!(handle.tier().is_some(), "it was taken away");
         // What the keeper does where the file is gone.

@@ -12,7 +12,7 @@ use crate::store::Handle;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::gate;
-use crate::system::wait::{Patience, is_own_thread};
+use crate::system::wait::{Wait, is_own_thread};
 
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
 const LONG_LOG: u64 = 32 << 20;
@@ -33,28 +33,28 @@ const BATCH: u16 = 1000;
 const CLOSING: Duration = Duration::from_millis(250);
 
 /// How long upkeep waits for writers.
-const PATIENCE: Patience = Patience::Timeout(Duration::from_millis(50));
+const UPKEEP_WAIT: Wait = Wait::AtMost(Duration::from_millis(50));
 
 impl Handle {
     /// One round of upkeep. Returns whether another is needed soon. Failures are left for the next round:
     /// whoever writes will meet them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
         let is_open = self.end_orphan();
-        let is_drained = self.drain_aged(PATIENCE);
+        let is_drained = self.drain_aged(UPKEEP_WAIT);
         if let Some(tier) = self.tier() {
             tier.map_ahead();
         }
-        if self.lock.is_ill() && self.rescue(PATIENCE) {
+        if self.lock.is_ill() && self.rescue(UPKEEP_WAIT) {
             self.lock.look_after();
         }
-        let is_watched = self.watch_on(PATIENCE);
+        let is_watched = self.watch_on(UPKEEP_WAIT);
         let is_anchored = self.look_after_anchor();
         if self.pending.is_due() {
-            let _ = self.write_pending(PATIENCE);
+            let _ = self.write_pending(UPKEEP_WAIT);
         }
         let log = self.log_length();
         let checkpointed = if log > LONG_LOG {
-            self.acquire(&mut crate::system::wait::Deadline::new(PATIENCE))
+            self.acquire(&mut crate::system::wait::Deadline::new(UPKEEP_WAIT))
                 .and_then(|_guard| self.checkpoint())
         } else if log > LOG {
             self.checkpoint()
@@ -62,7 +62,7 @@ impl Handle {
             Ok(true)
         };
         if self.has_trash.load(Ordering::Relaxed) {
-            let _ = self.empty_trash(PATIENCE);
+            let _ = self.empty_trash(UPKEEP_WAIT);
         }
         is_open
             || is_anchored
@@ -111,7 +111,7 @@ impl Handle {
 
     /// Gives the room of the log and of the trash back to the disk. Returns whether the log is empty now.
     fn shrink(self: &Arc<Self>) -> bool {
-        let trash = self.trash(PATIENCE).unwrap_or_default();
+        let trash = self.trash(UPKEEP_WAIT).unwrap_or_default();
         let emptied = self.checkpoint_as("TRUNCATE").unwrap_or(false);
         if emptied {
             // Their names stay in the table until there is room to write: removing them twice does no harm.
@@ -151,13 +151,13 @@ impl Handle {
     }
 
     /// Writes the reads that are pending.
-    pub(crate) fn write_pending(self: &Arc<Self>, patience: Patience) -> Result<()> {
+    pub(crate) fn write_pending(self: &Arc<Self>, wait: Wait) -> Result<()> {
         if self.pending.is_empty() || self.is_read_only() {
             return Ok(());
         }
         let reads = self.pending.take();
         let notes = self.take_notes();
-        let written = self.write(patience, |write| {
+        let written = self.write(wait, |write| {
             // None of what the hot tier knows.
             write.changes([]);
             for (key, time, count) in &notes {
@@ -187,19 +187,19 @@ impl Handle {
             return Ok(false);
         }
         self.release_anchor();
-        self.read_now(PATIENCE, |connection| checkpoint(connection, kind))
+        self.read_now(UPKEEP_WAIT, |connection| checkpoint(connection, kind))
     }
 
     /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
     /// back a row without its file. At most a batch. Returns whether there is more that can go.
-    pub(crate) fn empty_trash(self: &Arc<Self>, patience: Patience) -> Result<bool> {
+    pub(crate) fn empty_trash(self: &Arc<Self>, wait: Wait) -> Result<bool> {
         if self.is_mine() {
             // What the open transaction threw away is still needed if it is undone.
             return Ok(false);
         }
         // Before the look: what is thrown away after it sets this again.
         self.has_trash.store(false, Ordering::Relaxed);
-        let trash = self.trash(patience);
+        let trash = self.trash(wait);
         if !trash.as_ref().is_ok_and(Vec::is_empty) {
             self.has_trash.store(true, Ordering::Relaxed);
         }
@@ -213,16 +213,16 @@ impl Handle {
         for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
             self.values.remove(filename);
         }
-        self.write(patience, |write| forget_trash(write, last))?;
+        self.write(wait, |write| forget_trash(write, last))?;
         Ok(trash.len() == usize::from(BATCH))
     }
 
     /// Empties the trash for `close`, after which nobody may come for a long time. Whoever reads or makes a
     /// checkpoint at this moment can keep ours from finishing, hence the tries.
-    pub(crate) fn take_out_trash(self: &Arc<Self>, patience: Patience) {
+    pub(crate) fn take_out_trash(self: &Arc<Self>, wait: Wait) {
         let mut since = Instant::now();
         while self.has_trash.load(Ordering::Relaxed) && since.elapsed() < CLOSING {
-            match self.empty_trash(patience) {
+            match self.empty_trash(wait) {
                 Ok(true) => since = Instant::now(),
                 Ok(false) | Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
@@ -230,8 +230,8 @@ impl Handle {
     }
 
     /// The first of the value files that wait to be removed. One without a readable name is only forgotten.
-    fn trash(self: &Arc<Self>, patience: Patience) -> Result<Vec<(i64, Option<String>)>> {
-        self.read_now(patience, |connection| {
+    fn trash(self: &Arc<Self>, wait: Wait) -> Result<Vec<(i64, Option<String>)>> {
+        self.read_now(wait, |connection| {
             let mut select = connection
                 .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT ?1")?;
             let rows = select.query_map([BATCH], |row| Ok((row.get(0)?, statements::text(row, 1)?)))?;

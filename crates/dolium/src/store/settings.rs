@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::sqlite::{Connection, schema};
 use crate::system::error::{self, Result};
 use crate::system::gate;
-use crate::system::wait::Patience;
+use crate::system::wait::Wait;
 use crate::value::policy::Reads;
 use crate::value::scalar::Scalar;
 use crate::value::settings::{DEFAULT_LIMIT, Settings};
@@ -76,30 +76,30 @@ impl Handle {
     }
 
     /// What the first shard has stored, or the store of this directory, if there is one.
-    pub(crate) fn read_settings(self: &Arc<Self>, patience: Patience) -> Result<Option<Settings>> {
+    pub(crate) fn read_settings(self: &Arc<Self>, wait: Wait) -> Result<Option<Settings>> {
         let load = |connection: &Connection| Ok(Some(schema::load_settings(connection)?));
         if let Some(first) = self.first.get()
-            && let Some(stored) = first.read_now(patience, load)?
+            && let Some(stored) = first.read_now(wait, load)?
         {
             return Ok(Some(stored));
         }
-        self.read_now(patience, load)
+        self.read_now(wait, load)
     }
 
     /// What the first shard has stored of one setting, or the store of this directory.
-    pub(crate) fn read_setting(self: &Arc<Self>, name: &str, patience: Patience) -> Result<Option<Scalar>> {
+    pub(crate) fn read_setting(self: &Arc<Self>, name: &str, wait: Wait) -> Result<Option<Scalar>> {
         let load = |connection: &Connection| Ok(schema::load_setting(connection, name)?);
         if let Some(first) = self.first.get()
-            && let Some(stored) = first.read_now(patience, load)?
+            && let Some(stored) = first.read_now(wait, load)?
         {
             return Ok(Some(stored));
         }
-        self.read_now(patience, load)
+        self.read_now(wait, load)
     }
 
     /// Notices what other processes have stored since. What cannot be read at this moment stays as it is known.
     pub(crate) fn refresh_settings(self: &Arc<Self>) {
-        if let Ok(Some(stored)) = self.read_settings(Patience::Timeout(Duration::ZERO)) {
+        if let Ok(Some(stored)) = self.read_settings(Wait::AtMost(Duration::ZERO)) {
             self.adopt_settings(stored);
         }
     }
@@ -117,7 +117,7 @@ impl Handle {
             Ok(false)
         };
         let source = self.first.get().unwrap_or(self);
-        if source.read_now(Patience::Timeout(Duration::ZERO), has_changed).unwrap_or(false) {
+        if source.read_now(Wait::AtMost(Duration::ZERO), has_changed).unwrap_or(false) {
             self.refresh_settings();
         }
     }

@@ -14,7 +14,7 @@ use crate::system::clock::Timestamp;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
 use crate::system::gate;
-use crate::system::wait::{Deadline, Patience, may_continue};
+use crate::system::wait::{Deadline, Wait, may_continue};
 use crate::value::key::Key;
 use crate::value::policy::{self, Reads};
 
@@ -64,7 +64,7 @@ impl<'h> Behind<'h> {
 
 impl dolium_hot::Base for Behind<'_> {
     fn reached(&mut self) -> Told<Option<(u64, u64)>> {
-        let mut deadline = Deadline::new(Patience::Timeout(super::handle::ATTACHING));
+        let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
         let found = self
             .handle
             .alone(&mut deadline, |_| self.handle.try_read(&mut |connection| Ok(reached(connection)?)));
@@ -83,7 +83,7 @@ impl dolium_hot::Base for Behind<'_> {
         if life.is_none() && records.is_empty() && !self.is_named {
             return Ok(());
         }
-        let mut deadline = Deadline::new(Patience::Timeout(super::handle::ATTACHING));
+        let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
         let handle = self.handle;
         let mut refused = Refused::default();
         let mut step = |write: &mut Write<'_>, care: Care| {
@@ -152,8 +152,8 @@ impl Handle {
         if self.watched.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if self.is_disturbed(Patience::Timeout(super::handle::ATTACHING))? {
-            self.forget_clean(&mut Deadline::new(Patience::Timeout(super::handle::ATTACHING)))?;
+        if self.is_disturbed(Wait::AtMost(super::handle::ATTACHING))? {
+            self.forget_clean(&mut Deadline::new(Wait::AtMost(super::handle::ATTACHING)))?;
         }
         self.watched.store(true, Ordering::Relaxed);
         keeper::wake(self);
@@ -161,20 +161,20 @@ impl Handle {
     }
 
     /// Called by the keeper. Returns whether the tier was used since the last time.
-    pub(crate) fn watch_on(self: &Arc<Self>, patience: Patience) -> bool {
+    pub(crate) fn watch_on(self: &Arc<Self>, wait: Wait) -> bool {
         if !self.watched.swap(false, Ordering::Relaxed) {
             return false;
         }
         // A drain says in the database that it is known. A failure leaves it to the next who asks.
-        if self.is_disturbed(patience).unwrap_or(false) {
-            let _ = self.drain(&mut Deadline::new(patience), DRAIN, |_| true);
+        if self.is_disturbed(wait).unwrap_or(false) {
+            let _ = self.drain(&mut Deadline::new(wait), DRAIN, |_| true);
         }
         true
     }
 
     /// Whether other programs have changed rows.
-    fn is_disturbed(self: &Arc<Self>, patience: Patience) -> Result<bool> {
-        let found = self.read_now(patience, |connection| Ok(reached(connection)?))?;
+    fn is_disturbed(self: &Arc<Self>, wait: Wait) -> Result<bool> {
+        let found = self.read_now(wait, |connection| Ok(reached(connection)?))?;
         Ok(found.is_some_and(|found| found.is_disturbed))
     }
 
@@ -241,9 +241,7 @@ impl Handle {
 
     /// Whether the database names a tier, of which this process has no part when it asks.
     pub(crate) fn has_tier_of_others(self: &Arc<Self>) -> Result<bool> {
-        self.read_now(Patience::Timeout(super::handle::ATTACHING), |connection| {
-            Ok(reached(connection)?.is_some())
-        })
+        self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(reached(connection)?.is_some()))
     }
 
     /// The same without mending what is met: for the one who attaches, who has no lock to mend anything with.
@@ -260,8 +258,8 @@ impl Handle {
 
     /// The tier that others have, for a process that may only read, and whether other programs have changed rows that it
     /// knows. The database is asked each time: nobody tells an observer that all have gone.
-    pub(crate) fn observer(self: &Arc<Self>, patience: Patience) -> Result<Option<(Observer, bool)>> {
-        let found = self.read_now(patience, |connection| Ok(reached(connection)?))?;
+    pub(crate) fn observer(self: &Arc<Self>, wait: Wait) -> Result<Option<(Observer, bool)>> {
+        let found = self.read_now(wait, |connection| Ok(reached(connection)?))?;
         let Some(Reached { life, is_disturbed, .. }) = found else { return Ok(None) };
         let _pass = gate::enter();
         let mut known = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -323,8 +321,8 @@ impl Handle {
     ) -> Result<Writing> {
         self.refuse_neighbor()?;
         let mut applied = || {
-            let found = self
-                .read_now(Patience::Timeout(super::handle::ATTACHING), |connection| Ok(reached(connection)?));
+            let found =
+                self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(reached(connection)?));
             found.ok().flatten().filter(|found| found.life == tier.life()).map(|found| found.number)
         };
         let writing = tier.lock(deadline.left(), tick, &mut applied);
@@ -375,10 +373,10 @@ impl Handle {
     }
 
     /// Lets go of the tier at the end: all is drained, and the last one out says so in the database.
-    pub(crate) fn leave(self: &Arc<Self>, patience: Patience) -> Result<()> {
-        let mut deadline = Deadline::new(patience);
+    pub(crate) fn leave(self: &Arc<Self>, wait: Wait) -> Result<()> {
+        let mut deadline = Deadline::new(wait);
         for _ in 0..LEAVING {
-            self.drain_all(patience)?;
+            self.drain_all(wait)?;
             if self.lock.leave(|| self.write_alone(&mut deadline, &mut |write| write.end_tier()))? {
                 break;
             }

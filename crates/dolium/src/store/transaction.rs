@@ -21,7 +21,7 @@ use crate::system::context::{self, Context};
 use crate::system::error::{Error, Result};
 use crate::system::gate;
 use crate::system::value_files::NewFile;
-use crate::system::wait::{Deadline, Patience};
+use crate::system::wait::{Deadline, Wait};
 use crate::value::key::Key;
 
 /// How many are open in this process.
@@ -122,11 +122,7 @@ impl OpenTransaction {
 
 impl Handle {
     /// Opens a transaction of a context of the calling thread, or one more level of the context's own. Returns its number.
-    pub(crate) fn begin_transaction(
-        self: &Arc<Self>,
-        patience: Patience,
-        context: &Arc<Context>,
-    ) -> Result<u64> {
+    pub(crate) fn begin_transaction(self: &Arc<Self>, wait: Wait, context: &Arc<Context>) -> Result<u64> {
         if self.is_mine() {
             let _pass = gate::enter();
             self.renew()?;
@@ -138,7 +134,7 @@ impl Handle {
         }
         let (id, guard, writing) = loop {
             wait_for_forks()?;
-            let mut deadline = Deadline::new(patience);
+            let mut deadline = Deadline::new(wait);
             let occupied = self.locked_directly(&mut deadline, |_, writing| self.occupy(context, writing))?;
             if let (Some(id), guard, writing) = occupied {
                 break (id, guard, writing);
@@ -220,7 +216,7 @@ impl Handle {
                 write.restore_changed(changed);
                 write.declare(writing)
             });
-            declared.and_then(|()| self.commit(&connection, &mut Deadline::new(Patience::Forever)))
+            declared.and_then(|()| self.commit(&connection, &mut Deadline::new(Wait::Forever)))
         };
         if let (Ok(()), Some(writing)) = (&done, &mut writing) {
             writing.committed();
@@ -387,7 +383,7 @@ impl OwnedTransaction {
     pub(crate) fn begin(cache: &Cache, context: Option<Arc<Context>>) -> Result<Self> {
         let handle = Arc::clone(&cache.handle);
         let context = context.unwrap_or_else(Context::of_thread);
-        let id = handle.begin_transaction(cache.patience, &context)?;
+        let id = handle.begin_transaction(cache.wait, &context)?;
         Ok(Self { handle, id, open: true })
     }
 

@@ -11,7 +11,7 @@ use crate::store::lock::Held;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
 use crate::system::gate;
-use crate::system::wait::{Deadline, Patience};
+use crate::system::wait::{Deadline, Wait};
 use crate::value::settings::Settings;
 
 use super::Handle;
@@ -26,13 +26,13 @@ impl Handle {
     /// `f` may run again after a damaged store was set aside.
     pub fn write<T>(
         self: &Arc<Self>,
-        patience: Patience,
+        wait: Wait,
         mut f: impl FnMut(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
         if self.is_mine() {
             return self.in_transaction(|open| open.step(&mut f));
         }
-        let mut deadline = Deadline::new(patience);
+        let mut deadline = Deadline::new(wait);
         let mut direct = |deadline: &mut Deadline, writing: Option<&mut Writing>| {
             let Some(writing) = writing else { return self.try_write(deadline, &mut f) };
             let result = self.try_write(deadline, &mut |write| {

@@ -9,9 +9,9 @@ use crate::system::error::{Error, Result};
 
 /// How long an operation may wait for other writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum Wait {
     /// At most this long, then [`Error::Timeout`].
-    Timeout(Duration),
+    AtMost(Duration),
     /// As long as it takes.
     Forever,
 }
@@ -51,18 +51,18 @@ const LONGEST: Duration = Duration::from_millis(16);
 
 /// One operation's wait.
 pub(crate) struct Deadline {
-    patience: Patience,
+    wait: Wait,
     end: Option<Instant>,
     pause: Duration,
 }
 
 impl Deadline {
-    pub fn new(patience: Patience) -> Self {
-        let end = match patience {
-            Patience::Timeout(timeout) => Instant::now().checked_add(timeout),
-            Patience::Forever => None,
+    pub fn new(wait: Wait) -> Self {
+        let end = match wait {
+            Wait::AtMost(timeout) => Instant::now().checked_add(timeout),
+            Wait::Forever => None,
         };
-        Self { patience, end, pause: Duration::from_micros(100) }
+        Self { wait, end, pause: Duration::from_micros(100) }
     }
 
     /// What is left. `None`: for ever.
@@ -72,9 +72,9 @@ impl Deadline {
 
     /// How long the caller was ready to wait.
     pub fn waited(&self) -> Duration {
-        match self.patience {
-            Patience::Timeout(timeout) => timeout,
-            Patience::Forever => Duration::MAX,
+        match self.wait {
+            Wait::AtMost(timeout) => timeout,
+            Wait::Forever => Duration::MAX,
         }
     }
 

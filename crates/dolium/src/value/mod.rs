@@ -5,7 +5,7 @@ pub(crate) mod number;
 mod payload;
 pub mod pickle;
 pub(crate) mod policy;
-pub(crate) mod put;
+pub(crate) mod put_options;
 pub(crate) mod scalar;
 pub(crate) mod settings;
 pub mod sign;

@@ -11,7 +11,7 @@ use crate::layout::shape::LINE;
 /// A tier at a moment. Its parts are read one after the other, while others write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Gauge {
+pub struct TierStats {
     /// Bytes of the log.
     pub capacity: u64,
     /// Bytes of the log that wait to be drained.
@@ -21,7 +21,7 @@ pub struct Gauge {
     counts: [u64; LINE],
 }
 
-impl Gauge {
+impl TierStats {
     /// What all processes together have counted since the tier was made.
     #[must_use]
     pub fn counted(&self, counter: Counter) -> u64 {
@@ -41,10 +41,10 @@ impl Gauge {
 }
 
 impl<A: Atomic> Memory<'_, A> {
-    pub fn gauge(&self) -> Gauge {
+    pub fn stats(&self) -> TierStats {
         let tail = self.field(field::TAIL).load(Acquire).max(1);
         let names_key = |slot: &usize| Self::position(self.slot(*slot).load(Relaxed)) >= tail;
-        Gauge {
+        TierStats {
             capacity: self.shape.log_bytes(),
             dirty_bytes: self.dirty_bytes(),
             keys: (0..self.shape.slots()).filter(names_key).count() as u64,

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::cache::{Builder, Cache, HotTier, Stats};
+use crate::cache::{Builder, Cache, HotTierStatus, Stats};
 use crate::sqlite::schema;
 use crate::store::Handle;
 use crate::store::layout::{self, shard_path};
 use crate::system::error::{Error, Result};
 use crate::system::files;
-use crate::system::wait::Patience;
+use crate::system::wait::Wait;
 use crate::system::warning::Warning;
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
 use crate::value::settings::Settings;
 
 /// diskcache's default patience for shards.
-const PATIENCE: Duration = Duration::from_millis(10);
+const SHARD_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// The shards of one cache, as each of them knows the others: they have one limit.
 pub(crate) struct Group(Vec<Arc<Handle>>);
@@ -45,21 +45,21 @@ impl Group {
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
-/// let cache = dolium::Fanout::open(dir.path(), 4)?;
+/// let cache = dolium::ShardedCache::open(dir.path(), 4)?;
 /// cache.shard("key").set("key", "value")?;
 /// assert_eq!(cache.len()?, 1);
 /// # Ok::<(), dolium::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Fanout {
+pub struct ShardedCache {
     directory: PathBuf,
     shards: Vec<Cache>,
 }
 
-impl Fanout {
+impl ShardedCache {
     /// Opens a sharded cache. One that exists keeps the number of shards it has.
     pub fn open(directory: impl AsRef<Path>, shards: usize) -> Result<Self> {
-        Self::open_with(&Cache::builder(directory).timeout(PATIENCE), shards)
+        Self::open_with(&Cache::builder(directory).timeout(SHARD_TIMEOUT), shards)
     }
 
     /// Opens a sharded cache with settings of your own, the same for all shards. `size_limit` is that of
@@ -178,7 +178,7 @@ impl Fanout {
     }
 
     /// The hot tiers of all shards, see [`Cache::hot_tier`].
-    pub fn hot_tier(&self) -> Result<HotTier> {
+    pub fn hot_tier(&self) -> Result<HotTierStatus> {
         let first = self.shards[0].hot_tier()?;
         self.shards[1..].iter().try_fold(first, |tiers, shard| Ok(tiers.and(shard.hot_tier()?)))
     }
@@ -247,7 +247,7 @@ fn decide(builder: &Builder, asked: usize) -> Result<usize> {
     // Opening writes nothing: a connection would make a log and remove it.
     let stored = match handle.glance(|connection| Ok(schema::load_shards(connection)?)) {
         Some(stored) => stored,
-        None => handle.read_now(Patience::Timeout(Duration::from_mins(1)), |connection| {
+        None => handle.read_now(Wait::AtMost(Duration::from_mins(1)), |connection| {
             Ok(schema::load_shards(connection)?)
         })?,
     };

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dolium::{Cache, Entry, Error, Expiry, Number, Payload, Put, Value};
+use dolium::{Cache, Entry, Error, Expiry, Number, Payload, PutOptions, Value};
 use proptest::prelude::*;
 
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -69,10 +69,10 @@ fn run(cache: &Cache, key: &str, op: &Op, in_memory: bool) -> String {
     match op {
         Op::Set(value, times) => {
             let put = match times {
-                Times::Plain => Put::new(),
-                Times::Kept => Put::new().tag("tag").keep(true),
-                Times::Expired => Put::new().expire_in(Duration::ZERO),
-                Times::Expires => Put::new().expire_in(Duration::from_secs(1000)),
+                Times::Plain => PutOptions::new(),
+                Times::Kept => PutOptions::new().tag("tag").keep(true),
+                Times::Expired => PutOptions::new().expire_in(Duration::ZERO),
+                Times::Expires => PutOptions::new().expire_in(Duration::from_secs(1000)),
             };
             let bytes = vec![7; if let Stored::Bytes(length) = value { *length } else { 0 }];
             let payload = match value {
@@ -83,20 +83,20 @@ fn run(cache: &Cache, key: &str, op: &Op, in_memory: bool) -> String {
             format!("{:?}", cache.set_with(key, payload, &put))
         }
         Op::Incr(delta, default) => {
-            let quick = if in_memory { cache.incr_in_memory(&key.into(), *delta) } else { None };
-            let sum = quick.map_or_else(|| cache.incr(key, *delta, *default, &Put::new()), Ok);
+            let quick = if in_memory { cache.try_incr(&key.into(), *delta) } else { None };
+            let sum = quick.map_or_else(|| cache.incr(key, *delta, *default, &PutOptions::new()), Ok);
             format!("{sum:?}")
         }
         Op::Delete => {
-            let quick = in_memory && cache.delete_in_memory(&key.into());
+            let quick = in_memory && cache.try_delete(&key.into());
             format!("{:?}", if quick { Ok(true) } else { cache.delete(key) })
         }
         Op::Touch => format!("{:?}", cache.touch(key, Expiry::After(Duration::from_secs(500).as_secs_f64()))),
         Op::Transact(commits) => {
             let transaction = cache.transact().unwrap();
-            assert_eq!(cache.incr_in_memory(&key.into(), 1), None);
-            assert!(!cache.delete_in_memory(&key.into()));
-            let sum = cache.incr(key, 1, Some(Number::Int(0)), &Put::new());
+            assert_eq!(cache.try_incr(&key.into(), 1), None);
+            assert!(!cache.try_delete(&key.into()));
+            let sum = cache.incr(key, 1, Some(Number::Int(0)), &PutOptions::new());
             if *commits {
                 transaction.commit().unwrap();
             }
@@ -119,7 +119,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn in_memory_is_as_the_general_way(
+    fn a_try_is_as_the_general_way(
         ops in proptest::collection::vec((0..KEYS.len(), operation()), 1..300),
     ) {
         let (quick, slow) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -147,11 +147,11 @@ fn a_sum_that_is_no_number_is_stored_and_never_in_a_file() {
         let cache = builder.setting("disk_min_file_size", 0).open().unwrap();
         cache.set("known", 1).unwrap();
         assert!(cache.contains("known").unwrap());
-        let quick = cache.incr_in_memory(&"known".into(), f64::NAN);
+        let quick = cache.try_incr(&"known".into(), f64::NAN);
         assert_eq!(quick, None, "to sign it takes the key's file");
-        cache.incr("known", f64::NAN, None, &Put::new()).unwrap();
+        cache.incr("known", f64::NAN, None, &PutOptions::new()).unwrap();
         assert!(matches!(cache.get("known").unwrap(), Some(Value::Pickle { signed: true, .. })));
         assert_eq!(cache.info("known").unwrap().unwrap().path, None);
-        assert!(matches!(cache.incr("known", 1, None, &Put::new()), Err(Error::NotANumber)));
+        assert!(matches!(cache.incr("known", 1, None, &PutOptions::new()), Err(Error::NotANumber)));
     }
 }

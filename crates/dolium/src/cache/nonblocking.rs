@@ -10,7 +10,7 @@ use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::value::key::Key;
 use crate::value::number::{Number, number};
-use crate::value::put::Put;
+use crate::value::put_options::PutOptions;
 use crate::value::scalar::Scalar;
 use crate::value::sign::{TRAILER_LEN, Verdict};
 use crate::value::{Payload, Value, mode};
@@ -103,17 +103,13 @@ impl Cache {
     /// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
     /// cache.set("answer", 42)?;
     /// assert!(cache.contains("answer")?);
-    /// let shown = cache.in_memory(&"answer".into(), |entry| Some(entry.value == ValueRef::Int(42)));
+    /// let shown = cache.try_get(&"answer".into(), |entry| Some(entry.value == ValueRef::Int(42)));
     /// assert_eq!(shown, Some(Some(true)));
     /// # Ok::<(), dolium::Error>(())
     /// ```
     // What is passed back is small: moving what was written piece by piece costs more than all the rest.
     #[inline]
-    pub fn in_memory<T>(
-        &self,
-        key: &Key<'_>,
-        f: impl FnOnce(EntryRef<'_>) -> Option<T>,
-    ) -> Option<Option<T>> {
+    pub fn try_get<T>(&self, key: &Key<'_>, f: impl FnOnce(EntryRef<'_>) -> Option<T>) -> Option<Option<T>> {
         if self.in_transaction() {
             return None;
         }
@@ -141,19 +137,19 @@ impl Cache {
         })?
     }
 
-    /// Whether a key is there, if the hot tier knows; as [`in_memory`](Self::in_memory), but it does not count as a read.
+    /// Whether a key is there, if the hot tier knows; as [`try_get`](Self::try_get), but it does not count as a read.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
     /// cache.set("answer", 42)?;
     /// assert!(cache.contains("answer")?);
-    /// assert_eq!(cache.contains_in_memory(&"answer".into()), Some(true));
-    /// assert_eq!(cache.contains_in_memory(&"question".into()), None);
+    /// assert_eq!(cache.try_contains(&"answer".into()), Some(true));
+    /// assert_eq!(cache.try_contains(&"question".into()), None);
     /// # Ok::<(), dolium::Error>(())
     /// ```
     #[must_use]
-    pub fn contains_in_memory(&self, key: &Key<'_>) -> Option<bool> {
+    pub fn try_contains(&self, key: &Key<'_>) -> Option<bool> {
         if self.in_transaction() {
             return None;
         }
@@ -167,16 +163,16 @@ impl Cache {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// use dolium::{Cache, Put};
+    /// use dolium::{Cache, PutOptions};
     ///
     /// let cache = Cache::open(dir.path())?;
-    /// assert!(!cache.set_in_memory(&"answer".into(), 42, &Put::new()), "the first use attaches");
+    /// assert!(!cache.try_set(&"answer".into(), 42, &PutOptions::new()), "the first use attaches");
     /// cache.set("question", "?")?;
-    /// assert!(cache.set_in_memory(&"answer".into(), 42, &Put::new()));
+    /// assert!(cache.try_set(&"answer".into(), 42, &PutOptions::new()));
     /// assert_eq!(cache.get("answer")?, Some(42.into()));
     /// # Ok::<(), dolium::Error>(())
     /// ```
-    pub fn set_in_memory<'v>(&self, key: &Key<'_>, value: impl Into<Payload<'v>>, put: &Put) -> bool {
+    pub fn try_set<'v>(&self, key: &Key<'_>, value: impl Into<Payload<'v>>, options: &PutOptions) -> bool {
         let value = match value.into() {
             Payload::Int(value) => Cell::Int(value),
             Payload::Float(value) if !value.is_nan() => Cell::Real(value),
@@ -191,7 +187,8 @@ impl Cache {
         if !is_simple {
             return false;
         }
-        let is_stored = self.handle.lock.with_tier(|tier| self.append(tier, key, value, put)) == Some(true);
+        let is_stored =
+            self.handle.lock.with_tier(|tier| self.append(tier, key, value, options)) == Some(true);
         if is_stored {
             self.handle.room.fetch_sub(written, Ordering::Relaxed);
         }
@@ -204,13 +201,13 @@ impl Cache {
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
-    /// assert_eq!(cache.incr_in_memory(&"visits".into(), 1), None, "there is no such key");
+    /// assert_eq!(cache.try_incr(&"visits".into(), 1), None, "there is no such key");
     /// cache.set("visits", 41)?;
     /// assert!(cache.contains("visits")?);
-    /// assert_eq!(cache.incr_in_memory(&"visits".into(), 1), Some(42.into()));
+    /// assert_eq!(cache.try_incr(&"visits".into(), 1), Some(42.into()));
     /// # Ok::<(), dolium::Error>(())
     /// ```
-    pub fn incr_in_memory(&self, key: &Key<'_>, delta: impl Into<Number>) -> Option<Number> {
+    pub fn try_incr(&self, key: &Key<'_>, delta: impl Into<Number>) -> Option<Number> {
         let delta = delta.into();
         let add = |row| {
             let sum = number(&row)?.plus(delta)?;
@@ -218,7 +215,7 @@ impl Cache {
             let columns = sum.columns().ok_or(Error::NotANumber)?;
             Ok(Change::value(row, columns, self.clock.now(), sum))
         };
-        self.change_in_memory(key, row_of, add)
+        self.try_change(key, row_of, add)
     }
 
     /// Removes an entry that the hot tier knows, if that needs no waiting. `false`: nothing has happened, and
@@ -229,18 +226,18 @@ impl Cache {
     /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
     /// cache.set("answer", 42)?;
     /// assert!(cache.contains("answer")?);
-    /// assert!(cache.delete_in_memory(&"answer".into()));
-    /// assert!(!cache.delete_in_memory(&"answer".into()), "it is gone");
+    /// assert!(cache.try_delete(&"answer".into()));
+    /// assert!(!cache.try_delete(&"answer".into()), "it is gone");
     /// # Ok::<(), dolium::Error>(())
     /// ```
     #[must_use]
-    pub fn delete_in_memory(&self, key: &Key<'_>) -> bool {
-        self.change_in_memory(key, |_| Some(()), |()| Ok(Change::Delete(()))).is_some()
+    pub fn try_delete(&self, key: &Key<'_>) -> bool {
+        self.try_change(key, |_| Some(()), |()| Ok(Change::Delete(()))).is_some()
     }
 
     /// Changes an entry that the tier knows, as `decide` says of what `see` took of it; what those find wrong is left to the
     /// general way.
-    fn change_in_memory<S, T>(
+    fn try_change<S, T>(
         &self,
         key: &Key<'_>,
         see: impl Fn(&View<'_>) -> Option<S>,
@@ -269,12 +266,12 @@ impl Cache {
         self.handle.with_tier_to_answer(change)?
     }
 
-    fn append(&self, tier: &Tier, key: &Key<'_>, value: Cell<'_>, put: &Put) -> bool {
+    fn append(&self, tier: &Tier, key: &Key<'_>, value: Cell<'_>, options: &PutOptions) -> bool {
         let now = self.clock.now();
         let row = dolium_hot::Row {
-            store_time: put.time(now),
-            expire_time: put.expire.at(now),
-            tag: cell(&put.tag),
+            store_time: options.time(now),
+            expire_time: options.expire.at(now),
+            tag: cell(&options.tag),
             size: 0,
             mode: mode::RAW,
             filename: None,

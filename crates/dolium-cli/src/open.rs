@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dolium::pickle::Protocol;
-use dolium::{Backup, Cache, Fanout, HotTier, Key, Scalar, Warning};
+use dolium::{Backup, Cache, HotTierStatus, Key, Scalar, ShardedCache, Warning};
 
 use crate::outcome::{Failure, Result, say};
 
@@ -20,14 +20,14 @@ pub(crate) enum Access {
 }
 
 /// An open cache.
-pub(crate) enum Store {
+pub(crate) enum AnyCache {
     Plain(Cache),
-    Sharded(Fanout),
+    Sharded(ShardedCache),
 }
 
 /// How a directory is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum CacheKind {
     /// A `Cache`; or an empty directory, which a `Cache` makes that nothing was stored in yet.
     Plain,
     /// A `FanoutCache`.
@@ -38,13 +38,13 @@ pub(crate) enum Shape {
     Missing,
 }
 
-/// The shape of a directory.
-pub(crate) fn shape(directory: &Path) -> Shape {
+/// The kind of a directory.
+pub(crate) fn cache_kind(directory: &Path) -> CacheKind {
     if directory.join("cache.db").exists() {
-        return Shape::Plain;
+        return CacheKind::Plain;
     }
     if directory.join("000").is_dir() {
-        return Shape::Sharded;
+        return CacheKind::Sharded;
     }
     match std::fs::read_dir(directory) {
         Ok(mut entries) => {
@@ -52,25 +52,25 @@ pub(crate) fn shape(directory: &Path) -> Shape {
             let is_empty = entries.all(|entry| {
                 entry.is_ok_and(|entry| entry.file_name().as_encoded_bytes().starts_with(b"cache."))
             });
-            if is_empty { Shape::Plain } else { Shape::Other }
+            if is_empty { CacheKind::Plain } else { CacheKind::Other }
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Shape::Missing,
-        Err(_) => Shape::Other,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => CacheKind::Missing,
+        Err(_) => CacheKind::Other,
     }
 }
 
-impl Store {
+impl AnyCache {
     /// Opens the cache in a directory.
     pub fn open(directory: &Path, access: Access, timeout: Duration) -> Result<Self> {
         if directory.as_os_str().is_empty() {
             return Err(Failure::Other("the name of the directory is empty; is a variable unset?".into()));
         }
-        let shape = shape(directory);
-        match shape {
-            Shape::Missing if access != Access::Make => {
+        let kind = cache_kind(directory);
+        match kind {
+            CacheKind::Missing if access != Access::Make => {
                 return Err(Failure::NoDirectory(directory.to_path_buf()));
             }
-            Shape::Other => {
+            CacheKind::Other => {
                 return Err(Failure::Other(format!(
                     "{}: this is no cache: there is no cache.db in it",
                     directory.display()
@@ -79,9 +79,9 @@ impl Store {
             _ => {}
         }
         let builder = Cache::builder(directory).timeout(timeout).read_only(access == Access::Look);
-        Ok(if shape == Shape::Sharded {
+        Ok(if kind == CacheKind::Sharded {
             // The number only counts where there are no shards yet.
-            Self::Sharded(Fanout::open_with(&builder, 1)?)
+            Self::Sharded(ShardedCache::open_with(&builder, 1)?)
         } else {
             Self::Plain(builder.open()?)
         })
@@ -120,7 +120,7 @@ impl Store {
     }
 
     /// The hot tier, of all shards together.
-    pub fn hot_tier(&self) -> Result<HotTier> {
+    pub fn hot_tier(&self) -> Result<HotTierStatus> {
         Ok(match self {
             Self::Plain(cache) => cache.hot_tier()?,
             Self::Sharded(fanout) => fanout.hot_tier()?,

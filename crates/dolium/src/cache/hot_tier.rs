@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dolium_hot::{Gauge, Observer};
+use dolium_hot::{Observer, TierStats};
 
 use crate::system::error::{Error, Result};
 
@@ -11,7 +11,7 @@ use super::Cache;
 /// Why a directory has no hot tier now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum NoTier {
+pub enum TierUnavailable {
     /// The file system is one of a network, where processes of several machines share no memory.
     Network,
     /// The setting `hot_size`, or `DOLIUM_HOT_SIZE` for this process, is 0.
@@ -27,7 +27,7 @@ pub enum NoTier {
     },
 }
 
-impl fmt::Display for NoTier {
+impl fmt::Display for TierUnavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Network => "processes cannot share memory on the file system of a network",
@@ -44,23 +44,23 @@ impl fmt::Display for NoTier {
 /// The hot tier of a directory, as all processes see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct HotTier {
+pub struct HotTierStatus {
     /// How many processes have attached to the directory: those that have written, or have read for a while.
     pub processes: u32,
     /// What goes on in the tier, or why there is none.
-    pub gauge: std::result::Result<Gauge, NoTier>,
+    pub stats: std::result::Result<TierStats, TierUnavailable>,
 }
 
-impl HotTier {
+impl HotTierStatus {
     /// That of a cache with these two shards. Of none, the reason of the first.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let gauge = match (self.gauge, other.gauge) {
+        let stats = match (self.stats, other.stats) {
             (Ok(one), Ok(other)) => Ok(one.and(&other)),
             (Err(why), Err(_)) => Err(why),
             (one, other) => one.or(other),
         };
-        Self { processes: self.processes.max(other.processes), gauge }
+        Self { processes: self.processes.max(other.processes), stats }
     }
 }
 
@@ -77,32 +77,32 @@ impl Cache {
     /// cache.get("answer")?;
     /// let tier = cache.hot_tier()?;
     /// assert_eq!(tier.processes, 1);
-    /// let gauge = tier.gauge.expect("it is on by default");
-    /// assert_eq!((gauge.counted(Counter::Sets), gauge.counted(Counter::Hits)), (1, 1));
+    /// let stats = tier.stats.expect("it is on by default");
+    /// assert_eq!((stats.counted(Counter::Sets), stats.counted(Counter::Hits)), (1, 1));
     /// # Ok::<(), dolium::Error>(())
     /// ```
-    pub fn hot_tier(&self) -> Result<HotTier> {
+    pub fn hot_tier(&self) -> Result<HotTierStatus> {
         let path = self.directory();
         // Where the system does not tell, nobody is seen.
         let processes = dolium_hot::count_attached(path).unwrap_or(0);
-        let others = || Ok::<_, Error>(self.handle.observer(self.patience)?.map(|(others, _)| others));
+        let others = || Ok::<_, Error>(self.handle.observer(self.wait)?.map(|(others, _)| others));
         let seen = match self.handle.tier() {
-            Some(tier) => Some(tier.gauge()),
-            None => others()?.filter(Observer::is_live).map(|others| others.gauge()),
+            Some(tier) => Some(tier.stats()),
+            None => others()?.filter(Observer::is_live).map(|others| others.stats()),
         };
         let refused = || {
             let own = self.handle.lock.refusal().map(|reason| reason.to_string());
             own.or_else(|| dolium_hot::note_in(path).filter(|_| processes > 0))
         };
         let why = || match () {
-            () if self.handle.network => NoTier::Network,
-            () if self.handle.asked_hot_size() == Some(0) => NoTier::TurnedOff,
+            () if self.handle.network => TierUnavailable::Network,
+            () if self.handle.asked_hot_size() == Some(0) => TierUnavailable::TurnedOff,
             () => match refused() {
-                Some(reason) => NoTier::Refused { reason },
-                None if processes == 0 => NoTier::Unused,
-                None => NoTier::Declined,
+                Some(reason) => TierUnavailable::Refused { reason },
+                None if processes == 0 => TierUnavailable::Unused,
+                None => TierUnavailable::Declined,
             },
         };
-        Ok(HotTier { processes, gauge: seen.ok_or_else(why) })
+        Ok(HotTierStatus { processes, stats: seen.ok_or_else(why) })
     }
 }

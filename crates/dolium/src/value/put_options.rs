@@ -12,13 +12,13 @@ pub(crate) const KEPT: Timestamp = 253_402_300_799.0;
 /// What is stored beside a value.
 ///
 /// ```
-/// use dolium::Put;
+/// use dolium::PutOptions;
 /// use std::time::Duration;
 ///
-/// let put = Put::new().expire_in(Duration::from_secs(60)).tag("reports");
+/// let options = PutOptions::new().expire_in(Duration::from_secs(60)).tag("reports");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Put {
+pub struct PutOptions {
     /// When the entry expires.
     pub expire: Expiry,
     /// The tag, by which entries can be evicted and listed.
@@ -61,7 +61,7 @@ impl From<SystemTime> for Expiry {
     }
 }
 
-impl Put {
+impl PutOptions {
     /// No expiry, no tag.
     #[must_use]
     pub fn new() -> Self {
