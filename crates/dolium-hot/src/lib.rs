@@ -57,5 +57,5 @@ pub use tier::attach::count_attached;
 #[cfg(target_os = "linux")]
 pub use tier::member::{Lock, Shared};
 #[cfg(target_os = "linux")]
-pub use tier::{Access as AccessWord, Base, Observer, Records, Tier, Writing};
+pub use tier::{Access as AccessWord, BackingStore, Observer, Records, Tier, Writing};
 pub use writer::WriterLock;

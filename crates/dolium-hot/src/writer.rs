@@ -18,7 +18,7 @@ use crate::tier::attach::forgo;
 #[cfg(target_os = "linux")]
 use crate::tier::member::Shared;
 #[cfg(target_os = "linux")]
-use crate::tier::{Base, Tier};
+use crate::tier::{BackingStore, Tier};
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,9 +58,9 @@ impl WriterLock {
         directory: &Path,
         access: Access,
         bytes: u64,
-        base: &mut dyn Base,
+        backing: &mut dyn BackingStore,
     ) -> Result<(Self, Option<AttachError>), AttachError> {
-        let refusal = match Shared::attach_tier(directory, access, bytes, base) {
+        let refusal = match Shared::attach_tier(directory, access, bytes, backing) {
             Ok(shared) => return Ok((Self::Shared(shared), None)),
             Err(AttachError::NotLocal { .. }) => {
                 return Ok((Self::File(FileLock::attach(directory, access)?), None));
@@ -70,12 +70,12 @@ impl WriterLock {
         };
         if bytes > 0
             && !matches!(refusal, AttachError::Apart { .. })
-            && let Ok(shared) = Shared::attach_tier(directory, access, 0, base)
+            && let Ok(shared) = Shared::attach_tier(directory, access, 0, backing)
         {
             shared.note(&refusal.to_string());
             return Ok((Self::Shared(shared), Some(refusal)));
         }
-        let mut say_so = |paths: &Paths, lock| forgo(paths, lock, base);
+        let mut say_so = |paths: &Paths, lock| forgo(paths, lock, backing);
         let lock = match FileLock::attach_apart(directory, access, &refusal, &mut say_so) {
             Ok(lock) => lock,
             Err(AttachError::Unrecovered { path }) => {

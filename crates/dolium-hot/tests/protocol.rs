@@ -61,7 +61,7 @@ enum Lock {
 struct Record {
     version: u8,
     /// 0 for a fill, and for nothing but a number used up: version 0.
-    number: u8,
+    seq: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,14 +73,14 @@ struct Process {
 }
 const END: u8 = u8::MAX;
 
-/// Of a reader the floor, the commits it saw, and the version it found; of others a version, a position and a number.
+/// Of a reader the floor, the commits it saw, and the version it found; of others a version, a offset and a number.
 type Memory = [u8; 3];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct State {
     /// The database: version of the key, number that it has reached.
     stored: u8,
-    reached: u8,
+    stored_seq: u8,
     /// The same in frames of SQLite's log that are not committed. If their writer is dead they come to life should the log
     /// be recovered before somebody else commits.
     orphan: Option<(u8, u8)>,
@@ -107,7 +107,7 @@ impl State {
         let processes = roles.iter().map(|&role| Process { role, step: 0, memory: [0; 3] }).collect();
         Self {
             stored: 1,
-            reached: 0,
+            stored_seq: 0,
             orphan: None,
             log: Vec::new(),
             slot: None,
@@ -131,10 +131,10 @@ impl State {
 
     /// The version that draining would leave in the database, and the number.
     fn pending(&self) -> (u8, u8) {
-        let is_dirty = |record: &&Record| record.number > self.reached && record.version > 0;
+        let is_dirty = |record: &&Record| record.seq > self.stored_seq && record.version > 0;
         (
             self.log.iter().rfind(is_dirty).map_or(self.stored, |record| record.version),
-            self.last.max(self.reached),
+            self.last.max(self.stored_seq),
         )
     }
 
@@ -153,15 +153,15 @@ impl State {
     /// The next owner of a T whose owner died. One step: dying in it leaves the same to do.
     fn recover(&mut self, left_out: Option<Rule>) {
         self.last =
-            self.last.max(self.log.iter().map(|record| record.number).max().unwrap_or(0)).max(self.reached);
-        let applied = self.applied.max(self.reached);
-        for (position, record) in self.log.clone().into_iter().enumerate() {
-            let position = u8::try_from(position).expect("short");
-            let is_newer = self.slot.is_none_or(|named| named < position);
-            let is_dirty = record.number > applied;
+            self.last.max(self.log.iter().map(|record| record.seq).max().unwrap_or(0)).max(self.stored_seq);
+        let applied = self.applied.max(self.stored_seq);
+        for (offset, record) in self.log.clone().into_iter().enumerate() {
+            let offset = u8::try_from(offset).expect("short");
+            let is_newer = self.slot.is_none_or(|named| named < offset);
+            let is_dirty = record.seq > applied;
             let takes_place = self.slot.is_some() || left_out == Some(Rule::RecoveryLeavesClean);
-            if record.number > 0 && record.version > 0 && is_newer && (is_dirty || takes_place) {
-                self.slot = Some(position);
+            if record.seq > 0 && record.version > 0 && is_newer && (is_dirty || takes_place) {
+                self.slot = Some(offset);
             }
         }
         if left_out == Some(Rule::RecoveryNames) {
@@ -169,7 +169,7 @@ impl State {
         }
         if self.announced == self.last + 1 && left_out != Some(Rule::RecoveryBurns) {
             self.last += 1;
-            self.log.push(Record { version: 0, number: self.last });
+            self.log.push(Record { version: 0, seq: self.last });
         }
         self.announced = 0;
         self.commits += 1;
@@ -223,13 +223,13 @@ impl State {
     }
 
     /// SQLite's frames are in its log. Whoever commits writes over those that a dead one left there.
-    fn write_frames(&mut self, version: u8, number: u8) {
-        self.orphan = Some((version, number));
+    fn write_frames(&mut self, version: u8, seq: u8) {
+        self.orphan = Some((version, seq));
     }
 
     /// The header of the log's index says so: that is the commit. Also what becomes of frames if the log is recovered.
     fn commit(&mut self) {
-        (self.stored, self.reached) = self.orphan.take().unwrap_or((self.stored, self.reached));
+        (self.stored, self.stored_seq) = self.orphan.take().unwrap_or((self.stored, self.stored_seq));
     }
 
     fn write(&mut self, who: usize, step: u8, memory: &mut Memory) -> Option<u8> {
@@ -238,7 +238,7 @@ impl State {
             1 => {
                 self.newest += 1;
                 *memory = [self.newest, self.head(), 0];
-                self.log.push(Record { version: self.newest, number: self.last + 1 });
+                self.log.push(Record { version: self.newest, seq: self.last + 1 });
             }
             2 => self.last += 1,
             3 => self.slot = Some(memory[1]),
@@ -261,9 +261,9 @@ impl State {
         match step {
             0 => {
                 // What the index named, counted from 1.
-                *memory = [0, self.slot.map_or(0, |position| position + 1), 0];
-                if let Some(position) = self.slot {
-                    memory[0] = self.log[usize::from(position)].version;
+                *memory = [0, self.slot.map_or(0, |offset| offset + 1), 0];
+                if let Some(offset) = self.slot {
+                    memory[0] = self.log[usize::from(offset)].version;
                     return Some(Ok(3));
                 }
             }
@@ -272,7 +272,7 @@ impl State {
             3 => self.take_tier(who)?,
             4 => {
                 let [base, named, commits] = *memory;
-                let is_as_seen = self.slot.map_or(0, |position| position + 1) == named
+                let is_as_seen = self.slot.map_or(0, |offset| offset + 1) == named
                     && (named > 0 || self.commits == commits);
                 if confirms && !is_as_seen {
                     self.tier = Lock::Free;
@@ -298,8 +298,8 @@ impl State {
         match step {
             0 => {
                 memory[0] = self.floor;
-                if let Some(position) = self.slot {
-                    memory[2] = self.log[usize::from(position)].version;
+                if let Some(offset) = self.slot {
+                    memory[2] = self.log[usize::from(offset)].version;
                     return Some(Ok(6));
                 }
             }
@@ -309,7 +309,7 @@ impl State {
             4 => {
                 if !confirms || (self.slot.is_none() && self.commits == memory[1]) {
                     self.slot = Some(self.head());
-                    self.log.push(Record { version: memory[2], number: 0 });
+                    self.log.push(Record { version: memory[2], seq: 0 });
                 }
             }
             5 => self.tier = Lock::Free,
@@ -331,8 +331,8 @@ impl State {
         match step {
             0 => self.take_database(who)?,
             1 => {
-                let (version, number) = self.pending();
-                *memory = [version, self.head(), number];
+                let (version, seq) = self.pending();
+                *memory = [version, self.head(), seq];
             }
             // What was added meanwhile is not in it.
             2 => self.write_frames(memory[0], memory[2]),
@@ -353,7 +353,7 @@ impl State {
             0 => self.take_tier(who)?,
             1 => {
                 let drained = self.drained;
-                self.slot = self.slot.filter(|position| dirty_stays && *position >= drained);
+                self.slot = self.slot.filter(|offset| dirty_stays && *offset >= drained);
             }
             _ => {
                 self.tier = Lock::Free;
@@ -376,12 +376,12 @@ impl State {
             1 => self.take_tier(who)?,
             2..=6 if !holds(Rule::DirectDrains) => {}
             2 => {
-                let (version, number) = self.pending();
-                self.write_frames(version, number);
+                let (version, seq) = self.pending();
+                self.write_frames(version, seq);
             }
             3 => self.commit(),
             4 => self.commits += 1,
-            5 => self.applied = self.applied.max(self.reached),
+            5 => self.applied = self.applied.max(self.stored_seq),
             6 => self.drained = self.drained.max(self.head()),
             7 => self.announced = self.last + 1,
             8 => self.slot = self.slot.filter(|_| !holds(Rule::DirectForgets)),

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{KILLS, LONG, Other, assert_free_soon, listen, role, say};
-use dolium_hot::{Access, Base, Cell, Key, Kind, Limit, Records, Row, Shared, Staged, Tier, View};
+use dolium_hot::{Access, BackingStore, Cell, Key, Kind, Limit, Records, Row, Shared, Staged, Tier, View};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 const WRITERS: u64 = 4;
 const KEYS: u64 = 40;
 
-/// Life, number, rows.
+/// Epoch, sequence number, rows.
 #[derive(Default)]
 struct State {
-    life: u64,
+    epoch: u64,
     applied: u64,
     rows: BTreeMap<u64, i64>,
 }
@@ -31,14 +31,14 @@ impl Database {
             .map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")))
             .collect();
         let rows = words[2..].chunks_exact(2).map(|pair| (pair[0], pair[1].cast_signed())).collect();
-        State { life: words[0], applied: words[1], rows }
+        State { epoch: words[0], applied: words[1], rows }
     }
 
     /// A kill leaves the old state or the new one.
     fn commit(&self, state: &State) {
         let pairs = state.rows.iter().flat_map(|(key, value)| [*key, value.cast_unsigned()]);
         let bytes: Vec<u8> =
-            [state.life, state.applied].into_iter().chain(pairs).flat_map(u64::to_le_bytes).collect();
+            [state.epoch, state.applied].into_iter().chain(pairs).flat_map(u64::to_le_bytes).collect();
         let temporary = self.0.join(format!("db.{}", std::process::id()));
         std::fs::write(&temporary, bytes).expect("write");
         std::fs::rename(temporary, self.0.join("db")).expect("rename");
@@ -60,20 +60,20 @@ fn value(view: &View<'_>) -> Option<i64> {
     }
 }
 
-impl Base for Database {
-    fn reached(&mut self) -> Result<Option<(u64, u64)>, Box<dyn std::error::Error + Send + Sync>> {
+impl BackingStore for Database {
+    fn applied(&mut self) -> Result<Option<(u64, u64)>, Box<dyn std::error::Error + Send + Sync>> {
         let state = self.read();
-        Ok((state.life != 0).then_some((state.life, state.applied)))
+        Ok((state.epoch != 0).then_some((state.epoch, state.applied)))
     }
 
     fn begin(
         &mut self,
-        life: Option<u64>,
+        epoch: Option<u64>,
         records: Records<'_>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut state = self.read();
         records.iter().for_each(|view| apply(&mut state.rows, &view));
-        (state.life, state.applied) = (life.unwrap_or(0), 0);
+        (state.epoch, state.applied) = (epoch.unwrap_or(0), 0);
         self.commit(&state);
         Ok(())
     }
@@ -103,10 +103,10 @@ fn staged(kind: Kind, key: u64, value: i64) -> Staged {
 fn drain(shared: &Shared, tier: &Tier, database: &Database) {
     let _guard = shared.lock().acquire(Some(LONG), &mut || true).expect("D");
     let mut state = database.read();
-    assert_eq!(state.life, tier.life());
+    assert_eq!(state.epoch, tier.epoch());
     let batch = tier.pending(state.applied, Limit { keys: 300, bytes: 1 << 20 });
     batch.changes().iter().for_each(|change| apply(&mut state.rows, &change.newest));
-    state.applied = batch.number();
+    state.applied = batch.seq();
     database.commit(&state);
     tier.drained(&batch);
 }

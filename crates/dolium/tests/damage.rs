@@ -1,4 +1,4 @@
-//! A damaged entry is a miss; a damaged store is set aside and started afresh.
+//! A damaged entry is a miss; a damaged store is quarantined and started afresh.
 
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
 #![expect(clippy::disallowed_methods, reason = "a test damages files itself")]
@@ -30,7 +30,7 @@ fn torture() -> bool {
     std::env::var_os("DOLIUM_TORTURE").is_some()
 }
 
-/// Names in the directory that show that a store was set aside.
+/// Names in the directory that show that a store was quarantined.
 fn set_aside(directory: &Path) -> usize {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_string_lossy().starts_with("cache.db.corrupt-")).count()

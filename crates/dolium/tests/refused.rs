@@ -164,7 +164,7 @@ fn nothing_is_dropped_for_an_index_that_no_row_satisfies() {
 fn child() {
     let Some(directory) = std::env::var_os("DOLIUM_TEST_DIRECTORY") else { return };
     let cache = open(Path::new(&directory));
-    // Attached, and the keeper has had its first tick.
+    // Attached, and the housekeeper has had its first tick.
     cache.set("zeroth", 0).unwrap();
     cache.flush().unwrap();
     cache.set_with("second", &vec![2; LARGE], &tagged("t")).unwrap();

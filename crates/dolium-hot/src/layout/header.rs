@@ -20,7 +20,7 @@
 //! | 512 | 40 | tail, drained, applied, commits, state |
 //!
 //! The first 56 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
-//! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: counters, index, access words, log
+//! in use. The rest of the page is zero and reserved. SqliteBacking it, if there is a tier: counters, index, access words, log
 //! (`tier/shape.rs`).
 
 use crate::layout::shape::Shape;
@@ -98,7 +98,7 @@ impl Header {
 }
 
 impl Header {
-    /// The first page of a new file: with a tier that is in use and empty. Positions start at the second lap, so that
+    /// The first page of a new file: with a tier that is in use and empty. Offsets start at the second lap, so that
     /// 0 is none.
     pub(crate) fn page(self) -> Vec<u8> {
         let mut page = vec![0; HEADER_LEN as usize];

@@ -10,7 +10,7 @@ pub(crate) const LINES: usize = 256;
 pub(crate) const LINE: usize = 16;
 /// Slots of a bucket: one cache line.
 pub(crate) const BUCKET: usize = 8;
-/// Words of a unit, in which positions and lengths of the log are counted.
+/// Words of a unit, in which offsets and lengths of the log are counted.
 pub(crate) const UNIT: usize = 2;
 /// The smallest tier that is made, in bytes.
 pub(crate) const SMALLEST: u64 = 64 << 10;
@@ -61,10 +61,10 @@ impl Shape {
         (8 * (self.log() as u64) + self.log_bytes() / 16).min(FRONT) & !4095
     }
 
-    /// Where in the log a position lies, in units. A division takes as long as reading a line that is near.
+    /// Where in the log a offset lies, in units. A division takes as long as reading a line that is near.
     #[inline]
-    pub fn within(self, position: u64) -> u64 {
-        if self.units.is_power_of_two() { position & (self.units - 1) } else { position % self.units }
+    pub fn within(self, offset: u64) -> u64 {
+        if self.units.is_power_of_two() { offset & (self.units - 1) } else { offset % self.units }
     }
 
     /// Where the counters begin.

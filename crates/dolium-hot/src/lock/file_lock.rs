@@ -3,7 +3,7 @@
 //!
 //! The contract is that of [`Shared`](crate::Shared)'s lock, kept by a lock on one byte of `cache.lock` (elsewhere
 //! than on Linux, on the whole file). A directory whose other users have the lock word is refused. The kernel releases a
-//! dead owner's lock, so there is nobody to bury; waiters poll.
+//! dead owner's lock, so there is nobody to take over; waiters poll.
 //!
 //! Where byte locks are refused, too, only the threads of the process take turns, and the lock of the database alone
 //! keeps processes apart. That is safe, since the lock here is for order; but nobody can see such a process, so that it
@@ -152,7 +152,7 @@ impl Release for FileMember {
 #[cfg(target_os = "linux")]
 mod platform {
     use crate::lock::health::{Health, check_lock_file};
-    use crate::lock::lockfile::{Again, Paths, enter, held_elsewhere, persist, reopen};
+    use crate::lock::lockfile::{Paths, Retry, enter, held_elsewhere, reopen, retry_attach};
     use crate::system::access::Access;
     use crate::system::descriptor::{Descriptor, Identity, closed};
     use crate::system::error::AttachError;
@@ -176,17 +176,17 @@ mod platform {
         /// On a file system that other machines may see.
         pub(super) fn open(directory: &Path, access: Access) -> Result<Self, AttachError> {
             let paths = Paths::of(directory)?;
-            let descriptor = persist(&paths, || {
+            let descriptor = retry_attach(&paths, || {
                 let descriptor = Descriptor::open(&paths.lock, access)?;
                 if !enter(&descriptor, &paths.lock, Kind::Shared)? {
-                    return Ok(Err(Again::Busy));
+                    return Ok(Err(Retry::Busy));
                 }
                 // Taken first, then looked; see `attach::join`.
                 let is_mixed = !join(&descriptor, &paths, FILE_REGIME_BYTE)?
                     || held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)?
                     || held_elsewhere(&descriptor, &paths.lock, APART_BYTE, 1)?;
                 if is_mixed {
-                    return Ok(Err(Again::Mixed));
+                    return Ok(Err(Retry::Mixed));
                 }
                 reopen(&descriptor);
                 Ok(Ok(descriptor))
@@ -202,23 +202,23 @@ mod platform {
             forgo: &mut dyn FnMut(&Paths, Identity) -> Result<(), AttachError>,
         ) -> Result<Self, AttachError> {
             let paths = Paths::of(directory)?;
-            let descriptor = persist(&paths, || {
+            let descriptor = retry_attach(&paths, || {
                 let descriptor = Descriptor::open(&paths.lock, access)?;
                 if !enter(&descriptor, &paths.lock, Kind::Exclusive)? {
-                    return Ok(Err(Again::Busy));
+                    return Ok(Err(Retry::Busy));
                 }
                 if held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
                     return Err(AttachError::Unrecovered { path: paths.hot.clone() });
                 }
                 if held_elsewhere(&descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
-                    return Ok(Err(Again::Mixed));
+                    return Ok(Err(Retry::Mixed));
                 }
                 if !held_elsewhere(&descriptor, &paths.lock, APART_BYTE, 1)? {
                     forgo(&paths, descriptor.identity)?;
                     descriptor.note(&why.to_string());
                 }
                 if !join(&descriptor, &paths, APART_BYTE)? {
-                    return Ok(Err(Again::Busy));
+                    return Ok(Err(Retry::Busy));
                 }
                 reopen(&descriptor);
                 Ok(Ok(descriptor))

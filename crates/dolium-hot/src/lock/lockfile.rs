@@ -30,16 +30,16 @@ impl Paths {
 }
 
 /// Why to try again.
-pub(crate) enum Again {
+pub(crate) enum Retry {
     Busy,
     InUse,
     Mixed,
 }
 
 /// Runs `attempt` until it has a result or its reason to go on has lasted too long. Between attempts nothing is held.
-pub(crate) fn persist<T>(
+pub(crate) fn retry_attach<T>(
     paths: &Paths,
-    mut attempt: impl FnMut() -> Result<Result<T, Again>, AttachError>,
+    mut attempt: impl FnMut() -> Result<Result<T, Retry>, AttachError>,
 ) -> Result<T, AttachError> {
     let start = Instant::now();
     let mut pause = Pause::new();
@@ -47,9 +47,9 @@ pub(crate) fn persist<T>(
         let outcome = attempt()?;
         let (limit, error): (_, fn(&Paths) -> AttachError) = match outcome {
             Ok(done) => return Ok(done),
-            Err(Again::Busy) => (BUSY, |paths| AttachError::Busy { path: paths.lock.clone() }),
-            Err(Again::InUse) => (NOTICE, |paths| AttachError::InUse { path: paths.hot.clone() }),
-            Err(Again::Mixed) => (NOTICE, |paths| AttachError::Mixed { path: paths.directory.clone() }),
+            Err(Retry::Busy) => (BUSY, |paths| AttachError::Busy { path: paths.lock.clone() }),
+            Err(Retry::InUse) => (NOTICE, |paths| AttachError::InUse { path: paths.hot.clone() }),
+            Err(Retry::Mixed) => (NOTICE, |paths| AttachError::Mixed { path: paths.directory.clone() }),
         };
         if start.elapsed() >= limit {
             return Err(error(paths));

@@ -1,6 +1,6 @@
 //! The lock word and its rules.
 //!
-//! Owns every transition of the word: take, announce, bury, release. Refuses time, sleeping and files; those come in
+//! Owns every transition of the word: take, announce, take over, release. Refuses time, sleeping and files; those come in
 //! through the two traits, so that a model checker can run exactly this code.
 //!
 //! The word is 0 when free. Bits 0 to 15 hold the owner's slot + 1, bit 31 says that somebody may sleep on it, all
@@ -23,7 +23,7 @@ pub(crate) trait Word {
 }
 
 /// The byte locks that tell the living from the dead.
-pub(crate) trait Graves {
+pub(crate) trait OwnerLocks {
     /// Takes the byte of a slot, if nobody has it.
     fn claim(&self, slot: u32) -> io::Result<bool>;
     fn release(&self, slot: u32) -> io::Result<()>;
@@ -66,29 +66,34 @@ pub(crate) fn announce(word: &impl Word) -> Option<u32> {
 
 /// Takes the word over if its owner is dead: true is an acquisition.
 ///
-/// The caller must be the only thread of its process that buries: the byte locks do not tell threads apart.
-pub(crate) fn bury(word: &impl Word, graves: &impl Graves, me: u32, slots: u32) -> io::Result<bool> {
+/// The caller must be the only thread of its process that takes over: the byte locks do not tell threads apart.
+pub(crate) fn take_over(
+    word: &impl Word,
+    owner_locks: &impl OwnerLocks,
+    me: u32,
+    slots: u32,
+) -> io::Result<bool> {
     let seen = word.load();
     match owner(seen, slots) {
         Owner::Nobody => Ok(false),
         // Ours: no other thread of this process holds it (the local lock says so) and nobody else can have this slot.
         // Garbage: there is no byte to hold, and only one of us can win the replacement.
         Owner::Garbage => Ok(word.replace(seen, (me + 1) | WAITERS).is_ok()),
-        Owner::Slot(dead) if dead == me => Ok(take_over(word, dead, me)),
+        Owner::Slot(dead) if dead == me => Ok(replace_owner(word, dead, me)),
         Owner::Slot(dead) => {
-            if !graves.claim(dead)? {
+            if !owner_locks.claim(dead)? {
                 return Ok(false);
             }
             // It may have been released, and taken by others, before the byte was granted.
-            let inherited = take_over(word, dead, me);
-            graves.release(dead)?;
+            let inherited = replace_owner(word, dead, me);
+            owner_locks.release(dead)?;
             Ok(inherited)
         }
     }
 }
 
 /// With the byte of `dead` held, only bit 31 can change under us.
-fn take_over(word: &impl Word, dead: u32, me: u32) -> bool {
+fn replace_owner(word: &impl Word, dead: u32, me: u32) -> bool {
     let mut seen = word.load();
     while seen & !WAITERS == dead + 1 {
         match word.replace(seen, (me + 1) | WAITERS) {

@@ -28,7 +28,7 @@ pub struct Batch {
     /// Where each record lies in `words`.
     places: Vec<(usize, usize)>,
     end: u64,
-    number: u64,
+    seq: u64,
 }
 
 /// What a batch does to one key.
@@ -56,8 +56,8 @@ impl Batch {
 
     /// The number that the database then has reached.
     #[must_use]
-    pub fn number(&self) -> u64 {
-        self.number
+    pub fn seq(&self) -> u64 {
+        self.seq
     }
 
     /// Whether there is no record.
@@ -117,16 +117,16 @@ impl<A: Atomic> Memory<'_, A> {
         let Some(Bounds { drained, head }) = self.bounds() else {
             // Nothing here can be found by walking. Whoever starts the tier anew scans for it.
             self.retire();
-            return Batch { number: applied, ..Batch::default() };
+            return Batch { seq: applied, ..Batch::default() };
         };
-        let mut batch = Batch { number: applied, ..Batch::default() };
+        let mut batch = Batch { seq: applied, ..Batch::default() };
         let mut at = drained;
         let mut keys = HashSet::new();
         let (mut bytes, mut is_open) = (0, false);
         while is_open || (keys.len() < limit.keys && bytes < limit.bytes) {
             let Some((view, next)) = self.next(at, head, scratch) else { break };
-            if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && view.number() > applied) {
-                batch.number = batch.number.max(view.number());
+            if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && view.seq() > applied) {
+                batch.seq = batch.seq.max(view.seq());
                 let start = batch.words.len();
                 view.append_to(&mut batch.words);
                 batch.places.push((start, batch.words.len()));
@@ -138,18 +138,18 @@ impl<A: Atomic> Memory<'_, A> {
         }
         if at >= head {
             // Numbers whose records somebody damaged are gone; nobody must wait for them.
-            batch.number = batch.number.max(last);
+            batch.seq = batch.seq.max(last);
         }
         batch.end = at;
         batch
     }
 
-    /// The database has reached `number`, and with it all that lies below `end`. The caller holds D and has committed.
-    pub fn drained(&self, end: u64, number: u64) {
+    /// The database has reached `seq`, and with it all that lies below `end`. The caller holds D and has committed.
+    pub fn drained(&self, end: u64, seq: u64) {
         crash::point("committed");
         self.field(field::COMMITS).fetch_add(1, Release);
         crash::point("commits counted");
-        self.field(field::APPLIED).fetch_max(number, Release);
+        self.field(field::APPLIED).fetch_max(seq, Release);
         crash::point("applied stored");
         self.field(field::DRAINED).fetch_max(end, Release);
     }
@@ -157,10 +157,10 @@ impl<A: Atomic> Memory<'_, A> {
     /// The number after the last is about to be used by a transaction of another kind. The caller holds T. Whoever finds
     /// it announced after a death uses it up: nobody but SQLite's own recovery could tell whether that commit exists.
     pub fn announce(&self) -> u64 {
-        let number = self.field(field::LAST).load(Acquire) + 1;
-        self.field(field::DIRECT).store(number, Release);
+        let seq = self.field(field::LAST).load(Acquire) + 1;
+        self.field(field::DIRECT).store(seq, Release);
         crash::point("number announced");
-        number
+        seq
     }
 
     /// The announced number will not be used.
@@ -176,12 +176,12 @@ impl<A: Atomic> Memory<'_, A> {
     /// A transaction of another kind was committed under the number after the last. The caller holds D and T.
     pub fn committed(&self) {
         crash::point("committed directly");
-        let number = self.field(field::LAST).load(Acquire) + 1;
-        self.field(field::LAST).store(number, Release);
+        let seq = self.field(field::LAST).load(Acquire) + 1;
+        self.field(field::LAST).store(seq, Release);
         crash::point("last stored after a direct commit");
         self.field(field::COMMITS).fetch_add(1, Release);
         crash::point("commits counted after a direct commit");
-        self.field(field::APPLIED).fetch_max(number, Release);
+        self.field(field::APPLIED).fetch_max(seq, Release);
         crash::point("applied stored after a direct commit");
         self.field(field::DRAINED).fetch_max(self.field(field::HEAD).load(Acquire), Release);
         self.renounce();

@@ -16,7 +16,7 @@ impl<A: Atomic> Memory<'_, A> {
             return true;
         };
         let is_clean = view.kind() == Kind::Fill
-            || place.position < self.field(field::DRAINED).load(Acquire)
+            || place.offset < self.field(field::DRAINED).load(Acquire)
             || !self.is_dirty();
         if is_clean {
             self.slot(place.slot).store(0, Release);
@@ -41,7 +41,7 @@ impl<A: Atomic> Memory<'_, A> {
                 for slot in (first..first + crate::layout::shape::BUCKET).map(|slot| self.slot(slot)) {
                     let word = slot.load(Relaxed);
                     // Whoever has T may be giving the slot away: then it stays as it wants it.
-                    if Self::position(word) == at {
+                    if Self::offset_of(word) == at {
                         slot.replace(word, 0, Release);
                     }
                 }

@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn hashes_of_like_keys_spread() {
         let mut buckets = [0u32; 256];
-        for number in 0..25_600_u64 {
-            buckets[(key(1, &number.to_le_bytes(), 3) & 255) as usize] += 1;
+        for seq in 0..25_600_u64 {
+            buckets[(key(1, &seq.to_le_bytes(), 3) & 255) as usize] += 1;
         }
         assert!(buckets.iter().all(|&count| (50..170).contains(&count)), "{buckets:?}");
         assert_ne!(key(1, b"", 3), key(2, b"", 3));

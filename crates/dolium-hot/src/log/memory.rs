@@ -21,8 +21,8 @@ use super::scratch::Scratch;
 use crate::layout::header::field;
 use crate::layout::shape::{BUCKET, Shape, UNIT};
 
-/// Bits of a slot that are the position; the rest is the tag.
-pub(crate) const POSITION: u64 = (1 << 48) - 1;
+/// Bits of a slot that are the offset; the rest is the tag.
+pub(crate) const OFFSET: u64 = (1 << 48) - 1;
 
 /// The words of a mapped tier.
 pub(crate) struct Memory<'m, A = AtomicU64> {
@@ -43,7 +43,7 @@ pub(crate) struct Bounds {
 pub(crate) struct Place {
     /// The slot's index.
     pub slot: usize,
-    pub position: u64,
+    pub offset: u64,
 }
 
 impl<'m, A: Atomic> Memory<'m, A> {
@@ -72,9 +72,9 @@ impl<'m, A: Atomic> Memory<'m, A> {
         let sane = tail <= drained
             && drained <= head
             && head - drained <= self.shape.units
-            && (self.shape.units..POSITION).contains(&head)
-            && self.field(field::LAST).load(Acquire) < POSITION
-            && self.field(field::APPLIED).load(Acquire) < POSITION;
+            && (self.shape.units..OFFSET).contains(&head)
+            && self.field(field::LAST).load(Acquire) < OFFSET
+            && self.field(field::APPLIED).load(Acquire) < OFFSET;
         sane.then_some(Bounds { drained, head })
     }
 
@@ -118,49 +118,49 @@ impl<'m, A: Atomic> Memory<'m, A> {
         let first = self.bucket(hash);
         let found = self.slots(first).iter().zip(first..).find_map(|(word, slot)| {
             let word = word.load(Acquire);
-            let position = word & POSITION;
-            let is_it = word != 0 && word >> 48 == hash >> 48 && self.copy(position, scratch)?.key().is(&key);
-            is_it.then_some(Place { slot, position })
+            let offset = word & OFFSET;
+            let is_it = word != 0 && word >> 48 == hash >> 48 && self.copy(offset, scratch)?.key().is(&key);
+            is_it.then_some(Place { slot, offset })
         })?;
         Some((found, View::verified(scratch.words())))
     }
 
-    /// Copies the record at a position out of the log. `None`: it is gone, or was never there.
+    /// Copies the record at a offset out of the log. `None`: it is gone, or was never there.
     // A call, so that a walk over slots prepares nothing for it before one is worth it.
     #[inline(never)]
-    pub fn copy<'s>(&self, position: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
-        let body = self.snatch(position, scratch)?;
-        View::read(scratch.words(), body, position)
+    pub fn copy<'s>(&self, offset: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
+        let body = self.snatch(offset, scratch)?;
+        View::read(scratch.words(), body, offset)
     }
 
-    /// Copies what lies at a position, and makes sure that it was not used again meanwhile. Returns the sum of its body.
+    /// Copies what lies at a offset, and makes sure that it was not used again meanwhile. Returns the sum of its body.
     #[inline]
-    pub fn snatch(&self, position: u64, scratch: &mut Scratch) -> Option<u64> {
-        if self.field(field::TAIL).load(Acquire) > position {
+    pub fn snatch(&self, offset: u64, scratch: &mut Scratch) -> Option<u64> {
+        if self.field(field::TAIL).load(Acquire) > offset {
             return None;
         }
         let head = self.field(field::HEAD).load(Acquire);
-        let body = scratch.copy(self.extent(head, position)?, self.epoch);
+        let body = scratch.copy(self.extent(head, offset)?, self.epoch);
         A::fence(Acquire);
         // Acquire: a tail above means that the database has it, and is asked next.
-        (self.field(field::TAIL).load(Acquire) <= position).then_some(body)
+        (self.field(field::TAIL).load(Acquire) <= offset).then_some(body)
     }
 
-    /// The record at a position, whose space nobody will use again meanwhile, if it ends at or below `end`.
-    pub fn copy_below<'s>(&self, end: u64, position: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
-        let body = scratch.copy(self.extent(end, position)?, self.epoch);
-        View::read(scratch.words(), body, position)
+    /// The record at a offset, whose space nobody will use again meanwhile, if it ends at or below `end`.
+    pub fn copy_below<'s>(&self, end: u64, offset: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
+        let body = scratch.copy(self.extent(end, offset)?, self.epoch);
+        View::read(scratch.words(), body, offset)
     }
 
-    /// What lies at a position, if it ends at or below `end`: bounded, whatever the file says.
+    /// What lies at a offset, if it ends at or below `end`: bounded, whatever the file says.
     #[inline]
-    fn extent(&self, end: u64, position: u64) -> Option<&'m [A]> {
-        let place = self.shape.within(position);
+    fn extent(&self, end: u64, offset: u64) -> Option<&'m [A]> {
+        let place = self.shape.within(offset);
         let start = self.shape.log() + Self::word_of(place);
         let (units, _) = first(self.words.get(start)?.load(Relaxed));
         let fits = units * UNIT as u64 >= HEAD as u64
             && units <= self.shape.longest()
-            && position.checked_add(units)? <= end
+            && offset.checked_add(units)? <= end
             && place + units <= self.shape.units;
         if !fits {
             return None;
@@ -180,13 +180,13 @@ impl<'m, A: Atomic> Memory<'m, A> {
         unit as usize * UNIT
     }
 
-    /// Makes a slot name a position: release, so that whoever sees it sees the record.
-    pub fn point(&self, slot: usize, hash: u64, position: u64) {
-        self.slot(slot).store(hash & !POSITION | position, Release);
+    /// Makes a slot name a offset: release, so that whoever sees it sees the record.
+    pub fn point(&self, slot: usize, hash: u64, offset: u64) {
+        self.slot(slot).store(hash & !OFFSET | offset, Release);
     }
 
-    pub fn position(word: u64) -> u64 {
-        word & POSITION
+    pub fn offset_of(word: u64) -> u64 {
+        word & OFFSET
     }
 }
 

@@ -3,8 +3,8 @@
 //! | word | |
 //! |---|---|
 //! | 0 | units (32 bits), kind, kind of the key, spelling of the key, kind of the tag |
-//! | 1 | checksum of all others, seeded with the epoch; position and number come last |
-//! | 2 | position |
+//! | 1 | checksum of all others, seeded with the epoch; offset and number come last |
+//! | 2 | offset |
 //! | 3 | number, 0 for a fill (48 bits); how many records of the same chunk follow (16 bits) |
 //! | 4 | store time |
 //! | 5 | expire time, NaN for none |
@@ -80,8 +80,8 @@ pub enum Kind {
     Fill,
 }
 
-/// The bits of a number; a position has as many, and grows faster.
-const NUMBER: u64 = (1 << 48) - 1;
+/// The bits of a number; a offset has as many, and grows faster.
+const SEQ: u64 = (1 << 48) - 1;
 /// The most records of a chunk.
 pub(crate) const MOST: usize = 1 << 16;
 /// Bytes of the length of what a caller adds.
@@ -152,7 +152,7 @@ pub struct Staged {
     words: Vec<u64>,
     pub(crate) kind: Kind,
     /// Where it was stored.
-    pub(crate) position: u64,
+    pub(crate) offset: u64,
     key_kind: u8,
     key_len: usize,
     known: Option<Known>,
@@ -161,11 +161,11 @@ pub struct Staged {
 /// What can be known of a record before its place is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
-    /// The life of the tier for which it holds.
+    /// The epoch of the tier for which it holds.
     epoch: u64,
     /// The hash of the key.
     pub hash: u64,
-    /// The checksum of all but position and number.
+    /// The checksum of all but offset and number.
     body: u64,
     /// The slot that named the key's last record when it was looked for without T, and what was in it.
     pub seen: Option<(usize, u64)>,
@@ -210,7 +210,7 @@ impl Staged {
         let space = push(space, name);
         push_cell(space, &row.value);
         let key_len = key.bytes.len();
-        (Self { words, kind, position: 0, key_kind: key.kind, key_len, known: None }, total)
+        (Self { words, kind, offset: 0, key_kind: key.kind, key_len, known: None }, total)
     }
 
     /// A record that removes a key.
@@ -223,7 +223,7 @@ impl Staged {
         Self {
             words,
             kind: Kind::Delete,
-            position: 0,
+            offset: 0,
             key_kind: key.kind,
             key_len: key.bytes.len(),
             known: None,
@@ -285,10 +285,10 @@ impl Staged {
     }
 
     /// Gives it its place, its number, and how many records of its chunk follow.
-    pub(crate) fn seal(&mut self, epoch: u64, position: u64, number: u64, rest: u64) -> &[u64] {
+    pub(crate) fn seal(&mut self, epoch: u64, offset: u64, seq: u64, rest: u64) -> &[u64] {
         let body = self.known(epoch).body;
-        self.words[2] = position;
-        self.words[3] = number & NUMBER | rest << 48;
+        self.words[2] = offset;
+        self.words[3] = seq & SEQ | rest << 48;
         self.words[1] = checksum(&self.words, body);
         &self.words
     }
@@ -308,13 +308,13 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Reads the record that should lie at `position`, and whose body has this sum. `None`: it is not one, not whole, or
+    /// Reads the record that should lie at `offset`, and whose body has this sum. `None`: it is not one, not whole, or
     /// not from there.
     #[inline]
-    pub(crate) fn read(words: &'a [u64], body: u64, position: u64) -> Option<Self> {
+    pub(crate) fn read(words: &'a [u64], body: u64, offset: u64) -> Option<Self> {
         let (head, rest) = words.split_first_chunk()?;
         let view = Self { head, rest };
-        let whole = head[2] == position
+        let whole = head[2] == offset
             && first(head[0]).0 == view.units()
             && Kind::of(byte(head[0], 4)).is_some()
             && head[1] == checksum(head, body);
@@ -338,8 +338,8 @@ impl<'a> View<'a> {
 
     /// Its number, 0 for a fill.
     #[must_use]
-    pub fn number(&self) -> u64 {
-        self.head[3] & NUMBER
+    pub fn seq(&self) -> u64 {
+        self.head[3] & SEQ
     }
 
     /// How many records must follow it for its chunk to be whole.
@@ -354,7 +354,7 @@ impl<'a> View<'a> {
 
     /// Where it lies: as long as it is the newest of its key, nothing has changed.
     #[must_use]
-    pub fn position(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         self.head[2]
     }
 
@@ -501,7 +501,7 @@ pub(crate) fn pad(units: u64) -> u64 {
     units | u64::from(PAD) << 32
 }
 
-/// The checksum of a record. Position and number, which are known last, come last.
+/// The checksum of a record. Offset and number, which are known last, come last.
 #[inline]
 fn checksum(words: &[u64], body: u64) -> u64 {
     hash::finish(body, [words[2], words[3]])
@@ -601,7 +601,7 @@ mod tests {
             staged.with_key(|kind, bytes| assert_eq!((kind, bytes), (KEY.kind, KEY.bytes)));
             let words = staged.seal(7, 99, 5, 0).to_vec();
             let view = read(&words, 7, 99).unwrap();
-            assert_eq!((view.kind(), view.number(), view.key()), (Kind::Set, 5, KEY));
+            assert_eq!((view.kind(), view.seq(), view.key()), (Kind::Set, 5, KEY));
             assert_eq!(view.row(), Some(row));
             assert_eq!(view.expire_time(), row.expire_time);
         }
@@ -622,8 +622,8 @@ mod tests {
         }
     }
 
-    fn read(words: &[u64], epoch: u64, position: u64) -> Option<View<'_>> {
-        View::read(words, body_sum(words, epoch), position)
+    fn read(words: &[u64], epoch: u64, offset: u64) -> Option<View<'_>> {
+        View::read(words, body_sum(words, epoch), offset)
     }
 
     #[test]

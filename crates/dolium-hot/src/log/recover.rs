@@ -36,7 +36,7 @@ impl<A: Atomic> Memory<'_, A> {
     fn newest(&self, from: u64, to: u64, known: u64, scratch: &mut Scratch) -> u64 {
         let (mut at, mut last) = (from, known);
         while let Some((view, next)) = self.next(at, to, scratch) {
-            last = last.max(view.map_or(0, |view| view.number()));
+            last = last.max(view.map_or(0, |view| view.seq()));
             at = next;
         }
         last
@@ -45,7 +45,7 @@ impl<A: Atomic> Memory<'_, A> {
     /// Head and last behind the records and whole chunks that were stored but not published.
     fn complete(&self, head: u64, last: u64, scratch: &mut Scratch) -> (u64, u64) {
         let limit = self.field(field::TAIL).load(Relaxed) + self.shape.units;
-        let (mut done, mut at, mut number) = ((head, last), head, last);
+        let (mut done, mut at, mut seq) = ((head, last), head, last);
         let mut rest = None;
         while at < limit {
             if let Some(units) = self.pad_at(at) {
@@ -57,13 +57,13 @@ impl<A: Atomic> Memory<'_, A> {
             if view.kind() == Kind::Fill {
                 continue;
             }
-            number += 1;
-            if view.number() != number || rest.is_some_and(|rest| rest != view.rest()) {
+            seq += 1;
+            if view.seq() != seq || rest.is_some_and(|rest| rest != view.rest()) {
                 break;
             }
             rest = view.rest().checked_sub(1);
             if rest.is_none() {
-                done = (at, number);
+                done = (at, seq);
             }
         }
         done
@@ -77,7 +77,7 @@ impl<A: Atomic> Memory<'_, A> {
         let mut is_whole = true;
         while let Some((view, next)) = self.next(at, head, scratch) {
             if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && !view.is_burn()) {
-                let (key, is_dirty) = (view.key(), view.number() > applied);
+                let (key, is_dirty) = (view.key(), view.seq() > applied);
                 let (kind, bytes) = (key.kind, key.bytes.to_vec());
                 is_whole &= self.restore(kind, &bytes, at, is_dirty, scratch);
             }
@@ -86,18 +86,18 @@ impl<A: Atomic> Memory<'_, A> {
         is_whole
     }
 
-    fn restore(&self, kind: u8, bytes: &[u8], position: u64, is_dirty: bool, scratch: &mut Scratch) -> bool {
+    fn restore(&self, kind: u8, bytes: &[u8], offset: u64, is_dirty: bool, scratch: &mut Scratch) -> bool {
         let hash = self.hash(kind, bytes);
         let known = self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place);
         let slot = match known {
-            Some(Place { position: named, .. }) if named >= position => return true,
+            Some(Place { offset: named, .. }) if named >= offset => return true,
             Some(place) => Some(place.slot),
             None if !is_dirty => return true,
             // There is one: its writer had made sure of it, and nothing was named since.
             None => self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot)),
         };
         if let Some(slot) = slot {
-            self.point(slot, hash, position);
+            self.point(slot, hash, offset);
             crash::point("slot recovered");
         }
         slot.is_some()
@@ -112,7 +112,7 @@ impl<A: Atomic> Memory<'_, A> {
         is_used
     }
 
-    /// What lies at a position below `head`, and where the next begins. `None`: the end. What somebody damaged is passed
+    /// What lies at a offset below `head`, and where the next begins. `None`: the end. What somebody damaged is passed
     /// over unit by unit, so that it is not in the way of what lies behind it.
     pub fn next<'s>(&self, at: u64, head: u64, scratch: &'s mut Scratch) -> Option<(Option<View<'s>>, u64)> {
         if at >= head {

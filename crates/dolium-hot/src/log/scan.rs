@@ -21,13 +21,13 @@ impl<A: Atomic> Memory<'_, A> {
             };
             // What lies inside a whole record is a value, even if it looks like a record.
             unit += view.units();
-            if view.kind() != Kind::Fill && view.number() > applied {
+            if view.kind() != Kind::Fill && view.seq() > applied {
                 found.push(scratch.words().to_vec());
             }
         }
         // Of two with one number the one further up is what is left of a chunk that was never finished.
-        found.sort_by_key(|words| (View::verified(words).number(), View::verified(words).position()));
-        found.dedup_by_key(|words| View::verified(words).number());
+        found.sort_by_key(|words| (View::verified(words).seq(), View::verified(words).offset()));
+        found.dedup_by_key(|words| View::verified(words).seq());
         found.truncate(history(&found, applied));
         found.retain(|words| !View::verified(words).is_burn());
         found
@@ -35,12 +35,12 @@ impl<A: Atomic> Memory<'_, A> {
 
     fn at_unit<'s>(&self, unit: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
         let place = Self::word_of(unit);
-        let position = self.log().get(place + 2)?.load(Relaxed);
+        let offset = self.log().get(place + 2)?.load(Relaxed);
         // Cheap, and false for nearly all that is not the beginning of a record.
-        if self.shape.within(position) != unit || position < self.shape.units {
+        if self.shape.within(offset) != unit || offset < self.shape.units {
             return None;
         }
-        self.copy_below(u64::MAX, position, scratch)
+        self.copy_below(u64::MAX, offset, scratch)
     }
 }
 
@@ -50,7 +50,7 @@ fn history(records: &[Vec<u64>], applied: u64) -> usize {
     let mut rest = None;
     for (at, words) in records.iter().enumerate() {
         let view = View::verified(words);
-        let fits = view.number() == applied + 1 + at as u64 && rest.is_none_or(|rest| rest == view.rest());
+        let fits = view.seq() == applied + 1 + at as u64 && rest.is_none_or(|rest| rest == view.rest());
         if !fits {
             break;
         }

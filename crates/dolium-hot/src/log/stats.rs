@@ -43,7 +43,7 @@ impl TierStats {
 impl<A: Atomic> Memory<'_, A> {
     pub fn stats(&self) -> TierStats {
         let tail = self.field(field::TAIL).load(Acquire).max(1);
-        let names_key = |slot: &usize| Self::position(self.slot(*slot).load(Relaxed)) >= tail;
+        let names_key = |slot: &usize| Self::offset_of(self.slot(*slot).load(Relaxed)) >= tail;
         TierStats {
             capacity: self.shape.log_bytes(),
             dirty_bytes: self.dirty_bytes(),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::atomic::Atomic;
 use super::crash;
 use super::hash;
-use super::memory::{Bounds, Memory, POSITION};
+use super::memory::{Bounds, Memory, OFFSET};
 use super::near::near;
 use super::record::{HEAD, Key, Kind, Known, MOST, Staged, is_of_key, pad};
 use super::scratch::Scratch;
@@ -45,13 +45,13 @@ impl<A: Atomic> Memory<'_, A> {
         self.append_at(slot, record)
     }
 
-    /// The same if the record at a position still is the newest of the key, as who has copied it says. `false`: it is not.
-    pub fn append_over(&self, record: &mut Staged, position: u64) -> Result<bool, NoRoom> {
+    /// The same if the record at a offset still is the newest of the key, as who has copied it says. `false`: it is not.
+    pub fn append_over(&self, record: &mut Staged, offset: u64) -> Result<bool, NoRoom> {
         self.settle();
         let hash = record.known(self.epoch).hash;
         let first = self.bucket(hash);
-        let is_named = |slot: &A| slot.load(Relaxed) == hash & !POSITION | position;
-        let is_there = position >= self.field(field::TAIL).load(Relaxed);
+        let is_named = |slot: &A| slot.load(Relaxed) == hash & !OFFSET | offset;
+        let is_there = offset >= self.field(field::TAIL).load(Relaxed);
         match self.slots(first).iter().position(is_named).filter(|_| is_there) {
             Some(at) => self.append_at(first + at, record).map(|()| true),
             None => Ok(false),
@@ -62,7 +62,7 @@ impl<A: Atomic> Memory<'_, A> {
         // All that can be refused is refused before anything is stored.
         let start = self.start(std::slice::from_ref(record))?;
         self.store_all(start, std::slice::from_mut(record));
-        self.name(slot, record.known(self.epoch).hash, record.position);
+        self.name(slot, record.known(self.epoch).hash, record.offset);
         Ok(())
     }
 
@@ -77,7 +77,7 @@ impl<A: Atomic> Memory<'_, A> {
         for record in records {
             let known = *record.known(self.epoch);
             if let Some(slot) = self.slot_for(record, known) {
-                self.name(slot, known.hash, record.position);
+                self.name(slot, known.hash, record.offset);
             }
         }
         Ok(())
@@ -107,20 +107,20 @@ impl<A: Atomic> Memory<'_, A> {
     fn store_all(&self, start: u64, records: &mut [Staged]) {
         let mut at = start;
         let mut rest = records.iter().filter(|record| record.kind != Kind::Fill).count() as u64;
-        let mut number = self.field(field::LAST).load(Relaxed);
+        let mut seq = self.field(field::LAST).load(Relaxed);
         for record in records {
             let room = self.place(at, record.units());
-            let numbered = u64::from(record.kind != Kind::Fill);
-            number += numbered;
-            rest -= numbered;
-            record.position = room.start;
-            self.store(at, &room, record.seal(self.epoch, room.start, number * numbered, rest * numbered));
+            let has_seq = u64::from(record.kind != Kind::Fill);
+            seq += has_seq;
+            rest -= has_seq;
+            record.offset = room.start;
+            self.store(at, &room, record.seal(self.epoch, room.start, seq * has_seq, rest * has_seq));
             at = room.end;
         }
         crash::point("bytes stored");
         self.field(field::HEAD).store(at, Release);
         crash::point("head stored");
-        self.field(field::LAST).store(number, Release);
+        self.field(field::LAST).store(seq, Release);
         crash::point("last stored");
     }
 
@@ -176,22 +176,22 @@ impl<A: Atomic> Memory<'_, A> {
         }
     }
 
-    fn name(&self, slot: usize, hash: u64, position: u64) {
+    fn name(&self, slot: usize, hash: u64, offset: u64) {
         let access = self.access(slot);
         // It hardly ever is anything else, and pages that nobody stores to are never written back.
         if access.load(Relaxed) != 0 {
             access.store(0, Relaxed);
         }
-        self.point(slot, hash, position);
+        self.point(slot, hash, offset);
         crash::point("slot stored");
     }
 
     /// The slot of a record's key, or one that may be given away.
     fn slot_for(&self, record: &Staged, Known { hash, seen, .. }: Known) -> Option<usize> {
-        // A position never comes back: what a slot names still is what it was, if the log still has it.
+        // A offset never comes back: what a slot names still is what it was, if the log still has it.
         let is_as_seen = |&(slot, word): &(usize, u64)| {
             self.slot(slot).load(Relaxed) == word
-                && Self::position(word) >= self.field(field::TAIL).load(Relaxed)
+                && Self::offset_of(word) >= self.field(field::TAIL).load(Relaxed)
         };
         let own = || Some(self.own_slot(record, hash)?.slot);
         let slot = seen.filter(is_as_seen).map(|(slot, _)| slot).or_else(own);
@@ -223,17 +223,17 @@ impl<A: Atomic> Memory<'_, A> {
             let at = tagged.trailing_zeros() as usize;
             tagged &= tagged - 1;
             let (slot, word) = (first + at, slots[at].load(Acquire));
-            let position = Self::position(word);
-            let is_own = |kind, bytes: &[u8]| self.has_key(position, Key { kind, spelling: 0, bytes });
-            if position >= tail.max(1) && record.with_key(is_own) {
+            let offset = Self::offset_of(word);
+            let is_own = |kind, bytes: &[u8]| self.has_key(offset, Key { kind, spelling: 0, bytes });
+            if offset >= tail.max(1) && record.with_key(is_own) {
                 return Some(Own { slot, word: Some(word) });
             }
         }
         None
     }
 
-    fn has_key(&self, position: u64, key: Key<'_>) -> bool {
-        let start = Self::word_of(self.shape.within(position));
+    fn has_key(&self, offset: u64, key: Key<'_>) -> bool {
+        let start = Self::word_of(self.shape.within(offset));
         let words = (HEAD + key.bytes.len().div_ceil(8)).next_multiple_of(UNIT);
         let Some(record) = self.log().get(start..start + words) else { return false };
         let word = |at: usize| record[at].load(Relaxed);
@@ -253,9 +253,9 @@ impl<A: Atomic> Memory<'_, A> {
         (first..first + BUCKET).filter(move |slot| self.named(*slot) < drained)
     }
 
-    /// The position that a slot names, 0 for none.
+    /// The offset that a slot names, 0 for none.
     pub fn named(&self, slot: usize) -> u64 {
-        Self::position(self.slot(slot).load(Relaxed))
+        Self::offset_of(self.slot(slot).load(Relaxed))
     }
 
     /// Whether each record finds a slot. Where many keys share a bucket, those that stay where they are need none.
@@ -277,7 +277,7 @@ impl<A: Atomic> Memory<'_, A> {
     fn has_dirty_slot(&self, record: &Staged) -> bool {
         let own = self.own_slot(record, record.hash(self.epoch));
         let word = own.and_then(|own| own.word);
-        word.is_some_and(|word| Self::position(word) >= self.field(field::DRAINED).load(Acquire))
+        word.is_some_and(|word| Self::offset_of(word) >= self.field(field::DRAINED).load(Acquire))
     }
 
     /// Appends a record that nobody looks up.

@@ -84,10 +84,10 @@ pub enum AttachError {
     },
     /// The database behind the tier could not be read or written.
     #[error("{}: cannot start the hot tier: {source}", path.display())]
-    Base {
+    BackingStore {
         /// The directory.
         path: PathBuf,
-        /// What the caller's [`Base`](crate::Base) said.
+        /// What the caller's [`BackingStore`](crate::Base) said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No shared memory here: use [`FileLock`](crate::FileLock).

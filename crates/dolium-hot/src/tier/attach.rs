@@ -9,7 +9,7 @@
 use crate::layout::header::{self, HEADER_LEN, Header, PREFIX_LEN, Reading, field};
 use crate::layout::map::Map;
 use crate::layout::shape::Shape;
-use crate::lock::lockfile::{Again, Paths, enter, held_elsewhere, note_in, persist, random, reopen};
+use crate::lock::lockfile::{Paths, Retry, enter, held_elsewhere, note_in, random, reopen, retry_attach};
 use crate::log::crash;
 use crate::log::memory::Memory;
 use crate::log::record::View;
@@ -18,7 +18,7 @@ use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::system::error::AttachError;
 use crate::system::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
 use crate::system::ofd::{self, APART_BYTE, FILE_REGIME_BYTE, Kind, SLOTS};
-use crate::tier::{Base, Records};
+use crate::tier::{BackingStore, Records};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -37,15 +37,15 @@ pub(crate) struct Joined {
 }
 
 /// What the file shall have if it is made now.
-pub(crate) enum Wish<'b> {
+pub(crate) enum AttachMode<'b> {
     /// The locks. What a tier still holds cannot be saved, so its directory is refused while nobody has it attached.
     None,
     /// A tier of so many bytes, 0 for none, in front of a database.
-    Tier { bytes: u64, base: &'b mut dyn Base },
+    Tier { bytes: u64, backing: &'b mut dyn BackingStore },
 }
 
 /// Attaches to the shared memory of a directory.
-pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<Joined, AttachError> {
+pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> Result<Joined, AttachError> {
     let (kind, name) = match filesystem(&paths.directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(AttachError::io("examine", &paths.directory, error));
@@ -58,42 +58,42 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
     if kind != FileSystem::Local || cfg!(target_endian = "big") {
         return Err(AttachError::NotLocal { path: paths.directory.clone(), name });
     }
-    persist(paths, || {
+    retry_attach(paths, || {
         let descriptor = Descriptor::open(&paths.lock, access)?;
         // A first look without the lock decides which kind to ask for; it is repeated under the lock.
-        let must_found = |found: &Found, is_alone| match found {
-            Found::Valid(_, header) => {
+        let must_create = |found: &HotFile, is_alone| match found {
+            HotFile::Valid(_, header) => {
                 let is_gone = header.shape.is_some() && is_gone(&paths.hot);
-                is_gone || is_alone && (header.shape.is_some() || matches!(wish, Wish::Tier { .. }))
+                is_gone || is_alone && (header.shape.is_some() || matches!(mode, AttachMode::Tier { .. }))
             }
-            Found::Foreign(..) | Found::Unusable => true,
+            HotFile::Foreign(..) | HotFile::Unusable => true,
         };
         let is_alone = |descriptor: &Descriptor| Ok(!held_elsewhere(descriptor, &paths.lock, 0, SLOTS)?);
-        let founds = must_found(&read(&paths.hot, descriptor.identity)?, is_alone(&descriptor)?);
-        if !enter(&descriptor, &paths.lock, if founds { Kind::Exclusive } else { Kind::Shared })? {
-            return Ok(Err(Again::Busy));
+        let creates = must_create(&read(&paths.hot, descriptor.identity)?, is_alone(&descriptor)?);
+        if !enter(&descriptor, &paths.lock, if creates { Kind::Exclusive } else { Kind::Shared })? {
+            return Ok(Err(Retry::Busy));
         }
         // Those who come apart take the open lock exclusively: none can be missed here, nor can come before we have a slot.
         if held_elsewhere(&descriptor, &paths.lock, FILE_REGIME_BYTE, APART_BYTE - FILE_REGIME_BYTE + 1)? {
             return if held_elsewhere(&descriptor, &paths.lock, APART_BYTE, 1)? {
                 Err(AttachError::Apart { path: paths.directory.clone(), note: note_in(&paths.directory) })
             } else {
-                Ok(Err(Again::Mixed))
+                Ok(Err(Retry::Mixed))
             };
         }
         let found = read(&paths.hot, descriptor.identity)?;
         let alone = is_alone(&descriptor)?;
-        if must_found(&found, alone) {
+        if must_create(&found, alone) {
             // It went bad, or all have left, between the two looks.
-            if !founds {
-                return Ok(Err(Again::Busy));
+            if !creates {
+                return Ok(Err(Retry::Busy));
             }
             if !alone && !is_gone(&paths.hot) {
-                return Ok(Err(Again::InUse));
+                return Ok(Err(Retry::InUse));
             }
             crash::point("alone");
             descriptor.unnote();
-            let (epoch, shape) = hand_over(paths, &found, &mut wish)?;
+            let (epoch, shape) = hand_over(paths, &found, &mut mode)?;
             crash::point("handed over");
             let header = Header { epoch, lock_inode: descriptor.identity.inode, hot_inode: 0, shape };
             let settled = make(paths, header, access, &name).and_then(|()| {
@@ -102,31 +102,36 @@ pub(crate) fn join(paths: &Paths, access: Access, mut wish: Wish<'_>) -> Result<
             });
             return match settled {
                 Ok(settled) => Ok(join_as(descriptor, settled)),
-                Err(error) => Err(take_back(paths, shape, &mut wish, error)),
+                Err(error) => Err(take_back(paths, shape, &mut mode, error)),
             };
         }
         let settled = settle(&descriptor, paths, found)?;
         crash::point("slot taken");
         // Taken first, then looked: of two that come at once by different ways at least one sees the other.
         if held_elsewhere(&descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
-            return Ok(Err(Again::Mixed));
+            return Ok(Err(Retry::Mixed));
         }
         Ok(join_as(descriptor, settled))
     })
 }
 
-fn join_as(descriptor: Descriptor, settled: Option<Settled>) -> Result<Joined, Again> {
-    let Settled { slot, map, hot, header } = settled.ok_or(Again::Busy)?;
+fn join_as(descriptor: Descriptor, settled: Option<Settled>) -> Result<Joined, Retry> {
+    let Settled { slot, map, hot, header } = settled.ok_or(Retry::Busy)?;
     reopen(&descriptor);
     Ok(Joined { descriptor, slot, map, hot, header })
 }
 
 /// The tier that was announced cannot be had: the file goes, and the database is told so. Returns why, or what is worse.
-fn take_back(paths: &Paths, shape: Option<Shape>, wish: &mut Wish<'_>, error: AttachError) -> AttachError {
-    if let (Wish::Tier { base, .. }, Some(_)) = (wish, shape) {
+fn take_back(
+    paths: &Paths,
+    shape: Option<Shape>,
+    mode: &mut AttachMode<'_>,
+    error: AttachError,
+) -> AttachError {
+    if let (AttachMode::Tier { backing, .. }, Some(_)) = (mode, shape) {
         remove(&paths.hot);
-        if let Err(source) = base.begin(None, Records::new(&[])) {
-            return AttachError::Base { path: paths.directory.clone(), source };
+        if let Err(source) = backing.begin(None, Records::new(&[])) {
+            return AttachError::BackingStore { path: paths.directory.clone(), source };
         }
     }
     error
@@ -134,39 +139,47 @@ fn take_back(paths: &Paths, shape: Option<Shape>, wish: &mut Wish<'_>, error: At
 
 /// Before memory is done without, with the exclusive open lock and nobody here: the database is told that there is no
 /// tier. One that still holds entries is an error.
-pub(crate) fn forgo(paths: &Paths, lock: Identity, base: &mut dyn Base) -> Result<(), AttachError> {
-    let told = |source| AttachError::Base { path: paths.directory.clone(), source };
-    if let Some((life, _)) = base.reached().map_err(told)?
-        && let Found::Valid(_, header) | Found::Foreign(_, header) = read(&paths.hot, lock)?
+pub(crate) fn forgo(
+    paths: &Paths,
+    lock: Identity,
+    backing: &mut dyn BackingStore,
+) -> Result<(), AttachError> {
+    let told = |source| AttachError::BackingStore { path: paths.directory.clone(), source };
+    if let Some((epoch, _)) = backing.applied().map_err(told)?
+        && let HotFile::Valid(_, header) | HotFile::Foreign(_, header) = read(&paths.hot, lock)?
         && header.shape.is_some()
-        && header.epoch == life
+        && header.epoch == epoch
     {
         return Err(AttachError::Unrecovered { path: paths.hot.clone() });
     }
-    base.begin(None, Records::new(&[])).map_err(told)
+    backing.begin(None, Records::new(&[])).map_err(told)
 }
 
 /// Nobody is here: what the old file holds and the database has not goes there, with the epoch of the new file. Returns
 /// that epoch, and the shape that the new file shall have.
-fn hand_over(paths: &Paths, found: &Found, wish: &mut Wish<'_>) -> Result<(u64, Option<Shape>), AttachError> {
+fn hand_over(
+    paths: &Paths,
+    found: &HotFile,
+    mode: &mut AttachMode<'_>,
+) -> Result<(u64, Option<Shape>), AttachError> {
     let epoch = random() | 1;
     let old = match found {
-        Found::Valid(file, header) | Found::Foreign(file, header) => Some((file, header)),
-        Found::Unusable => None,
+        HotFile::Valid(file, header) | HotFile::Foreign(file, header) => Some((file, header)),
+        HotFile::Unusable => None,
     };
-    let base = match wish {
-        Wish::Tier { base, .. } => &mut **base,
-        Wish::None if matches!(old, Some((_, Header { shape: Some(_), .. }))) => {
+    let backing = match mode {
+        AttachMode::Tier { backing, .. } => &mut **backing,
+        AttachMode::None if matches!(old, Some((_, Header { shape: Some(_), .. }))) => {
             return Err(AttachError::Unrecovered { path: paths.hot.clone() });
         }
-        Wish::None => return Ok((epoch, None)),
+        AttachMode::None => return Ok((epoch, None)),
     };
-    let told = |source| AttachError::Base { path: paths.directory.clone(), source };
+    let told = |source| AttachError::BackingStore { path: paths.directory.clone(), source };
     let mut records = Vec::new();
-    let reached = base.reached().map_err(told)?;
+    let applied = backing.applied().map_err(told)?;
     let is_copy =
         |file: &File, header: &Header| file.metadata().is_ok_and(|found| header.is_copy(found.ino()));
-    let is_known = |header: &Header| reached.is_some_and(|(life, _)| life == header.epoch);
+    let is_known = |header: &Header| applied.is_some_and(|(epoch, _)| epoch == header.epoch);
     if let Some((file, header)) = old
         && let Some(shape) = header.shape.filter(|_| is_known(header) || is_copy(file, header))
     {
@@ -176,24 +189,24 @@ fn hand_over(paths: &Paths, found: &Found, wish: &mut Wish<'_>) -> Result<(u64, 
         let is_copy = is_copy(file, header) && memory.is_live();
         let last = memory.field(field::LAST).load(Acquire);
         let mut is_whole = !memory.is_dirty();
-        if let Some((_, applied)) = reached.filter(|(life, _)| *life == header.epoch) {
-            if matches!(found, Found::Foreign(..)) {
+        if let Some((_, applied)) = applied.filter(|(epoch, _)| *epoch == header.epoch) {
+            if matches!(found, HotFile::Foreign(..)) {
                 // Whoever still has it, since its `cache.lock` was removed, is to write no more than is found here.
                 memory.retire();
             }
             records = memory.scan(applied);
-            is_whole = records.last().map_or(applied, |words| View::verified(words).number()) >= last;
+            is_whole = records.last().map_or(applied, |words| View::verified(words).seq()) >= last;
         }
         if is_copy && !(records.is_empty() && is_whole) {
-            base.copied(records.len(), is_whole);
+            backing.copied(records.len(), is_whole);
         }
     }
-    let shape = match wish {
-        Wish::Tier { bytes: 0, .. } | Wish::None => None,
-        Wish::Tier { bytes, .. } => Some(Shape::of(*bytes)),
+    let shape = match mode {
+        AttachMode::Tier { bytes: 0, .. } | AttachMode::None => None,
+        AttachMode::Tier { bytes, .. } => Some(Shape::of(*bytes)),
     };
-    if let Wish::Tier { base, .. } = wish {
-        base.begin(shape.map(|_| epoch), Records::new(&records)).map_err(told)?;
+    if let AttachMode::Tier { backing, .. } = mode {
+        backing.begin(shape.map(|_| epoch), Records::new(&records)).map_err(told)?;
     }
     Ok((epoch, shape))
 }
@@ -236,7 +249,7 @@ pub(crate) fn remove(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
-enum Found {
+enum HotFile {
     Valid(File, Header),
     /// Of another `cache.lock`: that was removed, or the directory is a copy. What waits in it counts all the same.
     Foreign(File, Header),
@@ -244,10 +257,10 @@ enum Found {
     Unusable,
 }
 
-fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
+fn read(path: &Path, lock: Identity) -> Result<HotFile, AttachError> {
     let file = match open_existing(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Unusable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HotFile::Unusable),
         Err(error) => return Err(AttachError::io("open", path, error)),
     };
     let found = file.metadata().map_err(|error| AttachError::io("examine", path, error))?;
@@ -257,13 +270,13 @@ fn read(path: &Path, lock: Identity) -> Result<Found, AttachError> {
     let mut bytes = [0; PREFIX_LEN];
     match file.read_exact_at(&mut bytes, 0) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Found::Unusable),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(HotFile::Unusable),
         Err(error) => return Err(AttachError::io("read", path, error)),
     }
     match header::decode(&bytes, found.len()) {
-        Reading::Valid(header) if header.lock_inode == lock.inode => Ok(Found::Valid(file, header)),
-        Reading::Valid(header) => Ok(Found::Foreign(file, header)),
-        Reading::Garbage => Ok(Found::Unusable),
+        Reading::Valid(header) if header.lock_inode == lock.inode => Ok(HotFile::Valid(file, header)),
+        Reading::Valid(header) => Ok(HotFile::Foreign(file, header)),
+        Reading::Garbage => Ok(HotFile::Unusable),
         Reading::Version(version) => {
             Err(AttachError::Version { path: path.to_owned(), found: version, known: header::VERSION })
         }
@@ -320,8 +333,8 @@ struct Settled {
 }
 
 /// Maps the file and takes a slot. `None`: it is not the file that was expected.
-fn settle(descriptor: &Descriptor, paths: &Paths, found: Found) -> Result<Option<Settled>, AttachError> {
-    let Found::Valid(file, header) = found else { return Ok(None) };
+fn settle(descriptor: &Descriptor, paths: &Paths, found: HotFile) -> Result<Option<Settled>, AttachError> {
+    let HotFile::Valid(file, header) = found else { return Ok(None) };
     let found = file.metadata().map_err(|error| AttachError::io("examine", &paths.hot, error))?;
     let map =
         Map::new(&file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;

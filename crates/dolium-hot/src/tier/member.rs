@@ -9,15 +9,15 @@ use crate::lock::guard::{Guard, Release, Which};
 use crate::lock::health::{Health, check_lock_file};
 use crate::lock::lockfile::{Paths, reopen};
 use crate::lock::wait::{Acquired, Slice, wait};
-use crate::lock::word::{self, Graves, Released};
+use crate::lock::word::{self, OwnerLocks, Released};
 use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity};
 use crate::system::error::{AttachError, LockError};
 use crate::system::fork;
 use crate::system::local::{Courtesy, LocalLock};
 use crate::system::ofd::{self, Kind, SLOTS};
-use crate::tier::attach::{self, Joined, Wish};
-use crate::tier::{Ahead, Base, Tier};
+use crate::tier::attach::{self, AttachMode, Joined};
+use crate::tier::{Ahead, BackingStore, Tier};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub(crate) struct Member {
     database: Turn,
     tier: Turn,
     ahead: Ahead,
-    /// The byte locks do not tell threads apart, so only one thread of a process buries at a time, whichever word it is
+    /// The byte locks do not tell threads apart, so only one thread of a process takes over at a time, whichever word it is
     /// for.
     burial: LocalLock,
 }
@@ -70,24 +70,24 @@ impl Shared {
     ///
     /// Drop an unhealthy `Shared` before attaching anew: its own slot counts as in use.
     pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
-        Self::attach_with(directory, access, Wish::None)
+        Self::attach_with(directory, access, AttachMode::None)
     }
 
     /// The same, with a tier of about `bytes` bytes, if the file is made now; else with the tier that the directory has.
-    /// Zero means none. What a tier that nobody has attached still holds goes to `base` first, whatever the wish.
+    /// Zero means none. What a tier that nobody has attached still holds goes to `backing` first, whatever the wish.
     pub fn attach_tier(
         directory: &Path,
         access: Access,
         bytes: u64,
-        base: &mut dyn Base,
+        backing: &mut dyn BackingStore,
     ) -> Result<Self, AttachError> {
-        Self::attach_with(directory, access, Wish::Tier { bytes, base })
+        Self::attach_with(directory, access, AttachMode::Tier { bytes, backing })
     }
 
-    fn attach_with(directory: &Path, access: Access, wish: Wish<'_>) -> Result<Self, AttachError> {
+    fn attach_with(directory: &Path, access: Access, mode: AttachMode<'_>) -> Result<Self, AttachError> {
         let paths = Paths::of(directory)?;
         let generation = fork::generation();
-        let Joined { descriptor, slot, map, hot, header } = attach::join(&paths, access, wish)?;
+        let Joined { descriptor, slot, map, hot, header } = attach::join(&paths, access, mode)?;
         let mut member = Member {
             paths,
             descriptor,
@@ -160,7 +160,7 @@ impl Shared {
         self.0.slot
     }
 
-    /// Names the life of the shared file: another number means that everybody had left, or the file was replaced.
+    /// Names the epoch of the shared file: another number means that everybody had left, or the file was replaced.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.0.header.epoch
@@ -329,12 +329,12 @@ impl Member {
             let now = Instant::now();
             if now >= slice.until {
                 // Once more before the waiting ends for good, however short the patience was.
-                let inherited = slice.last && self.bury(which)?;
+                let inherited = slice.last && self.take_over(which)?;
                 return Ok(inherited.then_some(Acquired::Inherited));
             }
             let due = pace.due(now);
             if now >= due {
-                if self.bury(which)? {
+                if self.take_over(which)? {
                     return Ok(Some(Acquired::Inherited));
                 }
                 pace.probed(now);
@@ -347,9 +347,9 @@ impl Member {
         }
     }
 
-    fn bury(&self, which: Which) -> io::Result<bool> {
+    fn take_over(&self, which: Which) -> io::Result<bool> {
         self.burial.lock();
-        let result = word::bury(&self.word(which), self, self.slot, SLOTS);
+        let result = word::take_over(&self.word(which), self, self.slot, SLOTS);
         self.burial.unlock();
         result
     }
@@ -409,7 +409,7 @@ impl Release for Member {
     }
 }
 
-impl Graves for Member {
+impl OwnerLocks for Member {
     fn claim(&self, slot: u32) -> io::Result<bool> {
         let granted = ofd::try_lock(self.descriptor.borrow()?, slot, Kind::Exclusive)?;
         // If the program closed our descriptor and its number means another file now, any byte is granted.

@@ -4,7 +4,7 @@
 
 mod ahead;
 pub(crate) mod attach;
-mod base;
+mod backing;
 pub(crate) mod member;
 mod observe;
 
@@ -28,7 +28,7 @@ use crate::system::error::LockError;
 use member::{Lock, Member};
 
 pub(crate) use ahead::Ahead;
-pub use base::{Base, Records};
+pub use backing::{BackingStore, Records};
 pub use observe::Observer;
 
 /// The hot tier of a directory. Clones are the same membership.
@@ -71,9 +71,9 @@ impl Tier {
         Memory::new(self.member.words(), self.shape, self.member.header().epoch)
     }
 
-    /// Names this life of the tier.
+    /// Names this epoch of the tier.
     #[must_use]
-    pub fn life(&self) -> u64 {
+    pub fn epoch(&self) -> u64 {
         self.member.header().epoch
     }
 
@@ -228,10 +228,10 @@ impl Tier {
         self.try_with_t(|memory| memory.append(record).is_ok())
     }
 
-    /// The same if the record at a position still is the newest of the key.
+    /// The same if the record at a offset still is the newest of the key.
     #[inline]
-    pub fn try_append_over(&self, record: &mut Staged, position: u64) -> bool {
-        self.try_with_t(|memory| memory.append_over(record, position) == Ok(true))
+    pub fn try_append_over(&self, record: &mut Staged, offset: u64) -> bool {
+        self.try_with_t(|memory| memory.append_over(record, offset) == Ok(true))
     }
 
     #[inline]
@@ -244,7 +244,7 @@ impl Tier {
         memory.is_sound() && append(memory)
     }
 
-    /// The records above number `applied`, which the database has reached in this life, from the oldest on. The caller
+    /// The records above number `applied`, which the database has reached in this epoch, from the oldest on. The caller
     /// holds D.
     #[must_use]
     pub fn pending(&self, applied: u64, limit: Limit) -> Batch {
@@ -253,7 +253,7 @@ impl Tier {
 
     /// The database has taken a batch, number and all. The caller holds D and has committed.
     pub fn drained(&self, batch: &Batch) {
-        self.memory().drained(batch.end(), batch.number());
+        self.memory().drained(batch.end(), batch.seq());
     }
 
     /// Before a commit that makes clean records wrong: the index forgets all of them. The caller holds D.
@@ -266,7 +266,7 @@ impl Tier {
         self.memory().retire();
     }
 
-    /// As the last member: ends this life, unless something is dirty or another thread has T.
+    /// As the last member: ends this epoch, unless something is dirty or another thread has T.
     pub(crate) fn end<E>(&self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
         let Some(_writing) = self.try_lock() else {
             return Ok(false);
@@ -288,8 +288,8 @@ impl Tier {
                 continue;
             }
             let note = memory.access(slot).swap(0, Relaxed);
-            let position = Memory::<AtomicU64>::position(memory.slot(slot).load(Acquire));
-            if let Some(view) = memory.copy(position, &mut scratch) {
+            let offset = Memory::<AtomicU64>::offset_of(memory.slot(slot).load(Acquire));
+            if let Some(view) = memory.copy(offset, &mut scratch) {
                 f(view, note);
             }
         }
@@ -356,10 +356,10 @@ impl Writing {
         self.tier.count(counter, by);
     }
 
-    /// The tier's life.
+    /// The tier's epoch.
     #[must_use]
-    pub fn life(&self) -> u64 {
-        self.tier.life()
+    pub fn epoch(&self) -> u64 {
+        self.tier.epoch()
     }
 
     /// Before a direct commit, for which D is held too: the index forgets everything that is clean.
@@ -374,10 +374,10 @@ impl Writing {
         self.tier.memory().append(record)
     }
 
-    /// Appends a record if the one at a position, which the caller has copied, still is the newest of the key. `false`: it
+    /// Appends a record if the one at a offset, which the caller has copied, still is the newest of the key. `false`: it
     /// is not.
-    pub fn append_over(&mut self, record: &mut Staged, position: u64) -> Result<bool, NoRoom> {
-        self.tier.memory().append_over(record, position)
+    pub fn append_over(&mut self, record: &mut Staged, offset: u64) -> Result<bool, NoRoom> {
+        self.tier.memory().append_over(record, offset)
     }
 
     /// Appends records so that either all of them survive a crash or none.
@@ -388,7 +388,7 @@ impl Writing {
     /// The number that a direct commit has to store as the one reached. After it comes [`committed`](Self::committed) or
     /// [`rolled_back`](Self::rolled_back); with neither, nobody knows, and the next owner of T recovers.
     #[must_use]
-    pub fn next_number(&self) -> u64 {
+    pub fn next_seq(&self) -> u64 {
         self.tier.memory().announce()
     }
 
@@ -409,7 +409,7 @@ impl Writing {
         self.tier.memory().drop_key(key.kind, key.bytes, &mut Scratch::new())
     }
 
-    /// After a direct commit with [`next_number`](Self::next_number). The caller holds D, too.
+    /// After a direct commit with [`next_seq`](Self::next_seq). The caller holds D, too.
     pub fn committed(&mut self) {
         self.tier.memory().committed();
     }

@@ -23,13 +23,13 @@ pub struct Observer(Arc<Observed>);
 struct Observed {
     map: Map,
     shape: Shape,
-    life: u64,
+    epoch: u64,
     is_copy: bool,
 }
 
 impl Observer {
-    /// Looks at the tier of a directory, if it has the life that the database names; `None` otherwise.
-    pub fn new(directory: &Path, life: u64) -> io::Result<Option<Self>> {
+    /// Looks at the tier of a directory, if it has the epoch that the database names; `None` otherwise.
+    pub fn new(directory: &Path, epoch: u64) -> io::Result<Option<Self>> {
         let file = match File::open(directory.join("cache.hot")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -40,23 +40,23 @@ impl Observer {
         }
         let found = file.metadata()?;
         let Reading::Valid(header) = decode(&bytes, found.len()) else { return Ok(None) };
-        let Some(shape) = header.shape.filter(|_| header.epoch == life && cfg!(target_endian = "little"))
+        let Some(shape) = header.shape.filter(|_| header.epoch == epoch && cfg!(target_endian = "little"))
         else {
             return Ok(None);
         };
         let map = Map::read_only(&file, header.file_len())?;
         let is_copy = header.is_copy(found.ino());
-        Ok(Some(Self(Arc::new(Observed { map, shape, life, is_copy }))))
+        Ok(Some(Self(Arc::new(Observed { map, shape, epoch, is_copy }))))
     }
 
     fn memory(&self) -> Memory<'_> {
-        Memory::new(self.0.map.words(), self.0.shape, self.0.life)
+        Memory::new(self.0.map.words(), self.0.shape, self.0.epoch)
     }
 
-    /// Names the life of the tier.
+    /// Names the epoch of the tier.
     #[must_use]
-    pub fn life(&self) -> u64 {
-        self.0.life
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
     }
 
     /// Whether it was copied from another directory.
@@ -83,11 +83,11 @@ impl Observer {
         self.memory().field(field::DRAINED).load(Acquire)
     }
 
-    /// Whether something before a position of the log waits to be drained.
+    /// Whether something before a offset of the log waits to be drained.
     #[must_use]
-    pub fn waits_before(&self, position: u64) -> bool {
+    pub fn waits_before(&self, offset: u64) -> bool {
         let memory = self.memory();
-        memory.is_live() && memory.is_dirty() && memory.field(field::DRAINED).load(Acquire) < position
+        memory.is_live() && memory.is_dirty() && memory.field(field::DRAINED).load(Acquire) < offset
     }
 
     /// As [`Tier::lookups`](crate::Tier::lookups).

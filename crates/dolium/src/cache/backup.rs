@@ -20,7 +20,7 @@ use crate::sqlite::snapshot::{Snapshot, make_independent};
 use crate::store::{Handle, fork};
 use crate::system::error::{self, Error, Result};
 use crate::system::files::{self, Added, DATABASE, Staging};
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::value_files::ValueFiles;
 use crate::system::wait::{Deadline, Wait, may_continue, never_ask_hook};
 use crate::value::scalar::Stored;
@@ -259,7 +259,7 @@ impl Copy<'_> {
 
     /// Whether to go on. Unless `at_once`, a fork that waits is a reason to stop.
     fn goes_on(&self, at_once: bool) -> bool {
-        !self.job.is_stopped() && (at_once || !gate::is_wanted())
+        !self.job.is_stopped() && (at_once || !fork_gate::is_wanted())
     }
 
     /// Copies the value files that there are, so that the moment which is kept for the copy is short.
@@ -299,7 +299,7 @@ impl Copy<'_> {
     /// Copies the database, then the value files that are not there yet. `last`: forks wait for it.
     fn copy_once(&self, directory: &Path, brought: &mut HashSet<String>, last: bool) -> Result<Try> {
         let handle = self.handle();
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         handle.renew()?;
         let Some(source) = handle.open(0)? else {
             // Nothing was ever stored.

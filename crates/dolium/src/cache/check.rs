@@ -73,7 +73,7 @@ const EMPTYING: f64 = 60.0;
 
 impl Cache {
     /// Looks for inconsistencies and, with `fix`, removes them. Writers wait meanwhile; a cache with many
-    /// value files takes a while. With `fix`, a store that SQLite finds damaged is set aside. A cache that was
+    /// value files takes a while. With `fix`, a store that SQLite finds damaged is quarantined. A cache that was
     /// opened read-only is checked without a lock, and nothing is changed.
     pub fn check(&self, fix: bool) -> Result<Vec<Problem>> {
         let mut problems = Vec::new();
@@ -116,7 +116,7 @@ impl Cache {
         }
         if problems.len() > before {
             let held = self.handle.acquire(&mut Deadline::new(self.wait))?;
-            return self.handle.set_aside_locked(held.tier(), true);
+            return self.handle.quarantine_locked(held.tier(), true);
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ impl Cache {
     pub fn cull(&self) -> Result<usize> {
         self.handle.refresh_limit();
         let expired = self.expire(None)?;
-        Ok(expired + self.make_room(None, Reach::This)?)
+        Ok(expired + self.make_room(None, Scope::This)?)
     }
 
     /// Removes all entries. Returns how many.
@@ -73,7 +73,7 @@ impl Cache {
             Err(Error::Damaged { .. }) if !self.in_transaction() => {
                 let mut deadline = crate::system::wait::Deadline::new(self.wait);
                 let held = self.handle.acquire(&mut deadline)?;
-                self.handle.set_aside_locked(held.tier(), false)?;
+                self.handle.quarantine_locked(held.tier(), false)?;
                 Ok(0)
             }
             // Removing takes room in the log. A new store takes less than the old one gives back.
@@ -133,7 +133,7 @@ impl Cache {
         if self.is_far_below_limit(&settings) {
             return Ok(());
         }
-        match self.make_room(last, Reach::All) {
+        match self.make_room(last, Scope::All) {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             // The write that brought us here is done, and may not be reported as failed. The next one tries again.
             _ => Ok(()),
@@ -176,7 +176,7 @@ impl Cache {
 
     /// Evicts until all shards together are within the limit, the fullest first, down to one level. What was written
     /// last, under that key, stays. Returns how many entries have gone.
-    fn make_room(&self, last: Option<&Key<'_>>, reach: Reach) -> Result<usize> {
+    fn make_room(&self, last: Option<&Key<'_>>, scope: Scope) -> Result<usize> {
         let settings = self.handle.settings();
         let Some(limit) = self.total_limit(&settings) else { return Ok(0) };
         // A thread that has one shard locked must not wait for another: the next one may do the reverse.
@@ -195,7 +195,7 @@ impl Cache {
             removed += count;
             volumes[own] = volume;
         }
-        if volumes.iter().sum::<u64>() > limit && reach == Reach::All && !is_bound {
+        if volumes.iter().sum::<u64>() > limit && scope == Scope::All && !is_bound {
             // What stays here, since it was written last, the others make room for.
             let others: Vec<u64> =
                 (0..volumes.len()).filter(|place| !is_own(*place)).map(|place| volumes[place]).collect();
@@ -271,7 +271,7 @@ impl Cache {
 
 /// How far an eviction goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
+enum Scope {
     /// To this directory.
     This,
     /// To all shards that have one limit.

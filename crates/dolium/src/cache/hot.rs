@@ -7,7 +7,7 @@ use dolium_hot::{AccessWord, Counter, Kind, NoRoom, Staged, Tier, View, Writing}
 
 use crate::sqlite::statements;
 use crate::sqlite::tier::{PROVES, cell, scalar};
-use crate::store::keeper;
+use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::wait::Deadline;
@@ -136,7 +136,7 @@ impl Cache {
         let moment = || (tier.last(), tier.commits());
         let Some(before) = tier.try_lock().map(|_quiet| moment()) else { return Ok(None) };
         let mut cold = Vec::new();
-        let known = keys.iter().enumerate().map(|(position, key)| {
+        let known = keys.iter().enumerate().map(|(offset, key)| {
             let found = key.with_hot(|hot| {
                 tier.get(hot, |view, access| {
                     let row = self.is_alive(&view).then(|| row_of(&view)).flatten()?;
@@ -145,7 +145,7 @@ impl Cache {
                 })
             });
             found.unwrap_or_else(|| {
-                cold.push((position, key));
+                cold.push((offset, key));
                 None
             })
         });
@@ -154,11 +154,11 @@ impl Cache {
             let missing = cold.iter().map(|(_, key)| *key);
             let found =
                 self.handle.read_now(self.wait, |connection| find_many(connection, missing.clone(), now))?;
-            for ((position, key), row) in cold.into_iter().zip(found) {
+            for ((offset, key), row) in cold.into_iter().zip(found) {
                 if let Some(row) = &row {
                     offer(&tier, key, row, before.1);
                 }
-                rows[position] = row;
+                rows[offset] = row;
             }
         }
         let is_of_one_moment = !tier.is_announced() && moment() == before && tier.is_live();
@@ -218,7 +218,7 @@ impl Cache {
         }
         let Some((observer, is_disturbed)) = self.handle.observer(self.wait)? else { return Ok(None) };
         // Rows that another program may have changed are asked of SQLite.
-        let is_known = |view: &View<'_>| !is_disturbed || view.position() >= observer.drained_to();
+        let is_known = |view: &View<'_>| !is_disturbed || view.offset() >= observer.drained_to();
         Ok(key.with_hot(|hot| observer.get(hot, |view| is_known(&view).then(|| f(&view)))).flatten())
     }
 
@@ -246,7 +246,7 @@ impl Cache {
             let before = access.get();
             access.set(reads.note(before, &self.clock));
             if before == 0 && self.handle.pending.expect_notes() {
-                keeper::wake(&self.handle);
+                housekeeper::wake(&self.handle);
             }
         }
     }
@@ -273,7 +273,7 @@ impl Cache {
             tier.prepare(std::slice::from_mut(&mut record));
             let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
             let appended = match seen {
-                Seen::Record(position) => writing.append_over(&mut record, position),
+                Seen::Record(offset) => writing.append_over(&mut record, offset),
                 Seen::Commits(_) if confirm(&tier, &writing, key, &seen) => {
                     writing.append(&mut record).map(|()| true)
                 }
@@ -310,14 +310,13 @@ impl Cache {
         for _ in 0..TRIES {
             let (mut seen, mut positions, mut records) = (Vec::new(), Vec::new(), Vec::new());
             let mut effects = Vec::new();
-            for (position, key) in keys.iter().enumerate() {
+            for (offset, key) in keys.iter().enumerate() {
                 let (row, how) = self.see(&tier, key)?;
                 seen.push(how);
-                if let Ok(Decided { record, counter, is_filed, file, .. }) =
-                    decide(position, row)?.decided(key)
+                if let Ok(Decided { record, counter, is_filed, file, .. }) = decide(offset, row)?.decided(key)
                 {
                     records.push(record);
-                    positions.push(position);
+                    positions.push(offset);
                     effects.push((counter, is_filed, file));
                 }
             }
@@ -398,7 +397,7 @@ impl Cache {
 
     /// The row of a key, expired or not, and how it was found.
     fn see(&self, tier: &Tier, key: &Key<'_>) -> Result<(Option<Row>, Seen)> {
-        let hot = key.with_hot(|hot| tier.get(hot, |view, _| (row_of(&view), Seen::Record(view.position()))));
+        let hot = key.with_hot(|hot| tier.get(hot, |view, _| (row_of(&view), Seen::Record(view.offset()))));
         if let Some(found) = hot {
             return Ok(found);
         }
@@ -436,9 +435,9 @@ fn are_distinct(keys: &[Key<'_>]) -> bool {
 
 /// Whether what was seen of a key still holds, now that T is ours.
 fn confirm(tier: &Tier, writing: &Writing, key: &Key<'_>, seen: &Seen) -> bool {
-    let position = key.with_hot(|hot| writing.get(hot, |view| view.position()));
-    match (seen, position) {
-        (Seen::Record(seen), Some(position)) => *seen == position,
+    let offset = key.with_hot(|hot| writing.get(hot, |view| view.offset()));
+    match (seen, offset) {
+        (Seen::Record(seen), Some(offset)) => *seen == offset,
         (Seen::Commits(commits), None) => *commits == tier.commits(),
         _ => false,
     }

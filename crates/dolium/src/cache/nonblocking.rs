@@ -246,16 +246,16 @@ impl Cache {
         if self.in_transaction() {
             return None;
         }
-        let look = |view: View<'_>| self.is_alive(&view).then(|| Some((see(&view)?, view.position())));
+        let look = |view: View<'_>| self.is_alive(&view).then(|| Some((see(&view)?, view.offset())));
         let change = |tier: &Tier| {
             for _ in 0..ATTEMPTS {
-                let (seen, position) = key.with_hot(|hot| tier.get(hot, |view, _| look(view)))???;
+                let (seen, offset) = key.with_hot(|hot| tier.get(hot, |view, _| look(view)))???;
                 let Decided { mut record, counter, answer, .. } = match decide(seen).ok()?.decided(key) {
                     Ok(decided) => decided,
                     Err(answer) => return Some(answer),
                 };
                 tier.prepare(std::slice::from_mut(&mut record));
-                if record.bytes() <= tier.longest() && tier.try_append_over(&mut record, position) {
+                if record.bytes() <= tier.longest() && tier.try_append_over(&mut record, offset) {
                     tier.count(counter, 1);
                     self.handle.after_append(tier);
                     return Some(answer);

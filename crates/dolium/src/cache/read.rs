@@ -8,7 +8,7 @@ use dolium_hot::{Counter, Tier};
 use rusqlite::OptionalExtension;
 
 use crate::sqlite::statements;
-use crate::store::keeper;
+use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::files;
@@ -249,7 +249,7 @@ impl Cache {
         if self.counts && self.handle.counts_hits() {
             tier.count(if hit { Counter::SettledHits } else { Counter::SettledMisses }, 1);
             if self.handle.pending.count(hit) && !self.is_read_only() {
-                keeper::wake(&self.handle);
+                housekeeper::wake(&self.handle);
             }
         }
     }
@@ -266,7 +266,7 @@ impl Cache {
             wake |= self.handle.pending.record_read(rowid, now());
         }
         if wake && !self.is_read_only() {
-            keeper::wake(&self.handle);
+            housekeeper::wake(&self.handle);
         }
     }
 

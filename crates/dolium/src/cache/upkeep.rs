@@ -10,7 +10,7 @@ use crate::sqlite::{schema, statements};
 use crate::store::Keep;
 use crate::system::error::{Error, Result};
 use crate::system::files;
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::Wait;
 use crate::system::warning::Warning;
 use crate::value::scalar::Scalar;
@@ -203,7 +203,7 @@ impl Cache {
             })?;
         }
         if name.starts_with("sqlite_") && known.as_ref() != Some(value) && !self.in_transaction() {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             self.handle.close_connections(true);
         }
         Ok(())
@@ -259,20 +259,20 @@ impl Cache {
                 self.drain_as_the_last();
             }
             let _ = self.handle.write_pending(wait);
-            // A checkpoint of the keeper's under way would let ours, which must cover the last commit, do nothing.
+            // A checkpoint of the housekeeper's under way would let ours, which must cover the last commit, do nothing.
             self.handle.rest();
             self.handle.take_out_trash(wait);
             let _ = self.handle.leave(wait);
         }
         self.handle.rest();
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         self.handle.close_connections(false);
         self.handle.forget_settings();
         self.handle.lock.detach_unused();
         self.handle.forget_reads();
         if self.handle.lock.tier_inside().is_some() {
             // Another thread uses it at this moment: what it writes has to be drained.
-            crate::store::keeper::wake(&self.handle);
+            crate::store::housekeeper::wake(&self.handle);
         }
         // A program that removes the directory and only then closes the cache knows that the entries are gone.
         self.handle.warnings.withdraw_replaced();
@@ -318,12 +318,12 @@ impl std::fmt::Debug for Cache {
 }
 
 /// Ends background work of the process: all that waits is written, connections are closed. For a host language to call
-/// at exit, as a Rust program does by itself; caches that are used afterwards work, without a keeper.
+/// at exit, as a Rust program does by itself; caches that are used afterwards work, without a housekeeper.
 pub fn shutdown() {
     super::exit::forget();
-    crate::store::keeper::stop();
+    crate::store::housekeeper::stop();
     let handles = {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         crate::store::Handle::all()
     };
     for handle in handles {

@@ -333,7 +333,7 @@ fn configure(raw: &rusqlite::Connection, settings: &Settings, cache_size: i64) -
     // A transaction may always have as much as the setting says before it has to write into the log.
     let spill = if cache_size == 0 { 1 } else { cache_size };
     let synchronous = settings.int("sqlite_synchronous").unwrap_or(1);
-    // Checkpoints are the keeper's, outside commits; a log that starts over is cut to what it tolerates. Reading through a map would turn a truncated
+    // Checkpoints are the housekeeper's, outside commits; a log that starts over is cut to what it tolerates. Reading through a map would turn a truncated
     // file into SIGBUS, so `sqlite_mmap_size` is kept for diskcache but not applied.
     raw.execute_batch(&format!(
         "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG}; PRAGMA mmap_size = 0; PRAGMA cache_size = {fresh}; PRAGMA cache_spill = {spill};

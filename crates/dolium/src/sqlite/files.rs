@@ -1,4 +1,4 @@
-//! Owns setting a damaged store aside: all its files get names that nothing else uses.
+//! Owns the quarantine of a damaged store: all its files get names that nothing else uses.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,12 @@ const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Renames a database and its companions. Returns the database's new name.
 pub(crate) fn rename_store(database: &Path) -> Result<PathBuf> {
-    let aside = unused_name(database);
+    let quarantined = unused_name(database);
     for companion in COMPANIONS {
-        files::rename(&with_suffix(database, companion), &with_suffix(&aside, companion))?;
+        files::rename(&with_suffix(database, companion), &with_suffix(&quarantined, companion))?;
     }
-    files::rename(database, &aside)?;
-    Ok(aside)
+    files::rename(database, &quarantined)?;
+    Ok(quarantined)
 }
 
 /// Removes a database that no process uses: one that `rename_store` gave another name, or an empty one.

@@ -12,7 +12,7 @@ use super::Write;
 use super::refusal::{Care, Refused};
 use crate::value::put_options::KEPT;
 
-/// The row of the table `Dolium` with this key: 24 bytes, little-endian: the life of the tier, the number of the last
+/// The row of the table `Dolium` with this key: 24 bytes, little-endian: the epoch of the tier, the number of the last
 /// change in it that the database has, and the value that `foreign` had then.
 const TIER: &str = "tier";
 
@@ -27,15 +27,15 @@ const AT_ONCE: u32 = 1000;
 
 /// What the database has of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reached {
-    pub life: u64,
-    pub number: u64,
+pub(crate) struct Applied {
+    pub epoch: u64,
+    pub seq: u64,
     /// Whether others than dolium have changed rows since.
     pub is_disturbed: bool,
 }
 
 /// What the database has of a tier; `None`: nothing is in front of it.
-pub(crate) fn reached(connection: &Connection) -> rusqlite::Result<Option<Reached>> {
+pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applied>> {
     const SELECT: &str = "SELECT ours.value, theirs.value FROM Dolium AS ours
         LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign' WHERE ours.key = ?1";
     let found: rusqlite::Result<Option<(Scalar, Scalar)>> = connection
@@ -51,14 +51,14 @@ pub(crate) fn reached(connection: &Connection) -> rusqlite::Result<Option<Reache
     let Scalar::Blob(bytes) = ours else { return Ok(None) };
     let word =
         |at: usize| bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-    let (Some(life), Some(number), Some(foreign)) = (word(0), word(8), word(16)) else { return Ok(None) };
+    let (Some(epoch), Some(seq), Some(foreign)) = (word(0), word(8), word(16)) else { return Ok(None) };
     let is_disturbed = theirs.as_int().map(i64::cast_unsigned) != Some(foreign);
-    Ok(Some(Reached { life, number, is_disturbed }))
+    Ok(Some(Applied { epoch, seq, is_disturbed }))
 }
 
 impl Write<'_> {
     /// Notes in this transaction which number it reaches.
-    pub fn reach(&mut self, life: u64, number: u64) -> Result<()> {
+    pub fn set_applied(&mut self, epoch: u64, seq: u64) -> Result<()> {
         const UPSERT: &str =
             "INSERT INTO Dolium VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         let foreign: i64 = self
@@ -68,7 +68,7 @@ impl Write<'_> {
             .optional()?
             .and_then(|value| value.as_int())
             .unwrap_or(0);
-        let bytes = [life, number, foreign.cast_unsigned()].map(u64::to_le_bytes).concat();
+        let bytes = [epoch, seq, foreign.cast_unsigned()].map(u64::to_le_bytes).concat();
         self.connection().prepare_cached(UPSERT)?.execute(params![TIER, bytes])?;
         Ok(())
     }

@@ -130,7 +130,7 @@ impl<'c> Write<'c> {
     pub fn declare(&mut self, writing: &mut dolium_hot::Writing) -> Result<()> {
         let changed = self.take_changed();
         forget(writing, changed);
-        self.reach(writing.life(), writing.next_number())
+        self.set_applied(writing.epoch(), writing.next_seq())
     }
 
     pub fn connection(&self) -> &'c Connection {

@@ -11,7 +11,7 @@ use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, schema};
 use crate::system::error::{self, Error, Result};
 use crate::system::files::{self, Identity};
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait};
 use crate::system::warning::Warning;
 
@@ -116,11 +116,11 @@ impl Handle {
             return Err(error);
         }
         match error {
-            Error::Damaged { .. } if *tries <= 2 => self.set_aside_locked(tier, *tries > 1),
+            Error::Damaged { .. } if *tries <= 2 => self.quarantine_locked(tier, *tries > 1),
             error if error.as_sqlite().is_some_and(error::is_about_schema) && *tries <= 2 => {
                 match self.has_our_schema() {
-                    false => self.set_aside_locked(tier, true),
-                    // It may have been set aside meanwhile.
+                    false => self.quarantine_locked(tier, true),
+                    // It may have been quarantined meanwhile.
                     true if *tries == 1 => Ok(()),
                     true => Err(error),
                 }
@@ -136,7 +136,7 @@ impl Handle {
     /// Whether a fresh connection finds the columns that diskcache and we rely on. A store that cannot be looked at
     /// now may have them.
     fn has_our_schema(&self) -> bool {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let opened = Connection::open(&self.database, Access::Write, self.network, &self.settings(), 0);
         let looked = opened.and_then(|connection| {
             let Some(connection) = connection else { return Ok(()) };
@@ -150,7 +150,7 @@ impl Handle {
     /// SQLite's index of the log speaks of frames that the log does not have: somebody removed the log under
     /// those who use it. They share the index until the last of them lets go of it, unless it is removed too.
     fn drop_lost_log(&self) {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         if self.owner.load(Ordering::Relaxed) != 0 {
             return;
         }
@@ -174,13 +174,13 @@ impl Handle {
         read.is_err_and(|error| error.as_sqlite().is_some_and(error::is_short))
     }
 
-    /// Sets a damaged store aside under another name, unless a fresh look finds it sound: then another
+    /// Quarantines a damaged store under another name, unless a fresh look finds it sound: then another
     /// process has done so already. `surely`: damage was met again after such a look, which does not compare
     /// indexes with rows. The caller holds the writer lock, and has the tier that came with it.
-    pub(crate) fn set_aside_locked(self: &Arc<Self>, tier: Option<&Tier>, surely: bool) -> Result<()> {
+    pub(crate) fn quarantine_locked(self: &Arc<Self>, tier: Option<&Tier>, surely: bool) -> Result<()> {
         let mut deadline = Deadline::new(Wait::AtMost(LOOK));
         let stopped = tier.and_then(|tier| self.stop_tier(tier, &deadline));
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         if self.owner.load(Ordering::Relaxed) != 0 {
             return Err(Error::Damaged {
                 path: self.database.clone(),
@@ -191,22 +191,22 @@ impl Handle {
         if !surely && self.is_sound() {
             return Ok(());
         }
-        let aside = crate::sqlite::files::rename_store(&self.database)?;
+        let quarantined = crate::sqlite::files::rename_store(&self.database)?;
         self.room.store(0, Ordering::Relaxed);
         // Last, and with T still held: from here on nobody has to wait for this D, and nothing is stored in this tier.
         if let Some(tier) = tier {
             self.move_over(tier, &mut deadline)?;
         }
         drop(stopped);
-        self.warnings.add(Warning::SetAside { path: self.database.clone(), aside });
+        self.warnings.add(Warning::SetAside { path: self.database.clone(), aside: quarantined });
         Ok(())
     }
 
     /// Removes the store; the next write makes a new one. Other processes notice as they notice a store that
-    /// was set aside. The caller holds the writer lock, and has the tier that came with it.
+    /// was quarantined. The caller holds the writer lock, and has the tier that came with it.
     pub(crate) fn discard_locked(self: &Arc<Self>, tier: Option<&Tier>) -> Result<()> {
         let stopped = tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Wait::AtMost(LOOK))));
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         self.close_connections(true);
         crate::sqlite::files::remove_store(&crate::sqlite::files::rename_store(&self.database)?);
         self.room.store(0, Ordering::Relaxed);

@@ -8,11 +8,11 @@ use dolium_hot::{Batch, Counter, Limit, Tier, Writing};
 
 use crate::sqlite::Write;
 use crate::sqlite::refusal::{Care, Refused, with_care};
-use crate::sqlite::tier::reached;
-use crate::store::keeper;
+use crate::sqlite::tier::applied;
+use crate::store::housekeeper;
 use crate::system::error::{Error, Result};
 use crate::system::files;
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait, may_continue};
 use crate::system::warning::Warning;
 
@@ -33,7 +33,7 @@ const TURN: Duration = Duration::from_millis(2);
 /// Turns after which the interrupt hook is asked.
 const TURNS: u32 = 16;
 
-/// How long who may only read waits until others have drained; their keepers do at the second tick.
+/// How long who may only read waits until others have drained; their housekeepers do at the second tick.
 const OTHERS: Duration = Duration::from_secs(1);
 
 /// The part of the log that may wait for a tick.
@@ -59,7 +59,7 @@ impl Handle {
     fn await_drain(self: &Arc<Self>, wait: Wait) -> Result<()> {
         let Some((observer, _)) = self.observer(wait)? else { return Ok(()) };
         let head = observer.head();
-        let place = Some((observer.life(), head));
+        let place = Some((observer.epoch(), head));
         let is_alone = || dolium_hot::count_attached(&self.directory).is_ok_and(|count| count == 0);
         let longest = match wait {
             Wait::AtMost(timeout) => timeout.min(OTHERS),
@@ -82,7 +82,7 @@ impl Handle {
 
     fn with_awaited<T>(&self, f: impl FnOnce(&mut Option<(u64, u64)>) -> T) -> T {
         // As with every mutex: a forked child would find it locked for ever.
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         f(&mut self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -113,8 +113,8 @@ impl Handle {
         !matches!(self.locked_directly(&mut Deadline::new(wait), retire), Err(Error::Timeout { .. }))
     }
 
-    /// Called by the keeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
-    /// keepers, too: what one is draining the others need not, and who has D for something else has drained before.
+    /// Called by the housekeeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
+    /// housekeepers, too: what one is draining the others need not, and who has D for something else has drained before.
     /// Returns whether nothing is left.
     pub(crate) fn drain_aged(self: &Arc<Self>, wait: Wait) -> bool {
         let Some(tier) = self.tier() else { return true };
@@ -133,9 +133,9 @@ impl Handle {
     /// Makes room for a record that found none, unless somebody else does meanwhile: it looks again in each turn, since
     /// who waits for D until it is free stands behind all others who found no room.
     pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
-        let (life, seen) = (tier.life(), tier.drained_to());
+        let (epoch, seen) = (tier.epoch(), tier.drained_to());
         self.drain_in_turns(deadline, FORCED, |tier| {
-            tier.life() == life && tier.is_dirty() && tier.drained_to() == seen
+            tier.epoch() == epoch && tier.is_dirty() && tier.drained_to() == seen
         })
     }
 
@@ -194,7 +194,7 @@ impl Handle {
     }
 
     /// One step. `false`: nothing was done, since the database knows of no tier, and [`move_over`](Self::move_over) has
-    /// to be called with T. The caller holds D and is inside the gate.
+    /// to be called with T. The caller holds D and is inside the fork gate.
     fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<bool> {
         if !files::exists(&self.database) {
             // Removed, perhaps with its directory: what waits has nowhere to go, and nothing may be made for it.
@@ -204,17 +204,17 @@ impl Handle {
         let since = Instant::now();
         let mut refused = Refused::default();
         let mut step = |write: &mut Write<'_>, care: Care| {
-            let Some(found) = reached(write.connection())? else { return Ok(Step::Unknown) };
-            if found.life != tier.life() {
+            let Some(found) = applied(write.connection())? else { return Ok(Step::Unknown) };
+            if found.epoch != tier.epoch() {
                 return Ok(Step::Another);
             }
             if found.is_disturbed {
                 tier.forget_clean();
             }
-            let batch = tier.pending(found.number, limit);
+            let batch = tier.pending(found.seq, limit);
             refused = write.apply(&batch, care)?;
             let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
-            write.reach(found.life, batch.number())?;
+            write.set_applied(found.epoch, batch.seq())?;
             Ok(Step::Done(batch, expired, found.is_disturbed))
         };
         match with_care(|care| self.try_write(deadline, &mut |write| step(write, care)))? {
@@ -237,8 +237,8 @@ impl Handle {
         Ok(true)
     }
 
-    /// Ends a tier that the database does not know: somebody set that aside, or took it or its log away. What waits was
-    /// acknowledged, and is written to it. The caller holds D and T, so that nothing is added, and is inside the gate.
+    /// Ends a tier that the database does not know: somebody quarantined that, or took it or its log away. What waits was
+    /// acknowledged, and is written to it. The caller holds D and T, so that nothing is added, and is inside the fork gate.
     pub(super) fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         let batch = tier.pending(0, EVERYTHING);
         if tier.is_live() && !batch.is_empty() {
@@ -261,18 +261,18 @@ impl Handle {
 
     /// After a record was appended: it is to be drained within a tick, or sooner where much waits.
     pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
-        keeper::wake(self);
-        // Who has D sees to it; a keeper that wakes in vain takes the processor from somebody.
+        housekeeper::wake(self);
+        // Who has D sees to it; a housekeeper that wakes in vain takes the processor from somebody.
         if tier.dirty_bytes() > tier.capacity() / FULL && !tier.is_in_hands() {
-            keeper::hurry();
+            housekeeper::wake_now();
         }
     }
 
     /// Empties the tier and keeps it so: before SQLite is written directly. The caller holds D and is not inside the
-    /// gate.
+    /// fork gate.
     pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline, tier: &Tier) -> Result<Writing> {
         let drain = |deadline: &mut Deadline| {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             self.drain_locked(tier, deadline, DRAIN)
         };
         while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {}
@@ -280,7 +280,7 @@ impl Handle {
         let writing = self.take_t(tier, deadline, &mut || true)?;
         while tier.is_live() && tier.is_dirty() {
             if !drain(deadline)? {
-                let _pass = gate::enter();
+                let _inside = fork_gate::enter();
                 self.move_over(tier, deadline)?;
             }
             if tier.is_dirty() && tier.is_drained() {
@@ -301,9 +301,9 @@ impl Handle {
 
 /// Whether what waits in a tier now still does.
 fn still_waits(tier: &Tier) -> impl Fn(&Tier) -> bool + use<> {
-    // Positions of another life mean nothing here.
-    let (life, head) = (tier.life(), tier.head());
-    move |tier| tier.life() == life && tier.is_dirty() && tier.drained_to() < head
+    // Offsets of another epoch mean nothing here.
+    let (epoch, head) = (tier.epoch(), tier.head());
+    move |tier| tier.epoch() == epoch && tier.is_dirty() && tier.drained_to() < head
 }
 
 /// What a drain found in the database.
@@ -345,7 +345,7 @@ mod tests {
     fn who_finds_no_room_goes_on_once_another_has_made_it() {
         let done = with_full_log(Wait::Forever, |handle, tier, is_finished| {
             while !is_finished() {
-                let _pass = gate::enter();
+                let _inside = fork_gate::enter();
                 handle.drain_locked(tier, &mut Deadline::new(Wait::Forever), FORCED).expect("drain");
             }
         });
@@ -378,7 +378,7 @@ mod tests {
             let counter = scope.spawn(|| cache.len().expect("len"));
             std::thread::sleep(Duration::from_millis(50));
             {
-                let _pass = gate::enter();
+                let _inside = fork_gate::enter();
                 handle.drain_locked(&tier, &mut Deadline::new(Wait::Forever), EVERYTHING).expect("drain");
             }
             std::thread::sleep(Duration::from_millis(500));

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crate::store::Handle;
-use crate::store::keeper;
-use crate::system::gate;
+use crate::store::housekeeper;
+use crate::system::fork_gate;
 
 /// Grows in the child of a fork. One load.
 pub(crate) fn generation() -> u64 {
@@ -22,8 +22,8 @@ pub(crate) fn register() {
     });
 }
 
-/// One fork at a time, from before the keeper is stopped until it may start again: the C library lets the
-/// handlers of two threads overlap, and the second would take a keeper along that the first has started.
+/// One fork at a time, from before the housekeeper is stopped until it may start again: the C library lets the
+/// handlers of two threads overlap, and the second would take a housekeeper along that the first has started.
 static FORKING: Mutex<()> = Mutex::new(());
 
 thread_local! {
@@ -33,13 +33,13 @@ thread_local! {
 /// Before: nobody inside, nothing open. The forking thread's own transaction, or one that another thread
 /// left open between two calls, stays open in the parent; in the child its directory is unusable.
 fn prepare() {
-    // Who forks inside the gate cannot wait: the other may be waiting for the gate.
-    if !gate::is_inside() {
+    // Who forks inside the fork gate cannot wait: the other may be waiting for the fork gate.
+    if !fork_gate::is_inside() {
         let turn = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
         TURN.with(|mine| *mine.borrow_mut() = Some(turn));
     }
-    keeper::stop();
-    if gate::close() {
+    housekeeper::stop();
+    if fork_gate::close() {
         for handle in Handle::all() {
             let open = handle.transaction.lock().is_ok_and(|slot| slot.is_some());
             handle.forked.store(open, Ordering::Release);
@@ -52,15 +52,15 @@ fn parent() {
     for handle in Handle::all() {
         handle.forked.store(false, Ordering::Release);
     }
-    gate::open();
-    keeper::resume(false);
+    fork_gate::open();
+    housekeeper::resume(false);
     TURN.with(|mine| *mine.borrow_mut() = None);
 }
 
 /// What the child inherited is dropped when a handle is used: `Handle::renew`.
 fn child() {
     crate::store::pause::end_pauses();
-    gate::open();
-    keeper::resume(true);
+    fork_gate::open();
+    housekeeper::resume(true);
     TURN.with(|mine| *mine.borrow_mut() = None);
 }

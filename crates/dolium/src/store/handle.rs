@@ -1,6 +1,6 @@
 //! Owns what a process knows of one directory: connections, writer lock, settings, the open transaction.
 //! Every read and write of SQLite goes through [`Handle::read`] and [`Handle::write`], which own the
-//! order of things: gate, fork check, writer lock, transaction, retries, and what to do about damage.
+//! order of things: fork gate, fork check, writer lock, transaction, retries, and what to do about damage.
 //! Knows nothing of keys and values.
 
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, glance};
-use crate::store::anchor::Anchor;
 use crate::store::lock::WriterLock;
 use crate::store::lookups::Lookups;
 use crate::store::pending::Pending;
 use crate::store::pool::Pool;
+use crate::store::read_pin::ReadPin;
 use crate::store::transaction::OpenTransaction;
 use crate::system::context;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::sentinel;
 use crate::system::value_files::ValueFiles;
 use crate::system::wait::{Deadline, Wait};
@@ -59,7 +59,7 @@ pub(crate) struct Handle {
     /// Settings that are changed for this process only.
     pub(super) local: Mutex<Vec<String>>,
     pub(crate) pool: Pool,
-    pub(crate) anchor: Anchor,
+    pub(crate) read_pin: ReadPin,
     pub(crate) lock: WriterLock,
     pub(crate) transaction: Mutex<Option<OpenTransaction>>,
     /// The context that the open transaction belongs to ([`context::owner`]), 0 for none.
@@ -79,11 +79,11 @@ pub(crate) struct Handle {
     pub(crate) is_scarce: AtomicBool,
     /// The tier of others, if this process may only read.
     pub(super) observer: Mutex<Option<dolium_hot::Observer>>,
-    /// Whether the keeper looks, or this process has just looked, for what other programs write.
+    /// Whether the housekeeper looks, or this process has just looked, for what other programs write.
     pub(super) watched: AtomicBool,
-    /// How far the log of the tier reached at the keeper's last tick.
+    /// How far the log of the tier reached at the housekeeper's last tick.
     pub(super) seen_head: AtomicU64,
-    /// The life of others' tier and how far its log reached when this process, which may only read, waited in vain for a
+    /// The epoch of others' tier and how far its log reached when this process, which may only read, waited in vain for a
     /// drain.
     pub(super) awaited: Mutex<Option<(u64, u64)>>,
     /// Reads before there was a tier.
@@ -97,9 +97,9 @@ pub(crate) struct Handle {
     /// A cache of another layout was in the directory already when it was opened.
     pub(crate) is_mixed: AtomicBool,
     pub(crate) awake: AtomicBool,
-    /// The keeper is at work here.
+    /// The housekeeper is at work here.
     pub(crate) maintaining: AtomicBool,
-    /// Closed, and not used since: the keeper stays away.
+    /// Closed, and not used since: the housekeeper stays away.
     pub(crate) closed: AtomicBool,
     /// The write-ahead log as this process has it open.
     pub(super) log: Mutex<Option<super::damage::Log>>,
@@ -124,7 +124,7 @@ impl Handle {
             unsaved: Mutex::default(),
             local: Mutex::default(),
             pool: Pool::default(),
-            anchor: Anchor::default(),
+            read_pin: ReadPin::default(),
             lock: WriterLock::new(directory),
             transaction: Mutex::default(),
             owner: AtomicU64::new(0),
@@ -223,7 +223,7 @@ impl Handle {
 
     /// What `f` finds in a database that nobody has open, this process neither; else `None`.
     pub(crate) fn glance<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         if self.is_mine() || self.renew().is_err() {
             return None;
         }
@@ -234,7 +234,7 @@ impl Handle {
         self: &Arc<Self>,
         f: &mut impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         self.renew()?;
         self.look();
         let result = loop {
@@ -252,8 +252,8 @@ impl Handle {
                 None => self.pool.forget(),
             }
         };
-        if result.is_ok() && self.anchor.count() {
-            self.anchor_reads();
+        if result.is_ok() && self.read_pin.count() {
+            self.pin_reads();
         }
         result
     }
@@ -330,10 +330,10 @@ impl Handle {
         companions.iter().find(|path| files::is_hidden(path)).map_or(error, |path| files::denied(path))
     }
 
-    /// Gives up what the program closed behind our back. The caller is inside the gate.
+    /// Gives up what the program closed behind our back. The caller is inside the fork gate.
     pub(crate) fn drop_severed(&self) {
         self.pool.drop_severed();
-        self.anchor.drop_severed();
+        self.read_pin.drop_severed();
     }
 
     pub(crate) fn timeout(&self, deadline: &Deadline) -> Error {
@@ -358,7 +358,7 @@ impl Handle {
         self.is_of_thread() && !self.is_mine()
     }
 
-    /// Before waiting for writers: to wait for a neighbor would be in vain. Not inside the gate.
+    /// Before waiting for writers: to wait for a neighbor would be in vain. Not inside the fork gate.
     pub(crate) fn refuse_neighbor(self: &Arc<Self>) -> Result<()> {
         if self.is_of_neighbor() {
             self.end_orphan();
@@ -373,7 +373,7 @@ impl Handle {
         self: &Arc<Self>,
         f: impl FnOnce(&mut OpenTransaction) -> Result<T>,
     ) -> Result<T> {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         self.renew()?;
         let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
         let open = slot.as_mut().ok_or_else(|| Error::RolledBack { directory: self.directory.clone() })?;
@@ -386,7 +386,7 @@ impl Handle {
         f(open).map_err(|error| error.located(&self.database))
     }
 
-    /// The one place that notices a fork: what is inherited is dropped unused. The caller is inside the gate.
+    /// The one place that notices a fork: what is inherited is dropped unused. The caller is inside the fork gate.
     pub(crate) fn renew(&self) -> Result<()> {
         let generation = crate::store::fork::generation();
         if self.generation.load(Ordering::Acquire) != generation {
@@ -401,7 +401,7 @@ impl Handle {
             self.pending.reset();
             self.lookups.reset();
             self.awake.store(false, Ordering::Relaxed);
-            // By a keeper that the child has not.
+            // By a housekeeper that the child has not.
             self.watched.store(false, Ordering::Relaxed);
             self.maintaining.store(false, Ordering::SeqCst);
             self.generation.store(generation, Ordering::Release);
@@ -415,7 +415,7 @@ impl Handle {
     /// Closes all idle connections. `quickly`: without the checkpoint that the last one would make.
     pub(crate) fn close_connections(&self, quickly: bool) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        for connection in self.anchor.take().into_iter().chain(self.pool.drain()) {
+        for connection in self.read_pin.take().into_iter().chain(self.pool.drain()) {
             if quickly {
                 connection.close_quickly();
             }
@@ -425,7 +425,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         if self.generation.load(Ordering::Acquire) == crate::store::fork::generation() {
             self.close_connections(false);
         }

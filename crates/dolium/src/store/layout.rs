@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::sqlite::schema;
 use crate::system::error::{self, Error, Result};
 use crate::system::files::{self, DATABASE};
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait};
 use crate::system::warning::Warning;
 
@@ -53,12 +53,12 @@ pub(crate) fn expect_sharded(directory: &Path) -> Result<()> {
     Err(Error::Layout { directory: directory.to_path_buf(), detail: detail.into() })
 }
 
-/// The number of shards that the directory has. A new one gets `asked` of them. Not inside the gate.
+/// The number of shards that the directory has. A new one gets `asked` of them. Not inside the fork gate.
 pub(crate) fn settle(root: &Path, asked: usize) -> Result<usize> {
     let mut deadline = Deadline::new(Wait::AtMost(DECIDING));
     loop {
         let settled = {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             try_settle(root, asked)?
         };
         if let Some(count) = settled {
@@ -78,7 +78,7 @@ fn try_settle(root: &Path, asked: usize) -> Result<Option<usize>> {
         return Ok(Some(found));
     }
     files::create_cache_directory(root)?;
-    // The gate is entered, so that no fork inherits the lock.
+    // The fork gate is entered, so that no fork inherits the lock.
     let Some(_lock) = files::try_lock_directory(root) else { return Ok(None) };
     if files::count_shards(root) == 0 {
         expect_sharded(root)?;
@@ -103,7 +103,7 @@ impl Handle {
         self.warnings.add(Warning::Mixed { directory: root.to_path_buf(), is_sharded });
     }
 
-    /// Makes the directory if it is not there, with those of the other shards. Not inside the gate.
+    /// Makes the directory if it is not there, with those of the other shards. Not inside the fork gate.
     pub(crate) fn make_directory(self: &Arc<Self>) -> Result<()> {
         if files::is_directory(&self.directory) {
             return Ok(());
@@ -113,14 +113,14 @@ impl Handle {
         {
             settle(root, shards)?;
             // A directory more would change what others take for the number of shards.
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             self.expect_layout()?;
         }
         files::create_cache_directory(&self.directory)
     }
 
     /// Before a store is made: fails if the directory has become that of a cache with another layout since it was
-    /// opened. The caller is inside the gate.
+    /// opened. The caller is inside the fork gate.
     pub(super) fn expect_layout(self: &Arc<Self>) -> Result<()> {
         let asked = usize::try_from(self.shards.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         if self.is_mixed.load(Ordering::Relaxed) {

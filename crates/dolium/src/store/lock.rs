@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use dolium_hot::{Access, AttachError, FileSystem, Guard, Health, LockError, Tier};
 
-use crate::store::{Behind, Handle};
+use crate::store::{Handle, SqliteBacking};
 use crate::system::error::{Error, Result};
 use crate::system::files;
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::{Deadline, may_continue};
 
 /// The writer lock, held. Whoever has it answers for the tier that came with it, whatever other threads let go of
@@ -74,7 +74,7 @@ impl WriterLock {
         }
     }
 
-    /// Waits for the lock until the deadline. Not inside the gate.
+    /// Waits for the lock until the deadline. Not inside the fork gate.
     pub fn acquire(&self, handle: &Arc<Handle>, deadline: &mut Deadline) -> Result<Held> {
         let mut tries = 0;
         loop {
@@ -114,7 +114,7 @@ impl WriterLock {
 
     /// The tier, as far as it is known. A tier that may not be used any more is let go of.
     pub fn hot(&self) -> Hot {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let _changing = self.change();
         match self.attached.load().as_deref() {
             None => Hot::Unattached,
@@ -127,20 +127,20 @@ impl WriterLock {
         }
     }
 
-    /// The same from inside the gate.
+    /// The same from inside the fork gate.
     pub fn tier_inside(&self) -> Option<Tier> {
         let _changing = self.change();
         self.attached.load().as_ref()?.tier.clone().filter(Tier::is_live)
     }
 
-    /// Attaches if need be. Not inside the gate: it may wait for other processes.
+    /// Attaches if need be. Not inside the fork gate: it may wait for other processes.
     pub fn join(&self, handle: &Arc<Handle>) -> Result<Hot> {
         Ok(self.attach(handle)?.tier.map_or(Hot::None, Hot::Tier))
     }
 
     fn attach(&self, handle: &Arc<Handle>) -> Result<Attached> {
         {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             let _changing = self.change();
             if let Some(attached) = self.attached.load().as_deref() {
                 return Ok(attached.clone());
@@ -149,9 +149,9 @@ impl WriterLock {
         let attach = |bytes| {
             let rights = Access::like(&handle.database).or_else(|_| Access::within(&self.directory));
             let access = rights.unwrap_or_default();
-            let mut base = Behind::new(handle);
-            let attached = dolium_hot::WriterLock::attach_tier(&self.directory, access, bytes, &mut base);
-            attached.map_err(|error| base.take_error().unwrap_or_else(|| self.explain(handle, error)))
+            let mut backing = SqliteBacking::new(handle);
+            let attached = dolium_hot::WriterLock::attach_tier(&self.directory, access, bytes, &mut backing);
+            attached.map_err(|error| backing.take_error().unwrap_or_else(|| self.explain(handle, error)))
         };
         let bytes = handle.hot_size();
         let attached = match attach(bytes) {
@@ -172,7 +172,7 @@ impl WriterLock {
             }
         }
         let tier = lock.tier();
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let _changing = self.change();
         if let Some(first) = self.attached.load().as_deref() {
             return Ok(first.clone());
@@ -194,7 +194,7 @@ impl WriterLock {
     }
 
     fn take_unused(&self, accept: impl Fn(&Tier) -> bool) -> Option<Attached> {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let _changing = self.change();
         // Nobody finds it meanwhile, so that no clone appears after the look; whoever found it before is counted.
         let attached = self.attached.swap(None)?;
@@ -262,7 +262,7 @@ impl WriterLock {
     }
 
     fn detach(&self) {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let _changing = self.change();
         self.attached.store(None);
     }
@@ -280,7 +280,7 @@ impl WriterLock {
 
     /// Gives such files up.
     pub fn look_after(&self) {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let _changing = self.change();
         if self.is_ill() {
             self.attached.store(None);
@@ -306,7 +306,7 @@ mod tests {
         let held = handle.acquire(&mut Deadline::new(crate::system::wait::Wait::Forever)).expect("lock");
         std::thread::scope(|scope| scope.spawn(|| cache.close()).join().expect("thread")).expect("close");
         assert!(handle.tier().is_some(), "it was taken away");
-        // What the keeper does where the file is gone.
+        // What the housekeeper does where the file is gone.
         handle.lock.detach();
         assert!(held.tier().is_some_and(Tier::is_live), "it does not belong to the lock");
     }

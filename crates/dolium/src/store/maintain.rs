@@ -1,4 +1,4 @@
-//! Owns upkeep of one directory: checkpoints, the trash, pending reads. Called by the keeper, `flush` and
+//! Owns upkeep of one directory: checkpoints, the trash, pending reads. Called by the housekeeper, `flush` and
 //! `close`. Checkpoints run outside commits and hold no lock that writers wait for.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::sqlite::{LOG, Write, statements};
 use crate::store::Handle;
 use crate::system::error::{Error, Result};
 use crate::system::files;
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::{Wait, is_own_thread};
 
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
@@ -48,7 +48,7 @@ impl Handle {
             self.lock.look_after();
         }
         let is_watched = self.watch_on(UPKEEP_WAIT);
-        let is_anchored = self.look_after_anchor();
+        let is_pinned = self.tick_read_pin();
         if self.pending.is_due() {
             let _ = self.write_pending(UPKEEP_WAIT);
         }
@@ -65,7 +65,7 @@ impl Handle {
             let _ = self.empty_trash(UPKEEP_WAIT);
         }
         is_open
-            || is_anchored
+            || is_pinned
             || is_watched
             || !is_drained
             || !self.pending.is_empty()
@@ -76,7 +76,7 @@ impl Handle {
     /// Runs what commits to the database; once more if the disk was full and room could be made. Holding nothing.
     pub(crate) fn with_room<T>(self: &Arc<Self>, mut commit: impl FnMut() -> Result<T>) -> Result<T> {
         let done = match commit() {
-            // The keeper comes again; callers cannot wait for that.
+            // The housekeeper comes again; callers cannot wait for that.
             Err(Error::Full { .. }) if !is_own_thread() && self.make_room() => commit(),
             done => done,
         }?;
@@ -88,7 +88,7 @@ impl Handle {
     /// process on this disk, like the other shards. Returns whether to try again.
     pub(crate) fn make_room(self: &Arc<Self>) -> bool {
         let others = {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             Self::all()
         };
         let device = files::device(&self.directory);
@@ -122,7 +122,7 @@ impl Handle {
         emptied
     }
 
-    /// Where the disk is nearly full, a writer that is faster than the keeper would fill it with its log,
+    /// Where the disk is nearly full, a writer that is faster than the housekeeper would fill it with its log,
     /// and no checkpoint could move that into the database any more.
     pub(crate) fn spare_room(self: &Arc<Self>) {
         let is_due = self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(COMMITS);
@@ -146,7 +146,7 @@ impl Handle {
         while self.maintaining.load(Ordering::SeqCst) && !is_own_thread() {
             std::thread::sleep(Duration::from_micros(200));
         }
-        // The keeper's own last write may have taken it for use.
+        // The housekeeper's own last write may have taken it for use.
         self.closed.store(true, Ordering::SeqCst);
     }
 
@@ -186,7 +186,7 @@ impl Handle {
             // SQLite makes none on a connection that is in a transaction.
             return Ok(false);
         }
-        self.release_anchor();
+        self.release_read_pin();
         self.read_now(UPKEEP_WAIT, |connection| checkpoint(connection, kind))
     }
 

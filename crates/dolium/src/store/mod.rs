@@ -1,12 +1,11 @@
 //! One directory as a process knows it: connections, locks, the hot tier, transactions, damage and upkeep.
 //! Does not know keys and values; [`Handle`] is where the layers above come in.
 
-mod anchor;
 mod damage;
 mod drain;
 pub(crate) mod fork;
 mod handle;
-pub(crate) mod keeper;
+pub(crate) mod housekeeper;
 pub(crate) mod layout;
 pub(crate) mod lock;
 mod lookups;
@@ -14,6 +13,7 @@ mod maintain;
 pub(crate) mod pause;
 mod pending;
 mod pool;
+mod read_pin;
 mod registry;
 mod settings;
 mod tier;
@@ -22,4 +22,4 @@ mod write;
 
 pub(crate) use handle::Handle;
 pub(crate) use settings::Keep;
-pub(crate) use tier::Behind;
+pub(crate) use tier::SqliteBacking;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::store::Handle;
 use crate::system::error::{Error, Result};
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::may_continue;
 
 /// How many forks are about to happen: no transaction begins meanwhile.
@@ -44,7 +44,7 @@ pub(crate) fn end_pauses() {
 }
 
 fn others_have_transactions() -> bool {
-    let _pass = gate::enter();
+    let _inside = fork_gate::enter();
     Handle::all().iter().any(|handle| {
         let slot = handle.transaction.lock().unwrap_or_else(PoisonError::into_inner);
         slot.is_some() && !handle.is_of_thread()
@@ -53,7 +53,7 @@ fn others_have_transactions() -> bool {
 
 /// Whether the calling thread has a transaction, on whatever directory: then a fork waits for it to end.
 pub(crate) fn has_transaction() -> bool {
-    let _pass = gate::enter();
+    let _inside = fork_gate::enter();
     Handle::all().iter().any(|handle| handle.is_of_thread())
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn is_paused() -> bool {
     PAUSES.load(Ordering::SeqCst) > 0
 }
 
-/// Waits for forks to be over, unless they wait for the calling thread. Not inside the gate.
+/// Waits for forks to be over, unless they wait for the calling thread. Not inside the fork gate.
 pub(crate) fn wait_for_forks() -> Result<()> {
     if !is_paused() || has_transaction() {
         return Ok(());
@@ -103,8 +103,8 @@ mod tests {
             wait.recv().expect("begun");
             pause_transactions(Duration::from_secs(50));
             // As the fork does: a commit under way is waited for there.
-            assert!(gate::close());
-            gate::open();
+            assert!(fork_gate::close());
+            fork_gate::open();
             assert!(cache.contains("a").expect("read"), "the pause began before the transaction was over");
             let second = scope.spawn(|| cache.transact().and_then(crate::Transaction::commit));
             std::thread::sleep(Duration::from_millis(50));

@@ -1,12 +1,12 @@
 //! Owns what reads leave to be written later: which rows were read (for the policies that ask), hits and
-//! misses. A read never waits for a write; the next write, or the keeper, takes these along.
+//! misses. A read never waits for a write; the next write, or the housekeeper, takes these along.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::system::clock::Timestamp;
-use crate::system::gate;
+use crate::system::fork_gate;
 
 /// Rows whose reads are kept at most before they are written.
 const ROWS: usize = 4096;
@@ -33,7 +33,7 @@ impl Reads {
 pub(crate) struct Pending(Mutex<Reads>);
 
 impl Pending {
-    /// Records a read of a row. Returns whether the keeper should know that something is pending now.
+    /// Records a read of a row. Returns whether the housekeeper should know that something is pending now.
     pub fn record_read(&self, rowid: i64, time: Timestamp) -> bool {
         self.record(|reads| {
             let (last, count) = reads.rows.entry(rowid).or_insert((time, 0));
@@ -101,9 +101,9 @@ impl Pending {
         self.with(|reads| *reads = Reads::default());
     }
 
-    /// Inside the gate: a fork that met the mutex locked would leave the child's locked for ever.
+    /// Inside the fork gate: a fork that met the mutex locked would leave the child's locked for ever.
     fn with<T>(&self, f: impl FnOnce(&mut Reads) -> T) -> T {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

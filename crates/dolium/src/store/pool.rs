@@ -28,7 +28,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Lends a connection, opening one with `open` if none is idle; waits if `CAPACITY` are lent out.
-    /// The caller is inside the gate, as are all borrowers, so that the wait is short.
+    /// The caller is inside the fork gate, as are all borrowers, so that the wait is short.
     pub fn take(&self, open: impl FnOnce(u64) -> Result<Option<Connection>>) -> Result<Option<Connection>> {
         let mut state = self.lock();
         loop {

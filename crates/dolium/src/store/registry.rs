@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::system::files::{self, Identity};
-use crate::system::gate;
+use crate::system::fork_gate;
 
 use super::Handle;
 
@@ -21,7 +21,7 @@ impl Handle {
     /// The handle of a directory: one for all its users in this process.
     pub fn of(directory: &Path, read_only: bool) -> Arc<Self> {
         crate::store::fork::register();
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let identity = files::identity(directory);
         let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = registry.get_or_insert_with(HashMap::new);
@@ -45,7 +45,7 @@ impl Handle {
         handle
     }
 
-    /// All handles that are alive. The caller is inside the gate, or has closed it.
+    /// All handles that are alive. The caller is inside the fork gate, or has closed it.
     pub fn all() -> Vec<Arc<Self>> {
         let registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
         registry.iter().flat_map(HashMap::values).flatten().filter_map(Weak::upgrade).collect()

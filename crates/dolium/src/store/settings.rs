@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::sqlite::{Connection, schema};
 use crate::system::error::{self, Result};
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::Wait;
 use crate::value::policy::Reads;
 use crate::value::scalar::Scalar;
@@ -31,13 +31,13 @@ pub(crate) enum Keep {
 impl Handle {
     /// The settings as this process knows them.
     pub fn settings(&self) -> Arc<Settings> {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes stored settings those of this process, except for what was set here and is not stored yet.
     pub(crate) fn adopt_settings(&self, mut stored: Settings) {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         for name in self.unsaved().iter().chain(self.local().iter()) {
             if let Some(value) = settings.get(name) {
@@ -124,7 +124,7 @@ impl Handle {
 
     /// Changes a setting for this process.
     pub(crate) fn change_setting(&self, name: &str, value: Scalar, keep: Keep) {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut settings).set(name, value);
         self.remember(&settings);
@@ -164,7 +164,7 @@ impl Handle {
     /// What a setting is as long as nobody has passed or stored it. A store that is made gets it; one that
     /// somebody else has made meanwhile says otherwise as soon as it is read.
     pub(crate) fn presume_setting(&self, name: &str, value: Scalar) {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
         let is_known =
             self.is_loaded() || self.unsaved().iter().chain(self.local().iter()).any(|known| known == name);
@@ -211,12 +211,12 @@ impl Handle {
 
     /// Whether a setting is neither stored nor about to be: what it was changed to holds for this process only.
     pub(crate) fn is_only_here(&self, name: &str) -> bool {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         self.unsaved().is_empty() && (self.is_loaded() || self.local().iter().any(|local| local == name))
     }
 
     pub(crate) fn has_unsaved(&self) -> bool {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         !self.unsaved().is_empty()
     }
 

@@ -7,13 +7,13 @@ use dolium_hot::{Counter, Observer, Records, Tier, Writing};
 
 use crate::sqlite::Write;
 use crate::sqlite::refusal::{Care, Refused, with_care};
-use crate::sqlite::tier::{Reached, reached};
-use crate::store::keeper;
+use crate::sqlite::tier::{Applied, applied};
+use crate::store::housekeeper;
 use crate::store::lock::Hot;
 use crate::system::clock::Timestamp;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait, may_continue};
 use crate::value::key::Key;
 use crate::value::policy::{self, Reads};
@@ -36,14 +36,14 @@ const LEAVING: u32 = 3;
 type Told<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The database, for the first who attaches. The open lock keeps all others out, so that D is not needed.
-pub(crate) struct Behind<'h> {
+pub(crate) struct SqliteBacking<'h> {
     handle: &'h Arc<Handle>,
     error: Option<Error>,
     /// Whether the database names a tier.
     is_named: bool,
 }
 
-impl<'h> Behind<'h> {
+impl<'h> SqliteBacking<'h> {
     pub fn new(handle: &'h Arc<Handle>) -> Self {
         Self { handle, error: None, is_named: false }
     }
@@ -62,25 +62,25 @@ impl<'h> Behind<'h> {
     }
 }
 
-impl dolium_hot::Base for Behind<'_> {
-    fn reached(&mut self) -> Told<Option<(u64, u64)>> {
+impl dolium_hot::BackingStore for SqliteBacking<'_> {
+    fn applied(&mut self) -> Told<Option<(u64, u64)>> {
         let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
         let found = self
             .handle
-            .alone(&mut deadline, |_| self.handle.try_read(&mut |connection| Ok(reached(connection)?)));
+            .alone(&mut deadline, |_| self.handle.try_read(&mut |connection| Ok(applied(connection)?)));
         let found = self.tell(found)?;
         self.is_named = found.is_some();
         // What others have written since is newer than what waits.
-        if let Some(Reached { is_disturbed: true, .. }) = found {
+        if let Some(Applied { is_disturbed: true, .. }) = found {
             self.handle
                 .warnings
                 .add(crate::system::warning::Warning::Disturbed { directory: self.handle.directory.clone() });
         }
-        Ok(found.filter(|found| !found.is_disturbed).map(|found| (found.life, found.number)))
+        Ok(found.filter(|found| !found.is_disturbed).map(|found| (found.epoch, found.seq)))
     }
 
-    fn begin(&mut self, life: Option<u64>, records: Records<'_>) -> Told<()> {
-        if life.is_none() && records.is_empty() && !self.is_named {
+    fn begin(&mut self, epoch: Option<u64>, records: Records<'_>) -> Told<()> {
+        if epoch.is_none() && records.is_empty() && !self.is_named {
             return Ok(());
         }
         let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
@@ -88,14 +88,14 @@ impl dolium_hot::Base for Behind<'_> {
         let mut refused = Refused::default();
         let mut step = |write: &mut Write<'_>, care: Care| {
             refused = write.apply_each(records.iter(), care)?;
-            match life {
-                Some(life) => write.reach(life, 0),
+            match epoch {
+                Some(epoch) => write.set_applied(epoch, 0),
                 None => write.end_tier(),
             }
         };
         let begun = with_care(|care| handle.write_alone(&mut deadline, &mut |write| step(write, care)));
         handle.tell_refused(refused);
-        self.is_named = life.is_some();
+        self.is_named = epoch.is_some();
         self.tell(begun)
     }
 
@@ -117,7 +117,7 @@ impl Handle {
     pub(crate) fn hot_size(self: &Arc<Self>) -> u64 {
         if !self.is_loaded() {
             // Opening the database reads the settings. What is wrong with it will be met again.
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             let _: Result<()> = self.try_read(&mut |_| Ok(()));
         }
         // Negative: as much as fits the cache.
@@ -146,7 +146,7 @@ impl Handle {
         self.watched.load(Ordering::Relaxed).then(|| self.lock.with_tier(f)).flatten()
     }
 
-    /// Sees to it that what other programs write is noticed, by this call and then by the keeper at each tick as long
+    /// Sees to it that what other programs write is noticed, by this call and then by the housekeeper at each tick as long
     /// as the tier is used.
     pub(crate) fn watch(self: &Arc<Self>) -> Result<()> {
         if self.watched.load(Ordering::Relaxed) {
@@ -156,11 +156,11 @@ impl Handle {
             self.forget_clean(&mut Deadline::new(Wait::AtMost(super::handle::ATTACHING)))?;
         }
         self.watched.store(true, Ordering::Relaxed);
-        keeper::wake(self);
+        housekeeper::wake(self);
         Ok(())
     }
 
-    /// Called by the keeper. Returns whether the tier was used since the last time.
+    /// Called by the housekeeper. Returns whether the tier was used since the last time.
     pub(crate) fn watch_on(self: &Arc<Self>, wait: Wait) -> bool {
         if !self.watched.swap(false, Ordering::Relaxed) {
             return false;
@@ -174,11 +174,11 @@ impl Handle {
 
     /// Whether other programs have changed rows.
     fn is_disturbed(self: &Arc<Self>, wait: Wait) -> Result<bool> {
-        let found = self.read_now(wait, |connection| Ok(reached(connection)?))?;
+        let found = self.read_now(wait, |connection| Ok(applied(connection)?))?;
         Ok(found.is_some_and(|found| found.is_disturbed))
     }
 
-    /// The tier for a write, attached if need be. Not inside the gate.
+    /// The tier for a write, attached if need be. Not inside the fork gate.
     pub(crate) fn tier_to_write(self: &Arc<Self>) -> Result<Option<Tier>> {
         match self.lock.hot() {
             Hot::Tier(tier) => return Ok(Some(tier)),
@@ -187,7 +187,7 @@ impl Handle {
             Hot::Unattached => {}
         }
         {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             self.renew()?;
         }
         match self.lock.join(self)? {
@@ -197,7 +197,7 @@ impl Handle {
     }
 
     /// The tier for a read. A process that has read a while makes one if there is none; before, it joins those who
-    /// have one. Not inside the gate.
+    /// have one. Not inside the fork gate.
     pub(crate) fn tier_to_read(self: &Arc<Self>) -> Result<Option<Tier>> {
         // To see to the tier may mean to wait for its transaction, during which the tier is empty anyway.
         if self.is_of_neighbor() {
@@ -215,7 +215,7 @@ impl Handle {
             Hot::Unattached => {}
         }
         {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             self.renew()?;
         }
         if self.is_read_only() || !files::exists(&self.database) {
@@ -241,13 +241,13 @@ impl Handle {
 
     /// Whether the database names a tier, of which this process has no part when it asks.
     pub(crate) fn has_tier_of_others(self: &Arc<Self>) -> Result<bool> {
-        self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(reached(connection)?.is_some()))
+        self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(applied(connection)?.is_some()))
     }
 
     /// The same without mending what is met: for the one who attaches, who has no lock to mend anything with.
     pub(crate) fn names_tier(self: &Arc<Self>) -> Result<bool> {
-        let _pass = gate::enter();
-        self.try_read(&mut |connection| Ok(reached(connection)?.is_some()))
+        let _inside = fork_gate::enter();
+        self.try_read(&mut |connection| Ok(applied(connection)?.is_some()))
     }
 
     /// After closing: the next use is the first again.
@@ -259,13 +259,13 @@ impl Handle {
     /// The tier that others have, for a process that may only read, and whether other programs have changed rows that it
     /// knows. The database is asked each time: nobody tells an observer that all have gone.
     pub(crate) fn observer(self: &Arc<Self>, wait: Wait) -> Result<Option<(Observer, bool)>> {
-        let found = self.read_now(wait, |connection| Ok(reached(connection)?))?;
-        let Some(Reached { life, is_disturbed, .. }) = found else { return Ok(None) };
-        let _pass = gate::enter();
+        let found = self.read_now(wait, |connection| Ok(applied(connection)?))?;
+        let Some(Applied { epoch, is_disturbed, .. }) = found else { return Ok(None) };
+        let _inside = fork_gate::enter();
         let mut known = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref().is_none_or(|known| known.life() != life) {
+        if known.as_ref().is_none_or(|known| known.epoch() != epoch) {
             *known =
-                Observer::new(&self.directory, life).map_err(Error::io(self.directory.join("cache.hot")))?;
+                Observer::new(&self.directory, epoch).map_err(Error::io(self.directory.join("cache.hot")))?;
         }
         Ok(known.clone().map(|known| (known, is_disturbed)))
     }
@@ -285,8 +285,8 @@ impl Handle {
     /// At the beginning of a direct transaction: is this still the database behind the tier, and has nobody else
     /// written to it?
     pub(crate) fn admit(&self, connection: &rusqlite::Connection, writing: &mut Writing) -> Result<()> {
-        match reached(connection)? {
-            Some(found) if found.life == writing.life() => {
+        match applied(connection)? {
+            Some(found) if found.epoch == writing.epoch() => {
                 if found.is_disturbed {
                     writing.forget_clean();
                 }
@@ -308,7 +308,7 @@ impl Handle {
         }
     }
 
-    /// Takes T, with nothing held. Not inside the gate.
+    /// Takes T, with nothing held. Not inside the fork gate.
     pub(crate) fn write_tier(self: &Arc<Self>, tier: &Tier, deadline: &Deadline) -> Result<Writing> {
         self.take_t(tier, deadline, &mut may_continue)
     }
@@ -322,8 +322,8 @@ impl Handle {
         self.refuse_neighbor()?;
         let mut applied = || {
             let found =
-                self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(reached(connection)?));
-            found.ok().flatten().filter(|found| found.life == tier.life()).map(|found| found.number)
+                self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(applied(connection)?));
+            found.ok().flatten().filter(|found| found.epoch == tier.epoch()).map(|found| found.seq)
         };
         let writing = tier.lock(deadline.left(), tick, &mut applied);
         writing.map_err(|error| match error {
@@ -348,7 +348,7 @@ impl Handle {
         self.alone(deadline, |deadline| self.try_write(deadline, f))
     }
 
-    /// Repeats `f` while other programs are busy with the database, and after a damaged one was set aside, for which
+    /// Repeats `f` while other programs are busy with the database, and after a damaged one was quarantined, for which
     /// D is not needed either.
     fn alone<T: Default>(
         self: &Arc<Self>,
@@ -358,7 +358,7 @@ impl Handle {
         let mut tries = 0;
         loop {
             let done = {
-                let _pass = gate::enter();
+                let _inside = fork_gate::enter();
                 f(deadline)
             };
             match done.map_err(|error| error.located(&self.database)) {

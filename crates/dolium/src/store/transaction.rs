@@ -15,11 +15,11 @@ use dolium_hot::{Counter, Guard, Writing};
 use crate::cache::Cache;
 use crate::sqlite::{Connection, Write};
 use crate::store::Handle;
-use crate::store::keeper;
+use crate::store::housekeeper;
 use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
 use crate::system::context::{self, Context};
 use crate::system::error::{Error, Result};
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::value_files::NewFile;
 use crate::system::wait::{Deadline, Wait};
 use crate::value::key::Key;
@@ -124,7 +124,7 @@ impl Handle {
     /// Opens a transaction of a context of the calling thread, or one more level of the context's own. Returns its number.
     pub(crate) fn begin_transaction(self: &Arc<Self>, wait: Wait, context: &Arc<Context>) -> Result<u64> {
         if self.is_mine() {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             self.renew()?;
             let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(open) = slot.as_mut() {
@@ -140,17 +140,17 @@ impl Handle {
                 break (id, guard, writing);
             }
         };
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         if let Some(open) = self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             open.guard = Some(guard);
             open.writing = writing;
         }
         // It looks after the owner's end.
-        keeper::wake(self);
+        housekeeper::wake(self);
         Ok(id)
     }
 
-    /// Begins a transaction and puts it into the slot, inside the gate: a fork must find an open transaction there.
+    /// Begins a transaction and puts it into the slot, inside the fork gate: a fork must find an open transaction there.
     /// `None`: a fork was announced meanwhile.
     fn occupy(
         self: &Arc<Self>,
@@ -194,7 +194,7 @@ impl Handle {
 
     /// Closes a level of a transaction; the outermost commits. Returns whether it was that.
     pub(crate) fn commit_transaction(self: &Arc<Self>, id: u64) -> Result<bool> {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let open = match self.leave_transaction(id) {
             Left::Level => return Ok(false),
             Left::Orphan(open) => {
@@ -238,7 +238,7 @@ impl Handle {
 
     /// Closes a level of a transaction; the outermost undoes all of it. Returns whether it was that.
     pub(crate) fn rollback_transaction(self: &Arc<Self>, id: u64) -> bool {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         match self.leave_transaction(id) {
             Left::Level => false,
             Left::Outermost(open) => {
@@ -259,7 +259,7 @@ impl Handle {
         if self.owner.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         if self.renew().is_err() {
             return false;
         }
@@ -281,11 +281,11 @@ impl Handle {
         if !self.is_mine() {
             return None;
         }
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|open| open.id)
     }
 
-    /// The caller is inside the gate, and has been since the transaction was in its place.
+    /// The caller is inside the fork gate, and has been since the transaction was in its place.
     fn undo(&self, open: OpenTransaction) {
         let OpenTransaction { connection, guard, writing, .. } = open;
         if !connection.is_autocommit() {
@@ -297,7 +297,7 @@ impl Handle {
     }
 
     /// Takes a transaction out of its place if its outermost level is left. In a forked child there is none, and
-    /// leaving does nothing. The caller is inside the gate and stays there until the transaction has ended.
+    /// leaving does nothing. The caller is inside the fork gate and stays there until the transaction has ended.
     fn leave_transaction(&self, id: u64) -> Left {
         if self.renew().is_err() {
             return Left::Level;

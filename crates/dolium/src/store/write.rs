@@ -1,4 +1,4 @@
-//! Owns the order of a write: writer lock, gate, transaction, commit, and retries.
+//! Owns the order of a write: writer lock, fork gate, transaction, commit, and retries.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use dolium_hot::{Counter, Guard, Tier, Writing};
 
 use crate::sqlite::{Access, Connection, Write, schema};
-use crate::store::keeper;
+use crate::store::housekeeper;
 use crate::store::lock::Held;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait};
 use crate::value::settings::Settings;
 
@@ -23,7 +23,7 @@ impl Handle {
     /// Runs `f` in a transaction that excludes every other writer, and commits it. If `f` fails, nothing
     /// is changed. Inside the context's open transaction, `f` is one step of that.
     ///
-    /// `f` may run again after a damaged store was set aside.
+    /// `f` may run again after a damaged store was quarantined.
     pub fn write<T>(
         self: &Arc<Self>,
         wait: Wait,
@@ -68,8 +68,8 @@ impl Handle {
         Ok((result, guard, quiet))
     }
 
-    /// Runs `f` under the writer lock and inside the gate, again as long as a foreign program is busy with
-    /// the database, and once more after a damaged store was set aside. `before` comes first and outside of the gate, since
+    /// Runs `f` under the writer lock and inside the fork gate, again as long as a foreign program is busy with
+    /// the database, and once more after a damaged store was quarantined. `before` comes first and outside of the fork gate, since
     /// it may wait. Returns the lock too.
     pub(super) fn locked_after<W, T>(
         self: &Arc<Self>,
@@ -81,7 +81,7 @@ impl Handle {
         loop {
             let held = self.acquire(deadline)?;
             let attempt = before(deadline, held.tier()).and_then(|ready| {
-                let _pass = gate::enter();
+                let _inside = fork_gate::enter();
                 f(deadline, ready)
             });
             match attempt.map_err(|error| error.located(&self.database)) {
@@ -99,14 +99,14 @@ impl Handle {
         }
     }
 
-    /// Waits for the writer lock. Not inside the gate: the owner may be another process.
+    /// Waits for the writer lock. Not inside the fork gate: the owner may be another process.
     pub(crate) fn acquire(self: &Arc<Self>, deadline: &mut Deadline) -> Result<Held> {
         if self.is_read_only() {
             return Err(Error::unwritable(&self.directory, &self.database));
         }
         self.refuse_neighbor()?;
         {
-            let _pass = gate::enter();
+            let _inside = fork_gate::enter();
             self.renew()?;
         }
         self.lock.acquire(self, deadline).map_err(|error| match error {
@@ -130,7 +130,7 @@ impl Handle {
     }
 
     /// A connection in a transaction that holds SQLite's write lock, with all tables there. The caller
-    /// holds the writer lock and is inside the gate; busy is an error.
+    /// holds the writer lock and is inside the fork gate; busy is an error.
     pub(crate) fn begin(self: &Arc<Self>) -> Result<Connection> {
         self.renew()?;
         self.look();
@@ -150,7 +150,7 @@ impl Handle {
             let inherited = if connection.has_schema.get() { None } else { self.settings_of_first()? };
             connection.found(self.network, inherited.as_ref().unwrap_or(&self.settings()))?;
             connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            if self.lock.is_apart() && crate::sqlite::tier::reached(&connection)?.is_some() {
+            if self.lock.is_apart() && crate::sqlite::tier::applied(&connection)?.is_some() {
                 // Nobody else can begin one now.
                 connection.execute_batch("ROLLBACK")?;
                 return Err(self.lock.exclude());
@@ -286,6 +286,6 @@ impl Handle {
         if has_trash {
             self.has_trash.store(true, Ordering::Relaxed);
         }
-        keeper::wake(self);
+        housekeeper::wake(self);
     }
 }

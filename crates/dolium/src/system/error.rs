@@ -77,7 +77,7 @@ pub enum Error {
         /// The file or directory that could not grow.
         path: PathBuf,
     },
-    /// The store is damaged and cannot be set aside (read-only, or in use by a transaction).
+    /// The store is damaged and cannot be quarantined (read-only, or in use by a transaction).
     #[error("{}: the database is damaged ({detail}); run `dolium check --fix`, or delete it to start afresh", path.display())]
     Damaged {
         /// The database file.

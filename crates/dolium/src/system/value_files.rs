@@ -86,7 +86,7 @@ impl ValueFiles {
 
     /// Opens a path of [`path`](Self::path) for reading.
     pub(crate) fn open_at(&self, path: &Path) -> io::Result<File> {
-        self.reach(path, READ, Mode::empty()).map_err(without_links)
+        self.open_beneath(path, READ, Mode::empty()).map_err(without_links)
     }
 
     /// Reads a value file whose row says it is `size` bytes long. `None`: it has another length.
@@ -104,12 +104,12 @@ impl ValueFiles {
 
     /// What is there, if anything is that reading would find.
     pub(crate) fn inspect(&self, path: &Path) -> Option<Metadata> {
-        self.reach(path, LOOK, Mode::empty()).and_then(|file| file.metadata()).ok()
+        self.open_beneath(path, LOOK, Mode::empty()).and_then(|file| file.metadata()).ok()
     }
 
     /// Whether a link is in the way.
     pub(crate) fn is_led_away(&self, path: &Path) -> bool {
-        self.reach(path, LOOK, Mode::empty()).is_err_and(|error| is_of_link(&error))
+        self.open_beneath(path, LOOK, Mode::empty()).is_err_and(|error| is_of_link(&error))
     }
 
     /// Makes value files durable: what they hold, and the names under which they are found.
@@ -158,7 +158,7 @@ impl ValueFiles {
 
     fn unlink(&self, path: &Path, kind: AtFlags) -> bool {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return false };
-        let parent = self.reach(parent, LOOK.union(OFlags::DIRECTORY), Mode::empty());
+        let parent = self.open_beneath(parent, LOOK.union(OFlags::DIRECTORY), Mode::empty());
         parent.is_ok_and(|parent| unlinkat(parent, name, kind).is_ok())
     }
 
@@ -171,7 +171,7 @@ impl ValueFiles {
         loop {
             let made = self
                 .make_directories(path, rights)
-                .and_then(|()| self.reach(path, new, Mode::from_raw_mode(0o600)))
+                .and_then(|()| self.open_beneath(path, new, Mode::from_raw_mode(0o600)))
                 .and_then(|file| give(rights, file));
             match made {
                 Ok(file) => return Ok(file),
@@ -191,7 +191,8 @@ impl ValueFiles {
         for directory in directories.into_iter().rev() {
             match make_directory(directory) {
                 Ok(()) if rights.needs_giving() => {
-                    let made = self.reach(directory, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+                    let made =
+                        self.open_beneath(directory, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
                     rights.of_directory().give(&made)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -208,16 +209,16 @@ impl ValueFiles {
     }
 
     /// Opens a path below the directory, or the directory itself, without following a link below it.
-    fn reach(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
+    fn open_beneath(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
         let relative = path.strip_prefix(&self.directory).map_err(io::Error::other)?;
-        match self.try_reach(relative, flags, mode) {
+        match self.try_open_beneath(relative, flags, mode) {
             // What was real may be reached through another link now.
-            Err(_) if self.has_moved() => self.try_reach(relative, flags, mode),
+            Err(_) if self.has_moved() => self.try_open_beneath(relative, flags, mode),
             done => done,
         }
     }
 
-    fn try_reach(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
+    fn try_open_beneath(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
         let flags = flags | OFlags::CLOEXEC;
         #[cfg(target_os = "linux")]
         {

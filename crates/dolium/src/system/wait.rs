@@ -78,7 +78,7 @@ impl Deadline {
         }
     }
 
-    /// Sleeps before another try, after asking the hook. `Ok(false)`: the time is over. Not inside the gate.
+    /// Sleeps before another try, after asking the hook. `Ok(false)`: the time is over. Not inside the fork gate.
     pub fn pause(&mut self) -> Result<bool> {
         if may_continue() { Ok(self.sleep()) } else { Err(Error::Interrupted) }
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::system::gate;
+use crate::system::fork_gate;
 
 /// Something that happened to a cache, told once per process and directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,7 +195,7 @@ pub(crate) struct Warnings {
 
 impl Warnings {
     pub fn add(&self, warning: Warning) {
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.0.insert(discriminant(&warning)) {
             state.1.push(warning);
@@ -218,7 +218,7 @@ impl Warnings {
         if !self.any.load(Ordering::Acquire) || !self.any.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
-        let _pass = gate::enter();
+        let _inside = fork_gate::enter();
         std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).1)
     }
 }

@@ -7,7 +7,7 @@
 //! What is simplified: time (a sleeper may wake at any moment, or, in the strict search, only when woken) and memory
 //! order (one word, whose every change is acquire and release).
 
-use super::{Graves, Released, Word, announce, bury, release, try_take};
+use super::{OwnerLocks, Released, Word, announce, release, take_over, try_take};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
@@ -55,7 +55,7 @@ impl Word for World<'_> {
     }
 }
 
-impl Graves for World<'_> {
+impl OwnerLocks for World<'_> {
     fn claim(&self, slot: u32) -> io::Result<bool> {
         Ok(self.ask(Op::Claim(slot)) == 1)
     }
@@ -66,10 +66,10 @@ impl Graves for World<'_> {
     }
 }
 
-type Bury = fn(&World<'_>, u32) -> bool;
+type TakeOver = fn(&World<'_>, u32) -> bool;
 
 fn real_bury(world: &World<'_>, me: u32) -> bool {
-    bury(world, world, me, SLOTS).expect("the model's locks do not fail")
+    take_over(world, world, me, SLOTS).expect("the model's locks do not fail")
 }
 
 #[derive(Clone, Copy)]
@@ -81,7 +81,7 @@ struct Plan {
     strict: bool,
     /// Whether a release wakes all who sleep, as that of T does, or one.
     wakes_all: bool,
-    bury: Bury,
+    take_over: TakeOver,
 }
 
 /// What a process does, as `Shared` does it.
@@ -96,7 +96,7 @@ fn program(world: &World<'_>, me: u32, plan: Plan) {
     let mut turns = plan.turns;
     let mut slept = false;
     for _ in 0..plan.rounds {
-        if try_take(world, me, slept) || (!plan.strict && (plan.bury)(world, me)) {
+        if try_take(world, me, slept) || (!plan.strict && (plan.take_over)(world, me)) {
             world.ask(Op::Enter);
             world.ask(Op::Leave);
             leave();
@@ -290,14 +290,15 @@ fn search(slots: &[u32], plan: Plan) -> usize {
     seen.len()
 }
 
-const KILLS: Plan = Plan { rounds: 2, turns: 1, kills: 1, strict: false, wakes_all: false, bury: real_bury };
+const KILLS: Plan =
+    Plan { rounds: 2, turns: 1, kills: 1, strict: false, wakes_all: false, take_over: real_bury };
 
 #[test]
 fn nobody_joins_a_living_owner_and_no_lock_is_lost_with_its_owner() {
     let two = search(&[0, 1], Plan { rounds: 3, turns: 2, kills: 2, ..KILLS });
     // The third has the slot of the first and can come only after its death: the heir.
     let heir = search(&[0, 1, 0], Plan { rounds: 2, kills: 2, ..KILLS });
-    // Two that bury the same one.
+    // Two that take over the same one.
     let rivals = search(&[0, 1, 2], Plan { rounds: 1, ..KILLS });
     println!("{two} states of two processes, {heir} with an heir, {rivals} with rivals");
     assert!(two > 1000 && heir > 1000 && rivals > 1000);
@@ -321,12 +322,12 @@ fn hasty_bury(world: &World<'_>, me: u32) -> bool {
     if named == 0 || named == me + 1 || !world.claim(named - 1).expect("no failure") {
         return false;
     }
-    Graves::release(world, named - 1).expect("no failure");
+    OwnerLocks::release(world, named - 1).expect("no failure");
     world.replace(seen, (me + 1) | super::WAITERS).is_ok()
 }
 
 #[test]
 #[should_panic(expected = "two inside")]
 fn the_search_finds_a_burial_that_gives_the_byte_back_too_early() {
-    search(&[0, 1, 0], Plan { rounds: 2, bury: hasty_bury, ..KILLS });
+    search(&[0, 1, 0], Plan { rounds: 2, take_over: hasty_bury, ..KILLS });
 }

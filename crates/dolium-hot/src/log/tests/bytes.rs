@@ -125,8 +125,8 @@ proptest! {
             for change in batch.changes() {
                 let _ = value_of(&change.newest);
             }
-            applied = applied.max(batch.number());
-            memory.drained(batch.end(), batch.number());
+            applied = applied.max(batch.seq());
+            memory.drained(batch.end(), batch.seq());
             if !memory.is_dirty() || !memory.is_live() {
                 break;
             }
@@ -144,9 +144,8 @@ fn one_damaged_record_is_not_in_the_way_of_the_others() {
     }
     let log = world.shape.log();
     // The length of the third.
-    let third = (0..600)
-        .filter(|unit| world.words[log + unit * 2 + 2].clone().eq_position(600 + *unit as u64))
-        .nth(2);
+    let third =
+        (0..600).filter(|unit| world.words[log + unit * 2 + 2].clone().eq_offset(600 + *unit as u64)).nth(2);
     world.words[log + third.expect("ten records") * 2] = Mortal::from(u64::MAX);
     world.drain(usize::MAX);
     let rows: Vec<u8> = world.database.rows.iter().map(|row| row.0).collect();
@@ -155,8 +154,8 @@ fn one_damaged_record_is_not_in_the_way_of_the_others() {
 }
 
 impl Mortal {
-    fn eq_position(&self, position: u64) -> bool {
+    fn eq_offset(&self, offset: u64) -> bool {
         use crate::log::atomic::Atomic;
-        self.load(std::sync::atomic::Ordering::SeqCst) == position
+        self.load(std::sync::atomic::Ordering::SeqCst) == offset
     }
 }

@@ -53,15 +53,15 @@ fn a_drain_counts_keys_however_often_they_were_written() {
     world.run(&Op::Set(2, 0));
     world.run(&Op::Set(3, 0));
     let batch = world.memory().pending(0, limit(2), &mut Scratch::new());
-    assert_eq!((batch.len(), batch.number(), batch.changes().len()), (6, 6, 2));
+    assert_eq!((batch.len(), batch.seq(), batch.changes().len()), (6, 6, 2));
 }
 
 #[test]
 fn what_the_log_has_lost_is_not_the_newest_any_more() {
     let mut world = World::new(Shape { buckets: 8, units: 130 });
     world.run(&Op::Set(1, 1));
-    let position = world.known(1).expect("just set");
-    let over = |world: &World| world.memory().append_over(&mut staged(Kind::Set, 1, 2), position);
+    let offset = world.known(1).expect("just set");
+    let over = |world: &World| world.memory().append_over(&mut staged(Kind::Set, 1, 2), offset);
     // Other keys, until the log has come round; the slot still names where the record was.
     while world.known(1).is_some() {
         world.run(&Op::Set(9, 22));

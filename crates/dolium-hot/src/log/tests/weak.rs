@@ -171,7 +171,7 @@ impl Tier {
                 store(DATABASE, value_of(&change.newest).map_or(0, u64::from), Release);
             }
         }
-        memory.drained(batch.end(), batch.number());
+        memory.drained(batch.end(), batch.seq());
     }
 
     /// What a reader of key 1 is told; 0: there is none.

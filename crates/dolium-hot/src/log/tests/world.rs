@@ -125,7 +125,7 @@ pub(crate) fn fresh<A: From<u64>>(shape: Shape) -> Vec<A> {
     words.into_iter().map(A::from).collect()
 }
 
-/// A life in which two of the first keys are the same to all that the index sees of them.
+/// A epoch in which two of the first keys are the same to all that the index sees of them.
 fn epoch() -> u64 {
     static EPOCH: LazyLock<u64> = LazyLock::new(|| {
         let seen = |key, epoch| hash::key(3, &key_bytes(key), epoch) & 0xffff_0000_0000_0007;
@@ -169,7 +169,7 @@ impl World {
         let (memory, bytes) = (self.memory(), key_bytes(key));
         let hash = memory.hash(3, &bytes);
         let key = Key { kind: 3, spelling: 0, bytes: &bytes };
-        memory.find(key, hash, &mut Scratch::new()).map(|(place, _)| place.position)
+        memory.find(key, hash, &mut Scratch::new()).map(|(place, _)| place.offset)
     }
 
     pub(crate) fn sees(&self) -> Vec<Option<u32>> {
@@ -259,11 +259,11 @@ impl World {
     fn append_over(&mut self, key: u8, value: u32) {
         let mut record = staged(Kind::Set, key, value);
         self.memory().prepare(&mut record);
-        while let Some(position) = self.known(key) {
+        while let Some(offset) = self.known(key) {
             put(&mut self.next, key, Some(value));
             self.holds_t = true;
-            let elsewhere = self.memory().append_over(&mut record, position - 1);
-            let appended = self.memory().append_over(&mut record, position);
+            let elsewhere = self.memory().append_over(&mut record, offset - 1);
+            let appended = self.memory().append_over(&mut record, offset);
             self.holds_t = false;
             assert_eq!(elsewhere, Ok(false), "nothing lies there");
             match appended {
@@ -294,8 +294,8 @@ impl World {
 
     pub(crate) fn drain(&mut self, records: usize) {
         let batch = self.memory().pending(self.database.applied, limit(records), &mut Scratch::new());
-        self.commit(|rows| apply(rows, &batch), batch.number());
-        self.memory().drained(batch.end(), batch.number());
+        self.commit(|rows| apply(rows, &batch), batch.seq());
+        self.memory().drained(batch.end(), batch.seq());
     }
 
     /// A commit is atomic. The kill may come before, after, or so that only SQLite's recovery knows.
@@ -324,7 +324,7 @@ impl World {
 
     fn direct(&mut self, changes: &[(u8, Option<u32>)], all: bool) {
         self.quiesce();
-        let number = self.memory().announce();
+        let seq = self.memory().announce();
         {
             let memory = self.memory();
             let mut scratch = Scratch::new();
@@ -340,7 +340,7 @@ impl World {
             put(&mut self.next, *key, *value);
         }
         let next = self.next.clone();
-        self.commit(|rows| *rows = next, number);
+        self.commit(|rows| *rows = next, seq);
         self.memory().committed();
         self.holds_t = false;
     }

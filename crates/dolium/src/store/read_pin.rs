@@ -1,38 +1,38 @@
 //! Owns a shortcut for reads: a connection that holds a read transaction open while a cache is only read.
 //!
 //! SQLite locks its log for each read and unlocks it again, which is two system calls and half the time of
-//! a `get`, unless another connection of the process holds the same lock: that of the *anchor*. An open
+//! a `get`, unless another connection of the process holds the same lock: that of the *read pin*. An open
 //! read transaction keeps the log from starting over. So it is opened only when a number of reads have seen
-//! no change, and let go of by the keeper when no reads come any more.
+//! no change, and let go of by the housekeeper when no reads come any more.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sqlite::Connection;
 use crate::store::Handle;
-use crate::store::keeper;
+use crate::store::housekeeper;
 use crate::system::error::Result;
 
 /// Reads between two looks at whether something has changed.
 const READS: u32 = 256;
 
 #[derive(Default)]
-pub(crate) struct Anchor {
+pub(crate) struct ReadPin {
     reads: AtomicU32,
-    /// `reads` when the keeper looked last.
-    looked: AtomicU32,
+    /// `reads` when the housekeeper looked last.
+    last_tick: AtomicU32,
     is_held: AtomicBool,
-    held: Mutex<Held>,
+    pin: Mutex<Pin>,
 }
 
 #[derive(Default)]
-struct Held {
+struct Pin {
     connection: Option<Connection>,
     /// SQLite's count of changes by others, when it was looked at last.
     version: i64,
 }
 
-impl Anchor {
+impl ReadPin {
     /// Counts a read. Returns whether it is time to look.
     pub fn count(&self) -> bool {
         self.reads.fetch_add(1, Ordering::Relaxed) % READS == READS - 1
@@ -46,45 +46,45 @@ impl Anchor {
 
     /// Gives the connection up if the program closed its descriptors. One that is being opened is not there.
     pub fn drop_severed(&self) {
-        if let Ok(mut held) = self.held.try_lock() {
-            held.connection.take_if(|connection| connection.is_severed());
+        if let Ok(mut pin) = self.pin.try_lock() {
+            pin.connection.take_if(|connection| connection.is_severed());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pin> {
+        self.pin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Handle {
     /// After a number of reads: holds the read transaction if nothing has changed since the last time, else
-    /// lets go of it. The caller is inside the gate. A failure costs the shortcut, nothing else.
-    pub(crate) fn anchor_reads(self: &Arc<Self>) {
+    /// lets go of it. The caller is inside the fork gate. A failure costs the shortcut, nothing else.
+    pub(crate) fn pin_reads(self: &Arc<Self>) {
         if self.network || self.is_read_only() {
             return;
         }
-        let mut held = self.anchor.lock();
-        let is_held = self.hold_if_unchanged(&mut held).unwrap_or(false);
+        let mut pin = self.read_pin.lock();
+        let is_held = self.hold_if_unchanged(&mut pin).unwrap_or(false);
         if !is_held {
-            release(&held);
+            release(&pin);
         }
-        let was_held = self.anchor.is_held.swap(is_held, Ordering::Relaxed);
-        drop(held);
+        let was_held = self.read_pin.is_held.swap(is_held, Ordering::Relaxed);
+        drop(pin);
         if is_held && !was_held {
-            keeper::wake(self);
+            housekeeper::wake(self);
         }
     }
 
-    fn hold_if_unchanged(self: &Arc<Self>, held: &mut Held) -> Result<bool> {
-        held.connection.take_if(|connection| connection.is_severed());
-        if held.connection.is_none() {
-            held.connection = self.open_anchor()?;
+    fn hold_if_unchanged(self: &Arc<Self>, pin: &mut Pin) -> Result<bool> {
+        pin.connection.take_if(|connection| connection.is_severed());
+        if pin.connection.is_none() {
+            pin.connection = self.open_pin()?;
         }
-        let Some(connection) = &held.connection else { return Ok(false) };
-        release(held);
+        let Some(connection) = &pin.connection else { return Ok(false) };
+        release(pin);
         let version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        let is_unchanged = std::mem::replace(&mut held.version, version) == version;
-        let Some(connection) = &held.connection else { return Ok(false) };
+        let is_unchanged = std::mem::replace(&mut pin.version, version) == version;
+        let Some(connection) = &pin.connection else { return Ok(false) };
         if is_unchanged {
             connection.execute_batch("BEGIN")?;
             connection.prepare_cached("SELECT count(*) FROM Settings")?.query_row([], |_| Ok(()))?;
@@ -92,35 +92,35 @@ impl Handle {
         Ok(is_unchanged)
     }
 
-    /// A connection for the anchor; none where there is no log to hold.
-    fn open_anchor(self: &Arc<Self>) -> Result<Option<Connection>> {
+    /// A connection for the read pin; none where there is no log to hold.
+    fn open_pin(self: &Arc<Self>) -> Result<Option<Connection>> {
         let Some(connection) = self.open(0)? else { return Ok(None) };
         let journal: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
         Ok(Some(connection).filter(|_| journal == "wal"))
     }
 
-    /// Called by the keeper: lets go if nobody has read since it was called last. Returns whether the
-    /// anchor is still held.
-    pub(crate) fn look_after_anchor(&self) -> bool {
-        let reads = self.anchor.reads.load(Ordering::Relaxed);
-        if self.anchor.looked.swap(reads, Ordering::Relaxed) == reads {
-            self.release_anchor();
+    /// Called by the housekeeper: lets go if nobody has read since it was called last. Returns whether the
+    /// read pin is still held.
+    pub(crate) fn tick_read_pin(&self) -> bool {
+        let reads = self.read_pin.reads.load(Ordering::Relaxed);
+        if self.read_pin.last_tick.swap(reads, Ordering::Relaxed) == reads {
+            self.release_read_pin();
         }
-        self.anchor.is_held.load(Ordering::Relaxed)
+        self.read_pin.is_held.load(Ordering::Relaxed)
     }
 
     /// Lets go, so that a checkpoint can finish.
-    pub(crate) fn release_anchor(&self) {
-        if self.anchor.is_held.swap(false, Ordering::Relaxed) {
-            let _pass = crate::system::gate::enter();
-            release(&self.anchor.lock());
+    pub(crate) fn release_read_pin(&self) {
+        if self.read_pin.is_held.swap(false, Ordering::Relaxed) {
+            let _inside = crate::system::fork_gate::enter();
+            release(&self.read_pin.lock());
         }
     }
 }
 
-fn release(held: &Held) {
+fn release(pin: &Pin) {
     if let Some(connection) =
-        held.connection.as_ref().filter(|connection| !connection.is_autocommit() && !connection.is_severed())
+        pin.connection.as_ref().filter(|connection| !connection.is_autocommit() && !connection.is_severed())
     {
         // A read transaction has nothing to lose.
         let _ = connection.execute_batch("COMMIT");

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::store::Handle;
-use crate::system::gate;
+use crate::system::fork_gate;
 use crate::system::wait::Wait;
 
 /// How often dirty caches are looked after. What waits is drained at the second tick that sees it.
@@ -18,16 +18,17 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long the last words of a cache may take.
 const EXIT_WAIT: Wait = Wait::AtMost(Duration::from_millis(200));
 
-struct Keeper {
+struct Housekeeper {
     thread: Option<JoinHandle<()>>,
     stopping: bool,
     /// Held, so that what waits is written even if its cache is dropped.
     dirty: Vec<Arc<Handle>>,
 }
 
-static KEEPER: Mutex<Keeper> = Mutex::new(Keeper { thread: None, stopping: false, dirty: Vec::new() });
+static HOUSEKEEPER: Mutex<Housekeeper> =
+    Mutex::new(Housekeeper { thread: None, stopping: false, dirty: Vec::new() });
 /// Beside the mutex, so that a writer who wants it again and again takes none.
-static HURRY: AtomicBool = AtomicBool::new(false);
+static WAKE_NOW: AtomicBool = AtomicBool::new(false);
 static CHANGED: Condvar = Condvar::new();
 
 /// A cache wants to be looked after. One atomic if it is known already.
@@ -38,29 +39,29 @@ pub(crate) fn wake(handle: &Arc<Handle>) {
     if handle.awake.load(Ordering::Relaxed) || handle.awake.swap(true, Ordering::Relaxed) {
         return;
     }
-    let _pass = gate::enter();
-    let mut keeper = lock();
-    keeper.dirty.push(Arc::clone(handle));
-    keeper.start();
+    let _inside = fork_gate::enter();
+    let mut housekeeper = lock();
+    housekeeper.dirty.push(Arc::clone(handle));
+    housekeeper.start();
 }
 
 /// What waits shall not wait for the tick. One load if that is known already.
-pub(crate) fn hurry() {
-    if HURRY.load(Ordering::Relaxed) || HURRY.swap(true, Ordering::Relaxed) {
+pub(crate) fn wake_now() {
+    if WAKE_NOW.load(Ordering::Relaxed) || WAKE_NOW.swap(true, Ordering::Relaxed) {
         return;
     }
-    let _pass = gate::enter();
-    let _keeper = lock();
+    let _inside = fork_gate::enter();
+    let _housekeeper = lock();
     CHANGED.notify_one();
 }
 
 /// Ends the thread, waits for it, and starts no other until `resume`.
 pub(crate) fn stop() {
     let thread = {
-        let mut keeper = lock();
-        keeper.stopping = true;
+        let mut housekeeper = lock();
+        housekeeper.stopping = true;
         CHANGED.notify_one();
-        keeper.thread.take()
+        housekeeper.thread.take()
     };
     // The last handle may be dropped by the thread itself; a panic in it has been printed.
     let _ = thread.filter(|thread| thread.thread().id() != thread::current().id()).map(JoinHandle::join);
@@ -68,21 +69,21 @@ pub(crate) fn stop() {
 
 /// Allows the thread again. `child`: in a forked child, what was dirty is the parent's business.
 pub(crate) fn resume(child: bool) {
-    let mut keeper = lock();
-    keeper.stopping = false;
-    HURRY.store(false, Ordering::Relaxed);
+    let mut housekeeper = lock();
+    housekeeper.stopping = false;
+    WAKE_NOW.store(false, Ordering::Relaxed);
     if child {
-        keeper.dirty.clear();
-    } else if !keeper.dirty.is_empty() {
-        keeper.start();
+        housekeeper.dirty.clear();
+    } else if !housekeeper.dirty.is_empty() {
+        housekeeper.start();
     }
 }
 
-impl Keeper {
+impl Housekeeper {
     fn start(&mut self) {
         if self.thread.is_none() && !self.stopping {
             // Without a thread (a process at its limit) callers still work; `close` does the rest.
-            self.thread = thread::Builder::new().name("dolium-keeper".into()).spawn(run).ok();
+            self.thread = thread::Builder::new().name("dolium-upkeep".into()).spawn(run).ok();
         }
         CHANGED.notify_one();
     }
@@ -92,7 +93,7 @@ fn run() {
     crate::system::wait::never_ask_hook();
     while let Some(handles) = next() {
         for handle in handles {
-            if look_after(&handle, Handle::maintain) {
+            if run_round(&handle, Handle::maintain) {
                 lock().dirty.push(handle);
             } else if Arc::strong_count(&handle) == 1 {
                 // Its cache is gone: nobody else would say goodbye.
@@ -104,21 +105,22 @@ fn run() {
 
 /// Waits until something is dirty, and then a tick. `None`: the thread shall end.
 fn next() -> Option<Vec<Arc<Handle>>> {
-    let mut keeper = lock();
-    while keeper.dirty.is_empty() && !keeper.stopping {
-        keeper = CHANGED.wait(keeper).unwrap_or_else(PoisonError::into_inner);
+    let mut housekeeper = lock();
+    while housekeeper.dirty.is_empty() && !housekeeper.stopping {
+        housekeeper = CHANGED.wait(housekeeper).unwrap_or_else(PoisonError::into_inner);
     }
-    let wait =
-        CHANGED.wait_timeout_while(keeper, TICK, |keeper| !keeper.stopping && !HURRY.load(Ordering::Relaxed));
-    let (mut keeper, _) = wait.unwrap_or_else(PoisonError::into_inner);
-    HURRY.store(false, Ordering::Relaxed);
-    (!keeper.stopping).then(|| std::mem::take(&mut keeper.dirty))
+    let wait = CHANGED.wait_timeout_while(housekeeper, TICK, |housekeeper| {
+        !housekeeper.stopping && !WAKE_NOW.load(Ordering::Relaxed)
+    });
+    let (mut housekeeper, _) = wait.unwrap_or_else(PoisonError::into_inner);
+    WAKE_NOW.store(false, Ordering::Relaxed);
+    (!housekeeper.stopping).then(|| std::mem::take(&mut housekeeper.dirty))
 }
 
 /// Looks after one cache. Returns whether it has to be done again. A panic, which has been printed, costs this
 /// round: whoever waits for its end would wait for ever, and other caches would not be looked after.
-fn look_after(handle: &Arc<Handle>, work: impl FnOnce(&Arc<Handle>) -> bool) -> bool {
-    // Before the work: what comes during it wakes the keeper again.
+fn run_round(handle: &Arc<Handle>, work: impl FnOnce(&Arc<Handle>) -> bool) -> bool {
+    // Before the work: what comes during it wakes the housekeeper again.
     handle.awake.store(false, Ordering::Relaxed);
     // In this order, and `Handle::rest` in the other: one of the two sees what the other has stored.
     handle.maintaining.store(true, Ordering::SeqCst);
@@ -132,8 +134,8 @@ fn look_after(handle: &Arc<Handle>, work: impl FnOnce(&Arc<Handle>) -> bool) -> 
     again && !handle.awake.swap(true, Ordering::Relaxed)
 }
 
-fn lock() -> MutexGuard<'static, Keeper> {
-    KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, Housekeeper> {
+    HOUSEKEEPER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -144,9 +146,9 @@ mod tests {
     fn a_panic_of_the_keeper_holds_up_nobody() {
         let directory = tempfile::tempdir().expect("directory");
         let handle = Handle::of(directory.path(), false);
-        assert!(!look_after(&handle, |_| panic!("on purpose")));
+        assert!(!run_round(&handle, |_| panic!("on purpose")));
         handle.rest();
         handle.closed.store(false, Ordering::SeqCst);
-        assert!(look_after(&handle, |_| true));
+        assert!(run_round(&handle, |_| true));
     }
 }

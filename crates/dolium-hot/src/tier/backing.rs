@@ -2,17 +2,17 @@
 
 use crate::log::record::View;
 
-/// An error of a [`Base`].
-type BaseError = Box<dyn std::error::Error + Send + Sync>;
+/// An error of a [`BackingStore`].
+type BackingError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The database behind a tier, as the first who attaches needs it.
-pub trait Base {
-    /// The life of the tier, and the number in it, that the database has reached. `None`: it knows of no tier.
-    fn reached(&mut self) -> Result<Option<(u64, u64)>, BaseError>;
+pub trait BackingStore {
+    /// The epoch of the tier, and the number in it, that the database has reached. `None`: it knows of no tier.
+    fn applied(&mut self) -> Result<Option<(u64, u64)>, BackingError>;
 
-    /// Applies records, in this order, and says in the same transaction that the number 0 of a new life is reached, or
+    /// Applies records, in this order, and says in the same transaction that the number 0 of a new epoch is reached, or
     /// with `None` that there is no tier any more.
-    fn begin(&mut self, life: Option<u64>, records: Records<'_>) -> Result<(), BaseError>;
+    fn begin(&mut self, epoch: Option<u64>, records: Records<'_>) -> Result<(), BackingError>;
 
     /// Hears, before `begin`, that the tier was copied from another directory while records waited in it: how many were
     /// found that follow what the database has, and whether these are all.

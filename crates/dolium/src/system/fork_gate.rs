@@ -1,8 +1,8 @@
-//! Owns the gate that every use of SQLite, and of any mutex of the engine, passes. A fork closes it first.
+//! Owns the fork gate that every use of SQLite, and of any mutex of the engine, passes. A fork closes it first.
 //!
 //! SQLite keeps a table of open files per process, which a child inherits: it would believe itself to
 //! hold the parent's locks and take none. So no connection may be open, and no mutex held, while the
-//! process forks. Nothing that waits for another process, or for Python, may wait inside the gate.
+//! process forks. Nothing that waits for another process, or for Python, may wait inside the fork gate.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
 
-/// How many forks wait for the gate to close.
+/// How many forks wait for the fork gate to close.
 static WANTED: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
@@ -20,11 +20,11 @@ thread_local! {
     static CLOSED: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
 }
 
-/// Proof that the thread is inside the gate. May be nested.
-pub(crate) struct Pass(PhantomData<*const ()>);
+/// Proof that the thread is inside the fork gate. May be nested.
+pub(crate) struct ForkGuard(PhantomData<*const ()>);
 
-/// Enters the gate; waits while a fork is under way.
-pub(crate) fn enter() -> Pass {
+/// Enters the fork gate; waits while a fork is under way.
+pub(crate) fn enter() -> ForkGuard {
     DEPTH.with(|depth| {
         if depth.get() == 0 {
             let guard = GATE.read().unwrap_or_else(PoisonError::into_inner);
@@ -32,10 +32,10 @@ pub(crate) fn enter() -> Pass {
         }
         depth.set(depth.get() + 1);
     });
-    Pass(PhantomData)
+    ForkGuard(PhantomData)
 }
 
-impl Drop for Pass {
+impl Drop for ForkGuard {
     fn drop(&mut self) {
         DEPTH.with(|depth| {
             depth.set(depth.get() - 1);
@@ -51,13 +51,13 @@ pub(crate) fn is_inside() -> bool {
     DEPTH.with(Cell::get) > 0
 }
 
-/// Whether a fork waits for the gate to close. A thread that does much inside looks, and leaves.
+/// Whether a fork waits for the fork gate to close. A thread that does much inside looks, and leaves.
 pub(crate) fn is_wanted() -> bool {
     WANTED.load(Ordering::Relaxed) > 0
 }
 
 /// Waits until nobody is inside and keeps everybody out. Called before a fork, by the forking thread.
-/// `false`: this thread is inside itself, and the gate stays as it is.
+/// `false`: this thread is inside itself, and the fork gate stays as it is.
 pub(crate) fn close() -> bool {
     if is_inside() {
         return false;
@@ -66,7 +66,7 @@ pub(crate) fn close() -> bool {
     let guard = GATE.write().unwrap_or_else(PoisonError::into_inner);
     WANTED.fetch_sub(1, Ordering::Relaxed);
     CLOSED.with(|closed| *closed.borrow_mut() = Some(guard));
-    // Dropping a handle between here and `open` enters the gate again.
+    // Dropping a handle between here and `open` enters the fork gate again.
     DEPTH.with(|depth| depth.set(1));
     true
 }
