@@ -41,11 +41,11 @@ pub use log::counters::Counter;
 #[cfg(target_os = "linux")]
 pub use log::drain::{Batch, Change, Limit};
 #[cfg(target_os = "linux")]
-pub use log::record::{Cell, Key, Kind, Row, Staged, View};
+pub use log::record::{Cell, Key, Kind, PendingRecord, Row, View};
 #[cfg(target_os = "linux")]
 pub use log::stats::TierStats;
 #[cfg(target_os = "linux")]
-pub use log::write::NoRoom;
+pub use log::write::LogFull;
 pub use system::access::Access;
 pub use system::error::{AttachError, LockError};
 #[cfg(unix)]
@@ -57,5 +57,5 @@ pub use tier::attach::count_attached;
 #[cfg(target_os = "linux")]
 pub use tier::member::{Lock, Shared};
 #[cfg(target_os = "linux")]
-pub use tier::{Access as AccessWord, BackingStore, Observer, Records, Tier, Writing};
+pub use tier::{AccessWord, BackingStore, Observer, Records, Tier, Writing};
 pub use writer::WriterLock;

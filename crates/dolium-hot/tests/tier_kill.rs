@@ -3,7 +3,9 @@
 mod common;
 
 use common::{KILLS, LONG, Other, assert_free_soon, listen, role, say};
-use dolium_hot::{Access, BackingStore, Cell, Key, Kind, Limit, Records, Row, Shared, Staged, Tier, View};
+use dolium_hot::{
+    Access, BackingStore, Cell, Key, Kind, Limit, PendingRecord, Records, Row, Shared, Tier, View,
+};
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -86,7 +88,7 @@ fn attach(directory: &Path) -> (Shared, Tier, Database) {
     (shared, tier, database)
 }
 
-fn staged(kind: Kind, key: u64, value: i64) -> Staged {
+fn pending_record(kind: Kind, key: u64, value: i64) -> PendingRecord {
     let row = Row {
         store_time: 0.0,
         expire_time: None,
@@ -97,7 +99,7 @@ fn staged(kind: Kind, key: u64, value: i64) -> Staged {
         value: Cell::Int(value),
         note: 0,
     };
-    Staged::row(kind, Key { kind: 1, spelling: 1, bytes: &key.to_le_bytes() }, &row)
+    PendingRecord::row(kind, Key { kind: 1, spelling: 1, bytes: &key.to_le_bytes() }, &row)
 }
 
 fn drain(shared: &Shared, tier: &Tier, database: &Database) {
@@ -111,7 +113,7 @@ fn drain(shared: &Shared, tier: &Tier, database: &Database) {
     tier.drained(&batch);
 }
 
-fn set(shared: &Shared, tier: &Tier, database: &Database, record: &mut Staged) {
+fn set(shared: &Shared, tier: &Tier, database: &Database, record: &mut PendingRecord) {
     loop {
         let mut applied = || Some(database.read().applied);
         let mut writing = tier.lock(Some(LONG), &mut || true, &mut applied).expect("T");
@@ -137,7 +139,7 @@ fn look(tier: &Tier, database: &Database, key: u64) -> i64 {
         && writing.get(name, |_| ()).is_none()
         && tier.commits() == commits
     {
-        let _ = writing.append(&mut staged(Kind::Fill, key, found));
+        let _ = writing.append(&mut pending_record(Kind::Fill, key, found));
     }
     found
 }
@@ -192,7 +194,7 @@ fn write(directory: &Path, extra: &str) {
     for key in keys.clone().cycle() {
         let next = begun.get(key).max(look(&tier, &database, key)) + 1;
         begun.put(key, next);
-        set(&shared, &tier, &database, &mut staged(Kind::Set, key, next));
+        set(&shared, &tier, &database, &mut pending_record(Kind::Set, key, next));
         acknowledged.put(key, next);
         if key % 7 == 0 && tier.dirty_bytes() > tier.capacity() / 4 {
             drain(&shared, &tier, &database);

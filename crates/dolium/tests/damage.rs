@@ -122,7 +122,7 @@ fn nothing_is_lost_with_a_damaged_store_but_what_was_drained_to_it() {
         assert!(lost.iter().all(is_of_the_beginning), "{lost:?}");
         aside += set_aside(directory.path());
     }
-    // Not in every round: what SQLite has in its memory may do for the writers, and a checkpoint mends the file.
+    // Not in every round: what SQLite has in its memory may do for the writers, and a checkpoint repairs the file.
     assert!(aside > 0);
 }
 

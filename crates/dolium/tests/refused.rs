@@ -143,7 +143,7 @@ fn who_writes_directly_is_told_what_sqlite_refuses() {
     assert_eq!(cache.len().unwrap(), 2);
 }
 
-/// Nothing is wrong with the rows, and dropping them all would not mend it.
+/// Nothing is wrong with the rows, and dropping them all would not repair it.
 #[test]
 fn nothing_is_dropped_for_an_index_that_no_row_satisfies() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! Times single operations of the tier: `cargo run --release -p dolium-bench-speed --bin tier_speed`.
 
-use dolium_hot::{Access, Base, Cell, Key, Kind, Limit, Records, Row, Shared, Staged};
+use dolium_hot::{Access, Base, Cell, Key, Kind, Limit, PendingRecord, Records, Row, Shared};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut drains = 0;
     time("set", 1_000_000, |number| {
-        let mut record = Staged::row(Kind::Set, key(number), &row);
+        let mut record = PendingRecord::row(Kind::Set, key(number), &row);
         let mut writing = tier.lock(None, &mut || true, &mut || None).expect("T is free");
         while writing.append(&mut record).is_err() {
             drop(writing);

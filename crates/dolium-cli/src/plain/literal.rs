@@ -7,18 +7,18 @@ use super::{DEPTH, Data};
 
 /// Reads a literal. An error says what is wrong, and where.
 pub(crate) fn parse(text: &str) -> Result<Data, String> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = LiteralReader { text, at: 0 };
     let data = reader.value(DEPTH)?;
     reader.space();
     if reader.at < text.len() { reader.wrong("nothing more") } else { Ok(data) }
 }
 
-struct Reader<'a> {
+struct LiteralReader<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> LiteralReader<'a> {
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }

@@ -4,16 +4,16 @@ use super::{DEPTH, Data};
 
 /// What the bytes say. `None`: they are no `MessagePack`.
 pub(crate) fn unpack(bytes: &[u8]) -> Option<Data> {
-    let mut reader = Reader { rest: bytes };
+    let mut reader = MsgpackReader { rest: bytes };
     let data = reader.value(DEPTH)?;
     reader.rest.is_empty().then_some(data)
 }
 
-struct Reader<'a> {
+struct MsgpackReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> MsgpackReader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count)?;
         self.rest = rest;

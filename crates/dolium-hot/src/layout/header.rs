@@ -21,9 +21,9 @@
 //!
 //! The first 56 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
 //! in use. The rest of the page is zero and reserved. SqliteBacking it, if there is a tier: counters, index, access words, log
-//! (`tier/shape.rs`).
+//! (`tier/geometry.rs`).
 
-use crate::layout::shape::Shape;
+use crate::layout::geometry::Geometry;
 
 pub(crate) const MAGIC: [u8; 8] = *b"dolium\0\x16";
 pub(crate) const VERSION: u32 = 3;
@@ -56,7 +56,7 @@ pub(crate) struct Header {
     pub(crate) epoch: u64,
     pub(crate) lock_inode: u64,
     pub(crate) hot_inode: u64,
-    pub(crate) shape: Option<Shape>,
+    pub(crate) geometry: Option<Geometry>,
 }
 
 /// What the first bytes of a file say.
@@ -70,7 +70,7 @@ pub(crate) enum Reading {
 
 impl Header {
     pub(crate) fn file_len(self) -> u64 {
-        self.shape.map_or(u64::from(HEADER_LEN), Shape::file_len)
+        self.geometry.map_or(u64::from(HEADER_LEN), Geometry::file_len)
     }
 
     /// Whether a file with this header, which now has this inode, is a copy of the file that was made with it.
@@ -80,7 +80,7 @@ impl Header {
 
     /// Bytes at the start of the file that are not left to be made by those who touch them.
     pub(crate) fn front(self) -> u64 {
-        self.shape.map_or(0, Shape::front)
+        self.geometry.map_or(0, Geometry::front)
     }
 
     pub(crate) fn encode(self) -> [u8; PREFIX_LEN] {
@@ -91,7 +91,7 @@ impl Header {
         bytes[16..24].copy_from_slice(&self.file_len().to_le_bytes());
         bytes[24..32].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.lock_inode.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.shape.map_or(0, Shape::log_bytes).to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.geometry.map_or(0, Geometry::log_bytes).to_le_bytes());
         bytes[48..56].copy_from_slice(&self.hot_inode.to_le_bytes());
         bytes
     }
@@ -103,8 +103,8 @@ impl Header {
     pub(crate) fn page(self) -> Vec<u8> {
         let mut page = vec![0; HEADER_LEN as usize];
         page[..PREFIX_LEN].copy_from_slice(&self.encode());
-        if let Some(shape) = self.shape {
-            let fields = [field::HEAD, field::TAIL, field::DRAINED].map(|at| (at, shape.units));
+        if let Some(geometry) = self.geometry {
+            let fields = [field::HEAD, field::TAIL, field::DRAINED].map(|at| (at, geometry.units));
             for (at, value) in fields.into_iter().chain([(field::STATE, field::LIVE)]) {
                 page[8 * at..8 * at + 8].copy_from_slice(&value.to_le_bytes());
             }
@@ -130,9 +130,9 @@ pub(crate) fn decode(bytes: &[u8], actual_len: u64) -> Reading {
     else {
         return Reading::Garbage;
     };
-    let header = Header { epoch, lock_inode, hot_inode, shape: Shape::read(log) };
+    let header = Header { epoch, lock_inode, hot_inode, geometry: Geometry::read(log) };
     let is_sound = epoch != 0
-        && (log == 0 || header.shape.is_some())
+        && (log == 0 || header.geometry.is_some())
         && file_len == header.file_len()
         && actual_len >= file_len;
     if is_sound { Reading::Valid(header) } else { Reading::Garbage }
@@ -147,11 +147,11 @@ const _: () = {
 mod tests {
     use super::*;
 
-    const HEADER: Header = Header { epoch: 7, lock_inode: 42, hot_inode: 43, shape: None };
+    const HEADER: Header = Header { epoch: 7, lock_inode: 42, hot_inode: 43, geometry: None };
 
     #[test]
     fn a_header_reads_back() {
-        let with_tier = Header { shape: Some(Shape::of(1 << 20)), ..HEADER };
+        let with_tier = Header { geometry: Some(Geometry::of(1 << 20)), ..HEADER };
         for header in [HEADER, with_tier] {
             assert_eq!(decode(&header.encode(), header.file_len()), Reading::Valid(header));
         }

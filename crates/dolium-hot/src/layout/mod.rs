@@ -1,5 +1,5 @@
 //! Where things are in `cache.hot`: the header, the parts behind it, and their mapping into memory.
 
+pub(crate) mod geometry;
 pub(crate) mod header;
 pub(crate) mod map;
-pub(crate) mod shape;

@@ -156,7 +156,7 @@ mod platform {
     use crate::system::access::Access;
     use crate::system::descriptor::{Descriptor, Identity, closed};
     use crate::system::error::AttachError;
-    use crate::system::ofd::{self, APART_BYTE, FILE_LOCK_BYTE, FILE_REGIME_BYTE, Kind, SLOTS};
+    use crate::system::ofd::{self, APART_BYTE, FILE_LOCK_BYTE, FILE_REGIME_BYTE, LockKind, SLOTS};
     use std::io;
     use std::path::Path;
 
@@ -168,7 +168,7 @@ mod platform {
 
     /// Takes the byte of those who share a kind of lock.
     fn join(descriptor: &Descriptor, paths: &Paths, byte: u32) -> Result<bool, AttachError> {
-        let taken = descriptor.borrow().and_then(|fd| ofd::try_lock(fd, byte, Kind::Shared));
+        let taken = descriptor.borrow().and_then(|fd| ofd::try_lock(fd, byte, LockKind::Shared));
         taken.map_err(|error| AttachError::io("lock", &paths.lock, error))
     }
 
@@ -178,7 +178,7 @@ mod platform {
             let paths = Paths::of(directory)?;
             let descriptor = retry_attach(&paths, || {
                 let descriptor = Descriptor::open(&paths.lock, access)?;
-                if !enter(&descriptor, &paths.lock, Kind::Shared)? {
+                if !enter(&descriptor, &paths.lock, LockKind::Shared)? {
                     return Ok(Err(Retry::Busy));
                 }
                 // Taken first, then looked; see `attach::join`.
@@ -204,7 +204,7 @@ mod platform {
             let paths = Paths::of(directory)?;
             let descriptor = retry_attach(&paths, || {
                 let descriptor = Descriptor::open(&paths.lock, access)?;
-                if !enter(&descriptor, &paths.lock, Kind::Exclusive)? {
+                if !enter(&descriptor, &paths.lock, LockKind::Exclusive)? {
                     return Ok(Err(Retry::Busy));
                 }
                 if held_elsewhere(&descriptor, &paths.lock, 0, SLOTS)? {
@@ -227,7 +227,7 @@ mod platform {
         }
 
         pub(super) fn try_lock(&self) -> io::Result<bool> {
-            let granted = ofd::try_lock(self.descriptor.borrow()?, FILE_LOCK_BYTE, Kind::Exclusive)?;
+            let granted = ofd::try_lock(self.descriptor.borrow()?, FILE_LOCK_BYTE, LockKind::Exclusive)?;
             if granted && !self.descriptor.is_ours() {
                 return Err(closed());
             }

@@ -1,6 +1,6 @@
 //! Whether what we are attached to is still what others find.
 //!
-//! Owns the verdicts. Refuses to mend: the engine drops the handle and attaches anew.
+//! Owns the verdicts. Refuses to repair: the engine drops the handle and attaches anew.
 
 use crate::system::descriptor::{Descriptor, Identity};
 use std::path::Path;

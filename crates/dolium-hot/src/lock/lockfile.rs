@@ -3,7 +3,7 @@
 
 use crate::system::descriptor::{Descriptor, Identity, note};
 use crate::system::error::AttachError;
-use crate::system::ofd::{self, Kind, OPEN_BYTE};
+use crate::system::ofd::{self, LockKind, OPEN_BYTE};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ pub fn note_in(directory: &Path) -> Option<String> {
 }
 
 /// Takes the open lock of the file that has the name now. Dropping the descriptor gives it back.
-pub(crate) fn enter(descriptor: &Descriptor, path: &Path, kind: Kind) -> Result<bool, AttachError> {
+pub(crate) fn enter(descriptor: &Descriptor, path: &Path, kind: LockKind) -> Result<bool, AttachError> {
     let granted = descriptor
         .borrow()
         .and_then(|fd| ofd::try_lock(fd, OPEN_BYTE, kind))

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::atomic::Atomic;
 use super::memory::Memory;
-use crate::layout::shape::{LINE, LINES, Shape};
+use crate::layout::geometry::{Geometry, LINE, LINES};
 
 /// Something that is counted since the tier was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,7 +87,7 @@ impl Counter {
 impl<A: Atomic> Memory<'_, A> {
     /// Adds to the line of a process.
     pub fn count(&self, line: u32, counter: Counter, by: u64) {
-        let at = Shape::COUNTERS + line as usize % LINES * LINE + counter as usize;
+        let at = Geometry::COUNTERS + line as usize % LINES * LINE + counter as usize;
         self.field(at).fetch_add(by, Relaxed);
     }
 
@@ -98,7 +98,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// The same for the counter with this place in each line.
     pub fn sum(&self, counter: usize) -> u64 {
-        let lines = (0..LINES).map(|line| Shape::COUNTERS + line * LINE + counter);
+        let lines = (0..LINES).map(|line| Geometry::COUNTERS + line * LINE + counter);
         lines.fold(0, |sum, at| sum.wrapping_add(self.field(at).load(Relaxed)))
     }
 

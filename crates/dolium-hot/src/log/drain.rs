@@ -9,8 +9,8 @@ use super::crash;
 use super::memory::{Bounds, Memory};
 use super::record::{Key, Kind, View};
 use super::scratch::Scratch;
+use crate::layout::geometry::UNIT;
 use crate::layout::header::field;
-use crate::layout::shape::UNIT;
 
 /// How much one drain takes along.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,7 @@ impl Batch {
     pub fn changes(&self) -> Vec<Change<'_>> {
         let mut places: HashMap<(u8, &[u8]), usize> = HashMap::with_capacity(self.places.len());
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.places.len());
-        for (order, view) in self.records().enumerate().filter(|(_, view)| !view.is_burn()) {
+        for (order, view) in self.records().enumerate().filter(|(_, view)| !view.is_noop()) {
             let key = view.key();
             let place = *places.entry((key.kind, key.bytes)).or_insert(changes.len());
             let Some(change) = changes.get_mut(place) else {

@@ -38,7 +38,7 @@ impl<A: Atomic> Memory<'_, A> {
             if let Some(view) = view.filter(|view| view.kind() == Kind::Fill) {
                 let key = view.key();
                 let first = self.bucket(self.hash(key.kind, key.bytes));
-                for slot in (first..first + crate::layout::shape::BUCKET).map(|slot| self.slot(slot)) {
+                for slot in (first..first + crate::layout::geometry::BUCKET).map(|slot| self.slot(slot)) {
                     let word = slot.load(Relaxed);
                     // Whoever has T may be giving the slot away: then it stays as it wants it.
                     if Self::offset_of(word) == at {

@@ -1,7 +1,7 @@
 //! Owns the hash of keys and the checksum of records: fast, seeded, no defence against an adversary (who could write
 //! the whole file anyway).
 
-use crate::layout::shape::UNIT;
+use crate::layout::geometry::UNIT;
 
 const LANES: [u64; 4] =
     [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03, 0xaef1_7502_b5a5_1d31, 0x8cb9_2ba7_2f3d_8dd7];

@@ -18,8 +18,8 @@ use super::atomic::Atomic;
 use super::hash;
 use super::record::{HEAD, Key, View, first};
 use super::scratch::Scratch;
+use crate::layout::geometry::{BUCKET, Geometry, UNIT};
 use crate::layout::header::field;
-use crate::layout::shape::{BUCKET, Shape, UNIT};
 
 /// Bits of a slot that are the offset; the rest is the tag.
 pub(crate) const OFFSET: u64 = (1 << 48) - 1;
@@ -27,7 +27,7 @@ pub(crate) const OFFSET: u64 = (1 << 48) - 1;
 /// The words of a mapped tier.
 pub(crate) struct Memory<'m, A = AtomicU64> {
     words: &'m [A],
-    pub shape: Shape,
+    pub geometry: Geometry,
     pub epoch: u64,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Bounds {
 
 /// Where a key was found.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Found {
     /// The slot's index.
     pub slot: usize,
     pub offset: u64,
@@ -49,9 +49,12 @@ pub(crate) struct Place {
 impl<'m, A: Atomic> Memory<'m, A> {
     /// `words` are those of the whole file.
     #[inline]
-    pub fn new(words: &'m [A], shape: Shape, epoch: u64) -> Self {
-        debug_assert!(words.len() as u64 * 8 >= shape.file_len(), "a mapping shorter than its header says");
-        Self { words, shape, epoch }
+    pub fn new(words: &'m [A], geometry: Geometry, epoch: u64) -> Self {
+        debug_assert!(
+            words.len() as u64 * 8 >= geometry.file_len(),
+            "a mapping shorter than its header says"
+        );
+        Self { words, geometry, epoch }
     }
 
     #[inline]
@@ -71,8 +74,8 @@ impl<'m, A: Atomic> Memory<'m, A> {
         let head = self.field(field::HEAD).load(Acquire);
         let sane = tail <= drained
             && drained <= head
-            && head - drained <= self.shape.units
-            && (self.shape.units..OFFSET).contains(&head)
+            && head - drained <= self.geometry.units
+            && (self.geometry.units..OFFSET).contains(&head)
             && self.field(field::LAST).load(Acquire) < OFFSET
             && self.field(field::APPLIED).load(Acquire) < OFFSET;
         sane.then_some(Bounds { drained, head })
@@ -88,11 +91,11 @@ impl<'m, A: Atomic> Memory<'m, A> {
     }
 
     pub fn slot(&self, slot: usize) -> &'m A {
-        &self.words[Shape::INDEX + slot]
+        &self.words[Geometry::INDEX + slot]
     }
 
     pub fn access(&self, slot: usize) -> &'m A {
-        &self.words[self.shape.access() + slot]
+        &self.words[self.geometry.access() + slot]
     }
 
     pub fn hash(&self, kind: u8, bytes: &[u8]) -> u64 {
@@ -102,25 +105,25 @@ impl<'m, A: Atomic> Memory<'m, A> {
     /// The first slot of a key's bucket.
     pub fn bucket(&self, hash: u64) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "masked")]
-        let bucket = hash as usize & (self.shape.buckets - 1);
+        let bucket = hash as usize & (self.geometry.buckets - 1);
         bucket * BUCKET
     }
 
     /// The slots of a bucket.
     #[inline]
     pub fn slots(&self, first: usize) -> &'m [A; BUCKET] {
-        self.words[Shape::INDEX + first..].first_chunk().expect("a bucket is whole")
+        self.words[Geometry::INDEX + first..].first_chunk().expect("a bucket is whole")
     }
 
     /// Finds the newest record of a key and copies it to `scratch`.
     #[inline]
-    pub fn find<'s>(&self, key: Key<'_>, hash: u64, scratch: &'s mut Scratch) -> Option<(Place, View<'s>)> {
+    pub fn find<'s>(&self, key: Key<'_>, hash: u64, scratch: &'s mut Scratch) -> Option<(Found, View<'s>)> {
         let first = self.bucket(hash);
         let found = self.slots(first).iter().zip(first..).find_map(|(word, slot)| {
             let word = word.load(Acquire);
             let offset = word & OFFSET;
             let is_it = word != 0 && word >> 48 == hash >> 48 && self.copy(offset, scratch)?.key().is(&key);
-            is_it.then_some(Place { slot, offset })
+            is_it.then_some(Found { slot, offset })
         })?;
         Some((found, View::verified(scratch.words())))
     }
@@ -155,13 +158,13 @@ impl<'m, A: Atomic> Memory<'m, A> {
     /// What lies at a offset, if it ends at or below `end`: bounded, whatever the file says.
     #[inline]
     fn extent(&self, end: u64, offset: u64) -> Option<&'m [A]> {
-        let place = self.shape.within(offset);
-        let start = self.shape.log() + Self::word_of(place);
+        let place = self.geometry.within(offset);
+        let start = self.geometry.log() + Self::word_of(place);
         let (units, _) = first(self.words.get(start)?.load(Relaxed));
         let fits = units * UNIT as u64 >= HEAD as u64
-            && units <= self.shape.longest()
+            && units <= self.geometry.longest()
             && offset.checked_add(units)? <= end
-            && place + units <= self.shape.units;
+            && place + units <= self.geometry.units;
         if !fits {
             return None;
         }
@@ -170,8 +173,8 @@ impl<'m, A: Atomic> Memory<'m, A> {
 
     /// The words of the log.
     pub fn log(&self) -> &'m [A] {
-        let start = self.shape.log();
-        &self.words[start..start + Self::word_of(self.shape.units)]
+        let start = self.geometry.log();
+        &self.words[start..start + Self::word_of(self.geometry.units)]
     }
 
     /// The index of the first word of a unit.

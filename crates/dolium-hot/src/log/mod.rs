@@ -2,18 +2,18 @@
 //! know files, mappings, locks or processes, so that the tests run the same code on memory of their own.
 
 pub(crate) mod atomic;
+pub(crate) mod buffer_pool;
 pub(crate) mod counters;
 pub(crate) mod crash;
 pub(crate) mod drain;
 pub(crate) mod forget;
 pub(crate) mod hash;
 pub(crate) mod memory;
-pub(crate) mod near;
+pub(crate) mod prefetch;
 pub(crate) mod record;
 pub(crate) mod recover;
 pub(crate) mod scan;
 pub(crate) mod scratch;
-pub(crate) mod spare;
 pub(crate) mod stats;
 pub(crate) mod write;
 

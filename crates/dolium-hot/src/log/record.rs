@@ -14,8 +14,8 @@
 //! | 9 | mode |
 //! | 10… | key, tag, file name and value, one behind the other; then, if the caller has more to say, its length in 4 bytes, and that |
 
-use super::{hash, spare};
-use crate::layout::shape::UNIT;
+use super::{buffer_pool, hash};
+use crate::layout::geometry::UNIT;
 
 /// Words before the bytes of a record.
 pub(crate) const HEAD: usize = 10;
@@ -87,7 +87,7 @@ pub(crate) const MOST: usize = 1 << 16;
 /// Bytes of the length of what a caller adds.
 const EXTRA_LEN: usize = 4;
 /// The kind of a key that no entry has.
-const BURN: u8 = u8::MAX;
+const NOOP: u8 = u8::MAX;
 
 /// The end of the ring, which is too short for the record that came.
 pub(crate) const PAD: u8 = 4;
@@ -148,7 +148,7 @@ impl<'a> Cell<'a> {
 
 /// A record that is ready but for its place in the log. Made before any lock is asked for.
 #[derive(Clone, Debug)]
-pub struct Staged {
+pub struct PendingRecord {
     words: Vec<u64>,
     pub(crate) kind: Kind,
     /// Where it was stored.
@@ -171,11 +171,11 @@ pub(crate) struct Known {
     pub seen: Option<(usize, u64)>,
 }
 
-impl Staged {
+impl PendingRecord {
     /// A record that stores or repeats a row.
     #[must_use]
     pub fn row(kind: Kind, key: Key<'_>, row: &Row<'_>) -> Self {
-        Self::row_with_room(kind, key, row, 0).0
+        Self::row_with_tail(kind, key, row, 0).0
     }
 
     /// The same, and what else the caller wants to find with it when it is drained. Its `note` has to say that there is
@@ -183,18 +183,18 @@ impl Staged {
     #[must_use]
     pub fn row_and(kind: Kind, key: Key<'_>, row: &Row<'_>, extra: &[u8]) -> Self {
         let length = extra.len() as u64;
-        let (mut staged, start) = Self::row_with_room(kind, key, row, EXTRA_LEN + extra.len());
-        let space = &mut bytes_of_mut(&mut staged.words[HEAD..])[start..];
+        let (mut pending_record, start) = Self::row_with_tail(kind, key, row, EXTRA_LEN + extra.len());
+        let space = &mut bytes_of_mut(&mut pending_record.words[HEAD..])[start..];
         push(push(space, &length.to_le_bytes()[..EXTRA_LEN]), extra);
-        staged
+        pending_record
     }
 
-    /// A record of a row with so much room behind it, and where that begins.
+    /// A record of a row with so many free bytes behind it, and where that begins.
     #[inline]
-    fn row_with_room(kind: Kind, key: Key<'_>, row: &Row<'_>, room: usize) -> (Self, usize) {
+    fn row_with_tail(kind: Kind, key: Key<'_>, row: &Row<'_>, tail: usize) -> (Self, usize) {
         let name = row.filename.unwrap_or_default().as_bytes();
         let total = key.bytes.len() + row.tag.len() + name.len() + row.value.len();
-        let mut words = Self::head(kind, key, total + room);
+        let mut words = Self::head(kind, key, total + tail);
         words[0] |= u64::from(row.tag.code()) << 56;
         words[4] = row.store_time.to_bits();
         words[5] = row.expire_time.unwrap_or(f64::NAN).to_bits();
@@ -232,7 +232,7 @@ impl Staged {
 
     fn head(kind: Kind, key: Key<'_>, bytes: usize) -> Vec<u64> {
         let length = (HEAD + bytes.div_ceil(8)).next_multiple_of(UNIT);
-        let mut words = spare::take();
+        let mut words = buffer_pool::take();
         words.resize(length, 0);
         words[0] = (length / UNIT) as u64
             | u64::from(kind.code()) << 32
@@ -259,8 +259,8 @@ impl Staged {
     }
 
     /// A record that does nothing but use up a number.
-    pub(crate) fn burn() -> Self {
-        Self::delete(Key { kind: BURN, spelling: 0, bytes: b"" })
+    pub(crate) fn noop() -> Self {
+        Self::delete(Key { kind: NOOP, spelling: 0, bytes: b"" })
     }
 
     /// The hash of its key.
@@ -294,9 +294,9 @@ impl Staged {
     }
 }
 
-impl Drop for Staged {
+impl Drop for PendingRecord {
     fn drop(&mut self) {
-        spare::keep(std::mem::take(&mut self.words));
+        buffer_pool::keep(std::mem::take(&mut self.words));
     }
 }
 
@@ -348,8 +348,8 @@ impl<'a> View<'a> {
     }
 
     /// Whether it only uses up a number.
-    pub(crate) fn is_burn(&self) -> bool {
-        self.kind() == Kind::Delete && self.key().kind == BURN
+    pub(crate) fn is_noop(&self) -> bool {
+        self.kind() == Kind::Delete && self.key().kind == NOOP
     }
 
     /// Where it lies: as long as it is the newest of its key, nothing has changed.
@@ -597,16 +597,16 @@ mod tests {
     #[test]
     fn a_record_reads_back() {
         for row in rows() {
-            let mut staged = Staged::row(Kind::Set, KEY, &row);
-            staged.with_key(|kind, bytes| assert_eq!((kind, bytes), (KEY.kind, KEY.bytes)));
-            let words = staged.seal(7, 99, 5, 0).to_vec();
+            let mut pending_record = PendingRecord::row(Kind::Set, KEY, &row);
+            pending_record.with_key(|kind, bytes| assert_eq!((kind, bytes), (KEY.kind, KEY.bytes)));
+            let words = pending_record.seal(7, 99, 5, 0).to_vec();
             let view = read(&words, 7, 99).unwrap();
             assert_eq!((view.kind(), view.seq(), view.key()), (Kind::Set, 5, KEY));
             assert_eq!(view.row(), Some(row));
             assert_eq!(view.expire_time(), row.expire_time);
         }
-        let mut staged = Staged::delete(KEY);
-        let view = read(staged.seal(7, 99, 5, 0), 7, 99).unwrap();
+        let mut pending_record = PendingRecord::delete(KEY);
+        let view = read(pending_record.seal(7, 99, 5, 0), 7, 99).unwrap();
         assert_eq!((view.kind(), view.key(), view.row()), (Kind::Delete, KEY, None));
     }
 
@@ -614,8 +614,8 @@ mod tests {
     fn what_a_caller_adds_reads_back() {
         for row in rows() {
             for extra in [&b""[..], b"x", &[7; 1000]] {
-                let mut staged = Staged::row_and(Kind::Set, KEY, &row, extra);
-                let words = staged.seal(7, 99, 5, 0).to_vec();
+                let mut pending_record = PendingRecord::row_and(Kind::Set, KEY, &row, extra);
+                let words = pending_record.seal(7, 99, 5, 0).to_vec();
                 let view = read(&words, 7, 99).unwrap();
                 assert_eq!((view.key(), view.row(), view.extra()), (KEY, Some(row), Some(extra)));
             }
@@ -628,7 +628,7 @@ mod tests {
 
     #[test]
     fn a_changed_record_is_none() {
-        let words = Staged::row(Kind::Set, KEY, &rows()[1]).seal(7, 99, 5, 0).to_vec();
+        let words = PendingRecord::row(Kind::Set, KEY, &rows()[1]).seal(7, 99, 5, 0).to_vec();
         assert!(read(&words, 8, 99).is_none(), "of another life of the file");
         assert!(read(&words, 7, 98).is_none(), "of another place");
         for bit in 0..64 * words.len() {

@@ -1,4 +1,4 @@
-//! Owns mending what a dead or panicking owner of T left half done, and walking the log.
+//! Owns repairing what a dead or panicking owner of T left half done, and walking the log.
 //!
 //! What was written whole has happened: the head moves over it. Otherwise its bytes would lie behind the head with
 //! numbers that others get again, and a later scan of the log could take them for history.
@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
 use super::crash;
-use super::memory::{Bounds, Memory, Place};
+use super::memory::{Bounds, Found, Memory};
 use super::record::{Key, Kind, PAD, View, first};
 use super::scratch::Scratch;
 use crate::layout::header::field;
 
 impl<A: Atomic> Memory<'_, A> {
     /// Publishes what the owner of T had stored, and gives the numbers that it used their due. `applied` is the number
-    /// that the database has reached. Dying anywhere in it leaves the same to do. `false`: it cannot be mended.
+    /// that the database has reached. Dying anywhere in it leaves the same to do. `false`: it cannot be repaired.
     pub fn recover(&self, applied: u64, scratch: &mut Scratch) -> bool {
         let Some(Bounds { drained, head }) = self.bounds().filter(|_| applied >> 48 == 0) else {
             return false;
@@ -27,7 +27,7 @@ impl<A: Atomic> Memory<'_, A> {
         self.field(field::LAST).store(last, Release);
         crash::point("last recovered");
         let applied = applied.max(self.field(field::APPLIED).load(Acquire));
-        let is_whole = self.restore_all(head, applied, scratch) && self.burn(last);
+        let is_whole = self.restore_all(head, applied, scratch) && self.noop(last);
         self.field(field::COMMITS).fetch_add(1, Release);
         is_whole
     }
@@ -44,7 +44,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// Head and last behind the records and whole chunks that were stored but not published.
     fn complete(&self, head: u64, last: u64, scratch: &mut Scratch) -> (u64, u64) {
-        let limit = self.field(field::TAIL).load(Relaxed) + self.shape.units;
+        let limit = self.field(field::TAIL).load(Relaxed) + self.geometry.units;
         let (mut done, mut at, mut seq) = ((head, last), head, last);
         let mut rest = None;
         while at < limit {
@@ -73,10 +73,10 @@ impl<A: Atomic> Memory<'_, A> {
     /// out of it. What the database has is not named again where the index does not name the key: a direct commit may
     /// have changed it since. From the tail on, for what the dead owner had not named may have been drained.
     fn restore_all(&self, head: u64, applied: u64, scratch: &mut Scratch) -> bool {
-        let mut at = self.field(field::TAIL).load(Relaxed).max(head.saturating_sub(self.shape.units));
+        let mut at = self.field(field::TAIL).load(Relaxed).max(head.saturating_sub(self.geometry.units));
         let mut is_whole = true;
         while let Some((view, next)) = self.next(at, head, scratch) {
-            if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && !view.is_burn()) {
+            if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && !view.is_noop()) {
                 let (key, is_dirty) = (view.key(), view.seq() > applied);
                 let (kind, bytes) = (key.kind, key.bytes.to_vec());
                 is_whole &= self.restore(kind, &bytes, at, is_dirty, scratch);
@@ -90,7 +90,7 @@ impl<A: Atomic> Memory<'_, A> {
         let hash = self.hash(kind, bytes);
         let known = self.find(Key { kind, spelling: 0, bytes }, hash, scratch).map(|(place, _)| place);
         let slot = match known {
-            Some(Place { offset: named, .. }) if named >= offset => return true,
+            Some(Found { offset: named, .. }) if named >= offset => return true,
             Some(place) => Some(place.slot),
             None if !is_dirty => return true,
             // There is one: its writer had made sure of it, and nothing was named since.
@@ -105,9 +105,9 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// Uses up the number that a direct commit had announced, if it is not used. There is room, since nothing was dirty
     /// then.
-    fn burn(&self, last: u64) -> bool {
+    fn noop(&self, last: u64) -> bool {
         let direct = self.field(field::DIRECT).load(Relaxed);
-        let is_used = direct != last + 1 || self.append_burn().is_ok();
+        let is_used = direct != last + 1 || self.append_noop().is_ok();
         self.renounce();
         is_used
     }
@@ -129,7 +129,7 @@ impl<A: Atomic> Memory<'_, A> {
     /// The record that lies there.
     fn whole_at<'s>(&self, at: u64, end: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
         // Cheap, and false for nearly all that is not the beginning of a record.
-        let place = Self::word_of(self.shape.within(at));
+        let place = Self::word_of(self.geometry.within(at));
         if self.log().get(place + 2)?.load(Relaxed) != at {
             return None;
         }
@@ -137,8 +137,8 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     fn pad_at(&self, at: u64) -> Option<u64> {
-        let place = self.shape.within(at);
+        let place = self.geometry.within(at);
         let (units, kind) = first(self.log()[Self::word_of(place)].load(Relaxed));
-        (kind == PAD && units == self.shape.units - place).then_some(units)
+        (kind == PAD && units == self.geometry.units - place).then_some(units)
     }
 }

@@ -14,7 +14,7 @@ impl<A: Atomic> Memory<'_, A> {
         let mut found: Vec<Vec<u64>> = Vec::new();
         let mut scratch = Scratch::new();
         let mut unit = 0;
-        while unit < self.shape.units {
+        while unit < self.geometry.units {
             let Some(view) = self.at_unit(unit, &mut scratch) else {
                 unit += 1;
                 continue;
@@ -29,7 +29,7 @@ impl<A: Atomic> Memory<'_, A> {
         found.sort_by_key(|words| (View::verified(words).seq(), View::verified(words).offset()));
         found.dedup_by_key(|words| View::verified(words).seq());
         found.truncate(history(&found, applied));
-        found.retain(|words| !View::verified(words).is_burn());
+        found.retain(|words| !View::verified(words).is_noop());
         found
     }
 
@@ -37,7 +37,7 @@ impl<A: Atomic> Memory<'_, A> {
         let place = Self::word_of(unit);
         let offset = self.log().get(place + 2)?.load(Relaxed);
         // Cheap, and false for nearly all that is not the beginning of a record.
-        if self.shape.within(offset) != unit || offset < self.shape.units {
+        if self.geometry.within(offset) != unit || offset < self.geometry.units {
             return None;
         }
         self.copy_below(u64::MAX, offset, scratch)

@@ -6,18 +6,18 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::atomic::Atomic;
 use super::record::{self, BODY};
-use super::{hash, spare};
-use crate::layout::shape::UNIT;
+use super::{buffer_pool, hash};
+use crate::layout::geometry::UNIT;
 
 /// Units of the records that most are.
 const FEW: usize = 32;
 
 /// A unit that may have been copied.
-type Place = [MaybeUninit<u64>; UNIT];
+type CopiedUnit = [MaybeUninit<u64>; UNIT];
 
 /// Words that were copied: on the stack if they are few, else on the heap.
 pub(crate) struct Scratch {
-    few: [Place; FEW],
+    few: [CopiedUnit; FEW],
     /// How many words of `few` are filled; if none, the words are in `many`.
     filled: usize,
     many: Vec<u64>,
@@ -68,7 +68,7 @@ impl Scratch {
     fn fill_many(&mut self, words: impl Iterator<Item = u64>) {
         self.filled = 0;
         if self.many.capacity() == 0 {
-            self.many = spare::take();
+            self.many = buffer_pool::take();
         }
         self.many.clear();
         self.many.extend(words);
@@ -100,14 +100,14 @@ impl Drop for Scratch {
     #[inline]
     fn drop(&mut self) {
         if self.many.capacity() > 0 {
-            spare::keep(std::mem::take(&mut self.many));
+            buffer_pool::keep(std::mem::take(&mut self.many));
         }
     }
 }
 
 /// Writes all of `places`, of which there are as many as units of the record.
 #[inline]
-fn copy<A: Atomic>(places: &mut [Place], shared: &[[A; UNIT]], epoch: u64) -> u64 {
+fn copy<A: Atomic>(places: &mut [CopiedUnit], shared: &[[A; UNIT]], epoch: u64) -> u64 {
     assert!(places.len() == shared.len(), "each unit has its place");
     let (head, places) = places.split_at_mut(BODY);
     let (shared_head, shared) = shared.split_at(BODY);
@@ -128,6 +128,6 @@ fn copy<A: Atomic>(places: &mut [Place], shared: &[[A; UNIT]], epoch: u64) -> u6
 }
 
 #[inline]
-fn copy_unit<A: Atomic>(place: &mut Place, unit: &[A; UNIT]) -> [u64; UNIT] {
+fn copy_unit<A: Atomic>(place: &mut CopiedUnit, unit: &[A; UNIT]) -> [u64; UNIT] {
     from_fn(|at| *place[at].write(unit[at].load(Relaxed)))
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use super::atomic::Atomic;
 use super::counters::Counter;
 use super::memory::Memory;
+use crate::layout::geometry::LINE;
 use crate::layout::header::field;
-use crate::layout::shape::LINE;
 
 /// A tier at a moment. Its parts are read one after the other, while others write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,9 +45,9 @@ impl<A: Atomic> Memory<'_, A> {
         let tail = self.field(field::TAIL).load(Acquire).max(1);
         let names_key = |slot: &usize| Self::offset_of(self.slot(*slot).load(Relaxed)) >= tail;
         TierStats {
-            capacity: self.shape.log_bytes(),
+            capacity: self.geometry.log_bytes(),
             dirty_bytes: self.dirty_bytes(),
-            keys: (0..self.shape.slots()).filter(names_key).count() as u64,
+            keys: (0..self.geometry.slots()).filter(names_key).count() as u64,
             counts: std::array::from_fn(|counter| self.sum(counter)),
         }
     }

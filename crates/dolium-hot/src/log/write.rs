@@ -7,24 +7,24 @@ use super::atomic::Atomic;
 use super::crash;
 use super::hash;
 use super::memory::{Bounds, Memory, OFFSET};
-use super::near::near;
-use super::record::{HEAD, Key, Kind, Known, MOST, Staged, is_of_key, pad};
+use super::prefetch::prefetch;
+use super::record::{HEAD, Key, Kind, Known, MOST, PendingRecord, is_of_key, pad};
 use super::scratch::Scratch;
+use crate::layout::geometry::{BUCKET, UNIT};
 use crate::layout::header::field;
-use crate::layout::shape::{BUCKET, UNIT};
 
 /// The record would overwrite one that is not in the database yet: drain, then try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRoom;
+pub struct LogFull;
 
 /// Words of a cache line.
 const LINE: usize = 8;
 
-/// Units of a record that `prepare` brings near; the processor sees by itself where a longer one goes on.
-const NEAR: u64 = 128;
+/// Units of a record that `prepare` prefetches; the processor sees by itself where a longer one goes on.
+const PREFETCHED: u64 = 128;
 
 /// Where a record will lie.
-struct Room {
+struct Extent {
     start: u64,
     end: u64,
 }
@@ -38,15 +38,15 @@ struct Own {
 
 impl<A: Atomic> Memory<'_, A> {
     /// Appends a record and makes the index name it.
-    pub fn append(&self, record: &mut Staged) -> Result<(), NoRoom> {
+    pub fn append(&self, record: &mut PendingRecord) -> Result<(), LogFull> {
         self.settle();
         let known = *record.known(self.epoch);
-        let slot = self.slot_for(record, known).ok_or(NoRoom)?;
+        let slot = self.slot_for(record, known).ok_or(LogFull)?;
         self.append_at(slot, record)
     }
 
     /// The same if the record at a offset still is the newest of the key, as who has copied it says. `false`: it is not.
-    pub fn append_over(&self, record: &mut Staged, offset: u64) -> Result<bool, NoRoom> {
+    pub fn append_over(&self, record: &mut PendingRecord, offset: u64) -> Result<bool, LogFull> {
         self.settle();
         let hash = record.known(self.epoch).hash;
         let first = self.bucket(hash);
@@ -58,7 +58,7 @@ impl<A: Atomic> Memory<'_, A> {
         }
     }
 
-    fn append_at(&self, slot: usize, record: &mut Staged) -> Result<(), NoRoom> {
+    fn append_at(&self, slot: usize, record: &mut PendingRecord) -> Result<(), LogFull> {
         // All that can be refused is refused before anything is stored.
         let start = self.start(std::slice::from_ref(record))?;
         self.store_all(start, std::slice::from_mut(record));
@@ -67,10 +67,10 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// Appends records so that either all of them survive a crash or none. `scratch` takes a word for each.
-    pub fn append_all(&self, records: &mut [Staged], scratch: &mut Scratch) -> Result<(), NoRoom> {
+    pub fn append_all(&self, records: &mut [PendingRecord], scratch: &mut Scratch) -> Result<(), LogFull> {
         self.settle();
         if records.len() > MOST || !self.slots_suffice(records, scratch) {
-            return Err(NoRoom);
+            return Err(LogFull);
         }
         let start = self.start(records)?;
         self.store_all(start, records);
@@ -84,19 +84,19 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// What can be done for a record before T is taken: others wait while it is held. Most of what is looked at here only
-    /// has to be near when it is looked at again.
-    pub fn prepare(&self, record: &mut Staged) {
+    /// has to be in the cache when it is read again.
+    pub fn prepare(&self, record: &mut PendingRecord) {
         // Without T the header may be anything.
         let Some(Bounds { head, .. }) = self.bounds() else { return };
         let hash = record.hash(self.epoch);
         let slot = self.bucket(hash);
-        near(self.slot(slot));
-        near(self.access(slot));
-        let room = self.place(head, record.units());
-        let place = Self::word_of(self.shape.within(room.start));
-        let words = Self::word_of(record.units().min(NEAR));
+        prefetch(self.slot(slot));
+        prefetch(self.access(slot));
+        let extent = self.place(head, record.units());
+        let place = Self::word_of(self.geometry.within(extent.start));
+        let words = Self::word_of(record.units().min(PREFETCHED));
         for line in self.log().get(place..place + words).unwrap_or_default().chunks(LINE) {
-            near(&line[0]);
+            prefetch(&line[0]);
         }
         // While that comes.
         record.learn(self.epoch, hash);
@@ -104,18 +104,18 @@ impl<A: Atomic> Memory<'_, A> {
         record.known(self.epoch).seen = own.and_then(|own| Some((own.slot, own.word?)));
     }
 
-    fn store_all(&self, start: u64, records: &mut [Staged]) {
+    fn store_all(&self, start: u64, records: &mut [PendingRecord]) {
         let mut at = start;
         let mut rest = records.iter().filter(|record| record.kind != Kind::Fill).count() as u64;
         let mut seq = self.field(field::LAST).load(Relaxed);
         for record in records {
-            let room = self.place(at, record.units());
+            let extent = self.place(at, record.units());
             let has_seq = u64::from(record.kind != Kind::Fill);
             seq += has_seq;
             rest -= has_seq;
-            record.offset = room.start;
-            self.store(at, &room, record.seal(self.epoch, room.start, seq * has_seq, rest * has_seq));
-            at = room.end;
+            record.offset = extent.start;
+            self.store(at, &extent, record.seal(self.epoch, extent.start, seq * has_seq, rest * has_seq));
+            at = extent.end;
         }
         crash::point("bytes stored");
         self.field(field::HEAD).store(at, Release);
@@ -132,45 +132,45 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// Where records will start, after the tail has made way for them.
-    fn start(&self, records: &[Staged]) -> Result<u64, NoRoom> {
+    fn start(&self, records: &[PendingRecord]) -> Result<u64, LogFull> {
         let start = self.field(field::HEAD).load(Relaxed);
         let end = records.iter().fold(start, |at, record| self.place(at, record.units()).end);
         let drained = self.field(field::DRAINED).load(Acquire);
-        let too_long = records.iter().any(|record| record.units() > self.shape.longest());
-        if too_long || end >= 1 << 48 || end.saturating_sub(self.shape.units) > drained {
-            return Err(NoRoom);
+        let too_long = records.iter().any(|record| record.units() > self.geometry.longest());
+        if too_long || end >= 1 << 48 || end.saturating_sub(self.geometry.units) > drained {
+            return Err(LogFull);
         }
         self.make_way(end, drained);
         Ok(start)
     }
 
     /// A record never wraps.
-    fn place(&self, at: u64, units: u64) -> Room {
-        let left = self.shape.units - self.shape.within(at);
+    fn place(&self, at: u64, units: u64) -> Extent {
+        let left = self.geometry.units - self.geometry.within(at);
         let start = if units > left { at + left } else { at };
-        Room { start, end: start + units }
+        Extent { start, end: start + units }
     }
 
     /// Moves the tail so that the log may reach up to `end`. A little further than need be, so that the line that all
     /// readers read is not written at each set.
     fn make_way(&self, end: u64, drained: u64) {
-        let needed = end.saturating_sub(self.shape.units);
+        let needed = end.saturating_sub(self.geometry.units);
         if needed > self.field(field::TAIL).load(Relaxed) {
             // Release, since it drops slots: who finds their keys gone must find them in the database. Not a store: whoever forgets what is clean moves the tail without T.
-            self.field(field::TAIL).fetch_max((needed + self.shape.units / 64).min(drained), Release);
+            self.field(field::TAIL).fetch_max((needed + self.geometry.units / 64).min(drained), Release);
             crash::point("tail stored");
         }
         // Even if it stays: the space up to it may not have been written since it was moved.
         A::fence(Release);
     }
 
-    fn store(&self, at: u64, room: &Room, words: &[u64]) {
+    fn store(&self, at: u64, extent: &Extent, words: &[u64]) {
         let log = self.log();
-        if room.start > at {
-            let place = Self::word_of(self.shape.within(at));
-            log[place].store(pad(room.start - at), Relaxed);
+        if extent.start > at {
+            let place = Self::word_of(self.geometry.within(at));
+            log[place].store(pad(extent.start - at), Relaxed);
         }
-        let place = Self::word_of(self.shape.within(room.start));
+        let place = Self::word_of(self.geometry.within(extent.start));
         for (shared, word) in log[place..place + words.len()].iter().zip(words) {
             shared.store(*word, Relaxed);
         }
@@ -187,7 +187,7 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// The slot of a record's key, or one that may be given away.
-    fn slot_for(&self, record: &Staged, Known { hash, seen, .. }: Known) -> Option<usize> {
+    fn slot_for(&self, record: &PendingRecord, Known { hash, seen, .. }: Known) -> Option<usize> {
         // A offset never comes back: what a slot names still is what it was, if the log still has it.
         let is_as_seen = |&(slot, word): &(usize, u64)| {
             self.slot(slot).load(Relaxed) == word
@@ -205,7 +205,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     /// The slot of a record's key, whose hash this is. Nobody changes records while T is held, so that the key is compared where it lies; without T it
     /// may be another's key that is found, if the tail goes past its record.
-    fn own_slot(&self, record: &Staged, hash: u64) -> Option<Own> {
+    fn own_slot(&self, record: &PendingRecord, hash: u64) -> Option<Own> {
         let first = self.bucket(hash);
         let slots = self.slots(first);
         let is_tagged = |slot: &A| slot.load(Acquire) >> 48 == hash >> 48;
@@ -233,7 +233,7 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     fn has_key(&self, offset: u64, key: Key<'_>) -> bool {
-        let start = Self::word_of(self.shape.within(offset));
+        let start = Self::word_of(self.geometry.within(offset));
         let words = (HEAD + key.bytes.len().div_ceil(8)).next_multiple_of(UNIT);
         let Some(record) = self.log().get(start..start + words) else { return false };
         let word = |at: usize| record[at].load(Relaxed);
@@ -259,9 +259,9 @@ impl<A: Atomic> Memory<'_, A> {
     }
 
     /// Whether each record finds a slot. Where many keys share a bucket, those that stay where they are need none.
-    fn slots_suffice(&self, records: &mut [Staged], scratch: &mut Scratch) -> bool {
+    fn slots_suffice(&self, records: &mut [PendingRecord], scratch: &mut Scratch) -> bool {
         const RECORDS: u64 = MOST as u64;
-        let bucket = |record: &mut Staged| self.bucket(record.known(self.epoch).hash) as u64;
+        let bucket = |record: &mut PendingRecord| self.bucket(record.known(self.epoch).hash) as u64;
         scratch.fill(records.iter_mut().enumerate().map(|(at, record)| bucket(record) * RECORDS + at as u64));
         let wanted = scratch.words_mut();
         wanted.sort_unstable();
@@ -274,15 +274,15 @@ impl<A: Atomic> Memory<'_, A> {
         })
     }
 
-    fn has_dirty_slot(&self, record: &Staged) -> bool {
+    fn has_dirty_slot(&self, record: &PendingRecord) -> bool {
         let own = self.own_slot(record, record.hash(self.epoch));
         let word = own.and_then(|own| own.word);
         word.is_some_and(|word| Self::offset_of(word) >= self.field(field::DRAINED).load(Acquire))
     }
 
     /// Appends a record that nobody looks up.
-    pub fn append_burn(&self) -> Result<(), NoRoom> {
-        let mut record = Staged::burn();
+    pub fn append_noop(&self) -> Result<(), LogFull> {
+        let mut record = PendingRecord::noop();
         self.settle();
         let start = self.start(std::slice::from_ref(&record))?;
         self.store_all(start, std::slice::from_mut(&mut record));

@@ -25,16 +25,16 @@ pub(crate) const APART_BYTE: u32 = SLOTS + 3;
 const TRIES: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum LockKind {
     Shared,
     Exclusive,
 }
 
 /// True when granted, also when this description had it before (then its kind changes).
-pub(crate) fn try_lock(fd: BorrowedFd<'_>, byte: u32, kind: Kind) -> io::Result<bool> {
+pub(crate) fn try_lock(fd: BorrowedFd<'_>, byte: u32, kind: LockKind) -> io::Result<bool> {
     let lock_type = match kind {
-        Kind::Shared => libc::F_RDLCK,
-        Kind::Exclusive => libc::F_WRLCK,
+        LockKind::Shared => libc::F_RDLCK,
+        LockKind::Exclusive => libc::F_WRLCK,
     };
     let mut tries = 0;
     loop {

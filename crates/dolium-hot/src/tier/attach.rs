@@ -6,9 +6,9 @@
 //! A kill may fall anywhere. The kernel then drops the byte locks; what can be left is a `cache.hot` without a name
 //! (gone), none, or an incomplete one, and all three are replaced by the next who comes while nobody is attached.
 
+use crate::layout::geometry::Geometry;
 use crate::layout::header::{self, HEADER_LEN, Header, PREFIX_LEN, Reading, field};
 use crate::layout::map::Map;
-use crate::layout::shape::Shape;
 use crate::lock::lockfile::{Paths, Retry, enter, held_elsewhere, note_in, random, reopen, retry_attach};
 use crate::log::crash;
 use crate::log::memory::Memory;
@@ -17,7 +17,7 @@ use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::system::error::AttachError;
 use crate::system::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
-use crate::system::ofd::{self, APART_BYTE, FILE_REGIME_BYTE, Kind, SLOTS};
+use crate::system::ofd::{self, APART_BYTE, FILE_REGIME_BYTE, LockKind, SLOTS};
 use crate::tier::{BackingStore, Records};
 use rustix::io::Errno;
 use std::fs::File;
@@ -63,14 +63,14 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
         // A first look without the lock decides which kind to ask for; it is repeated under the lock.
         let must_create = |found: &HotFile, is_alone| match found {
             HotFile::Valid(_, header) => {
-                let is_gone = header.shape.is_some() && is_gone(&paths.hot);
-                is_gone || is_alone && (header.shape.is_some() || matches!(mode, AttachMode::Tier { .. }))
+                let is_gone = header.geometry.is_some() && is_gone(&paths.hot);
+                is_gone || is_alone && (header.geometry.is_some() || matches!(mode, AttachMode::Tier { .. }))
             }
             HotFile::Foreign(..) | HotFile::Unusable => true,
         };
         let is_alone = |descriptor: &Descriptor| Ok(!held_elsewhere(descriptor, &paths.lock, 0, SLOTS)?);
         let creates = must_create(&read(&paths.hot, descriptor.identity)?, is_alone(&descriptor)?);
-        if !enter(&descriptor, &paths.lock, if creates { Kind::Exclusive } else { Kind::Shared })? {
+        if !enter(&descriptor, &paths.lock, if creates { LockKind::Exclusive } else { LockKind::Shared })? {
             return Ok(Err(Retry::Busy));
         }
         // Those who come apart take the open lock exclusively: none can be missed here, nor can come before we have a slot.
@@ -93,16 +93,16 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
             }
             crash::point("alone");
             descriptor.unnote();
-            let (epoch, shape) = hand_over(paths, &found, &mut mode)?;
+            let (epoch, geometry) = hand_over(paths, &found, &mut mode)?;
             crash::point("handed over");
-            let header = Header { epoch, lock_inode: descriptor.identity.inode, hot_inode: 0, shape };
+            let header = Header { epoch, lock_inode: descriptor.identity.inode, hot_inode: 0, geometry };
             let settled = make(paths, header, access, &name).and_then(|()| {
                 crash::point("file made");
                 settle(&descriptor, paths, read(&paths.hot, descriptor.identity)?)
             });
             return match settled {
                 Ok(settled) => Ok(join_as(descriptor, settled)),
-                Err(error) => Err(take_back(paths, shape, &mut mode, error)),
+                Err(error) => Err(take_back(paths, geometry, &mut mode, error)),
             };
         }
         let settled = settle(&descriptor, paths, found)?;
@@ -124,11 +124,11 @@ fn join_as(descriptor: Descriptor, settled: Option<Settled>) -> Result<Joined, R
 /// The tier that was announced cannot be had: the file goes, and the database is told so. Returns why, or what is worse.
 fn take_back(
     paths: &Paths,
-    shape: Option<Shape>,
+    geometry: Option<Geometry>,
     mode: &mut AttachMode<'_>,
     error: AttachError,
 ) -> AttachError {
-    if let (AttachMode::Tier { backing, .. }, Some(_)) = (mode, shape) {
+    if let (AttachMode::Tier { backing, .. }, Some(_)) = (mode, geometry) {
         remove(&paths.hot);
         if let Err(source) = backing.begin(None, Records::new(&[])) {
             return AttachError::BackingStore { path: paths.directory.clone(), source };
@@ -147,7 +147,7 @@ pub(crate) fn forgo(
     let told = |source| AttachError::BackingStore { path: paths.directory.clone(), source };
     if let Some((epoch, _)) = backing.applied().map_err(told)?
         && let HotFile::Valid(_, header) | HotFile::Foreign(_, header) = read(&paths.hot, lock)?
-        && header.shape.is_some()
+        && header.geometry.is_some()
         && header.epoch == epoch
     {
         return Err(AttachError::Unrecovered { path: paths.hot.clone() });
@@ -156,12 +156,12 @@ pub(crate) fn forgo(
 }
 
 /// Nobody is here: what the old file holds and the database has not goes there, with the epoch of the new file. Returns
-/// that epoch, and the shape that the new file shall have.
+/// that epoch, and the geometry that the new file shall have.
 fn hand_over(
     paths: &Paths,
     found: &HotFile,
     mode: &mut AttachMode<'_>,
-) -> Result<(u64, Option<Shape>), AttachError> {
+) -> Result<(u64, Option<Geometry>), AttachError> {
     let epoch = random() | 1;
     let old = match found {
         HotFile::Valid(file, header) | HotFile::Foreign(file, header) => Some((file, header)),
@@ -169,7 +169,7 @@ fn hand_over(
     };
     let backing = match mode {
         AttachMode::Tier { backing, .. } => &mut **backing,
-        AttachMode::None if matches!(old, Some((_, Header { shape: Some(_), .. }))) => {
+        AttachMode::None if matches!(old, Some((_, Header { geometry: Some(_), .. }))) => {
             return Err(AttachError::Unrecovered { path: paths.hot.clone() });
         }
         AttachMode::None => return Ok((epoch, None)),
@@ -181,11 +181,11 @@ fn hand_over(
         |file: &File, header: &Header| file.metadata().is_ok_and(|found| header.is_copy(found.ino()));
     let is_known = |header: &Header| applied.is_some_and(|(epoch, _)| epoch == header.epoch);
     if let Some((file, header)) = old
-        && let Some(shape) = header.shape.filter(|_| is_known(header) || is_copy(file, header))
+        && let Some(geometry) = header.geometry.filter(|_| is_known(header) || is_copy(file, header))
     {
         let map =
             Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
-        let memory = Memory::new(map.words(), shape, header.epoch);
+        let memory = Memory::new(map.words(), geometry, header.epoch);
         let is_copy = is_copy(file, header) && memory.is_live();
         let last = memory.field(field::LAST).load(Acquire);
         let mut is_whole = !memory.is_dirty();
@@ -201,14 +201,14 @@ fn hand_over(
             backing.copied(records.len(), is_whole);
         }
     }
-    let shape = match mode {
+    let geometry = match mode {
         AttachMode::Tier { bytes: 0, .. } | AttachMode::None => None,
-        AttachMode::Tier { bytes, .. } => Some(Shape::of(*bytes)),
+        AttachMode::Tier { bytes, .. } => Some(Geometry::of(*bytes)),
     };
     if let AttachMode::Tier { backing, .. } = mode {
-        backing.begin(shape.map(|_| epoch), Records::new(&records)).map_err(told)?;
+        backing.begin(geometry.map(|_| epoch), Records::new(&records)).map_err(told)?;
     }
-    Ok((epoch, shape))
+    Ok((epoch, geometry))
 }
 
 /// Whether the file says that its database was replaced. Those who have it attached will notice.
@@ -220,7 +220,7 @@ fn is_gone(path: &Path) -> bool {
 
 /// Whether no other process is attached to this very file. If so, none can be until `reopen`.
 pub(crate) fn is_last(descriptor: &Descriptor, paths: &Paths, hot: Identity) -> bool {
-    let entered = matches!(enter(descriptor, &paths.lock, Kind::Exclusive), Ok(true));
+    let entered = matches!(enter(descriptor, &paths.lock, LockKind::Exclusive), Ok(true));
     let alone = entered
         && matches!(Identity::at(&paths.hot), Ok(Some(found)) if found == hot)
         && matches!(held_elsewhere(descriptor, &paths.lock, 0, SLOTS), Ok(false));
@@ -352,7 +352,7 @@ fn take_slot(descriptor: &Descriptor) -> io::Result<Option<u32>> {
     let start = u32::try_from(random() % u64::from(SLOTS)).unwrap_or(0);
     for step in 0..SLOTS {
         let slot = (start + step) % SLOTS;
-        if ofd::try_lock(fd, slot, Kind::Exclusive)? {
+        if ofd::try_lock(fd, slot, LockKind::Exclusive)? {
             return Ok(Some(slot));
         }
     }

@@ -15,9 +15,9 @@ use crate::system::descriptor::{Descriptor, Identity};
 use crate::system::error::{AttachError, LockError};
 use crate::system::fork;
 use crate::system::local::{Courtesy, LocalLock};
-use crate::system::ofd::{self, Kind, SLOTS};
+use crate::system::ofd::{self, LockKind, SLOTS};
 use crate::tier::attach::{self, AttachMode, Joined};
-use crate::tier::{Ahead, BackingStore, Tier};
+use crate::tier::{BackingStore, Prefault, Tier};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -50,7 +50,7 @@ pub(crate) struct Member {
     heir: bool,
     database: Turn,
     tier: Turn,
-    ahead: Ahead,
+    prefault: Prefault,
     /// The byte locks do not tell threads apart, so only one thread of a process takes over at a time, whichever word it is
     /// for.
     burial: LocalLock,
@@ -99,7 +99,7 @@ impl Shared {
             heir: false,
             database: Turn::default(),
             tier: Turn::default(),
-            ahead: Ahead::default(),
+            prefault: Prefault::default(),
             burial: LocalLock::new(),
         };
         // The last owner of this slot may have died with a lock. The byte is ours now, and so is the right to free it.
@@ -271,8 +271,8 @@ impl Member {
         self.map.words()
     }
 
-    pub(crate) fn ahead(&self) -> &Ahead {
-        &self.ahead
+    pub(crate) fn prefault(&self) -> &Prefault {
+        &self.prefault
     }
 
     /// As [`Map::populate`].
@@ -411,7 +411,7 @@ impl Release for Member {
 
 impl OwnerLocks for Member {
     fn claim(&self, slot: u32) -> io::Result<bool> {
-        let granted = ofd::try_lock(self.descriptor.borrow()?, slot, Kind::Exclusive)?;
+        let granted = ofd::try_lock(self.descriptor.borrow()?, slot, LockKind::Exclusive)?;
         // If the program closed our descriptor and its number means another file now, any byte is granted.
         if granted && !self.descriptor.is_ours() {
             return Err(crate::system::descriptor::closed());

@@ -2,48 +2,48 @@
 //!
 //! [`Tier`] is the way in for every reader and writer, [`Writing`] for the one that holds T.
 
-mod ahead;
 pub(crate) mod attach;
 mod backing;
 pub(crate) mod member;
 mod observe;
+mod prefault;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
+use crate::layout::geometry::Geometry;
 use crate::layout::header::field;
-use crate::layout::shape::Shape;
 use crate::lock::guard::{Guard, Release, Which};
 use crate::lock::wait::Acquired;
 use crate::log::counters::Counter;
 use crate::log::drain::{Batch, Limit};
 use crate::log::memory::Memory;
-use crate::log::record::{Key, Staged, View};
+use crate::log::record::{Key, PendingRecord, View};
 use crate::log::scratch::Scratch;
 use crate::log::stats::TierStats;
-use crate::log::write::NoRoom;
+use crate::log::write::LogFull;
 use crate::system::error::LockError;
 use member::{Lock, Member};
 
-pub(crate) use ahead::Ahead;
 pub use backing::{BackingStore, Records};
 pub use observe::Observer;
+pub(crate) use prefault::Prefault;
 
 /// The hot tier of a directory. Clones are the same membership.
 #[derive(Clone, Debug)]
 pub struct Tier {
     member: Arc<Member>,
-    shape: Shape,
+    geometry: Geometry,
 }
 
 /// Where a read may note that it happened: a word that belongs to the key's slot. A late note credits another key at
 /// worst.
 #[derive(Clone, Copy, Debug)]
-pub struct Access<'t>(&'t AtomicU64);
+pub struct AccessWord<'t>(&'t AtomicU64);
 
-impl Access<'_> {
+impl AccessWord<'_> {
     /// What was noted last, 0 since the key was written.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -58,17 +58,17 @@ impl Access<'_> {
 
 impl Tier {
     pub(crate) fn of(member: &Arc<Member>) -> Option<Self> {
-        let shape = member.header().shape?;
+        let geometry = member.header().geometry?;
         assert!(
-            8 * member.words().len() as u64 >= shape.file_len(),
+            8 * member.words().len() as u64 >= geometry.file_len(),
             "a mapping shorter than its header says"
         );
-        Some(Self { member: Arc::clone(member), shape })
+        Some(Self { member: Arc::clone(member), geometry })
     }
 
     #[inline]
     fn memory(&self) -> Memory<'_> {
-        Memory::new(self.member.words(), self.shape, self.member.header().epoch)
+        Memory::new(self.member.words(), self.geometry, self.member.header().epoch)
     }
 
     /// Names this epoch of the tier.
@@ -93,7 +93,7 @@ impl Tier {
     /// Calls `f` with the newest record of a key: the truth about the key, be it a row or its removal. `None`: ask the
     /// database, in a transaction begun after this call.
     #[inline]
-    pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>, Access<'_>) -> T) -> Option<T> {
+    pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>, AccessWord<'_>) -> T) -> Option<T> {
         let memory = self.memory();
         if !memory.is_live() {
             return None;
@@ -101,7 +101,7 @@ impl Tier {
         let mut scratch = Scratch::new();
         let (place, view) = memory.find(key, memory.hash(key.kind, key.bytes), &mut scratch)?;
         // The state, too, after the copy.
-        memory.is_live().then(|| f(view, Access(memory.access(place.slot))))
+        memory.is_live().then(|| f(view, AccessWord(memory.access(place.slot))))
     }
 
     /// Grows with each change of the database. Read it before a row that is to be offered as a fill.
@@ -118,7 +118,7 @@ impl Tier {
 
     /// Whether somebody has D at this moment: who drains, or who has drained before he writes directly. One load.
     #[must_use]
-    pub fn is_in_hands(&self) -> bool {
+    pub fn is_writer_locked(&self) -> bool {
         self.member.is_taken(Which::Database)
     }
 
@@ -144,13 +144,13 @@ impl Tier {
     /// Bytes of the log.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        self.shape.log_bytes()
+        self.geometry.log_bytes()
     }
 
     /// The longest record in bytes that the log takes.
     #[must_use]
     pub fn longest(&self) -> u64 {
-        16 * self.shape.longest()
+        16 * self.geometry.longest()
     }
 
     /// Where the log ends now. What was written before is drained once [`drained_to`](Self::drained_to) is there.
@@ -207,7 +207,7 @@ impl Tier {
     }
 
     /// Does what can be done for records before T is taken, so that T is held for less.
-    pub fn prepare(&self, records: &mut [Staged]) {
+    pub fn prepare(&self, records: &mut [PendingRecord]) {
         let memory = self.memory();
         for record in records {
             memory.prepare(record);
@@ -224,13 +224,13 @@ impl Tier {
     /// Appends a record if T is free, there is nothing to recover, and there is room: as [`try_lock`](Self::try_lock) and
     /// [`Writing::append`], for less.
     #[inline]
-    pub fn try_append(&self, record: &mut Staged) -> bool {
+    pub fn try_append(&self, record: &mut PendingRecord) -> bool {
         self.try_with_t(|memory| memory.append(record).is_ok())
     }
 
     /// The same if the record at a offset still is the newest of the key.
     #[inline]
-    pub fn try_append_over(&self, record: &mut Staged, offset: u64) -> bool {
+    pub fn try_append_over(&self, record: &mut PendingRecord, offset: u64) -> bool {
         self.try_with_t(|memory| memory.append_over(record, offset) == Ok(true))
     }
 
@@ -283,7 +283,7 @@ impl Tier {
     pub fn take_accesses(&self, mut f: impl FnMut(View<'_>, u64)) {
         let memory = self.memory();
         let mut scratch = Scratch::new();
-        for slot in 0..self.shape.slots() {
+        for slot in 0..self.geometry.slots() {
             if memory.access(slot).load(Relaxed) == 0 {
                 continue;
             }
@@ -370,18 +370,18 @@ impl Writing {
     }
 
     /// Appends a record.
-    pub fn append(&mut self, record: &mut Staged) -> Result<(), NoRoom> {
+    pub fn append(&mut self, record: &mut PendingRecord) -> Result<(), LogFull> {
         self.tier.memory().append(record)
     }
 
     /// Appends a record if the one at a offset, which the caller has copied, still is the newest of the key. `false`: it
     /// is not.
-    pub fn append_over(&mut self, record: &mut Staged, offset: u64) -> Result<bool, NoRoom> {
+    pub fn append_over(&mut self, record: &mut PendingRecord, offset: u64) -> Result<bool, LogFull> {
         self.tier.memory().append_over(record, offset)
     }
 
     /// Appends records so that either all of them survive a crash or none.
-    pub fn append_all(&mut self, records: &mut [Staged]) -> Result<(), NoRoom> {
+    pub fn append_all(&mut self, records: &mut [PendingRecord]) -> Result<(), LogFull> {
         self.tier.memory().append_all(records, &mut Scratch::new())
     }
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 
+use crate::layout::geometry::Geometry;
 use crate::layout::header::{PREFIX_LEN, Reading, decode, field};
 use crate::layout::map::Map;
-use crate::layout::shape::Shape;
 use crate::log::memory::Memory;
 use crate::log::record::{Key, View};
 use crate::log::scratch::Scratch;
@@ -22,7 +22,7 @@ pub struct Observer(Arc<Observed>);
 #[derive(Debug)]
 struct Observed {
     map: Map,
-    shape: Shape,
+    geometry: Geometry,
     epoch: u64,
     is_copy: bool,
 }
@@ -40,17 +40,18 @@ impl Observer {
         }
         let found = file.metadata()?;
         let Reading::Valid(header) = decode(&bytes, found.len()) else { return Ok(None) };
-        let Some(shape) = header.shape.filter(|_| header.epoch == epoch && cfg!(target_endian = "little"))
+        let Some(geometry) =
+            header.geometry.filter(|_| header.epoch == epoch && cfg!(target_endian = "little"))
         else {
             return Ok(None);
         };
         let map = Map::read_only(&file, header.file_len())?;
         let is_copy = header.is_copy(found.ino());
-        Ok(Some(Self(Arc::new(Observed { map, shape, epoch, is_copy }))))
+        Ok(Some(Self(Arc::new(Observed { map, geometry, epoch, is_copy }))))
     }
 
     fn memory(&self) -> Memory<'_> {
-        Memory::new(self.0.map.words(), self.0.shape, self.0.epoch)
+        Memory::new(self.0.map.words(), self.0.geometry, self.0.epoch)
     }
 
     /// Names the epoch of the tier.

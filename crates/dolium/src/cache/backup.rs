@@ -50,7 +50,7 @@ impl Cache {
     ///
     /// Other threads and processes go on reading and writing. The copy has everything that was stored before this call,
     /// and appears under its name when it is complete. On the same file system its value files are hard links, so
-    /// that it takes little room.
+    /// that it takes little space.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

@@ -18,7 +18,7 @@ use super::prepare::Prepared;
 use super::write::alive;
 
 /// The position, key and value of an item.
-type Item<'k> = (usize, Key<'k>, Prepared);
+type PreparedItem<'k> = (usize, Key<'k>, Prepared);
 
 impl Cache {
     /// The values of many keys, in their order, all of one moment. Each is as `get` would give it.
@@ -62,7 +62,7 @@ impl Cache {
         replace: bool,
     ) -> Result<Vec<usize>> {
         self.know_settings()?;
-        let mut prepared: Vec<Item<'_>> = Vec::new();
+        let mut prepared: Vec<PreparedItem<'_>> = Vec::new();
         let mut bytes = 0;
         for (position, (key, payload)) in items.into_iter().enumerate() {
             let (key, mut value) = (key.into(), Prepared::new(&self.handle, payload.into())?);
@@ -87,12 +87,17 @@ impl Cache {
     }
 
     /// Stores rows whatever was there, in the hot tier if they fit there together.
-    fn put_many(&self, prepared: &mut [Item<'_>], options: &PutOptions, now: Timestamp) -> Result<()> {
+    fn put_many(
+        &self,
+        prepared: &mut [PreparedItem<'_>],
+        options: &PutOptions,
+        now: Timestamp,
+    ) -> Result<()> {
         let (expire, time) = (options.expire.at(now), options.time(now));
-        let staged = prepared.iter_mut().map(|(_, key, value)| {
-            Ok(hot::staged(Kind::Set, key, value.finish(key)?, expire, &options.tag, time, CULLS))
+        let pending_record = prepared.iter_mut().map(|(_, key, value)| {
+            Ok(hot::pending_record(Kind::Set, key, value.finish(key)?, expire, &options.tag, time, CULLS))
         });
-        let mut records = staged.collect::<Result<Vec<_>>>()?;
+        let mut records = pending_record.collect::<Result<Vec<_>>>()?;
         if !records.is_empty() && self.set_hot(&mut records)?.is_some() {
             for (_, _, value) in prepared.iter() {
                 self.left_to_tier(value.is_filed(), value.file().as_deref());
@@ -111,7 +116,12 @@ impl Cache {
     }
 
     /// Stores those whose keys have no entry. Returns their positions.
-    fn put_new(&self, prepared: &mut [Item<'_>], options: &PutOptions, now: Timestamp) -> Result<Vec<usize>> {
+    fn put_new(
+        &self,
+        prepared: &mut [PreparedItem<'_>],
+        options: &PutOptions,
+        now: Timestamp,
+    ) -> Result<Vec<usize>> {
         let keys: Vec<_> = prepared.iter().map(|(_, key, _)| key.clone()).collect();
         let stored = self.change_many(&keys, now, |at, row| {
             if alive(row, now).is_some() {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dolium_hot::{Counter, Kind, Staged};
+use dolium_hot::{Counter, Kind, PendingRecord};
 
 use crate::sqlite::tier::CULLS;
 use crate::sqlite::{Head, Write};
@@ -17,7 +17,7 @@ use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row, mode};
 
 use super::Cache;
-use super::hot::staged;
+use super::hot::pending_record;
 use super::prepare::Prepared;
 
 /// What becomes of the row of a key, and the operation's answer.
@@ -36,7 +36,7 @@ pub(super) enum Change<T> {
 
 /// A decision as the hot tier takes it.
 pub(super) struct Decided<T> {
-    pub record: Staged,
+    pub record: PendingRecord,
     pub counter: Counter,
     /// Whether the record names a value file that the database does not know.
     pub is_filed: bool,
@@ -58,14 +58,18 @@ impl<T> Change<T> {
             Self::Leave(answer) => return Err(answer),
             Self::Put(row, answer) => {
                 let (record, counter, is_filed) =
-                    (row.staged(key), Counter::Sets, row.columns.filename.is_some());
+                    (row.pending_record(key), Counter::Sets, row.columns.filename.is_some());
                 return Ok(Decided { record, counter, is_filed, file: row.file, answer });
             }
             Self::Value(row, answer) | Self::Expire(row, answer) => {
                 let Row { columns, expire_time, tag, store_time, .. } = &row;
-                (staged(Kind::Set, key, columns, *expire_time, tag, *store_time, 0), Counter::Sets, answer)
+                (
+                    pending_record(Kind::Set, key, columns, *expire_time, tag, *store_time, 0),
+                    Counter::Sets,
+                    answer,
+                )
             }
-            Self::Delete(answer) => (key.with_hot(Staged::delete), Counter::Deletes, answer),
+            Self::Delete(answer) => (key.with_hot(PendingRecord::delete), Counter::Deletes, answer),
         };
         Ok(Decided { record, counter, is_filed: false, file: None, answer })
     }
@@ -120,9 +124,9 @@ impl NewRow {
         Ok(Self { columns, expire_time, tag: options.tag.clone(), store_time, file: prepared.file() })
     }
 
-    fn staged(&self, key: &Key<'_>) -> Staged {
+    fn pending_record(&self, key: &Key<'_>) -> PendingRecord {
         let Self { columns, expire_time, tag, store_time, .. } = self;
-        staged(Kind::Set, key, columns, *expire_time, tag, *store_time, CULLS)
+        pending_record(Kind::Set, key, columns, *expire_time, tag, *store_time, CULLS)
     }
 }
 

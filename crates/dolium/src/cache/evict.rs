@@ -15,7 +15,7 @@ use crate::system::error::{Error, Result};
 use crate::system::wait::Wait;
 use crate::system::warning::Warning;
 use crate::value::key::Key;
-use crate::value::policy::{Policy, Reads};
+use crate::value::policy::{Policy, ReadNotes};
 use crate::value::scalar::Scalar;
 use crate::value::settings::Settings;
 
@@ -27,7 +27,7 @@ const STEP: u32 = 100;
 /// Bytes that a row costs beside its key and value: columns, and its places in the indexes.
 const OVERHEAD: u64 = 128;
 
-/// Each process looks again after this part of the room that is left, as if so many filled it at once...
+/// Each process looks again after this part of the budget that is left, as if so many filled it at once...
 const WRITERS: u64 = 16;
 
 /// ...and after this part of the limit, so that even more of them cannot exceed it by far.
@@ -60,7 +60,7 @@ impl Cache {
     pub fn cull(&self) -> Result<usize> {
         self.handle.refresh_limit();
         let expired = self.expire(None)?;
-        Ok(expired + self.make_room(None, Scope::This)?)
+        Ok(expired + self.evict_to_limit(None, Scope::This)?)
     }
 
     /// Removes all entries. Returns how many.
@@ -76,7 +76,7 @@ impl Cache {
                 self.handle.quarantine_locked(held.tier(), false)?;
                 Ok(0)
             }
-            // Removing takes room in the log. A new store takes less than the old one gives back.
+            // Removing takes space in the log. A new store takes less than the old one gives back.
             Err(Error::Full { .. }) if !self.in_transaction() => self.discard(),
             other => other,
         }
@@ -114,7 +114,7 @@ impl Cache {
     /// was written since the last time for that to be possible.
     pub(crate) fn wrote(&self, key: &Key<'_>, bytes: u64) -> Result<()> {
         let cost = cost(bytes);
-        let before = self.handle.room.fetch_sub(cost, Ordering::Relaxed);
+        let before = self.handle.budget.fetch_sub(cost, Ordering::Relaxed);
         if before > cost || self.in_transaction() {
             return Ok(());
         }
@@ -127,13 +127,13 @@ impl Cache {
         self.handle.refresh_limit();
         let settings = self.handle.settings();
         if settings.size_limit.is_none() || settings.policy == Policy::None || settings.cull_limit == 0 {
-            self.handle.room.store(UNLIMITED, Ordering::Relaxed);
+            self.handle.budget.store(UNLIMITED, Ordering::Relaxed);
             return Ok(());
         }
         if self.is_far_below_limit(&settings) {
             return Ok(());
         }
-        match self.make_room(last, Scope::All) {
+        match self.evict_to_limit(last, Scope::All) {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             // The write that brought us here is done, and may not be reported as failed. The next one tries again.
             _ => Ok(()),
@@ -151,16 +151,16 @@ impl Cache {
         let used = self.together().iter().map(|shard| estimate(shard, self.wait)).sum::<Result<u64>>();
         let is_far_below = used.as_ref().is_ok_and(|used| *used < limit / 2);
         if let (true, Ok(used)) = (is_far_below, used) {
-            self.leave_room(limit, used);
+            self.set_budget(limit, used);
         }
         is_far_below
     }
 
-    /// Each shard gets a part of the room, since this process may write to all.
-    fn leave_room(&self, limit: u64, used: u64) {
-        let room = (limit.saturating_sub(used) / WRITERS).min(limit / PARTS) / self.together().len() as u64;
+    /// Each shard gets a part of the budget, because this process may write to all.
+    fn set_budget(&self, limit: u64, used: u64) {
+        let budget = (limit.saturating_sub(used) / WRITERS).min(limit / PARTS) / self.together().len() as u64;
         for shard in self.together() {
-            shard.room.store(i64::try_from(room).unwrap_or(i64::MAX), Ordering::Relaxed);
+            shard.budget.store(i64::try_from(budget).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
     }
 
@@ -176,13 +176,13 @@ impl Cache {
 
     /// Evicts until all shards together are within the limit, the fullest first, down to one level. What was written
     /// last, under that key, stays. Returns how many entries have gone.
-    fn make_room(&self, last: Option<&Key<'_>>, scope: Scope) -> Result<usize> {
+    fn evict_to_limit(&self, last: Option<&Key<'_>>, scope: Scope) -> Result<usize> {
         let settings = self.handle.settings();
         let Some(limit) = self.total_limit(&settings) else { return Ok(0) };
         // A thread that has one shard locked must not wait for another: the next one may do the reverse.
         let is_bound = self.group.is_some() && self.together().iter().any(|shard| shard.is_of_thread());
         let volumes = self.together().iter().map(|shard| {
-            let volume = if is_bound && !shard.is_mine() { estimate } else { measure };
+            let volume = if is_bound && !shard.owns_transaction() { estimate } else { measure };
             volume(shard, self.wait)
         });
         let mut volumes = volumes.collect::<Result<Vec<u64>>>()?;
@@ -211,7 +211,7 @@ impl Cache {
         }
         let used = volumes.iter().sum();
         if used <= limit {
-            self.leave_room(limit, used);
+            self.set_budget(limit, used);
         }
         Ok(removed)
     }
@@ -231,15 +231,15 @@ impl Cache {
         let settings = self.handle.settings();
         let mut total = 0;
         // The newest entry of a cache stays, but another shard may need its room.
-        let mut spare =
-            if self.group.is_some() && last.is_none() { Spare::NewestFirst } else { Spare::Newest };
+        let mut protection =
+            if self.group.is_some() && last.is_none() { Protection::NewestFirst } else { Protection::Newest };
         self.handle.files_wait.store(false, Ordering::Relaxed);
         loop {
             let used = measure(&self.handle, self.wait)?;
             let Some(column) = settings.policy.plan().column.filter(|_| used > level) else {
                 return Ok((total, used));
             };
-            if settings.policy.plan().reads != Reads::Nothing {
+            if settings.policy.plan().reads != ReadNotes::Nothing {
                 self.write_pending_quietly();
             }
             let now = self.clock.now();
@@ -250,13 +250,13 @@ impl Cache {
                     return Ok(None);
                 }
                 Ok(Some(match write.remove_expired(now, STEP)? {
-                    0 => write.remove_by_policy(column, excess, last, spare != Spare::Nothing)?,
+                    0 => write.remove_by_policy(column, excess, last, protection != Protection::Nothing)?,
                     expired => expired,
                 }))
             })?;
             match removed {
                 None => {}
-                Some(0) if spare == Spare::NewestFirst => spare = Spare::Nothing,
+                Some(0) if protection == Protection::NewestFirst => protection = Protection::Nothing,
                 Some(0) => return Ok((total, used)),
                 Some(removed) => {
                     total += removed;
@@ -280,7 +280,7 @@ enum Scope {
 
 /// What becomes of the entry that was inserted last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spare {
+enum Protection {
     /// It stays.
     Newest,
     /// It stays as long as there are others.

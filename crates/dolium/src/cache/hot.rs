@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use dolium_hot::{AccessWord, Counter, Kind, NoRoom, Staged, Tier, View, Writing};
+use dolium_hot::{AccessWord, Counter, Kind, LogFull, PendingRecord, Tier, View, Writing};
 
 use crate::sqlite::statements;
 use crate::sqlite::tier::{PROVES, cell, scalar};
@@ -12,7 +12,7 @@ use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::wait::Deadline;
 use crate::value::key::Key;
-use crate::value::policy::Reads;
+use crate::value::policy::ReadNotes;
 use crate::value::put_options::is_alive;
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
@@ -38,7 +38,7 @@ enum Seen {
 }
 
 /// A record of a row.
-pub(super) fn staged(
+pub(super) fn pending_record(
     kind: Kind,
     key: &Key<'_>,
     columns: &Columns,
@@ -46,7 +46,7 @@ pub(super) fn staged(
     tag: &Scalar,
     store_time: Timestamp,
     note: u8,
-) -> Staged {
+) -> PendingRecord {
     let row = dolium_hot::Row {
         store_time,
         expire_time,
@@ -60,22 +60,22 @@ pub(super) fn staged(
     stage(kind, key, &row)
 }
 
-pub(super) fn stage(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> Staged {
+pub(super) fn stage(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> PendingRecord {
     if matches!(key, Key::Object(_)) {
         return stage_with_proof(kind, key, row);
     }
-    key.with_hot(|key| Staged::row(kind, key, row))
+    key.with_hot(|key| PendingRecord::row(kind, key, row))
 }
 
 /// The proof of a key rides with its rows: whoever drains them stores it.
 #[cold]
-fn stage_with_proof(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> Staged {
+fn stage_with_proof(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> PendingRecord {
     let proof = if kind == Kind::Set { key.proof() } else { None };
     key.with_hot(|key| match proof {
         Some(proof) => {
-            Staged::row_and(kind, key, &dolium_hot::Row { note: row.note | PROVES, ..*row }, &proof)
+            PendingRecord::row_and(kind, key, &dolium_hot::Row { note: row.note | PROVES, ..*row }, &proof)
         }
-        None => Staged::row(kind, key, row),
+        None => PendingRecord::row(kind, key, row),
     })
 }
 
@@ -242,7 +242,7 @@ impl Cache {
     #[inline]
     pub(super) fn note(&self, access: AccessWord<'_>) {
         let reads = self.handle.noted_reads();
-        if self.counts && reads != Reads::Nothing {
+        if self.counts && reads != ReadNotes::Nothing {
             let before = access.get();
             access.set(reads.note(before, &self.clock));
             if before == 0 && self.handle.pending.expect_notes() {
@@ -259,7 +259,7 @@ impl Cache {
         mut decide: impl FnMut(Option<Row>) -> Result<Change<T>>,
     ) -> Result<Option<T>> {
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
-        self.handle.watch()?;
+        self.handle.detect_foreign_writes_once()?;
         let mut deadline = Deadline::new(self.wait);
         loop {
             let (row, seen) = self.see(&tier, key)?;
@@ -288,8 +288,8 @@ impl Cache {
                     return Ok(Some(answer));
                 }
                 Ok(false) => {}
-                Err(NoRoom) if self.make_way(&tier, &mut deadline)? => {}
-                Err(NoRoom) => return Ok(None),
+                Err(LogFull) if self.make_way(&tier, &mut deadline)? => {}
+                Err(LogFull) => return Ok(None),
             }
         }
     }
@@ -305,7 +305,7 @@ impl Cache {
             return Ok(None);
         }
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
-        self.handle.watch()?;
+        self.handle.detect_foreign_writes_once()?;
         let mut deadline = Deadline::new(self.wait);
         for _ in 0..TRIES {
             let (mut seen, mut positions, mut records) = (Vec::new(), Vec::new(), Vec::new());
@@ -347,7 +347,7 @@ impl Cache {
     }
 
     /// Stores a row whatever was there before. `None`: it has to be done directly.
-    pub(super) fn set_hot(&self, records: &mut [Staged]) -> Result<Option<()>> {
+    pub(super) fn set_hot(&self, records: &mut [PendingRecord]) -> Result<Option<()>> {
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
         if !fit(&tier, records) {
             return Ok(None);
@@ -367,8 +367,8 @@ impl Cache {
                     self.handle.after_append(&tier);
                     return Ok(Some(()));
                 }
-                Err(NoRoom) if self.make_way(&tier, &mut deadline)? => {}
-                Err(NoRoom) => return Ok(None),
+                Err(LogFull) if self.make_way(&tier, &mut deadline)? => {}
+                Err(LogFull) => return Ok(None),
             }
         }
     }
@@ -422,8 +422,8 @@ fn add(tier: &Tier, [found, absent]: [Counter; 2], lookups: usize, hits: usize) 
 }
 
 /// Whether no record is too long for the log, and all together leave others their room.
-fn fit(tier: &Tier, records: &[Staged]) -> bool {
-    let bytes: u64 = records.iter().map(Staged::bytes).sum();
+fn fit(tier: &Tier, records: &[PendingRecord]) -> bool {
+    let bytes: u64 = records.iter().map(PendingRecord::bytes).sum();
     bytes <= tier.capacity() / 4 && records.iter().all(|record| record.bytes() <= tier.longest())
 }
 
@@ -448,7 +448,8 @@ fn offer(tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
     if row.columns.value.len() > FILLED || row.columns.mode == statements::UNREADABLE {
         return;
     }
-    let mut record = staged(Kind::Fill, key, &row.columns, row.expire_time, &row.tag, row.store_time, 0);
+    let mut record =
+        pending_record(Kind::Fill, key, &row.columns, row.expire_time, &row.tag, row.store_time, 0);
     if let Some(mut writing) = tier.try_lock()
         && confirm(tier, &writing, key, &Seen::Commits(commits))
     {

@@ -20,7 +20,7 @@ pub enum TierUnavailable {
     Unused,
     /// Those who use the cache made none.
     Declined,
-    /// The system refused one to those who use the cache: memory, a lock, a mode, room on the disk.
+    /// The system refused one to those who use the cache: memory, a lock, a mode, space on the disk.
     Refused {
         /// What it refused, and how.
         reason: String,

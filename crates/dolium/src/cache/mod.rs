@@ -132,9 +132,9 @@ impl Cache {
 
     /// Evicts what the size limit does not allow, as every write does: for a host that ends an [`OwnedTransaction`].
     pub fn keep_limit(&self) -> Result<()> {
-        self.handle.spare_room();
+        self.handle.trim_log_if_scarce();
         // The shards of one cache commit one after the other: they are measured once.
-        if self.group.is_some() && self.handle.room.load(Ordering::Relaxed) > 0 {
+        if self.group.is_some() && self.handle.budget.load(Ordering::Relaxed) > 0 {
             return Ok(());
         }
         self.enforce_limit(None)
@@ -143,7 +143,7 @@ impl Cache {
     /// Whether the calling context is inside a transaction on this directory.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
-        self.handle.is_mine()
+        self.handle.owns_transaction()
     }
 
     /// The number of that transaction.

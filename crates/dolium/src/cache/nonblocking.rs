@@ -182,7 +182,7 @@ impl Cache {
         };
         let written = cost((key.len() + value.len()) as u64);
         let is_simple = value.len() < self.handle.min_file_size().min(SMALL)
-            && self.handle.room.load(Ordering::Relaxed) > written
+            && self.handle.budget.load(Ordering::Relaxed) > written
             && !self.in_transaction();
         if !is_simple {
             return false;
@@ -190,7 +190,7 @@ impl Cache {
         let is_stored =
             self.handle.lock.with_tier(|tier| self.append(tier, key, value, options)) == Some(true);
         if is_stored {
-            self.handle.room.fetch_sub(written, Ordering::Relaxed);
+            self.handle.budget.fetch_sub(written, Ordering::Relaxed);
         }
         is_stored
     }

@@ -142,7 +142,7 @@ impl Builder {
             }
             match files::create_cache_directory(&self.directory) {
                 // Whoever makes a cache while his program starts may never use it: the first write says so.
-                Err(error) if !error.is_of_circumstances() => return Err(error),
+                Err(error) if !error.is_environmental() => return Err(error),
                 _ => {}
             }
         }
@@ -219,7 +219,7 @@ impl Cache {
     /// What the store of this very directory says.
     fn stored_here(&self) -> Result<Option<Settings>> {
         let load = |connection: &Connection| Ok(schema::load_settings(connection)?);
-        match self.handle.glance(load) {
+        match self.handle.read_unopened(load) {
             Some(stored) => Ok(Some(stored)),
             None => self.handle.read_now(self.opening_wait(), |connection| Ok(Some(load(connection)?))),
         }
@@ -231,7 +231,7 @@ impl Cache {
             return Ok(());
         }
         match self.handle.write(self.opening_wait(), f) {
-            Err(error) if error.is_of_circumstances() => Ok(()),
+            Err(error) if error.is_environmental() => Ok(()),
             other => other,
         }
     }

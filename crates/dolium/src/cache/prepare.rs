@@ -83,7 +83,7 @@ impl Prepared {
 
     fn copied(handle: &Arc<Handle>, mode: i64, reader: &mut dyn Read) -> Result<Self> {
         let mut file = file_with(handle, &[])?;
-        file.copy_from(reader, || handle.make_room())?;
+        file.copy_from(reader, || handle.free_disk_space())?;
         Self::sealed(mode, file)
     }
 
@@ -154,7 +154,7 @@ impl Prepared {
     }
 }
 
-/// A value file of these bytes. What was overwritten before may still take the room that it needs.
+/// A value file of these bytes. What was overwritten before may still take the space that it needs.
 fn file_with(handle: &Arc<Handle>, bytes: &[u8]) -> Result<NewFile> {
     let create = || {
         handle.make_directory()?;
@@ -163,7 +163,7 @@ fn file_with(handle: &Arc<Handle>, bytes: &[u8]) -> Result<NewFile> {
         Ok(file)
     };
     match create() {
-        Err(Error::Full { .. }) if handle.make_room() => create(),
+        Err(Error::Full { .. }) if handle.free_disk_space() => create(),
         done => done,
     }
 }

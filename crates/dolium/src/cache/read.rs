@@ -13,7 +13,7 @@ use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::value::key::{Key, recall};
-use crate::value::policy::Reads;
+use crate::value::policy::ReadNotes;
 use crate::value::put_options::{KEPT, is_alive};
 use crate::value::scalar::Scalar;
 use crate::value::sign::Verdict;
@@ -262,7 +262,7 @@ impl Cache {
         let mut wake = self.handle.counts_hits() && self.handle.pending.count(hit.is_some());
         // The hot tier has noted its own.
         let cold = hit.filter(|rowid| *rowid != Row::HOT);
-        if let Some(rowid) = cold.filter(|_| self.handle.noted_reads() != Reads::Nothing) {
+        if let Some(rowid) = cold.filter(|_| self.handle.noted_reads() != ReadNotes::Nothing) {
             wake |= self.handle.pending.record_read(rowid, now());
         }
         if wake && !self.is_read_only() {

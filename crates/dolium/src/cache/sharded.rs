@@ -234,7 +234,7 @@ fn decide(builder: &Builder, asked: usize) -> Result<usize> {
         }
         return match layout::settle(root, asked) {
             // A program that makes a cache while it starts may never use it: the first write says so.
-            Err(error) if error.is_of_circumstances() => Ok(asked),
+            Err(error) if error.is_environmental() => Ok(asked),
             settled => settled,
         };
     }
@@ -245,7 +245,7 @@ fn decide(builder: &Builder, asked: usize) -> Result<usize> {
     };
     let handle = Handle::of(&first, builder.is_read_only());
     // Opening writes nothing: a connection would make a log and remove it.
-    let stored = match handle.glance(|connection| Ok(schema::load_shards(connection)?)) {
+    let stored = match handle.read_unopened(|connection| Ok(schema::load_shards(connection)?)) {
         Some(stored) => stored,
         None => handle.read_now(Wait::AtMost(Duration::from_mins(1)), |connection| {
             Ok(schema::load_shards(connection)?)

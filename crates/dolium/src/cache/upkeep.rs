@@ -260,11 +260,11 @@ impl Cache {
             }
             let _ = self.handle.write_pending(wait);
             // A checkpoint of the housekeeper's under way would let ours, which must cover the last commit, do nothing.
-            self.handle.rest();
+            self.handle.stop_upkeep();
             self.handle.take_out_trash(wait);
             let _ = self.handle.leave(wait);
         }
-        self.handle.rest();
+        self.handle.stop_upkeep();
         let _inside = fork_gate::enter();
         self.handle.close_connections(false);
         self.handle.forget_settings();
@@ -281,7 +281,7 @@ impl Cache {
 
     /// Whether nobody else is there who drains: another process, or whoever has D.
     fn is_last(&self) -> bool {
-        let is_free = self.handle.tier().is_some_and(|tier| !tier.is_in_hands());
+        let is_free = self.handle.tier().is_some_and(|tier| !tier.is_writer_locked());
         is_free && dolium_hot::count_attached(self.directory()).is_ok_and(|count| count <= 1)
     }
 

@@ -79,8 +79,15 @@ impl Cache {
         now: Timestamp,
     ) -> Result<()> {
         let (expire_time, time) = (options.expire.at(now), options.time(now));
-        let mut record =
-            hot::staged(Kind::Set, key, prepared.finish(key)?, expire_time, &options.tag, time, CULLS);
+        let mut record = hot::pending_record(
+            Kind::Set,
+            key,
+            prepared.finish(key)?,
+            expire_time,
+            &options.tag,
+            time,
+            CULLS,
+        );
         if self.set_hot(std::slice::from_mut(&mut record))?.is_some() {
             self.left_to_tier(prepared.is_filed(), prepared.file().as_deref());
             return Ok(());

@@ -47,13 +47,13 @@ pub(crate) struct Connection {
     cache_size: i64,
     /// The files as they were when a connection was opened that takes them for immutable, and so neither locks
     /// nor looks at them.
-    frozen: Option<Snapshot>,
+    frozen: Option<FileStamp>,
 }
 
 /// What of a store changes when somebody writes.
-type Snapshot = (Option<files::Stamp>, u64);
+type FileStamp = (Option<files::Stamp>, u64);
 
-fn snapshot(database: &Path) -> Snapshot {
+fn stamp(database: &Path) -> FileStamp {
     (files::stamp(database), files::length(&with_suffix(database, "-wal")))
 }
 
@@ -121,7 +121,7 @@ impl Connection {
                 }
                 files::create_store(path)?;
                 let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-                found(&raw, network, settings)?;
+                init_empty(&raw, network, settings)?;
                 raw
             }
         };
@@ -142,8 +142,8 @@ impl Connection {
     }
 
     /// Before the first write: the file may be there and empty, if who made it was killed or disturbed.
-    pub fn found(&self, network: bool, settings: &Settings) -> Result<()> {
-        if self.has_schema.get() { Ok(()) } else { found(self, network, settings) }
+    pub fn init_empty(&self, network: bool, settings: &Settings) -> Result<()> {
+        if self.has_schema.get() { Ok(()) } else { init_empty(self, network, settings) }
     }
 
     /// Whether the database has no tables yet.
@@ -187,7 +187,7 @@ impl Connection {
 
     /// Whether what was read is what is there, which SQLite does not see to on files it takes for immutable.
     pub fn is_current(&self, path: &Path) -> bool {
-        self.frozen.as_ref().is_none_or(|frozen| *frozen == snapshot(path))
+        self.frozen.as_ref().is_none_or(|frozen| *frozen == stamp(path))
     }
 
     /// Whether the program closed its descriptors, so that it must not be used.
@@ -242,8 +242,8 @@ fn open_raw(path: &Path, flags: OpenFlags) -> Result<rusqlite::Connection> {
 ///
 /// Where the log could be made, SQLite would make it for a reader and leave it behind, empty. A connection
 /// that may write but is told not to takes it away again when it closes.
-fn open_for_reading(path: &Path) -> Result<(rusqlite::Connection, Option<Snapshot>)> {
-    let before = snapshot(path);
+fn open_for_reading(path: &Path) -> Result<(rusqlite::Connection, Option<FileStamp>)> {
+    let before = stamp(path);
     let may_write = files::is_writable(path) && path.parent().is_some_and(files::is_writable);
     if may_write && files::length(&with_suffix(path, "-wal")) == 0 {
         let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -269,7 +269,7 @@ fn open_for_reading(path: &Path) -> Result<(rusqlite::Connection, Option<Snapsho
 
 /// Shows `f` a database that nobody has open: no lock is taken and no log made, which is most of what opening costs.
 /// `None`: somebody has it open, or came meanwhile, or `f` failed. The usual way will tell.
-pub(crate) fn glance<T>(path: &Path, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
+pub(crate) fn read_unopened<T>(path: &Path, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
     let is_alone = || ["-wal", "-journal"].iter().all(|suffix| !files::exists(&with_suffix(path, suffix)));
     let before = files::stamp(path)?;
     if !is_alone() {
@@ -306,7 +306,7 @@ fn is_empty(raw: &rusqlite::Connection) -> Result<bool> {
 }
 
 /// In an empty database, chooses what cannot be changed once it has tables.
-fn found(raw: &rusqlite::Connection, network: bool, settings: &Settings) -> Result<()> {
+fn init_empty(raw: &rusqlite::Connection, network: bool, settings: &Settings) -> Result<()> {
     if is_empty(raw)? {
         let vacuum = settings.int("sqlite_auto_vacuum").unwrap_or(1);
         raw.pragma_update(None, "page_size", PAGE)?;

@@ -153,7 +153,7 @@ pub(crate) fn load_shards(connection: &Connection) -> rusqlite::Result<Option<i6
 }
 
 /// Fails if the tables lack a column that we name.
-pub(crate) fn look(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn verify(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare("SELECT key, value FROM Settings")?;
     connection.prepare(
         "SELECT rowid, key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value

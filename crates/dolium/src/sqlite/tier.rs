@@ -9,7 +9,7 @@ use crate::value::key::Key;
 use crate::value::scalar::Scalar;
 
 use super::Write;
-use super::refusal::{Care, Refused};
+use super::rejection::{ApplyMode, Rejected};
 use crate::value::put_options::KEPT;
 
 /// The row of the table `Dolium` with this key: 24 bytes, little-endian: the epoch of the tier, the number of the last
@@ -80,9 +80,9 @@ impl Write<'_> {
     }
 
     /// Makes rows of a batch, in the places that they would have if each record had been applied alone.
-    pub fn apply(&mut self, batch: &Batch, care: Care) -> Result<Refused> {
-        if care == Care::Apart {
-            return self.apply_each(batch.records(), care);
+    pub fn apply(&mut self, batch: &Batch, mode: ApplyMode) -> Result<Rejected> {
+        if mode == ApplyMode::PerRecord {
+            return self.apply_each(batch.records(), mode);
         }
         for change in batch.changes() {
             let Some(key) = Key::from_hot(change.key) else { continue };
@@ -97,7 +97,7 @@ impl Write<'_> {
                 self.trash(Some(filename))?;
             }
         }
-        Ok(Refused::default())
+        Ok(Rejected::default())
     }
 
     /// Removes entries that had expired when a record of the batch was written that takes them along, as if it had

@@ -127,7 +127,7 @@ impl<'c> Write<'c> {
     }
 
     /// Before a direct commit: the hot tier forgets what becomes wrong, and the number is noted.
-    pub fn declare(&mut self, writing: &mut dolium_hot::Writing) -> Result<()> {
+    pub fn publish(&mut self, writing: &mut dolium_hot::Writing) -> Result<()> {
         let changed = self.take_changed();
         forget(writing, changed);
         self.set_applied(writing.epoch(), writing.next_seq())

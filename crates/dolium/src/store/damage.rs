@@ -18,7 +18,7 @@ use crate::system::warning::Warning;
 use super::Handle;
 
 /// How often a handle looks whether somebody replaced the database under it.
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Which files the write-ahead log and its index are.
 #[derive(PartialEq, Eq)]
@@ -40,13 +40,13 @@ impl Log {
 
 impl Handle {
     /// Now and then, looks whether the database was replaced, so that readers notice too.
-    pub(super) fn look(&self) {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+    pub(super) fn check_replaced(&self) {
+        let mut checked = self.last_check.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.is_some_and(|checked| checked.elapsed() < CHECK_INTERVAL) {
             return;
         }
-        *looked = Some(Instant::now());
-        drop(looked);
+        *checked = Some(Instant::now());
+        drop(checked);
         if let Ok(Some(connection)) = self.pool.take(|_| Ok(None)) {
             if connection.has_moved() || self.log_has_moved() {
                 self.pool.forget();
@@ -66,7 +66,7 @@ impl Handle {
             tier.forget_clean();
         }
         self.loaded.store(false, Ordering::Release);
-        self.room.store(0, Ordering::Relaxed);
+        self.budget.store(0, Ordering::Relaxed);
     }
 
     /// Where the log was removed or replaced, connections of before and after must not meet: they would
@@ -89,12 +89,12 @@ impl Handle {
     }
 
     /// Repairs what an error speaks of, so that the operation can be tried again; else returns the error.
-    pub(super) fn mend(self: &Arc<Self>, wait: Wait, tries: &mut u32, error: Error) -> Result<()> {
-        if !error.is_mendable() {
+    pub(super) fn repair(self: &Arc<Self>, wait: Wait, tries: &mut u32, error: Error) -> Result<()> {
+        if !error.is_repairable() {
             return Err(error);
         }
         match (self.acquire(&mut Deadline::new(wait)), error) {
-            (Ok(held), error) => self.mend_locked(held.tier(), tries, error),
+            (Ok(held), error) => self.repair_locked(held.tier(), tries, error),
             (Err(refusal), Error::Damaged { path, detail }) if refusal.is_about_writing() => {
                 Err(Error::Damaged { path, detail: format!("{detail}, and this process cannot write to it") })
             }
@@ -104,7 +104,7 @@ impl Handle {
     }
 
     /// The same for who holds the writer lock, and has the tier that came with it.
-    pub(super) fn mend_locked(
+    pub(super) fn repair_locked(
         self: &Arc<Self>,
         tier: Option<&Tier>,
         tries: &mut u32,
@@ -117,7 +117,7 @@ impl Handle {
         }
         match error {
             Error::Damaged { .. } if *tries <= 2 => self.quarantine_locked(tier, *tries > 1),
-            error if error.as_sqlite().is_some_and(error::is_about_schema) && *tries <= 2 => {
+            error if error.as_sqlite().is_some_and(error::is_schema_error) && *tries <= 2 => {
                 match self.has_our_schema() {
                     false => self.quarantine_locked(tier, true),
                     // It may have been quarantined meanwhile.
@@ -125,7 +125,7 @@ impl Handle {
                     true => Err(error),
                 }
             }
-            error if error.is_mendable() && *tries <= 2 => {
+            error if error.is_repairable() && *tries <= 2 => {
                 self.drop_lost_log();
                 Ok(())
             }
@@ -138,13 +138,13 @@ impl Handle {
     fn has_our_schema(&self) -> bool {
         let _inside = fork_gate::enter();
         let opened = Connection::open(&self.database, Access::Write, self.network, &self.settings(), 0);
-        let looked = opened.and_then(|connection| {
+        let checked = opened.and_then(|connection| {
             let Some(connection) = connection else { return Ok(()) };
-            let looked = schema::look(&connection);
+            let checked = schema::verify(&connection);
             connection.close_quickly();
-            Ok(looked?)
+            Ok(checked?)
         });
-        !looked.is_err_and(|error| error.as_sqlite().is_some_and(error::is_about_schema))
+        !checked.is_err_and(|error| error.as_sqlite().is_some_and(error::is_schema_error))
     }
 
     /// SQLite's index of the log speaks of frames that the log does not have: somebody removed the log under
@@ -160,7 +160,7 @@ impl Handle {
             self.warnings.add(Warning::Replaced { path: self.database.clone() });
         }
         self.loaded.store(false, Ordering::Release);
-        self.room.store(0, Ordering::Relaxed);
+        self.budget.store(0, Ordering::Relaxed);
     }
 
     fn has_lost_log(&self) -> bool {
@@ -178,7 +178,7 @@ impl Handle {
     /// process has done so already. `surely`: damage was met again after such a look, which does not compare
     /// indexes with rows. The caller holds the writer lock, and has the tier that came with it.
     pub(crate) fn quarantine_locked(self: &Arc<Self>, tier: Option<&Tier>, surely: bool) -> Result<()> {
-        let mut deadline = Deadline::new(Wait::AtMost(LOOK));
+        let mut deadline = Deadline::new(Wait::AtMost(CHECK_INTERVAL));
         let stopped = tier.and_then(|tier| self.stop_tier(tier, &deadline));
         let _inside = fork_gate::enter();
         if self.owner.load(Ordering::Relaxed) != 0 {
@@ -192,7 +192,7 @@ impl Handle {
             return Ok(());
         }
         let quarantined = crate::sqlite::files::rename_store(&self.database)?;
-        self.room.store(0, Ordering::Relaxed);
+        self.budget.store(0, Ordering::Relaxed);
         // Last, and with T still held: from here on nobody has to wait for this D, and nothing is stored in this tier.
         if let Some(tier) = tier {
             self.move_over(tier, &mut deadline)?;
@@ -205,11 +205,12 @@ impl Handle {
     /// Removes the store; the next write makes a new one. Other processes notice as they notice a store that
     /// was quarantined. The caller holds the writer lock, and has the tier that came with it.
     pub(crate) fn discard_locked(self: &Arc<Self>, tier: Option<&Tier>) -> Result<()> {
-        let stopped = tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Wait::AtMost(LOOK))));
+        let stopped =
+            tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Wait::AtMost(CHECK_INTERVAL))));
         let _inside = fork_gate::enter();
         self.close_connections(true);
         crate::sqlite::files::remove_store(&crate::sqlite::files::rename_store(&self.database)?);
-        self.room.store(0, Ordering::Relaxed);
+        self.budget.store(0, Ordering::Relaxed);
         // What it knows is of a database that is not there any more.
         tier.inspect(|tier| tier.retire());
         drop(stopped);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dolium_hot::{Batch, Counter, Limit, Tier, Writing};
 
 use crate::sqlite::Write;
-use crate::sqlite::refusal::{Care, Refused, with_care};
+use crate::sqlite::rejection::{ApplyMode, Rejected, apply_or_isolate};
 use crate::sqlite::tier::applied;
 use crate::store::housekeeper;
 use crate::system::error::{Error, Result};
@@ -71,7 +71,7 @@ impl Handle {
                 self.with_awaited(|awaited| *awaited = place);
                 // Whoever was the last may have drained before it left.
                 if observer.waits_before(head) && observer.is_copy() {
-                    self.tell_copied(None, true);
+                    self.report_copied(None, true);
                 } else if observer.waits_before(head) {
                     self.warnings.add(Warning::Waiting { directory: self.directory.clone() });
                 }
@@ -125,7 +125,7 @@ impl Handle {
             tier.is_dirty() && (tier.drained_to() < seen || tier.dirty_bytes() > tier.capacity() / FULL)
         };
         // One try even then: its owner may be dead.
-        let wait = if tier.is_in_hands() { Wait::AtMost(Duration::ZERO) } else { wait };
+        let wait = if tier.is_writer_locked() { Wait::AtMost(Duration::ZERO) } else { wait };
         let drained = self.drain_while(&mut Deadline::new(wait), DRAIN, is_due);
         drained.is_ok() && !tier.is_dirty()
     }
@@ -181,7 +181,7 @@ impl Handle {
         limit: Limit,
         wanted: impl Fn(&Tier) -> bool,
     ) -> Result<()> {
-        self.with_room(|| {
+        self.retry_when_full(|| {
             let (is_known, guard) = self.locked_after(
                 deadline,
                 |_, tier| Ok(tier.filter(|tier| wanted(tier)).cloned()),
@@ -202,8 +202,8 @@ impl Handle {
             return Ok(true);
         }
         let since = Instant::now();
-        let mut refused = Refused::default();
-        let mut step = |write: &mut Write<'_>, care: Care| {
+        let mut rejected = Rejected::default();
+        let mut step = |write: &mut Write<'_>, mode: ApplyMode| {
             let Some(found) = applied(write.connection())? else { return Ok(Step::Unknown) };
             if found.epoch != tier.epoch() {
                 return Ok(Step::Another);
@@ -212,20 +212,20 @@ impl Handle {
                 tier.forget_clean();
             }
             let batch = tier.pending(found.seq, limit);
-            refused = write.apply(&batch, care)?;
+            rejected = write.apply(&batch, mode)?;
             let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
             write.set_applied(found.epoch, batch.seq())?;
             Ok(Step::Done(batch, expired, found.is_disturbed))
         };
-        match with_care(|care| self.try_write(deadline, &mut |write| step(write, care)))? {
+        match apply_or_isolate(|mode| self.try_write(deadline, &mut |write| step(write, mode)))? {
             Step::Done(batch, expired, is_disturbed) => {
                 tier.drained(&batch);
                 tier.count(Counter::Expirations, expired as u64);
                 tier.count(Counter::Drained, batch.len() as u64);
                 tier.count(Counter::Drains, 1);
                 tier.count(Counter::DrainTime, u64::try_from(since.elapsed().as_micros()).unwrap_or(0));
-                tier.count(Counter::Refused, refused.count);
-                if is_disturbed || refused.count > 0 {
+                tier.count(Counter::Refused, rejected.count);
+                if is_disturbed || rejected.count > 0 {
                     // A fill may have been under way the first time; and what was refused is nowhere else.
                     tier.forget_clean();
                 }
@@ -233,7 +233,7 @@ impl Handle {
             Step::Another => tier.retire(),
             Step::Unknown => return Ok(false),
         }
-        self.tell_refused(refused);
+        self.report_rejected(rejected);
         Ok(true)
     }
 
@@ -242,19 +242,19 @@ impl Handle {
     pub(super) fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         let batch = tier.pending(0, EVERYTHING);
         if tier.is_live() && !batch.is_empty() {
-            let apply = |care| self.try_write(deadline, &mut |write| write.apply(&batch, care));
-            self.tell_refused(with_care(apply)?);
+            let apply = |mode| self.try_write(deadline, &mut |write| write.apply(&batch, mode));
+            self.report_rejected(apply_or_isolate(apply)?);
         }
         tier.retire();
         Ok(())
     }
 
-    pub(super) fn tell_copied(&self, stored: Option<usize>, is_whole: bool) {
+    pub(super) fn report_copied(&self, stored: Option<usize>, is_whole: bool) {
         self.warnings.add(Warning::Copied { directory: self.directory.clone(), stored, is_whole });
     }
 
-    pub(super) fn tell_refused(&self, refused: Refused) {
-        if let Some(reason) = refused.reason {
+    pub(super) fn report_rejected(&self, rejected: Rejected) {
+        if let Some(reason) = rejected.reason {
             self.warnings.add(Warning::Refused { directory: self.directory.clone(), reason });
         }
     }
@@ -263,7 +263,7 @@ impl Handle {
     pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
         housekeeper::wake(self);
         // Who has D sees to it; a housekeeper that wakes in vain takes the processor from somebody.
-        if tier.dirty_bytes() > tier.capacity() / FULL && !tier.is_in_hands() {
+        if tier.dirty_bytes() > tier.capacity() / FULL && !tier.is_writer_locked() {
             housekeeper::wake_now();
         }
     }
@@ -277,7 +277,7 @@ impl Handle {
         };
         while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {}
         // The hook may write, which would wait for the lock D that this thread holds.
-        let writing = self.take_t(tier, deadline, &mut || true)?;
+        let writing = self.lock_tier(tier, deadline, &mut || true)?;
         while tier.is_live() && tier.is_dirty() {
             if !drain(deadline)? {
                 let _inside = fork_gate::enter();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::sqlite::files::with_suffix;
-use crate::sqlite::{Access, Connection, glance};
+use crate::sqlite::{Access, Connection, read_unopened};
 use crate::store::lock::WriterLock;
 use crate::store::lookups::Lookups;
 use crate::store::pending::Pending;
@@ -48,7 +48,7 @@ pub(crate) struct Handle {
     pub(crate) forked: AtomicBool,
     pub(super) settings: RwLock<Arc<Settings>>,
     pub(super) loaded: AtomicBool,
-    /// Of the settings: what the policy asks of reads, a code of `Reads`.
+    /// Of the settings: what the policy asks of reads, a code of `ReadNotes`.
     pub(super) noted_reads: AtomicU8,
     /// Of the settings: whether hits and misses are counted.
     pub(super) counts_hits: AtomicBool,
@@ -69,7 +69,7 @@ pub(crate) struct Handle {
     pub(crate) warnings: Warnings,
     pub(crate) evictions: Evictions,
     /// Bytes that may be written before the volume has to be measured again.
-    pub(crate) room: AtomicI64,
+    pub(crate) budget: AtomicI64,
     /// Value files may wait in the hot tier whose sizes the database does not know yet.
     pub(crate) files_wait: AtomicBool,
     pub(super) min_file_size: AtomicUsize,
@@ -80,7 +80,7 @@ pub(crate) struct Handle {
     /// The tier of others, if this process may only read.
     pub(super) observer: Mutex<Option<dolium_hot::Observer>>,
     /// Whether the housekeeper looks, or this process has just looked, for what other programs write.
-    pub(super) watched: AtomicBool,
+    pub(super) detects_foreign: AtomicBool,
     /// How far the log of the tier reached at the housekeeper's last tick.
     pub(super) seen_head: AtomicU64,
     /// The epoch of others' tier and how far its log reached when this process, which may only read, waited in vain for a
@@ -103,7 +103,7 @@ pub(crate) struct Handle {
     pub(crate) closed: AtomicBool,
     /// The write-ahead log as this process has it open.
     pub(super) log: Mutex<Option<super::damage::Log>>,
-    pub(super) looked: Mutex<Option<Instant>>,
+    pub(super) last_check: Mutex<Option<Instant>>,
 }
 
 impl Handle {
@@ -132,14 +132,14 @@ impl Handle {
             lookups: Lookups::default(),
             warnings: Warnings::default(),
             evictions: Evictions::default(),
-            room: AtomicI64::new(0),
+            budget: AtomicI64::new(0),
             files_wait: AtomicBool::new(false),
             min_file_size: AtomicUsize::new(Settings::defaults().min_file_size),
             has_trash: AtomicBool::new(false),
             commits: AtomicU32::new(0),
             is_scarce: AtomicBool::new(false),
             observer: Mutex::default(),
-            watched: AtomicBool::new(false),
+            detects_foreign: AtomicBool::new(false),
             seen_head: AtomicU64::new(0),
             awaited: Mutex::default(),
             reads: AtomicU32::new(0),
@@ -151,7 +151,7 @@ impl Handle {
             maintaining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             log: Mutex::default(),
-            looked: Mutex::default(),
+            last_check: Mutex::default(),
         }
     }
 
@@ -169,7 +169,7 @@ impl Handle {
         wait: Wait,
         f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
-        if !self.is_mine() {
+        if !self.owns_transaction() {
             self.settle_order(wait)?;
         }
         self.read_now(wait, f)
@@ -190,7 +190,7 @@ impl Handle {
         wait: Wait,
         mut f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
-        if self.is_mine() {
+        if self.owns_transaction() {
             return self.in_transaction(|open| f(open.connection()));
         }
         // Before the first try, which may itself last: see `error::is_busy`.
@@ -208,13 +208,13 @@ impl Handle {
                 }
                 Err(error) => {
                     let error = error.located(&self.database);
-                    // No room for a log; but without one the file is the whole truth.
+                    // No space for a log; but without one the file is the whole truth.
                     if matches!(error, Error::Full { .. })
-                        && let Some(found) = self.glance(&mut f)
+                        && let Some(found) = self.read_unopened(&mut f)
                     {
                         return Ok(found);
                     }
-                    self.mend(wait, &mut damages, error)?;
+                    self.repair(wait, &mut damages, error)?;
                 }
                 done => return done,
             }
@@ -222,12 +222,12 @@ impl Handle {
     }
 
     /// What `f` finds in a database that nobody has open, this process neither; else `None`.
-    pub(crate) fn glance<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
+    pub(crate) fn read_unopened<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
         let _inside = fork_gate::enter();
-        if self.is_mine() || self.renew().is_err() {
+        if self.owns_transaction() || self.renew().is_err() {
             return None;
         }
-        glance(&self.database, f)
+        read_unopened(&self.database, f)
     }
 
     pub(crate) fn try_read<T: Default>(
@@ -236,7 +236,7 @@ impl Handle {
     ) -> Result<T> {
         let _inside = fork_gate::enter();
         self.renew()?;
-        self.look();
+        self.check_replaced();
         let result = loop {
             let Some(connection) = self.pool.take(|epoch| self.open(epoch))? else {
                 return Ok(T::default());
@@ -341,7 +341,7 @@ impl Handle {
     }
 
     /// Whether the calling context is inside a transaction of its own.
-    pub(crate) fn is_mine(&self) -> bool {
+    pub(crate) fn owns_transaction(&self) -> bool {
         let owner = self.owner.load(Ordering::Relaxed);
         owner != 0 && context::is_current(owner)
     }
@@ -355,7 +355,7 @@ impl Handle {
     /// Whether another context of the calling thread has the open transaction: while this one keeps the thread, that one
     /// cannot end it.
     pub(crate) fn is_of_neighbor(&self) -> bool {
-        self.is_of_thread() && !self.is_mine()
+        self.is_of_thread() && !self.owns_transaction()
     }
 
     /// Before waiting for writers: to wait for a neighbor would be in vain. Not inside the fork gate.
@@ -402,7 +402,7 @@ impl Handle {
             self.lookups.reset();
             self.awake.store(false, Ordering::Relaxed);
             // By a housekeeper that the child has not.
-            self.watched.store(false, Ordering::Relaxed);
+            self.detects_foreign.store(false, Ordering::Relaxed);
             self.maintaining.store(false, Ordering::SeqCst);
             self.generation.store(generation, Ordering::Release);
         }

@@ -122,7 +122,7 @@ fn next() -> Option<Vec<Arc<Handle>>> {
 fn run_round(handle: &Arc<Handle>, work: impl FnOnce(&Arc<Handle>) -> bool) -> bool {
     // Before the work: what comes during it wakes the housekeeper again.
     handle.awake.store(false, Ordering::Relaxed);
-    // In this order, and `Handle::rest` in the other: one of the two sees what the other has stored.
+    // In this order, and `Handle::stop_upkeep` in the other: one of the two sees what the other has stored.
     handle.maintaining.store(true, Ordering::SeqCst);
     let again = if handle.closed.load(Ordering::SeqCst) {
         // A transaction that is open still may lose its owner.
@@ -147,7 +147,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let handle = Handle::of(directory.path(), false);
         assert!(!run_round(&handle, |_| panic!("on purpose")));
-        handle.rest();
+        handle.stop_upkeep();
         handle.closed.store(false, Ordering::SeqCst);
         assert!(run_round(&handle, |_| true));
     }

@@ -167,7 +167,7 @@ impl WriterLock {
             match handle.names_tier() {
                 Ok(true) => return Err(self.excluded(refusal.as_deref())),
                 Err(error @ (Error::Denied { .. } | Error::Severed { .. })) => return Err(error),
-                // It is asked again by what follows, which also mends what it meets.
+                // It is asked again by what follows, which also repairs what it meets.
                 Ok(false) | Err(_) => {}
             }
         }
@@ -273,16 +273,16 @@ impl WriterLock {
     }
 
     /// Whether files were removed or closed behind our back.
-    pub fn is_ill(&self) -> bool {
+    pub fn is_unhealthy(&self) -> bool {
         let attached = self.attached.load();
         attached.as_ref().is_some_and(|attached| !matches!(attached.lock.check(), Health::Sound))
     }
 
     /// Gives such files up.
-    pub fn look_after(&self) {
+    pub fn detach_unhealthy(&self) {
         let _inside = fork_gate::enter();
         let _changing = self.change();
-        if self.is_ill() {
+        if self.is_unhealthy() {
             self.attached.store(None);
         }
     }

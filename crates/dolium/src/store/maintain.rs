@@ -42,12 +42,12 @@ impl Handle {
         let is_open = self.end_orphan();
         let is_drained = self.drain_aged(UPKEEP_WAIT);
         if let Some(tier) = self.tier() {
-            tier.map_ahead();
+            tier.prefault();
         }
-        if self.lock.is_ill() && self.rescue(UPKEEP_WAIT) {
-            self.lock.look_after();
+        if self.lock.is_unhealthy() && self.rescue(UPKEEP_WAIT) {
+            self.lock.detach_unhealthy();
         }
-        let is_watched = self.watch_on(UPKEEP_WAIT);
+        let is_used = self.detect_foreign_writes(UPKEEP_WAIT);
         let is_pinned = self.tick_read_pin();
         if self.pending.is_due() {
             let _ = self.write_pending(UPKEEP_WAIT);
@@ -66,55 +66,55 @@ impl Handle {
         }
         is_open
             || is_pinned
-            || is_watched
+            || is_used
             || !is_drained
             || !self.pending.is_empty()
             || !matches!(checkpointed, Ok(true))
             || self.has_trash.load(Ordering::Relaxed)
     }
 
-    /// Runs what commits to the database; once more if the disk was full and room could be made. Holding nothing.
-    pub(crate) fn with_room<T>(self: &Arc<Self>, mut commit: impl FnMut() -> Result<T>) -> Result<T> {
+    /// Runs what commits to the database; once more if the disk was full and space could be freed. Holding nothing.
+    pub(crate) fn retry_when_full<T>(self: &Arc<Self>, mut commit: impl FnMut() -> Result<T>) -> Result<T> {
         let done = match commit() {
             // The housekeeper comes again; callers cannot wait for that.
-            Err(Error::Full { .. }) if !is_own_thread() && self.make_room() => commit(),
+            Err(Error::Full { .. }) if !is_own_thread() && self.free_disk_space() => commit(),
             done => done,
         }?;
-        self.spare_room();
+        self.trim_log_if_scarce();
         Ok(done)
     }
 
     /// After a write met a full disk: frees what logs and trash take, here and in the other caches of the
     /// process on this disk, like the other shards. Returns whether to try again.
-    pub(crate) fn make_room(self: &Arc<Self>) -> bool {
+    pub(crate) fn free_disk_space(self: &Arc<Self>) -> bool {
         let others = {
             let _inside = fork_gate::enter();
             Self::all()
         };
         let device = files::device(&self.directory);
-        let is_near = |other: &Arc<Self>| {
+        let is_on_this_disk = |other: &Arc<Self>| {
             !Arc::ptr_eq(self, other)
                 && !other.is_read_only()
                 && !other.closed.load(Ordering::SeqCst)
                 && files::device(&other.directory) == device
         };
-        let near: Vec<_> = others.into_iter().filter(is_near).collect();
+        let others_here: Vec<_> = others.into_iter().filter(is_on_this_disk).collect();
         let mut shrunk = false;
-        // Twice: emptying a log takes room in its database, which it may find once others have given theirs.
+        // Twice: emptying a log takes space in its database, which it may find once others have given theirs.
         for _ in 0..2 {
-            for other in &near {
+            for other in &others_here {
                 shrunk |= other.shrink();
             }
         }
         self.shrink() || shrunk
     }
 
-    /// Gives the room of the log and of the trash back to the disk. Returns whether the log is empty now.
+    /// Gives the space of the log and of the trash back to the disk. Returns whether the log is empty now.
     fn shrink(self: &Arc<Self>) -> bool {
         let trash = self.trash(UPKEEP_WAIT).unwrap_or_default();
         let emptied = self.checkpoint_as("TRUNCATE").unwrap_or(false);
         if emptied {
-            // Their names stay in the table until there is room to write: removing them twice does no harm.
+            // Their names stay in the table until there is space to write: removing them twice does no harm.
             for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
                 self.values.remove(filename);
             }
@@ -124,7 +124,7 @@ impl Handle {
 
     /// Where the disk is nearly full, a writer that is faster than the housekeeper would fill it with its log,
     /// and no checkpoint could move that into the database any more.
-    pub(crate) fn spare_room(self: &Arc<Self>) {
+    pub(crate) fn trim_log_if_scarce(self: &Arc<Self>) {
         let is_due = self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(COMMITS);
         if !is_due && !self.is_scarce.load(Ordering::Relaxed) {
             return;
@@ -141,7 +141,7 @@ impl Handle {
     }
 
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.
-    pub(crate) fn rest(&self) {
+    pub(crate) fn stop_upkeep(&self) {
         self.closed.store(true, Ordering::SeqCst);
         while self.maintaining.load(Ordering::SeqCst) && !is_own_thread() {
             std::thread::sleep(Duration::from_micros(200));
@@ -182,7 +182,7 @@ impl Handle {
     }
 
     fn checkpoint_as(self: &Arc<Self>, kind: &str) -> Result<bool> {
-        if self.is_mine() {
+        if self.owns_transaction() {
             // SQLite makes none on a connection that is in a transaction.
             return Ok(false);
         }
@@ -193,7 +193,7 @@ impl Handle {
     /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
     /// back a row without its file. At most a batch. Returns whether there is more that can go.
     pub(crate) fn empty_trash(self: &Arc<Self>, wait: Wait) -> Result<bool> {
-        if self.is_mine() {
+        if self.owns_transaction() {
             // What the open transaction threw away is still needed if it is undone.
             return Ok(false);
         }

@@ -15,7 +15,7 @@ const ROWS: usize = 4096;
 const AGE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
-pub(crate) struct Reads {
+pub(crate) struct PendingReads {
     /// For each row: when it was read last, and how often.
     pub rows: HashMap<i64, (Timestamp, i64)>,
     pub hits: i64,
@@ -23,14 +23,14 @@ pub(crate) struct Reads {
     since: Option<Instant>,
 }
 
-impl Reads {
+impl PendingReads {
     pub fn is_empty(&self) -> bool {
         self.since.is_none()
     }
 }
 
 #[derive(Default)]
-pub(crate) struct Pending(Mutex<Reads>);
+pub(crate) struct Pending(Mutex<PendingReads>);
 
 impl Pending {
     /// Records a read of a row. Returns whether the housekeeper should know that something is pending now.
@@ -52,7 +52,7 @@ impl Pending {
         self.record(|reads| if hit { reads.hits += 1 } else { reads.misses += 1 })
     }
 
-    fn record(&self, change: impl FnOnce(&mut Reads)) -> bool {
+    fn record(&self, change: impl FnOnce(&mut PendingReads)) -> bool {
         self.with(|reads| {
             let first = reads.since.is_none();
             if first {
@@ -78,12 +78,12 @@ impl Pending {
     }
 
     /// Takes everything out, to be written.
-    pub fn take(&self) -> Reads {
+    pub fn take(&self) -> PendingReads {
         self.with(std::mem::take)
     }
 
     /// Puts back what could not be written.
-    pub fn restore(&self, reads: Reads) {
+    pub fn restore(&self, reads: PendingReads) {
         self.with(|now| {
             for (rowid, (time, count)) in reads.rows {
                 let (last, total) = now.rows.entry(rowid).or_insert((time, 0));
@@ -98,11 +98,11 @@ impl Pending {
 
     /// Forgets everything: in a forked child it is the parent's.
     pub fn reset(&self) {
-        self.with(|reads| *reads = Reads::default());
+        self.with(|reads| *reads = PendingReads::default());
     }
 
     /// Inside the fork gate: a fork that met the mutex locked would leave the child's locked for ever.
-    fn with<T>(&self, f: impl FnOnce(&mut Reads) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut PendingReads) -> T) -> T {
         let _inside = fork_gate::enter();
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -11,11 +11,11 @@ use crate::system::fork_gate;
 use super::Handle;
 
 /// `None`: the directory could not be made yet.
-type Place = (Option<Identity>, bool);
+type Location = (Option<Identity>, bool);
 
 /// Several at one place: a directory that is gone may have left its inode to another, and who has the old
 /// one's handle still uses it.
-static REGISTRY: Mutex<Option<HashMap<Place, Vec<Weak<Handle>>>>> = Mutex::new(None);
+static REGISTRY: Mutex<Option<HashMap<Location, Vec<Weak<Handle>>>>> = Mutex::new(None);
 
 impl Handle {
     /// The handle of a directory: one for all its users in this process.

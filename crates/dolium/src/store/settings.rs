@@ -8,7 +8,7 @@ use crate::sqlite::{Connection, schema};
 use crate::system::error::{self, Result};
 use crate::system::fork_gate;
 use crate::system::wait::Wait;
-use crate::value::policy::Reads;
+use crate::value::policy::ReadNotes;
 use crate::value::scalar::Scalar;
 use crate::value::settings::{DEFAULT_LIMIT, Settings};
 
@@ -47,7 +47,7 @@ impl Handle {
         if !settings.has_values_of(&stored) {
             *settings = Arc::new(stored);
             self.remember(&settings);
-            self.room.store(0, Ordering::Relaxed);
+            self.budget.store(0, Ordering::Relaxed);
         }
         self.loaded.store(true, Ordering::Release);
     }
@@ -134,7 +134,7 @@ impl Handle {
             Keep::Local => self.local().push(name.to_owned()),
             Keep::Stored => {}
         }
-        self.room.store(0, Ordering::Relaxed);
+        self.budget.store(0, Ordering::Relaxed);
     }
 
     /// Notes that a `size_limit` was passed or set, so that eviction at it is what was asked for.
@@ -192,8 +192,8 @@ impl Handle {
     }
 
     /// What the policy asks of reads. One load.
-    pub(crate) fn noted_reads(&self) -> Reads {
-        Reads::of(self.noted_reads.load(Ordering::Relaxed))
+    pub(crate) fn noted_reads(&self) -> ReadNotes {
+        ReadNotes::of(self.noted_reads.load(Ordering::Relaxed))
     }
 
     /// The settings are read again when the store is opened next.

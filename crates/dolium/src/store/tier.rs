@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use dolium_hot::{Counter, Observer, Records, Tier, Writing};
 
 use crate::sqlite::Write;
-use crate::sqlite::refusal::{Care, Refused, with_care};
+use crate::sqlite::rejection::{ApplyMode, Rejected, apply_or_isolate};
 use crate::sqlite::tier::{Applied, applied};
 use crate::store::housekeeper;
 use crate::store::lock::Hot;
@@ -16,7 +16,7 @@ use crate::system::files;
 use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait, may_continue};
 use crate::value::key::Key;
-use crate::value::policy::{self, Reads};
+use crate::value::policy::{self, ReadNotes};
 
 use super::Handle;
 use super::drain::DRAIN;
@@ -85,22 +85,23 @@ impl dolium_hot::BackingStore for SqliteBacking<'_> {
         }
         let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
         let handle = self.handle;
-        let mut refused = Refused::default();
-        let mut step = |write: &mut Write<'_>, care: Care| {
-            refused = write.apply_each(records.iter(), care)?;
+        let mut rejected = Rejected::default();
+        let mut step = |write: &mut Write<'_>, mode: ApplyMode| {
+            rejected = write.apply_each(records.iter(), mode)?;
             match epoch {
                 Some(epoch) => write.set_applied(epoch, 0),
                 None => write.end_tier(),
             }
         };
-        let begun = with_care(|care| handle.write_alone(&mut deadline, &mut |write| step(write, care)));
-        handle.tell_refused(refused);
+        let begun =
+            apply_or_isolate(|mode| handle.write_alone(&mut deadline, &mut |write| step(write, mode)));
+        handle.report_rejected(rejected);
         self.is_named = epoch.is_some();
         self.tell(begun)
     }
 
     fn copied(&mut self, found: usize, is_whole: bool) {
-        self.handle.tell_copied(Some(found), is_whole);
+        self.handle.report_copied(Some(found), is_whole);
     }
 }
 
@@ -143,26 +144,26 @@ impl Handle {
     /// have written.
     #[inline]
     pub(crate) fn with_tier_to_answer<T>(&self, f: impl FnOnce(&Tier) -> T) -> Option<T> {
-        self.watched.load(Ordering::Relaxed).then(|| self.lock.with_tier(f)).flatten()
+        self.detects_foreign.load(Ordering::Relaxed).then(|| self.lock.with_tier(f)).flatten()
     }
 
     /// Sees to it that what other programs write is noticed, by this call and then by the housekeeper at each tick as long
     /// as the tier is used.
-    pub(crate) fn watch(self: &Arc<Self>) -> Result<()> {
-        if self.watched.load(Ordering::Relaxed) {
+    pub(crate) fn detect_foreign_writes_once(self: &Arc<Self>) -> Result<()> {
+        if self.detects_foreign.load(Ordering::Relaxed) {
             return Ok(());
         }
         if self.is_disturbed(Wait::AtMost(super::handle::ATTACHING))? {
             self.forget_clean(&mut Deadline::new(Wait::AtMost(super::handle::ATTACHING)))?;
         }
-        self.watched.store(true, Ordering::Relaxed);
+        self.detects_foreign.store(true, Ordering::Relaxed);
         housekeeper::wake(self);
         Ok(())
     }
 
     /// Called by the housekeeper. Returns whether the tier was used since the last time.
-    pub(crate) fn watch_on(self: &Arc<Self>, wait: Wait) -> bool {
-        if !self.watched.swap(false, Ordering::Relaxed) {
+    pub(crate) fn detect_foreign_writes(self: &Arc<Self>, wait: Wait) -> bool {
+        if !self.detects_foreign.swap(false, Ordering::Relaxed) {
             return false;
         }
         // A drain says in the database that it is known. A failure leaves it to the next who asks.
@@ -205,7 +206,7 @@ impl Handle {
         }
         match self.lock.hot() {
             Hot::Tier(tier) => {
-                self.watch()?;
+                self.detect_foreign_writes_once()?;
                 return Ok(Some(tier));
             }
             Hot::None if self.lock.is_apart() && self.has_tier_of_others()? => {
@@ -226,7 +227,7 @@ impl Handle {
         if is_worth_it || is_used()? {
             match self.lock.join(self) {
                 Ok(Hot::Tier(tier)) => {
-                    self.watch()?;
+                    self.detect_foreign_writes_once()?;
                     return Ok(Some(tier));
                 }
                 // Opening the database has shown that it can only be read.
@@ -244,7 +245,7 @@ impl Handle {
         self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(applied(connection)?.is_some()))
     }
 
-    /// The same without mending what is met: for the one who attaches, who has no lock to mend anything with.
+    /// The same without repairing what is met: for the one who attaches, who has no lock to repair anything with.
     pub(crate) fn names_tier(self: &Arc<Self>) -> Result<bool> {
         let _inside = fork_gate::enter();
         self.try_read(&mut |connection| Ok(applied(connection)?.is_some()))
@@ -253,7 +254,7 @@ impl Handle {
     /// After closing: the next use is the first again.
     pub(crate) fn forget_reads(&self) {
         self.reads.store(0, Ordering::Relaxed);
-        self.watched.store(false, Ordering::Relaxed);
+        self.detects_foreign.store(false, Ordering::Relaxed);
     }
 
     /// The tier that others have, for a process that may only read, and whether other programs have changed rows that it
@@ -273,7 +274,7 @@ impl Handle {
     /// What reads have noted in the tier.
     pub(crate) fn take_notes(&self) -> Vec<(Key<'static>, Timestamp, i64)> {
         let mut notes = Vec::new();
-        if let Some(tier) = self.tier().filter(|_| self.noted_reads() != Reads::Nothing) {
+        if let Some(tier) = self.tier().filter(|_| self.noted_reads() != ReadNotes::Nothing) {
             tier.take_accesses(|view, note| {
                 let (time, count) = policy::noted(note);
                 notes.extend(Key::from_hot(view.key()).map(|key| (key, time, count)));
@@ -284,7 +285,11 @@ impl Handle {
 
     /// At the beginning of a direct transaction: is this still the database behind the tier, and has nobody else
     /// written to it?
-    pub(crate) fn admit(&self, connection: &rusqlite::Connection, writing: &mut Writing) -> Result<()> {
+    pub(crate) fn verify_epoch(
+        &self,
+        connection: &rusqlite::Connection,
+        writing: &mut Writing,
+    ) -> Result<()> {
         match applied(connection)? {
             Some(found) if found.epoch == writing.epoch() => {
                 if found.is_disturbed {
@@ -310,10 +315,10 @@ impl Handle {
 
     /// Takes T, with nothing held. Not inside the fork gate.
     pub(crate) fn write_tier(self: &Arc<Self>, tier: &Tier, deadline: &Deadline) -> Result<Writing> {
-        self.take_t(tier, deadline, &mut may_continue)
+        self.lock_tier(tier, deadline, &mut may_continue)
     }
 
-    pub(super) fn take_t(
+    pub(super) fn lock_tier(
         self: &Arc<Self>,
         tier: &Tier,
         deadline: &Deadline,
@@ -336,7 +341,7 @@ impl Handle {
 
     /// T, so that nothing is added to what waits in the tier. None if it cannot be had.
     pub(super) fn stop_tier(self: &Arc<Self>, tier: &Tier, deadline: &Deadline) -> Option<Writing> {
-        self.take_t(tier, deadline, &mut || true).ok()
+        self.lock_tier(tier, deadline, &mut || true).ok()
     }
 
     /// Runs `f` in a transaction of its own without D: only while nobody else can have the directory attached.
@@ -366,7 +371,7 @@ impl Handle {
                 Err(Error::Sqlite { source, .. }) if error::is_empty_store(&source) => {
                     return Ok(T::default());
                 }
-                Err(error) => self.mend_locked(None, &mut tries, error)?,
+                Err(error) => self.repair_locked(None, &mut tries, error)?,
                 done => return done,
             }
         }

@@ -123,7 +123,7 @@ impl OpenTransaction {
 impl Handle {
     /// Opens a transaction of a context of the calling thread, or one more level of the context's own. Returns its number.
     pub(crate) fn begin_transaction(self: &Arc<Self>, wait: Wait, context: &Arc<Context>) -> Result<u64> {
-        if self.is_mine() {
+        if self.owns_transaction() {
             let _inside = fork_gate::enter();
             self.renew()?;
             let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,8 +135,9 @@ impl Handle {
         let (id, guard, writing) = loop {
             wait_for_forks()?;
             let mut deadline = Deadline::new(wait);
-            let occupied = self.locked_directly(&mut deadline, |_, writing| self.occupy(context, writing))?;
-            if let (Some(id), guard, writing) = occupied {
+            let installed =
+                self.locked_directly(&mut deadline, |_, writing| self.install(context, writing))?;
+            if let (Some(id), guard, writing) = installed {
                 break (id, guard, writing);
             }
         };
@@ -152,7 +153,7 @@ impl Handle {
 
     /// Begins a transaction and puts it into the slot, inside the fork gate: a fork must find an open transaction there.
     /// `None`: a fork was announced meanwhile.
-    fn occupy(
+    fn install(
         self: &Arc<Self>,
         context: &Arc<Context>,
         writing: Option<&mut Writing>,
@@ -161,7 +162,7 @@ impl Handle {
 
         let connection = self.begin()?;
         if let Some(writing) = writing
-            && let Err(error) = self.admit(&connection, writing)
+            && let Err(error) = self.verify_epoch(&connection, writing)
         {
             connection.roll_back();
             self.give_back(connection, None);
@@ -211,12 +212,12 @@ impl Handle {
             Err(Error::RolledBack { directory: self.directory.clone() })
         } else {
             // Readers in a rollback journal may hold it up for as long as they like to.
-            let declared = writing.as_mut().map_or(Ok(()), |writing| {
+            let published = writing.as_mut().map_or(Ok(()), |writing| {
                 let mut write = Write::new(&connection);
                 write.restore_changed(changed);
-                write.declare(writing)
+                write.publish(writing)
             });
-            declared.and_then(|()| self.commit(&connection, &mut Deadline::new(Wait::Forever)))
+            published.and_then(|()| self.commit(&connection, &mut Deadline::new(Wait::Forever)))
         };
         if let (Ok(()), Some(writing)) = (&done, &mut writing) {
             writing.committed();
@@ -278,7 +279,7 @@ impl Handle {
 
     /// The number of the context's own transaction.
     pub(crate) fn transaction_id(&self) -> Option<u64> {
-        if !self.is_mine() {
+        if !self.owns_transaction() {
             return None;
         }
         let _inside = fork_gate::enter();

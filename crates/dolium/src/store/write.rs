@@ -29,24 +29,24 @@ impl Handle {
         wait: Wait,
         mut f: impl FnMut(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
-        if self.is_mine() {
+        if self.owns_transaction() {
             return self.in_transaction(|open| open.step(&mut f));
         }
         let mut deadline = Deadline::new(wait);
         let mut direct = |deadline: &mut Deadline, writing: Option<&mut Writing>| {
             let Some(writing) = writing else { return self.try_write(deadline, &mut f) };
             let result = self.try_write(deadline, &mut |write| {
-                self.admit(write.connection(), writing)?;
+                self.verify_epoch(write.connection(), writing)?;
                 let result = f(write)?;
-                write.declare(writing)?;
+                write.publish(writing)?;
                 Ok(result)
             })?;
             writing.committed();
             writing.count(Counter::Direct, 1);
             Ok(result)
         };
-        // The result without the locks: room is made after they are free.
-        self.with_room(|| self.locked_directly(&mut deadline, &mut direct).map(|(result, ..)| result))
+        // The result without the locks: disk space is freed after they are free.
+        self.retry_when_full(|| self.locked_directly(&mut deadline, &mut direct).map(|(result, ..)| result))
     }
 
     /// Runs `f` as `locked_after` does, with the hot tier empty and kept so by T, which is returned too.
@@ -94,7 +94,7 @@ impl Handle {
                     }
                 }
                 Err(Error::Replaced { .. }) if damages < 2 => damages += 1,
-                Err(error) => self.mend_locked(held.tier(), &mut damages, error)?,
+                Err(error) => self.repair_locked(held.tier(), &mut damages, error)?,
             }
         }
     }
@@ -133,7 +133,7 @@ impl Handle {
     /// holds the writer lock and is inside the fork gate; busy is an error.
     pub(crate) fn begin(self: &Arc<Self>) -> Result<Connection> {
         self.renew()?;
-        self.look();
+        self.check_replaced();
         let connection = loop {
             let connection = match self.pool.take(|epoch| self.open(epoch))? {
                 Some(connection) => connection,
@@ -148,7 +148,7 @@ impl Handle {
         };
         let begin = || {
             let inherited = if connection.has_schema.get() { None } else { self.settings_of_first()? };
-            connection.found(self.network, inherited.as_ref().unwrap_or(&self.settings()))?;
+            connection.init_empty(self.network, inherited.as_ref().unwrap_or(&self.settings()))?;
             connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             if self.lock.is_apart() && crate::sqlite::tier::applied(&connection)?.is_some() {
                 // Nobody else can begin one now.

@@ -5,9 +5,9 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-type Hook = fn() -> u32;
+type ContextHook = fn() -> u32;
 
-static HOOK: OnceLock<Hook> = OnceLock::new();
+static HOOK: OnceLock<ContextHook> = OnceLock::new();
 
 /// Sets the function that tells which context runs on the calling thread: the [`number`](Context::number) of one that
 /// has begun a transaction, 0 for the thread itself, [`NO_CONTEXT`] for any other. Only the first call counts.

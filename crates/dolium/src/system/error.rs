@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 use crate::system::files;
 
 /// Free bytes below which a file that cannot be made or lengthened is blamed on the full disk.
-const NO_ROOM: u64 = 1 << 20;
+const FULL: u64 = 1 << 20;
 
 /// What every fallible call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -231,7 +231,7 @@ impl Error {
         let path = path.to_path_buf();
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { path },
-            // What SQLite says if there is no room for the log or its index, which reading needs, too.
+            // What SQLite says if there is no space for the log or its index, which reading needs, too.
             Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) if is_on_full_disk(&path) => {
                 Self::Full { path }
             }
@@ -280,7 +280,7 @@ pub(crate) fn is_empty_store(error: &rusqlite::Error) -> bool {
 
 /// Whether SQLite refuses this row where it may take another: it breaks a constraint, is too large, or a function of an
 /// index fails on it.
-pub(crate) fn is_about_row(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_row_error(error: &rusqlite::Error) -> bool {
     match error {
         // Of an INSERT that leaves alone what is there: by another index than that of the keys.
         rusqlite::Error::StatementChangedRows(0) => true,
@@ -288,7 +288,7 @@ pub(crate) fn is_about_row(error: &rusqlite::Error) -> bool {
             ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch => true,
             ErrorCode::Unknown => {
                 let message = message.as_deref().unwrap_or_default();
-                failure.extended_code == rusqlite::ffi::SQLITE_ERROR && !is_about_statement(message)
+                failure.extended_code == rusqlite::ffi::SQLITE_ERROR && !is_statement_error(message)
             }
             _ => false,
         },
@@ -297,7 +297,7 @@ pub(crate) fn is_about_row(error: &rusqlite::Error) -> bool {
 }
 
 /// Whether SQLite says this of a statement, whatever the row.
-fn is_about_statement(message: &str) -> bool {
+fn is_statement_error(message: &str) -> bool {
     const BEGINNINGS: [&str; 6] = [
         "no such ",
         "unknown ",
@@ -335,7 +335,7 @@ impl Error {
     }
 
     /// Whether the system cannot be written to, as opposed to a call that asks for what cannot be.
-    pub(crate) fn is_of_circumstances(&self) -> bool {
+    pub(crate) fn is_environmental(&self) -> bool {
         match self {
             Self::ReadOnly { .. } | Self::Denied { .. } | Self::Full { .. } => true,
             // A file above the directory may go; one in its place was named by the caller.
@@ -348,9 +348,9 @@ impl Error {
     }
 
     /// Whether the store can be put into a state in which the operation may succeed.
-    pub(crate) fn is_mendable(&self) -> bool {
-        let is_mendable = |error: &_| is_short(error) || is_about_schema(error);
-        matches!(self, Self::Damaged { .. }) || self.as_sqlite().is_some_and(is_mendable)
+    pub(crate) fn is_repairable(&self) -> bool {
+        let is_repairable = |error: &_| is_short(error) || is_schema_error(error);
+        matches!(self, Self::Damaged { .. }) || self.as_sqlite().is_some_and(is_repairable)
     }
 
     pub(crate) fn as_sqlite(&self) -> Option<&rusqlite::Error> {
@@ -358,9 +358,9 @@ impl Error {
     }
 }
 
-/// Whether there is not even room for the index of a log and what the file system needs to make it.
+/// Whether there is not even space for the index of a log and what the file system needs to make it.
 fn is_on_full_disk(path: &Path) -> bool {
-    path.parent().and_then(files::free_bytes).is_some_and(|free| free < NO_ROOM)
+    path.parent().and_then(files::free_bytes).is_some_and(|free| free < FULL)
 }
 
 /// Whether SQLite found the file to be no sound database.
@@ -370,7 +370,7 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
 
 /// Whether SQLite misses what a statement names, or cannot read the schema at all: the schema is not ours, or the
 /// statement is a user's own and wrong.
-pub(crate) fn is_about_schema(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_schema_error(error: &rusqlite::Error) -> bool {
     let (rusqlite::Error::SqliteFailure(_, Some(message))
     | rusqlite::Error::SqlInputError { msg: message, .. }) = error
     else {

@@ -345,15 +345,15 @@ impl NewFile {
         Ok(())
     }
 
-    /// Copies a reader to its end. An error of the reader is returned as it is. On a full disk `make_room`
+    /// Copies a reader to its end. An error of the reader is returned as it is. On a full disk `free_disk_space`
     /// may help, and says whether it has.
-    pub fn copy_from(&mut self, reader: &mut dyn Read, make_room: impl Fn() -> bool) -> Result<()> {
+    pub fn copy_from(&mut self, reader: &mut dyn Read, free_disk_space: impl Fn() -> bool) -> Result<()> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(count) => match self.write(&buffer[..count]) {
-                    Err(Error::Full { .. }) if make_room() => self.write(&buffer[..count])?,
+                    Err(Error::Full { .. }) if free_disk_space() => self.write(&buffer[..count])?,
                     done => done?,
                 },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -16,9 +16,9 @@ pub enum Wait {
     Forever,
 }
 
-type Hook = fn() -> bool;
+type InterruptHook = fn() -> bool;
 
-static HOOK: OnceLock<Hook> = OnceLock::new();
+static HOOK: OnceLock<InterruptHook> = OnceLock::new();
 
 /// Sets the function that is called at least every 50 ms while an operation waits, with no lock of the
 /// engine held. If it returns `false`, the operation ends with [`Error::Interrupted`]. Only the first

@@ -26,12 +26,12 @@ pub(crate) struct Plan {
     /// The column that orders candidates.
     pub column: Option<&'static str>,
     /// What has to be recorded of reads.
-    pub reads: Reads,
+    pub reads: ReadNotes,
 }
 
 /// What a policy asks of the reads of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reads {
+pub(crate) enum ReadNotes {
     Nothing,
     /// When the last one was.
     Last,
@@ -40,14 +40,14 @@ pub(crate) enum Reads {
 }
 
 const PLANS: [(Policy, Plan); 4] = [
-    (Policy::None, Plan { name: "none", index: None, column: None, reads: Reads::Nothing }),
+    (Policy::None, Plan { name: "none", index: None, column: None, reads: ReadNotes::Nothing }),
     (
         Policy::LeastRecentlyStored,
         Plan {
             name: "least-recently-stored",
             index: Some("CREATE INDEX IF NOT EXISTS Cache_store_time ON Cache (store_time)"),
             column: Some("store_time"),
-            reads: Reads::Nothing,
+            reads: ReadNotes::Nothing,
         },
     ),
     (
@@ -56,7 +56,7 @@ const PLANS: [(Policy, Plan); 4] = [
             name: "least-recently-used",
             index: Some("CREATE INDEX IF NOT EXISTS Cache_access_time ON Cache (access_time)"),
             column: Some("access_time"),
-            reads: Reads::Last,
+            reads: ReadNotes::Last,
         },
     ),
     (
@@ -65,7 +65,7 @@ const PLANS: [(Policy, Plan); 4] = [
             name: "least-frequently-used",
             index: Some("CREATE INDEX IF NOT EXISTS Cache_access_count ON Cache (access_count)"),
             column: Some("access_count"),
-            reads: Reads::Count,
+            reads: ReadNotes::Count,
         },
     ),
 ];
@@ -73,7 +73,7 @@ const PLANS: [(Policy, Plan); 4] = [
 /// The most reads that a note counts. Read as bits, no time since 1970 is as small a number.
 const MOST: u64 = 1 << 32;
 
-impl Reads {
+impl ReadNotes {
     const ALL: [Self; 3] = [Self::Nothing, Self::Last, Self::Count];
 
     pub fn code(self) -> u8 {

@@ -68,7 +68,7 @@ impl OwnerLocks for World<'_> {
 
 type TakeOver = fn(&World<'_>, u32) -> bool;
 
-fn real_bury(world: &World<'_>, me: u32) -> bool {
+fn real_take_over(world: &World<'_>, me: u32) -> bool {
     take_over(world, world, me, SLOTS).expect("the model's locks do not fail")
 }
 
@@ -291,7 +291,7 @@ fn search(slots: &[u32], plan: Plan) -> usize {
 }
 
 const KILLS: Plan =
-    Plan { rounds: 2, turns: 1, kills: 1, strict: false, wakes_all: false, take_over: real_bury };
+    Plan { rounds: 2, turns: 1, kills: 1, strict: false, wakes_all: false, take_over: real_take_over };
 
 #[test]
 fn nobody_joins_a_living_owner_and_no_lock_is_lost_with_its_owner() {
@@ -316,7 +316,7 @@ fn no_sleeper_is_forgotten_while_nobody_is_killed() {
 }
 
 /// Gives the byte back before the word is replaced: the slot may have a living owner again by then.
-fn hasty_bury(world: &World<'_>, me: u32) -> bool {
+fn hasty_take_over(world: &World<'_>, me: u32) -> bool {
     let seen = world.load();
     let named = seen & !super::WAITERS;
     if named == 0 || named == me + 1 || !world.claim(named - 1).expect("no failure") {
@@ -329,5 +329,5 @@ fn hasty_bury(world: &World<'_>, me: u32) -> bool {
 #[test]
 #[should_panic(expected = "two inside")]
 fn the_search_finds_a_burial_that_gives_the_byte_back_too_early() {
-    search(&[0, 1, 0], Plan { rounds: 2, take_over: hasty_bury, ..KILLS });
+    search(&[0, 1, 0], Plan { rounds: 2, take_over: hasty_take_over, ..KILLS });
 }

@@ -1,8 +1,8 @@
 //! Any bytes: never a crash, a hang, or a value that nobody stored.
 
-use super::model::{operation, shape};
+use super::model::{geometry, operation};
 use super::mortal::Mortal;
-use super::world::{LATE, Op, World, delete, key_bytes, limit, staged, value_of};
+use super::world::{LATE, Op, World, delete, key_bytes, limit, pending_record, value_of};
 use crate::layout::header::field;
 use crate::log::record::{Key, Kind};
 use crate::log::scratch::Scratch;
@@ -50,7 +50,7 @@ fn spoil(words: &mut [Mortal], world: &World, damage: &Damage) {
         field::COMMITS,
         field::STATE,
     ];
-    let (index, log) = (crate::layout::shape::Shape::INDEX, world.shape.log());
+    let (index, log) = (crate::layout::geometry::Geometry::INDEX, world.geometry.log());
     let log_len = words.len() - log;
     match damage {
         Damage::Header(at, value) => words[FIELDS[*at]] = Mortal::from(*value),
@@ -82,11 +82,11 @@ fn stored(ops: &[Op]) -> HashSet<(u8, u32)> {
 proptest! {
     #[test]
     fn whatever_the_file_holds_nobody_crashes_hangs_or_reads_what_was_never_stored(
-        shape in shape(),
+        geometry in geometry(),
         ops in proptest::collection::vec(operation(12), 1..60),
         damages in proptest::collection::vec(damage(), 1..12),
     ) {
-        let mut world = World::new(shape);
+        let mut world = World::new(geometry);
         for op in &ops {
             world.run(op);
         }
@@ -116,7 +116,7 @@ proptest! {
         if memory.bounds().is_some() && memory.recover(applied, &mut scratch) && memory.bounds().is_some() {
             look(&mut scratch);
             let _ = memory.append(&mut delete(3));
-            let _ = memory.append_all(&mut [delete(1), staged(Kind::Fill, 2, 5)], &mut scratch);
+            let _ = memory.append_all(&mut [delete(1), pending_record(Kind::Fill, 2, 5)], &mut scratch);
             memory.drop_key(3, &key_bytes(1), &mut scratch);
         }
         // Draining comes to an end, in a few steps.
@@ -138,11 +138,11 @@ proptest! {
 
 #[test]
 fn one_damaged_record_is_not_in_the_way_of_the_others() {
-    let mut world = World::new(crate::layout::shape::Shape { buckets: 8, units: 600 });
+    let mut world = World::new(crate::layout::geometry::Geometry { buckets: 8, units: 600 });
     for key in 0..10 {
         world.run(&Op::Set(key, 7));
     }
-    let log = world.shape.log();
+    let log = world.geometry.log();
     // The length of the third.
     let third =
         (0..600).filter(|unit| world.words[log + unit * 2 + 2].clone().eq_offset(600 + *unit as u64)).nth(2);

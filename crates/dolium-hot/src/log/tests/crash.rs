@@ -1,12 +1,12 @@
 //! A kill before every store, of whatever operation, and again before every store of the recovery.
 
 use super::mortal::live;
-use super::world::{Op, World, delete, put, staged};
-use crate::layout::shape::Shape;
+use super::world::{Op, World, delete, pending_record, put};
+use crate::layout::geometry::Geometry;
 use crate::log::record::Kind;
 use crate::log::scratch::Scratch;
 
-const TINY: Shape = Shape { buckets: 2, units: 96 };
+const TINY: Geometry = Geometry { buckets: 2, units: 96 };
 
 /// Everything that can happen, with laps, full buckets, chunks over the ring's end, and keys in all states.
 fn script() -> Vec<Op> {
@@ -155,7 +155,7 @@ fn a_direct_commit_that_only_sqlites_recovery_knows_takes_no_acknowledged_write_
 fn a_panicking_owner_loses_nothing() {
     let world = World::new(TINY);
     let memory = world.memory();
-    memory.append(&mut staged(Kind::Set, 1, 1)).expect("room");
+    memory.append(&mut pending_record(Kind::Set, 1, 1)).expect("room");
     memory.append(&mut delete(1)).expect("room");
     assert!(memory.recover(0, &mut Scratch::new()));
     assert_eq!(world.look(1), None);

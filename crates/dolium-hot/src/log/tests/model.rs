@@ -1,8 +1,8 @@
 //! Random operations against a plain list of rows.
 
 use super::mortal::live;
-use super::world::{LATE, Op, Rows, World, limit, put, staged};
-use crate::layout::shape::Shape;
+use super::world::{LATE, Op, Rows, World, limit, pending_record, put};
+use crate::layout::geometry::Geometry;
 use crate::log::record::Kind;
 use crate::log::scratch::Scratch;
 use proptest::prelude::*;
@@ -27,8 +27,8 @@ pub(crate) fn operation(keys: u8) -> impl Strategy<Value = Op> {
 }
 
 /// Shapes from "nearly nothing fits" to "all fits".
-pub(crate) fn shape() -> impl Strategy<Value = Shape> {
-    (0..4_u32, 130..600_u64).prop_map(|(buckets, units)| Shape { buckets: 1 << buckets, units })
+pub(crate) fn geometry() -> impl Strategy<Value = Geometry> {
+    (0..4_u32, 130..600_u64).prop_map(|(buckets, units)| Geometry { buckets: 1 << buckets, units })
 }
 
 /// Each operation alone, as SQLite would have it; `knows`: the tier knew the key.
@@ -46,7 +46,7 @@ fn alone(rows: &mut Rows, op: &Op, knows: bool) {
 
 #[test]
 fn a_drain_counts_keys_however_often_they_were_written() {
-    let mut world = World::new(Shape { buckets: 2, units: 600 });
+    let mut world = World::new(Geometry { buckets: 2, units: 600 });
     for value in 0..5 {
         world.run(&Op::Set(1, value));
     }
@@ -58,10 +58,10 @@ fn a_drain_counts_keys_however_often_they_were_written() {
 
 #[test]
 fn what_the_log_has_lost_is_not_the_newest_any_more() {
-    let mut world = World::new(Shape { buckets: 8, units: 130 });
+    let mut world = World::new(Geometry { buckets: 8, units: 130 });
     world.run(&Op::Set(1, 1));
     let offset = world.known(1).expect("just set");
-    let over = |world: &World| world.memory().append_over(&mut staged(Kind::Set, 1, 2), offset);
+    let over = |world: &World| world.memory().append_over(&mut pending_record(Kind::Set, 1, 2), offset);
     // Other keys, until the log has come round; the slot still names where the record was.
     while world.known(1).is_some() {
         world.run(&Op::Set(9, 22));
@@ -74,10 +74,10 @@ fn what_the_log_has_lost_is_not_the_newest_any_more() {
 proptest! {
     #[test]
     fn the_tier_and_its_database_are_one_map(
-        shape in shape(),
+        geometry in geometry(),
         ops in proptest::collection::vec(operation(12), 1..120),
     ) {
-        let mut world = World::new(shape);
+        let mut world = World::new(geometry);
         for op in &ops {
             world.run(op);
             world.check_sees(&world.truth, "");
@@ -91,10 +91,10 @@ proptest! {
 
     #[test]
     fn rows_stand_as_if_each_operation_had_been_applied_alone(
-        shape in shape(),
+        geometry in geometry(),
         ops in proptest::collection::vec(operation(12), 1..120),
     ) {
-        let mut world = World::new(shape);
+        let mut world = World::new(geometry);
         let mut rows = Rows::new();
         for op in ops.iter().filter(|op| !matches!(op, Op::Evict(_))) {
             let knows = matches!(op, Op::Over(key, _) if world.known(*key).is_some());
@@ -107,10 +107,10 @@ proptest! {
 
     #[test]
     fn killed_again_and_again_it_stays_a_map(
-        shape in shape(),
+        geometry in geometry(),
         ops in proptest::collection::vec((operation(8), 0..60_u64, 0..40_u64), 1..60),
     ) {
-        let mut world = World::new(shape);
+        let mut world = World::new(geometry);
         for (op, stores, more) in &ops {
             if live(*stores, || world.run(op)).is_none() {
                 let (before, after) = (world.truth.clone(), world.next.clone());

@@ -3,7 +3,7 @@
 use super::model::operation;
 use super::mortal::Mortal;
 use super::world::{Op, Rows, World};
-use crate::layout::shape::Shape;
+use crate::layout::geometry::Geometry;
 use proptest::prelude::*;
 
 /// Words of a page of the model: a few records, so that they straddle pages.
@@ -22,7 +22,7 @@ proptest! {
         ops in proptest::collection::vec(operation(10), 1..150),
         seeds in proptest::collection::vec(any::<u64>(), 24),
     ) {
-        let mut world = World::new(Shape { buckets: 4, units });
+        let mut world = World::new(Geometry { buckets: 4, units });
         let mut history = vec![world.clone()];
         // An eviction is no change that a prefix must know of: entries may go at any time.
         for op in ops.iter().filter(|op| !matches!(op, Op::Evict(_))) {

@@ -5,9 +5,9 @@
 //! that came before the release store that it returns, and an acquire fence all that came before the release fence in
 //! front of what was returned until then. Every choice of every load is tried, with the very code of the tier.
 
-use super::world::{delete, fresh, key_bytes, limit, staged, value_of};
+use super::world::{delete, fresh, key_bytes, limit, pending_record, value_of};
+use crate::layout::geometry::Geometry;
 use crate::layout::header::field;
-use crate::layout::shape::Shape;
 use crate::log::atomic::Atomic;
 use crate::log::memory::Memory;
 use crate::log::record::{Key, Kind, View};
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// Nine records of five to seven units.
-const RING: Shape = Shape { buckets: 1, units: 56 };
+const RING: Geometry = Geometry { buckets: 1, units: 56 };
 /// The database, as one more word: a commit is a release store, a transaction that begins an acquire load.
 const DATABASE: usize = usize::MAX;
 
@@ -158,7 +158,7 @@ impl Tier {
     }
 
     fn set(&self, key: u8, value: u32) {
-        self.memory().append(&mut staged(Kind::Set, key, value)).expect("room");
+        self.memory().append(&mut pending_record(Kind::Set, key, value)).expect("room");
     }
 
     /// The database is about key 1 only.

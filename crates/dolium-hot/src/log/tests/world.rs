@@ -1,13 +1,13 @@
 //! A tier in front of a database of the tests' own, with what a user of both does to them, and what must be true.
 
 use super::mortal::{Mortal, step};
+use crate::layout::geometry::Geometry;
 use crate::layout::header::field;
-use crate::layout::shape::Shape;
 use crate::log::atomic::Atomic;
 use crate::log::drain::{Batch, Limit};
 use crate::log::hash;
 use crate::log::memory::Memory;
-use crate::log::record::{Cell, Key, Kind, Row, Staged, View};
+use crate::log::record::{Cell, Key, Kind, PendingRecord, Row, View};
 use crate::log::scratch::Scratch;
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering::SeqCst;
@@ -47,7 +47,7 @@ pub(crate) struct Database {
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub words: Vec<Mortal>,
-    pub shape: Shape,
+    pub geometry: Geometry,
     pub epoch: u64,
     pub database: Database,
     /// What every user must see.
@@ -56,7 +56,7 @@ pub(crate) struct World {
     pub next: Rows,
     pub holds_t: bool,
     /// Of `Op::Early`.
-    early: Vec<(u8, Staged)>,
+    early: Vec<(u8, PendingRecord)>,
 }
 
 /// What `Op::Late` stores.
@@ -75,7 +75,7 @@ pub(crate) fn value_bytes(value: u32) -> Vec<u8> {
     value.to_le_bytes().repeat(1 + (value % 23) as usize)
 }
 
-pub(crate) fn staged(kind: Kind, key: u8, value: u32) -> Staged {
+pub(crate) fn pending_record(kind: Kind, key: u8, value: u32) -> PendingRecord {
     let bytes = value_bytes(value);
     let row = Row {
         store_time: 1.0,
@@ -87,11 +87,11 @@ pub(crate) fn staged(kind: Kind, key: u8, value: u32) -> Staged {
         value: Cell::Blob(&bytes),
         note: 0,
     };
-    Staged::row(kind, Key { kind: 3, spelling: 3, bytes: &key_bytes(key) }, &row)
+    PendingRecord::row(kind, Key { kind: 3, spelling: 3, bytes: &key_bytes(key) }, &row)
 }
 
-pub(crate) fn delete(key: u8) -> Staged {
-    Staged::delete(Key { kind: 3, spelling: 3, bytes: &key_bytes(key) })
+pub(crate) fn delete(key: u8) -> PendingRecord {
+    PendingRecord::delete(Key { kind: 3, spelling: 3, bytes: &key_bytes(key) })
 }
 
 /// What a record says about its key, checked byte for byte.
@@ -116,10 +116,10 @@ pub(crate) fn get(rows: &Rows, key: u8) -> Option<u32> {
     rows.iter().find(|row| row.0 == key).map(|row| row.1)
 }
 
-pub(crate) fn fresh<A: From<u64>>(shape: Shape) -> Vec<A> {
-    let mut words: Vec<u64> = vec![0; usize::try_from(shape.file_len() / 8).expect("small")];
+pub(crate) fn fresh<A: From<u64>>(geometry: Geometry) -> Vec<A> {
+    let mut words: Vec<u64> = vec![0; usize::try_from(geometry.file_len() / 8).expect("small")];
     for at in [field::HEAD, field::TAIL, field::DRAINED] {
-        words[at] = shape.units;
+        words[at] = geometry.units;
     }
     words[field::STATE] = field::LIVE;
     words.into_iter().map(A::from).collect()
@@ -136,10 +136,10 @@ fn epoch() -> u64 {
 }
 
 impl World {
-    pub(crate) fn new(shape: Shape) -> Self {
+    pub(crate) fn new(geometry: Geometry) -> Self {
         Self {
-            words: fresh(shape),
-            shape,
+            words: fresh(geometry),
+            geometry,
             epoch: epoch(),
             database: Database::default(),
             truth: Rows::new(),
@@ -150,7 +150,7 @@ impl World {
     }
 
     pub(crate) fn memory(&self) -> Memory<'_, Mortal> {
-        Memory::new(&self.words, self.shape, self.epoch)
+        Memory::new(&self.words, self.geometry, self.epoch)
     }
 
     /// What anybody who looks a key up is told.
@@ -197,14 +197,14 @@ impl World {
         match op {
             Op::Set(key, value) => {
                 put(&mut self.next, *key, Some(*value));
-                self.append(&mut [staged(Kind::Set, *key, *value)]);
+                self.append(&mut [pending_record(Kind::Set, *key, *value)]);
             }
             Op::Delete(key) => {
                 put(&mut self.next, *key, None);
                 self.append(&mut [delete(*key)]);
             }
             Op::Early(key) => {
-                let mut record = staged(Kind::Set, *key, LATE);
+                let mut record = pending_record(Kind::Set, *key, LATE);
                 self.memory().prepare(&mut record);
                 self.early.push((*key, record));
             }
@@ -212,14 +212,14 @@ impl World {
                 put(&mut self.next, *key, Some(LATE));
                 let early = self.early.iter().rposition(|(early, _)| early == key);
                 let record = early.map(|at| self.early.remove(at).1);
-                self.append_prepared(&mut [record.unwrap_or_else(|| staged(Kind::Set, *key, LATE))]);
+                self.append_prepared(&mut [record.unwrap_or_else(|| pending_record(Kind::Set, *key, LATE))]);
             }
             Op::Over(key, value) => self.append_over(*key, *value),
             Op::Chunk(entries) => {
-                let mut records: Vec<Staged> = Vec::new();
+                let mut records: Vec<PendingRecord> = Vec::new();
                 for (key, value) in entries {
                     put(&mut self.next, *key, Some(*value));
-                    records.push(staged(Kind::Set, *key, *value));
+                    records.push(pending_record(Kind::Set, *key, *value));
                 }
                 self.append(&mut records);
             }
@@ -232,14 +232,14 @@ impl World {
         self.truth = self.next.clone();
     }
 
-    fn append(&mut self, records: &mut [Staged]) {
+    fn append(&mut self, records: &mut [PendingRecord]) {
         for record in &mut *records {
             self.memory().prepare(record);
         }
         self.append_prepared(records);
     }
 
-    fn append_prepared(&mut self, records: &mut [Staged]) {
+    fn append_prepared(&mut self, records: &mut [PendingRecord]) {
         let mut scratch = Scratch::new();
         for _ in 0..1000 {
             self.holds_t = true;
@@ -257,7 +257,7 @@ impl World {
     }
 
     fn append_over(&mut self, key: u8, value: u32) {
-        let mut record = staged(Kind::Set, key, value);
+        let mut record = pending_record(Kind::Set, key, value);
         self.memory().prepare(&mut record);
         while let Some(offset) = self.known(key) {
             put(&mut self.next, key, Some(value));
@@ -286,7 +286,7 @@ impl World {
             let key_now = Key { kind: 3, spelling: 0, bytes: &bytes };
             let is_absent = memory.find(key_now, memory.hash(3, &bytes), &mut scratch).is_none();
             if is_absent && memory.commits() == commits {
-                let _ = memory.append(&mut staged(Kind::Fill, key, value));
+                let _ = memory.append(&mut pending_record(Kind::Fill, key, value));
             }
         }
         self.holds_t = false;

@@ -44,7 +44,7 @@ impl Object {
     pub(super) const SIGNED_AS: u8 = 5;
 
     pub(super) fn of(pickle: Vec<u8>) -> Key<'static> {
-        let look = graph::look(&pickle);
+        let look = graph::inspect(&pickle);
         let proof = if look.names { Proof::Ours } else { Proof::Needless };
         let (stored, graph, proof) = match graph::expand(&pickle, LONGEST, Sets::Sorted) {
             Ok(stored) => (stored, look.varies.then_some(pickle), proof),

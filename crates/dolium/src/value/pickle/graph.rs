@@ -94,9 +94,9 @@ pub(crate) fn optimized(pickle: &[u8]) -> Option<Vec<u8>> {
     Some(frame::finish(protocol, out))
 }
 
-/// What is seen of a pickle at a glance.
+/// What is seen of a pickle at a read_unopened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(crate) struct Inspection {
     /// It names a class or function, or one that cannot be told.
     pub names: bool,
     /// Its parts are shared, or sets are among them: then other programs write another pickle of the same key.
@@ -104,17 +104,19 @@ pub(crate) struct Look {
 }
 
 /// Looks at a pickle.
-pub(crate) fn look(pickle: &[u8]) -> Look {
-    let mut look = Look::default();
+pub(crate) fn inspect(pickle: &[u8]) -> Inspection {
+    let mut inspect = Inspection::default();
     for code in Codes(pickle) {
-        let Some(code) = code else { return Look { names: true, ..look } };
+        let Some(code) = code else { return Inspection { names: true, ..inspect } };
         match code[0] {
-            op::GLOBAL | op::STACK_GLOBAL | op::EXT1 | op::EXT2 | op::EXT4 | b'o' | b'Q' => look.names = true,
-            op::BINGET | op::LONG_BINGET | op::EMPTY_SET | op::FROZENSET => look.varies = true,
+            op::GLOBAL | op::STACK_GLOBAL | op::EXT1 | op::EXT2 | op::EXT4 | b'o' | b'Q' => {
+                inspect.names = true
+            }
+            op::BINGET | op::LONG_BINGET | op::EMPTY_SET | op::FROZENSET => inspect.varies = true,
             _ => {}
         }
     }
-    look
+    inspect
 }
 
 fn protocol(pickle: &[u8]) -> Option<Protocol> {
@@ -152,7 +154,7 @@ impl<'p> Iterator for Codes<'p> {
 }
 
 /// A part that lies on the stack.
-struct Item {
+struct StackItem {
     /// Where it begins in `out`. It ends where the next one begins.
     start: usize,
     node: u32,
@@ -177,7 +179,7 @@ struct Walk<'p> {
     limit: Option<usize>,
     sets: Sets,
     out: Vec<u8>,
-    stack: Vec<Item>,
+    stack: Vec<StackItem>,
     /// How high the stack was, and where in `out` the mark is.
     marks: Vec<(usize, usize)>,
     memo: Vec<u32>,
@@ -258,7 +260,7 @@ impl<'p> Walk<'p> {
     }
 
     fn push(&mut self, start: usize, node: u32) {
-        self.stack.push(Item { start, node, elements: Vec::new(), is_unsorted: false });
+        self.stack.push(StackItem { start, node, elements: Vec::new(), is_unsorted: false });
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Why> {
@@ -383,7 +385,7 @@ impl<'p> Walk<'p> {
         let end = self.out.len();
         let mut to = self.stack[first].start;
         for at in first..self.stack.len() {
-            let Item { start, node, .. } = self.stack[at];
+            let StackItem { start, node, .. } = self.stack[at];
             let until = self.stack.get(at + 1).map_or(end, |next| next.start);
             let range = start..until;
             self.stack[at].start = to;

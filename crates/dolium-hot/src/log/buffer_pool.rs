@@ -6,13 +6,13 @@ use std::cell::Cell;
 const KEPT: usize = 8192;
 
 thread_local! {
-    static SPARE: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
+    static BUFFER: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
 }
 
 /// What the thread has kept, empty.
 pub(crate) fn take() -> Vec<u64> {
     // A thread that is ending has none.
-    let mut words = SPARE.try_with(Cell::take).unwrap_or_default();
+    let mut words = BUFFER.try_with(Cell::take).unwrap_or_default();
     words.clear();
     words
 }
@@ -20,6 +20,6 @@ pub(crate) fn take() -> Vec<u64> {
 /// Keeps it, unless it is nothing, or much.
 pub(crate) fn keep(words: Vec<u64>) {
     if (1..=KEPT).contains(&words.capacity()) {
-        let _ = SPARE.try_with(|spare| spare.set(words));
+        let _ = BUFFER.try_with(|buffer| buffer.set(words));
     }
 }

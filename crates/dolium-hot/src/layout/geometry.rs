@@ -25,15 +25,15 @@ const FRONT: u64 = 3 << 20;
 
 /// The layout of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct Geometry {
     /// Buckets of the index, a power of two.
     pub buckets: usize,
     /// Units of the log.
     pub units: u64,
 }
 
-impl Shape {
-    /// The shape of a tier whose log has about `bytes` bytes.
+impl Geometry {
+    /// The geometry of a tier whose log has about `bytes` bytes.
     pub fn of(bytes: u64) -> Self {
         let log = bytes.clamp(SMALLEST, LARGEST) & !4095;
         let slots = (log / BYTES_PER_SLOT).next_power_of_two();
@@ -41,10 +41,10 @@ impl Shape {
         Self { buckets, units: log / (8 * UNIT as u64) }
     }
 
-    /// The shape whose log has exactly so many bytes; none that we make has any other.
+    /// The geometry whose log has exactly so many bytes; none that we make has any other.
     pub fn read(log: u64) -> Option<Self> {
-        let shape = Self::of(log);
-        (log != 0 && shape.log_bytes() == log).then_some(shape)
+        let geometry = Self::of(log);
+        (log != 0 && geometry.log_bytes() == log).then_some(geometry)
     }
 
     pub fn log_bytes(self) -> u64 {
@@ -61,7 +61,7 @@ impl Shape {
         (8 * (self.log() as u64) + self.log_bytes() / 16).min(FRONT) & !4095
     }
 
-    /// Where in the log a offset lies, in units. A division takes as long as reading a line that is near.
+    /// Where in the log a offset lies, in units. A division takes as long as reading a line that is cached.
     #[inline]
     pub fn within(self, offset: u64) -> u64 {
         if self.units.is_power_of_two() { offset & (self.units - 1) } else { offset % self.units }
@@ -98,16 +98,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_is_known_by_the_length_of_its_log() {
+    fn a_geometry_is_known_by_the_length_of_its_log() {
         for bytes in [0, 1, SMALLEST, 100_000, 512 << 10, 16 << 20, LARGEST + 1] {
-            let shape = Shape::of(bytes);
-            assert_eq!(Shape::read(shape.log_bytes()), Some(shape));
-            assert!(shape.buckets.is_power_of_two() && shape.file_len().is_multiple_of(4096));
-            assert!(shape.front() <= shape.file_len().min(FRONT) && shape.front().is_multiple_of(4096));
+            let geometry = Geometry::of(bytes);
+            assert_eq!(Geometry::read(geometry.log_bytes()), Some(geometry));
+            assert!(geometry.buckets.is_power_of_two() && geometry.file_len().is_multiple_of(4096));
+            assert!(
+                geometry.front() <= geometry.file_len().min(FRONT) && geometry.front().is_multiple_of(4096)
+            );
         }
-        let usual = Shape::of(16 << 20);
+        let usual = Geometry::of(16 << 20);
         assert!(usual.front() > 8 * usual.log() as u64, "a part of the index is left out");
-        assert_eq!(Shape::read(0), None);
-        assert_eq!(Shape::read(SMALLEST + 16), None);
+        assert_eq!(Geometry::read(0), None);
+        assert_eq!(Geometry::read(SMALLEST + 16), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Owns telling the processor what memory will be wanted: it comes while other work is done.
 
-/// Has the line of a word brought near.
+/// Prefetches the line of a word.
 #[inline]
-pub(crate) fn near<T>(word: &T) {
+pub(crate) fn prefetch<T>(word: &T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, of an address that is mapped.
     unsafe {

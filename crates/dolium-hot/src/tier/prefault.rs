@@ -10,7 +10,7 @@ use crate::log::memory::Memory;
 
 /// What a process has mapped in advance.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead {
+pub(crate) struct Prefault {
     /// Where the head was.
     seen: AtomicU64,
     /// Units that are mapped, all together. A lap of them, and nothing is left to do.
@@ -23,25 +23,25 @@ impl Tier {
     /// Has the kernel map what the log will reach next: twice what it has moved since the last call, so that a log that
     /// is hardly used takes hardly any memory, and at most a quarter of it. For a thread that nobody waits for. Before
     /// Linux 5.14 nothing happens.
-    pub fn map_ahead(&self) {
+    pub fn prefault(&self) {
         let Some(Bounds { head, .. }) = self.memory().bounds() else { return };
-        let (ahead, units) = (self.member.ahead(), self.shape.units);
-        let moved = head.saturating_sub(ahead.seen.swap(head, Relaxed).max(units));
-        let from = ahead.until.load(Relaxed).max(head);
+        let (prefault, units) = (self.member.prefault(), self.geometry.units);
+        let moved = head.saturating_sub(prefault.seen.swap(head, Relaxed).max(units));
+        let from = prefault.until.load(Relaxed).max(head);
         let until = head + (2 * moved).min(units / 4);
-        if moved == 0 || from >= until || ahead.mapped.load(Relaxed) >= units {
+        if moved == 0 || from >= until || prefault.mapped.load(Relaxed) >= units {
             return;
         }
-        ahead.until.store(until, Relaxed);
-        ahead.mapped.fetch_add(until - from, Relaxed);
-        let place = self.shape.within(from);
+        prefault.until.store(until, Relaxed);
+        prefault.mapped.fetch_add(until - from, Relaxed);
+        let place = self.geometry.within(from);
         let behind = (place + until - from).saturating_sub(units);
         self.map_units(place, place + until - from - behind);
         self.map_units(0, behind);
     }
 
     fn map_units(&self, from: u64, to: u64) {
-        let word = |unit| self.shape.log() + Memory::<AtomicU64>::word_of(unit);
+        let word = |unit| self.geometry.log() + Memory::<AtomicU64>::word_of(unit);
         self.member.populate(word(from)..word(to));
     }
 }

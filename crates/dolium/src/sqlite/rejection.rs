@@ -10,23 +10,23 @@ use super::Write;
 
 /// How records become rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Care {
+pub(crate) enum ApplyMode {
     /// All of them or none: nothing is as quick.
-    Together,
+    Batch,
     /// Each in a savepoint of its own, without those that SQLite refuses.
-    Apart,
+    PerRecord,
 }
 
 /// Records that were left out.
 #[derive(Debug, Default)]
-pub(crate) struct Refused {
+pub(crate) struct Rejected {
     pub count: u64,
     /// What SQLite said of the first.
     pub reason: Option<String>,
     files: Vec<(Key<'static>, String)>,
 }
 
-impl Refused {
+impl Rejected {
     fn add(&mut self, key: Key<'static>, view: &View<'_>, error: &rusqlite::Error) {
         self.count += 1;
         self.reason.get_or_insert_with(|| match error {
@@ -38,37 +38,43 @@ impl Refused {
 }
 
 /// Runs a transaction that makes rows of records, and if SQLite refuses one of them, again without those.
-pub(crate) fn with_care<T>(mut transaction: impl FnMut(Care) -> Result<T>) -> Result<T> {
-    match transaction(Care::Together) {
-        Err(Error::Sqlite { source, .. }) if error::is_about_row(&source) => transaction(Care::Apart),
+pub(crate) fn apply_or_isolate<T>(mut transaction: impl FnMut(ApplyMode) -> Result<T>) -> Result<T> {
+    match transaction(ApplyMode::Batch) {
+        Err(Error::Sqlite { source, .. }) if error::is_row_error(&source) => {
+            transaction(ApplyMode::PerRecord)
+        }
         done => done,
     }
 }
 
 impl Write<'_> {
     /// Makes rows of records, one after the other.
-    pub fn apply_each<'v>(&mut self, records: impl Iterator<Item = View<'v>>, care: Care) -> Result<Refused> {
-        let mut refused = Refused::default();
+    pub fn apply_each<'v>(
+        &mut self,
+        records: impl Iterator<Item = View<'v>>,
+        mode: ApplyMode,
+    ) -> Result<Rejected> {
+        let mut rejected = Rejected::default();
         for view in records {
             let Some(key) = Key::from_hot(view.key()) else { continue };
-            if care == Care::Together {
+            if mode == ApplyMode::Batch {
                 self.apply_record(&key, &view)?;
                 continue;
             }
             match self.attempt(|write| write.apply_record(&key, &view)) {
-                Err(Error::Sqlite { source, .. }) if error::is_about_row(&source) => {
-                    refused.add(key, &view, &source);
+                Err(Error::Sqlite { source, .. }) if error::is_row_error(&source) => {
+                    rejected.add(key, &view, &source);
                 }
                 done => done?,
             }
         }
-        self.trash_of(&refused)?;
-        Ok(refused)
+        self.trash_of(&rejected)?;
+        Ok(rejected)
     }
 
     /// Only now, since a later record of the same key may name the same file.
-    fn trash_of(&mut self, refused: &Refused) -> Result<()> {
-        for (key, filename) in &refused.files {
+    fn trash_of(&mut self, rejected: &Rejected) -> Result<()> {
+        for (key, filename) in &rejected.files {
             let used = self.head(key)?.and_then(|head| head.filename);
             if used.as_ref() != Some(filename) {
                 self.trash(Some(filename))?;
