@@ -275,7 +275,7 @@ class BaseCache(Store):
             options["settings"] = self._unstored
         return options
 
-    def _facts(self) -> list[tuple[str, str]]:
+    def _summary(self) -> list[tuple[str, str]]:
         """What repr shows; less of it when the store cannot be read."""
         facts = [("directory", self._directory)]
         try:
@@ -299,14 +299,14 @@ class BaseCache(Store):
     def __repr__(self) -> str:
         if "_directory" not in self.__dict__:
             return f"<{type(self).__name__}, not open>"
-        (_, directory), *facts = self._facts()
+        (_, directory), *facts = self._summary()
         rest = "".join(f", {name}: {value}" for name, value in facts)
         return f"<{type(self).__name__} {directory!r}{rest}>"
 
     def _repr_html_(self) -> str:
         import html  # for notebooks only
 
-        facts = dict(self._facts())
+        facts = dict(self._summary())
         if "unreadable" not in facts:
             facts = {"hits": "none yet", **facts, **dict(self._limits())}
         rows = "".join(

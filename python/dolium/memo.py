@@ -532,14 +532,14 @@ def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[...,
     return wrapper
 
 
-def hook(cache: object, name: str) -> Callable[..., Any] | None:
+def native_method(cache: object, name: str) -> Callable[..., Any] | None:
     """A private method of dolium's own caches; None for other classes, which may answer to any name."""
     return getattr(cache, name) if hasattr(type(cache), name) else None
 
 
 def in_transaction(owner: object) -> bool:
     """Whether the caller is inside a transaction of a cache."""
-    ask = hook(owner, "_in_transaction")
+    ask = native_method(owner, "_in_transaction")
     return ask is not None and ask()
 
 
@@ -577,7 +577,7 @@ def fingerprint(key: object) -> bytes | None:
         return None
 
 
-_aboard: ContextVar[frozenset[tuple[int, bytes]]] = ContextVar("_aboard", default=frozenset())
+_computing: ContextVar[frozenset[tuple[int, bytes]]] = ContextVar("_computing", default=frozenset())
 
 
 class Flights:
@@ -606,7 +606,7 @@ class Flights:
         """The value of `key` from `compute`, run by this task or by another that began before."""
         loop = _running_loop()
         mark = fingerprint(key)
-        if loop is None or mark is None or (id(self), mark) in _aboard.get():
+        if loop is None or mark is None or (id(self), mark) in _computing.get():
             return await compute()
         import asyncio
 
@@ -629,7 +629,7 @@ class Flights:
         compute: Callable[[], Coroutine[Any, Any, R]],
     ) -> R:
         flights[mark] = flight
-        token = _aboard.set(_aboard.get() | {(id(self), mark)})
+        token = _computing.set(_computing.get() | {(id(self), mark)})
         try:
             value = await compute()
         except Exception as error:
@@ -643,5 +643,5 @@ class Flights:
             flight.set_result(value)
             return value
         finally:
-            _aboard.reset(token)
+            _computing.reset(token)
             del flights[mark]

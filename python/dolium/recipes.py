@@ -30,7 +30,7 @@ from weakref import WeakKeyDictionary
 
 from . import blocks, waiting
 from ._dolium import in_seconds
-from .memo import args_to_key, full_name, hook, refuse_function
+from .memo import args_to_key, full_name, native_method, refuse_function
 from .stampede import memoize_stampede
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _keep(
     cache: SharedCache, key: Any, value: Any, expire: float | timedelta | None, tag: Any, add: bool = False
 ) -> bool:
     """Set (or add) a row that eviction spares for as long as there is anything else to evict."""
-    keep = hook(cache, "_keep")
+    keep = native_method(cache, "_keep")
     if keep is not None:
         return bool(keep(key, value, expire=expire, tag=tag, add=add))
     put = cache.add if add else cache.set

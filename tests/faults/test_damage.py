@@ -431,9 +431,9 @@ def test_the_directory_is_removed_while_in_use(tmp_path):
                 try:
                     shutil.rmtree(sys.argv[1])
                 except FileNotFoundError:
-                    pass  # the keeper, which unlinks what was overwritten, was quicker with this one
+                    pass  # the housekeeper, which unlinks what was overwritten, was quicker with this one
                 except OSError as error:
-                    if error.errno != 39:  # ENOTEMPTY: the keeper has just made a file of the store
+                    if error.errno != 39:  # ENOTEMPTY: the housekeeper has just made a file of the store
                         raise
             deadline = time.monotonic() + 30
             is_back = False

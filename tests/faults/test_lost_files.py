@@ -28,7 +28,7 @@ def test_undrained_writes_survive_when_the_hot_file_is_removed(tmp_path: Path, n
     for number in range(5):
         cache = dolium.Cache(tmp_path / str(number))
         cache["a"] = 1
-        time.sleep(0.2 + number * 0.01)  # so that it meets the keeper at other moments
+        time.sleep(0.2 + number * 0.01)  # so that it meets the housekeeper at other moments
         (tmp_path / str(number) / name).unlink()
         cache["b"] = number
         time.sleep(0.4)

@@ -343,7 +343,7 @@ pub(crate) struct Evict {
 pub(crate) struct Check {
     #[command(flatten)]
     pub cache: CacheArg,
-    /// PutOptions right what is found; a damaged store is set aside and started afresh
+    /// Put right what is found; a damaged store is set aside and started afresh
     #[arg(long)]
     pub fix: bool,
     /// Print JSON

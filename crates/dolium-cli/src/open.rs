@@ -90,14 +90,14 @@ impl AnyCache {
     pub fn directory(&self) -> &Path {
         match self {
             Self::Plain(cache) => cache.directory(),
-            Self::Sharded(fanout) => fanout.directory(),
+            Self::Sharded(sharded) => sharded.directory(),
         }
     }
 
     pub fn shards(&self) -> &[Cache] {
         match self {
             Self::Plain(cache) => std::slice::from_ref(cache),
-            Self::Sharded(fanout) => fanout.shards(),
+            Self::Sharded(sharded) => sharded.shards(),
         }
     }
 
@@ -105,7 +105,7 @@ impl AnyCache {
     pub fn shard(&self, key: &Key<'_>) -> &Cache {
         match self {
             Self::Plain(cache) => cache,
-            Self::Sharded(fanout) => fanout.shard(key),
+            Self::Sharded(sharded) => sharded.shard(key),
         }
     }
 
@@ -123,7 +123,7 @@ impl AnyCache {
     pub fn hot_tier(&self) -> Result<HotTierStatus> {
         Ok(match self {
             Self::Plain(cache) => cache.hot_tier()?,
-            Self::Sharded(fanout) => fanout.hot_tier()?,
+            Self::Sharded(sharded) => sharded.hot_tier()?,
         })
     }
 
@@ -151,7 +151,7 @@ impl AnyCache {
     pub fn nested(&self) -> Vec<PathBuf> {
         match self {
             Self::Plain(_) => Vec::new(),
-            Self::Sharded(fanout) => fanout.nested(),
+            Self::Sharded(sharded) => sharded.nested(),
         }
     }
 
@@ -164,7 +164,7 @@ impl AnyCache {
     ) -> Result<Backup> {
         Ok(match self {
             Self::Plain(cache) => cache.backup_with(destination, replace, watch)?,
-            Self::Sharded(fanout) => fanout.backup_with(destination, replace, watch)?,
+            Self::Sharded(sharded) => sharded.backup_with(destination, replace, watch)?,
         })
     }
 

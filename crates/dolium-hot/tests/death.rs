@@ -59,7 +59,7 @@ fn a_killed_owners_lock_is_free_within_a_moment() {
 }
 
 #[test]
-fn even_the_shortest_patience_buries() {
+fn even_the_shortest_timeout_takes_over() {
     let directory = tempfile::tempdir().expect("directory");
     let shared = attach(directory.path());
     let mut owner = Other::start("own", directory.path(), "");

@@ -22,7 +22,7 @@ enum Role {
     Drainer,
     /// Changes the key in a transaction of the database.
     Direct,
-    /// Takes the key out of the index, if what it names is clean, to make room.
+    /// Takes the key out of the index, if what it names is clean, to make space.
     Evictor,
 }
 use Role::{Adder, Direct, Drainer, Evictor, Reader, Writer};
@@ -32,7 +32,7 @@ use Role::{Adder, Direct, Drainer, Evictor, Reader, Writer};
 enum Rule {
     /// A fill comes only if the index does not know the key, and no commit came since before the read.
     FillsAreConfirmed,
-    /// A change that depends on what is there comes only if that still holds once T is taken.
+    /// A change that depends on what is there comes only if that still holds once the append lock is taken.
     ChangesAreConfirmed,
     /// Only what is drained leaves the index.
     DirtyStays,
@@ -42,7 +42,7 @@ enum Rule {
     DirectForgets,
     /// Recovery names what is dirty.
     RecoveryNames,
-    /// Recovery uses up the number that a direct commit has announced.
+    /// Recovery uses up the sequence number that a direct commit has announced.
     RecoveryBurns,
     /// Recovery names nothing that the database has, unless in place of something older.
     RecoveryLeavesClean,
@@ -60,7 +60,7 @@ enum Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Record {
     version: u8,
-    /// 0 for a fill, and for nothing but a number used up: version 0.
+    /// 0 for a fill, and for nothing but a sequence number used up: version 0.
     seq: u8,
 }
 
@@ -73,12 +73,13 @@ struct Process {
 }
 const END: u8 = u8::MAX;
 
-/// Of a reader the floor, the commits it saw, and the version it found; of others a version, a offset and a number.
+/// Of a reader the floor, the commits it saw, and the version it found; of others a version, an offset and a sequence
+/// number.
 type Memory = [u8; 3];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct State {
-    /// The database: version of the key, number that it has reached.
+    /// The database: version of the key, sequence number that it has applied.
     stored: u8,
     stored_seq: u8,
     /// The same in frames of SQLite's log that are not committed. If their writer is dead they come to life should the log
@@ -129,7 +130,7 @@ impl State {
         u8::try_from(self.log.len()).expect("short")
     }
 
-    /// The version that draining would leave in the database, and the number.
+    /// The version that draining would leave in the database, and the sequence number.
     fn pending(&self) -> (u8, u8) {
         let is_dirty = |record: &&Record| record.seq > self.stored_seq && record.version > 0;
         (
@@ -150,7 +151,7 @@ impl State {
         self.pending().0
     }
 
-    /// The next owner of a T whose owner died. One step: dying in it leaves the same to do.
+    /// The next owner of an append lock whose owner died. One step: dying in it leaves the same to do.
     fn recover(&mut self, left_out: Option<Rule>) {
         self.last =
             self.last.max(self.log.iter().map(|record| record.seq).max().unwrap_or(0)).max(self.stored_seq);

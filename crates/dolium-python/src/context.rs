@@ -190,7 +190,7 @@ fn tell(runner: &Runner<'_>, end: &Bound<'_, PyCFunction>) -> PyResult<bool> {
     Ok(false)
 }
 
-/// Lets other greenlets of the thread run until none of them holds the cache, or as long as the patience of `cache` lasts.
+/// Lets other greenlets of the thread run until none of them holds the cache, or as long as `cache` may wait.
 /// Returns at once where they cannot be let run, as tasks cannot.
 pub(crate) fn give_way(py: Python<'_>, cache: &Cache) -> PyResult<()> {
     let start = Instant::now();

@@ -15,7 +15,7 @@ use crate::error;
 use crate::lazy::Lazy;
 use crate::signature::{self, Current};
 use crate::store::deferred::{self, After};
-use crate::store::{Found, How, Inner, Item, Shard, Trust, no_number};
+use crate::store::{Found, How, Inner, QueueItem, Shard, Trust, no_number};
 use crate::value::{key_column, scalar, unscalar};
 use crate::{key, plain};
 
@@ -350,7 +350,7 @@ impl Custom {
         py: Python<'py>,
         end: End<'_>,
         retry: bool,
-    ) -> PyResult<Option<Item<'py>>> {
+    ) -> PyResult<Option<QueueItem<'py>>> {
         let remove = matches!(end, End::Queue { remove: true, .. });
         let search = || loop {
             let seen = shard.enter(py, retry, |cache| match end {

@@ -338,7 +338,7 @@ fn who_closes_after_a_writer_died_between_a_record_and_its_number_comes_to_an_en
             continue;
         }
         met += 1;
-        // Only looks, which drains what the dead has left, but takes T from nobody.
+        // Only looks, which drains what the dead has left, but takes the append lock from nobody.
         witness.len().unwrap();
         let (done, closed) = mpsc::channel();
         std::thread::spawn(move || done.send(witness.close()));

@@ -65,7 +65,7 @@ fn open(directory: &tempfile::TempDir) -> Cache {
 }
 
 /// Does one thing, in memory first if that is wanted, and tells how it ended.
-fn run(cache: &Cache, key: &str, op: &Op, in_memory: bool) -> String {
+fn run(cache: &Cache, key: &str, op: &Op, tries: bool) -> String {
     match op {
         Op::Set(value, times) => {
             let put = match times {
@@ -83,12 +83,12 @@ fn run(cache: &Cache, key: &str, op: &Op, in_memory: bool) -> String {
             format!("{:?}", cache.set_with(key, payload, &put))
         }
         Op::Incr(delta, default) => {
-            let quick = if in_memory { cache.try_incr(&key.into(), *delta) } else { None };
+            let quick = if tries { cache.try_incr(&key.into(), *delta) } else { None };
             let sum = quick.map_or_else(|| cache.incr(key, *delta, *default, &PutOptions::new()), Ok);
             format!("{sum:?}")
         }
         Op::Delete => {
-            let quick = in_memory && cache.try_delete(&key.into());
+            let quick = tries && cache.try_delete(&key.into());
             format!("{:?}", if quick { Ok(true) } else { cache.delete(key) })
         }
         Op::Touch => format!("{:?}", cache.touch(key, Expiry::After(Duration::from_secs(500).as_secs_f64()))),

@@ -1,4 +1,4 @@
-//! Processes that transact, write and read at once, with a log so short that each often finds no room in it.
+//! Processes that transact, write and read at once, with a log so short that each often finds it full.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
 #![expect(clippy::disallowed_methods, reason = "a test plays the other processes itself")]

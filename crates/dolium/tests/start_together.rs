@@ -48,12 +48,12 @@ fn child() {
     }
     let shards = if role == "other shards" { 2 << (number % 3) } else { 4 };
     let builder = if role == "settings" { builder.size_limit(Some(LIMIT)) } else { builder };
-    let fanout = ShardedCache::open_with(&builder, shards).unwrap();
-    work(|key| fanout.shard(key), number);
+    let sharded = ShardedCache::open_with(&builder, shards).unwrap();
+    work(|key| sharded.shard(key), number);
     if role == "settings" {
-        assert_eq!(fanout.setting("size_limit").unwrap(), Some(Scalar::from(20_000_000)));
+        assert_eq!(sharded.setting("size_limit").unwrap(), Some(Scalar::from(20_000_000)));
     }
-    fanout.close().unwrap();
+    sharded.close().unwrap();
 }
 
 fn work<'c>(shard: impl Fn(&str) -> &'c Cache, number: i64) {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core import Cache, is_usual
-from ..memo import hook
+from ..memo import native_method
 
 
 def strict(cache: Any) -> Any:
@@ -17,7 +17,7 @@ def strict(cache: Any) -> Any:
 
     Both share everything else: the entries, the disk class, the transaction of the calling thread.
     """
-    make = hook(cache, "_strict")
+    make = native_method(cache, "_strict")
     return cache if make is None else make()
 
 

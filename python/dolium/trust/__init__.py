@@ -35,7 +35,7 @@ from typing import Any, NoReturn
 from ..errors import UntrustedValueError
 from .machine import Machine
 from .names import SIMPLE
-from .parts import Maker, present_name, refuse
+from .values import Maker, present_name, refuse
 
 __all__ = ["loads"]
 

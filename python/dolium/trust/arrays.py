@@ -12,7 +12,7 @@ import re
 import sys
 from typing import Any
 
-from .parts import Name, Pending, exactly, is_ints, is_texts, refuse
+from .values import Name, Pending, exactly, is_ints, is_texts, refuse
 
 _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .names import TAKE_NAMES, lookup
-from .parts import INTERNAL, Args, Name, Pending, exactly, refuse
+from .values import INTERNAL, Args, Name, Pending, exactly, refuse
 
 
 class Machine:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from . import arrays
-from .parts import Maker, Name, Pending, exactly, is_ints, is_texts, present_name, refuse
+from .values import Maker, Name, Pending, exactly, is_ints, is_texts, present_name, refuse
 
 
 def _encode(args: tuple[Any, ...]) -> bytes:

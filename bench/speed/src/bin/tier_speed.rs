@@ -1,13 +1,13 @@
 //! Times single operations of the tier: `cargo run --release -p dolium-bench-speed --bin tier_speed`.
 
-use dolium_hot::{Access, Base, Cell, Key, Kind, Limit, PendingRecord, Records, Row, Shared};
+use dolium_hot::{Access, BackingStore, Cell, Key, Kind, Limit, PendingRecord, Records, Row, Shared};
 use std::hint::black_box;
 use std::time::Instant;
 
 struct NoDatabase;
 
-impl Base for NoDatabase {
-    fn reached(&mut self) -> Result<Option<(u64, u64)>, Box<dyn std::error::Error + Send + Sync>> {
+impl BackingStore for NoDatabase {
+    fn applied(&mut self) -> Result<Option<(u64, u64)>, Box<dyn std::error::Error + Send + Sync>> {
         Ok(None)
     }
 

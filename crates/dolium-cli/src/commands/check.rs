@@ -1,4 +1,4 @@
-//! Owns `check`. Without `--fix` nothing is changed, a damaged store not even set aside.
+//! Owns `check`. Without `--fix` nothing is changed, a damaged store not even quarantined.
 
 use std::time::Duration;
 

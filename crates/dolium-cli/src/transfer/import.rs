@@ -165,7 +165,7 @@ fn store_file(
     target: &Target,
     report: &mut Report,
 ) -> Result<()> {
-    let mut data = Data { lines, left: length, chunk: Vec::new(), at: 0, failure: None };
+    let mut data = ExportedFile { lines, left: length, chunk: Vec::new(), at: 0, failure: None };
     let stored = target.put(record, Value::File(&mut data), report);
     // What was not stored is still to be passed over.
     let passed = io::copy(&mut data, &mut io::sink());
@@ -180,7 +180,7 @@ fn skip_data(lines: &mut Lines, line: &Json) -> Result<()> {
     let Some(left) = line.pointer("/value/file").and_then(Json::as_u64) else {
         return Ok(());
     };
-    let mut data = Data { lines, left, chunk: Vec::new(), at: 0, failure: None };
+    let mut data = ExportedFile { lines, left, chunk: Vec::new(), at: 0, failure: None };
     let passed = io::copy(&mut data, &mut io::sink());
     match data.failure {
         Some(failure) => Err(failure),
@@ -212,7 +212,7 @@ impl Lines {
 }
 
 /// The bytes of a value file, out of the lines that follow its entry.
-struct Data<'a> {
+struct ExportedFile<'a> {
     lines: &'a mut Lines,
     left: u64,
     chunk: Vec<u8>,
@@ -221,7 +221,7 @@ struct Data<'a> {
     failure: Option<Failure>,
 }
 
-impl Data<'_> {
+impl ExportedFile<'_> {
     fn fill(&mut self) -> Result<()> {
         let line = self.lines.next()?;
         let bytes = line.as_ref().and_then(|line| line.get("data")?.as_str()).and_then(from_base64);
@@ -237,7 +237,7 @@ impl Data<'_> {
     }
 }
 
-impl Read for Data<'_> {
+impl Read for ExportedFile<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.at == self.chunk.len() {
             if self.left == 0 {

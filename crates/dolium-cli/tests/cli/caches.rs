@@ -223,14 +223,14 @@ fn info_and_stats_tell_scripts_and_people() {
 #[test]
 fn sharded_caches_are_one() {
     let world = World::new();
-    let fanout = dolium::ShardedCache::open(world.path("c"), 4).expect("a cache");
+    let sharded = dolium::ShardedCache::open(world.path("c"), 4).expect("a cache");
     for number in 0..50 {
         let key = format!("key {number:02}");
-        fanout.shard(&key).set(&key, number).expect("a set");
+        sharded.shard(&key).set(&key, number).expect("a set");
     }
-    fanout.named("nested").open().expect("a cache").set("k", "v").expect("a set");
-    fanout.close().expect("a close");
-    drop(fanout);
+    sharded.named("nested").open().expect("a cache").set("k", "v").expect("a set");
+    sharded.close().expect("a close");
+    drop(sharded);
     assert_eq!(world.run(["get", "c", "key 07"]).code(0).text(), "7\n");
     world.run(["set", "--create", "c", "--literal=('t', 1)", "v"]).code(0);
     assert_eq!(world.run(["get", "c", "--literal", "('t', 1)"]).code(0).text(), "v");

@@ -199,13 +199,13 @@ fn a_failed_export_leaves_the_old_file() {
 #[test]
 fn sharded_caches_move_with_what_is_nested_in_them() {
     let world = World::new();
-    let fanout = dolium::ShardedCache::open(world.path("source"), 3).expect("a cache");
+    let sharded = dolium::ShardedCache::open(world.path("source"), 3).expect("a cache");
     for number in 0..200 {
-        fanout.shard(number).set(number, number).expect("a set");
+        sharded.shard(number).set(number, number).expect("a set");
     }
-    fanout.named("a/b").open().expect("a cache").set("k", "v").expect("a set");
-    fanout.close().expect("a close");
-    drop(fanout);
+    sharded.named("a/b").open().expect("a cache").set("k", "v").expect("a set");
+    sharded.close().expect("a close");
+    drop(sharded);
     world.run(["import", "target", "source"]).code(0);
     let info = world.run(["info", "target", "--json"]).code(0).json();
     assert_eq!((&info["entries"], &info["shards"]), (&json!(200), &json!(3)));

@@ -61,7 +61,7 @@ impl Geometry {
         (8 * (self.log() as u64) + self.log_bytes() / 16).min(FRONT) & !4095
     }
 
-    /// Where in the log a offset lies, in units. A division takes as long as reading a line that is cached.
+    /// Where in the log an offset lies, in units. A division takes as long as reading a line that is cached.
     #[inline]
     pub fn within(self, offset: u64) -> u64 {
         if self.units.is_power_of_two() { offset & (self.units - 1) } else { offset % self.units }

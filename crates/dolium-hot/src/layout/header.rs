@@ -13,15 +13,15 @@
 //! | 32 | 8 | inode of the `cache.lock` whose slots the words below name |
 //! | 40 | 8 | length of the log, 0 without a tier |
 //! | 48 | 8 | inode of this very file, 0 where a program did not know it: a copy has another |
-//! | 128 | 4 | D: who may write the database |
-//! | 256 | 4 | T: who may write the tier |
-//! | 264 | 8 | not 0: the owner of T died or panicked, and nobody has recovered yet |
-//! | 384 | 24 | head, last, the number that a direct commit has announced |
+//! | 128 | 4 | the writer lock: who may write the database |
+//! | 256 | 4 | the append lock: who may write the tier |
+//! | 264 | 8 | not 0: the owner of the append lock died or panicked, and nobody has recovered yet |
+//! | 384 | 24 | head, last, the sequence number that a direct commit has announced |
 //! | 512 | 40 | tail, drained, applied, commits, state |
 //!
 //! The first 56 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
-//! in use. The rest of the page is zero and reserved. SqliteBacking it, if there is a tier: counters, index, access words, log
-//! (`tier/geometry.rs`).
+//! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: counters, index, access words, log
+//! (`layout/geometry.rs`).
 
 use crate::layout::geometry::Geometry;
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 /// One of the two locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
-    /// D: who may write the database.
+    /// The writer lock: who may write the database.
     Database,
-    /// T: who may write the tier.
+    /// The append lock: who may write the tier.
     Tier,
 }
 

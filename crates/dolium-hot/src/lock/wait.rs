@@ -1,4 +1,4 @@
-//! Waiting for a lock with patience and a tick.
+//! Waiting for a lock with a timeout and a tick.
 //!
 //! Owns the order of things: first the lock among threads, then the one among processes, in slices short enough to ask
 //! the caller whether to go on. Refuses to know what kind of lock it is.
@@ -38,7 +38,7 @@ pub(crate) fn wait(
     mut attempt: impl FnMut(Slice) -> io::Result<Option<Acquired>>,
 ) -> Result<Acquired, LockError> {
     let mut now = Instant::now();
-    // A patience that overflows the clock is for ever.
+    // A timeout that overflows the clock is for ever.
     let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
     loop {
         // The tick may have forked, and this may be the child.

@@ -1,7 +1,7 @@
 //! The lock word and its rules.
 //!
-//! Owns every transition of the word: take, announce, take over, release. Refuses time, sleeping and files; those come in
-//! through the two traits, so that a model checker can run exactly this code.
+//! Owns every transition of the word: take, announce, take over, release. Refuses time, sleeping and files; those come
+//! in through the two traits, so that a model checker can run exactly this code.
 //!
 //! The word is 0 when free. Bits 0 to 15 hold the owner's slot + 1, bit 31 says that somebody may sleep on it, all
 //! others are 0. A slot belongs to the process that holds the lock on its byte, hence the one rule behind everything

@@ -27,7 +27,7 @@ pub enum Counter {
     Drained,
     /// How long they took, in microseconds.
     DrainTime,
-    /// Times that a writer found no room and drained first.
+    /// Times that a writer found the log full and drained first.
     Forced,
     /// Transactions that wrote to the database directly.
     Direct,

@@ -54,7 +54,7 @@ impl Batch {
         self.end
     }
 
-    /// The number that the database then has reached.
+    /// The sequence number that the database then has applied.
     #[must_use]
     pub fn seq(&self) -> u64 {
         self.seq
@@ -109,10 +109,10 @@ impl Batch {
 }
 
 impl<A: Atomic> Memory<'_, A> {
-    /// The records above number `applied`, from `drained` on, as many as the limit allows; a chunk is not divided. The
-    /// caller holds D.
+    /// The records above sequence number `applied`, from `drained` on, as many as the limit allows; a chunk is not
+    /// divided. The caller holds the writer lock.
     pub fn pending(&self, applied: u64, limit: Limit, scratch: &mut Scratch) -> Batch {
-        // Before the head: every number up to it is below.
+        // Before the head: every sequence number up to it is below.
         let last = self.field(field::LAST).load(Acquire);
         let Some(Bounds { drained, head }) = self.bounds() else {
             // Nothing here can be found by walking. Whoever starts the tier anew scans for it.
@@ -144,7 +144,8 @@ impl<A: Atomic> Memory<'_, A> {
         batch
     }
 
-    /// The database has reached `seq`, and with it all that lies below `end`. The caller holds D and has committed.
+    /// The database has applied everything up to `seq`, and with it all that lies below `end`. The caller holds the
+    /// writer lock and has committed.
     pub fn drained(&self, end: u64, seq: u64) {
         crash::point("committed");
         self.field(field::COMMITS).fetch_add(1, Release);
@@ -154,8 +155,9 @@ impl<A: Atomic> Memory<'_, A> {
         self.field(field::DRAINED).fetch_max(end, Release);
     }
 
-    /// The number after the last is about to be used by a transaction of another kind. The caller holds T. Whoever finds
-    /// it announced after a death uses it up: nobody but SQLite's own recovery could tell whether that commit exists.
+    /// The sequence number after the last is about to be used by a transaction of another kind. The caller holds the
+    /// append lock. Whoever finds it announced after a death uses it up: nobody but SQLite's own recovery could tell
+    /// whether that commit exists.
     pub fn announce(&self) -> u64 {
         let seq = self.field(field::LAST).load(Acquire) + 1;
         self.field(field::DIRECT).store(seq, Release);
@@ -163,17 +165,18 @@ impl<A: Atomic> Memory<'_, A> {
         seq
     }
 
-    /// The announced number will not be used.
+    /// The announced sequence number will not be used.
     pub fn renounce(&self) {
         self.field(field::DIRECT).store(0, Release);
     }
 
-    /// Whether a number is announced.
+    /// Whether a sequence number is announced.
     pub fn is_announced(&self) -> bool {
         self.field(field::DIRECT).load(Acquire) != 0
     }
 
-    /// A transaction of another kind was committed under the number after the last. The caller holds D and T.
+    /// A transaction of another kind was committed under the sequence number after the last. The caller holds the
+    /// writer lock and the append lock.
     pub fn committed(&self) {
         crash::point("committed directly");
         let seq = self.field(field::LAST).load(Acquire) + 1;

@@ -9,7 +9,7 @@ use super::scratch::Scratch;
 use crate::layout::header::field;
 
 impl<A: Atomic> Memory<'_, A> {
-    /// Forgets a key, unless its newest record is dirty, which is `false`. The caller holds T.
+    /// Forgets a key, unless its newest record is dirty, which is `false`. The caller holds the append lock.
     pub fn drop_key(&self, kind: u8, bytes: &[u8], scratch: &mut Scratch) -> bool {
         let hash = self.hash(kind, bytes);
         let Some((place, view)) = self.find(Key { kind, spelling: 0, bytes }, hash, scratch) else {
@@ -24,8 +24,9 @@ impl<A: Atomic> Memory<'_, A> {
         is_clean
     }
 
-    /// Forgets everything that is clean. The caller holds D, so that `drained` stays but for what is clean anyway; T is
-    /// not needed. Fills that were read before are refused from now on, or dropped here.
+    /// Forgets everything that is clean. The caller holds the writer lock, so that `drained` stays but for what is
+    /// clean anyway; the append lock is not needed. Fills that were read before are refused from now on, or dropped
+    /// here.
     pub fn drop_clean(&self, scratch: &mut Scratch) {
         self.field(field::COMMITS).fetch_add(1, Release);
         let Some(bounds) = self.bounds() else {
@@ -40,7 +41,7 @@ impl<A: Atomic> Memory<'_, A> {
                 let first = self.bucket(self.hash(key.kind, key.bytes));
                 for slot in (first..first + crate::layout::geometry::BUCKET).map(|slot| self.slot(slot)) {
                     let word = slot.load(Relaxed);
-                    // Whoever has T may be giving the slot away: then it stays as it wants it.
+                    // Whoever has the append lock may be giving the slot away: then it stays as it wants it.
                     if Self::offset_of(word) == at {
                         slot.replace(word, 0, Release);
                     }

@@ -1,6 +1,7 @@
 //! The tier's memory as everybody sees it: header words, slots, log.
 //!
-//! Owns lock-free reading and the order of loads. Writing, which needs T, is in `write`; neither knows of files.
+//! Owns lock-free reading and the order of loads. Writing, which needs the append lock, is in `write`; neither knows of
+//! files.
 //!
 //! Everything is atomic words: racing with a writer gives a record that fails its checks, never undefined behaviour.
 //!
@@ -81,7 +82,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         sane.then_some(Bounds { drained, head })
     }
 
-    /// Whether who has T may write at once.
+    /// Whether who has the append lock may write at once.
     pub fn is_sound(&self) -> bool {
         self.field(field::UNRECOVERED).load(Relaxed) == 0 && self.is_live() && self.bounds().is_some()
     }
@@ -128,7 +129,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         Some((found, View::verified(scratch.words())))
     }
 
-    /// Copies the record at a offset out of the log. `None`: it is gone, or was never there.
+    /// Copies the record at an offset out of the log. `None`: it is gone, or was never there.
     // A call, so that a walk over slots prepares nothing for it before one is worth it.
     #[inline(never)]
     pub fn copy<'s>(&self, offset: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
@@ -136,7 +137,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         View::read(scratch.words(), body, offset)
     }
 
-    /// Copies what lies at a offset, and makes sure that it was not used again meanwhile. Returns the sum of its body.
+    /// Copies what lies at an offset, and makes sure that it was not used again meanwhile. Returns the sum of its body.
     #[inline]
     pub fn snatch(&self, offset: u64, scratch: &mut Scratch) -> Option<u64> {
         if self.field(field::TAIL).load(Acquire) > offset {
@@ -149,13 +150,13 @@ impl<'m, A: Atomic> Memory<'m, A> {
         (self.field(field::TAIL).load(Acquire) <= offset).then_some(body)
     }
 
-    /// The record at a offset, whose space nobody will use again meanwhile, if it ends at or below `end`.
+    /// The record at an offset, whose space nobody will use again meanwhile, if it ends at or below `end`.
     pub fn copy_below<'s>(&self, end: u64, offset: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
         let body = scratch.copy(self.extent(end, offset)?, self.epoch);
         View::read(scratch.words(), body, offset)
     }
 
-    /// What lies at a offset, if it ends at or below `end`: bounded, whatever the file says.
+    /// What lies at an offset, if it ends at or below `end`: bounded, whatever the file says.
     #[inline]
     fn extent(&self, end: u64, offset: u64) -> Option<&'m [A]> {
         let place = self.geometry.within(offset);
@@ -183,7 +184,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         unit as usize * UNIT
     }
 
-    /// Makes a slot name a offset: release, so that whoever sees it sees the record.
+    /// Makes a slot name an offset: release, so that whoever sees it sees the record.
     pub fn point(&self, slot: usize, hash: u64, offset: u64) {
         self.slot(slot).store(hash & !OFFSET | offset, Release);
     }

@@ -3,9 +3,9 @@
 //! | word | |
 //! |---|---|
 //! | 0 | units (32 bits), kind, kind of the key, spelling of the key, kind of the tag |
-//! | 1 | checksum of all others, seeded with the epoch; offset and number come last |
+//! | 1 | checksum of all others, seeded with the epoch; offset and sequence number come last |
 //! | 2 | offset |
-//! | 3 | number, 0 for a fill (48 bits); how many records of the same chunk follow (16 bits) |
+//! | 3 | sequence number, 0 for a fill (48 bits); how many records of the same chunk follow (16 bits) |
 //! | 4 | store time |
 //! | 5 | expire time, NaN for none |
 //! | 6 | lengths of key and tag, 32 bits each |
@@ -80,7 +80,7 @@ pub enum Kind {
     Fill,
 }
 
-/// The bits of a number; a offset has as many, and grows faster.
+/// The bits of a sequence number; an offset has as many, and grows faster.
 const SEQ: u64 = (1 << 48) - 1;
 /// The most records of a chunk.
 pub(crate) const MOST: usize = 1 << 16;
@@ -165,9 +165,9 @@ pub(crate) struct Known {
     epoch: u64,
     /// The hash of the key.
     pub hash: u64,
-    /// The checksum of all but offset and number.
+    /// The checksum of all but offset and sequence number.
     body: u64,
-    /// The slot that named the key's last record when it was looked for without T, and what was in it.
+    /// The slot that named the key's last record when it was looked for without the append lock, and what was in it.
     pub seen: Option<(usize, u64)>,
 }
 
@@ -258,7 +258,7 @@ impl PendingRecord {
         f(self.key_kind, &bytes[..self.key_len])
     }
 
-    /// A record that does nothing but use up a number.
+    /// A record that does nothing but use up a sequence number.
     pub(crate) fn noop() -> Self {
         Self::delete(Key { kind: NOOP, spelling: 0, bytes: b"" })
     }
@@ -269,7 +269,7 @@ impl PendingRecord {
         self.with_key(|kind, bytes| hash::key(kind, bytes, epoch))
     }
 
-    /// What does not need T, computed unless that has been done.
+    /// What does not need the append lock, computed unless that has been done.
     #[inline]
     pub(crate) fn known(&mut self, epoch: u64) -> &mut Known {
         if self.known.as_ref().is_none_or(|known| known.epoch != epoch) {
@@ -284,7 +284,7 @@ impl PendingRecord {
         self.known = Some(Known { epoch, hash, body: body_sum(&self.words, epoch), seen: None });
     }
 
-    /// Gives it its place, its number, and how many records of its chunk follow.
+    /// Gives it its place, its sequence number, and how many records of its chunk follow.
     pub(crate) fn seal(&mut self, epoch: u64, offset: u64, seq: u64, rest: u64) -> &[u64] {
         let body = self.known(epoch).body;
         self.words[2] = offset;
@@ -336,7 +336,7 @@ impl<'a> View<'a> {
         Kind::of(byte(self.head[0], 4)).unwrap_or(Kind::Fill)
     }
 
-    /// Its number, 0 for a fill.
+    /// Its sequence number, 0 for a fill.
     #[must_use]
     pub fn seq(&self) -> u64 {
         self.head[3] & SEQ
@@ -347,7 +347,7 @@ impl<'a> View<'a> {
         self.head[3] >> 48
     }
 
-    /// Whether it only uses up a number.
+    /// Whether it only uses up a sequence number.
     pub(crate) fn is_noop(&self) -> bool {
         self.kind() == Kind::Delete && self.key().kind == NOOP
     }
@@ -501,7 +501,7 @@ pub(crate) fn pad(units: u64) -> u64 {
     units | u64::from(PAD) << 32
 }
 
-/// The checksum of a record. Offset and number, which are known last, come last.
+/// The checksum of a record. Offset and sequence number, which are known last, come last.
 #[inline]
 fn checksum(words: &[u64], body: u64) -> u64 {
     hash::finish(body, [words[2], words[3]])
@@ -629,7 +629,7 @@ mod tests {
     #[test]
     fn a_changed_record_is_none() {
         let words = PendingRecord::row(Kind::Set, KEY, &rows()[1]).seal(7, 99, 5, 0).to_vec();
-        assert!(read(&words, 8, 99).is_none(), "of another life of the file");
+        assert!(read(&words, 8, 99).is_none(), "of another epoch of the file");
         assert!(read(&words, 7, 98).is_none(), "of another place");
         for bit in 0..64 * words.len() {
             let mut bad = words.clone();

@@ -1,7 +1,7 @@
-//! Owns repairing what a dead or panicking owner of T left half done, and walking the log.
+//! Owns repairing what a dead or panicking owner of the append lock left half done, and walking the log.
 //!
 //! What was written whole has happened: the head moves over it. Otherwise its bytes would lie behind the head with
-//! numbers that others get again, and a later scan of the log could take them for history.
+//! sequence numbers that others get again, and a later scan of the log could take them for history.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -13,8 +13,9 @@ use super::scratch::Scratch;
 use crate::layout::header::field;
 
 impl<A: Atomic> Memory<'_, A> {
-    /// Publishes what the owner of T had stored, and gives the numbers that it used their due. `applied` is the number
-    /// that the database has reached. Dying anywhere in it leaves the same to do. `false`: it cannot be repaired.
+    /// Publishes what the owner of the append lock had stored, and gives the sequence numbers that it used their due.
+    /// `applied` is the sequence number that the database has applied. Dying anywhere in it leaves the same to do.
+    /// `false`: it cannot be repaired.
     pub fn recover(&self, applied: u64, scratch: &mut Scratch) -> bool {
         let Some(Bounds { drained, head }) = self.bounds().filter(|_| applied >> 48 == 0) else {
             return false;
@@ -32,7 +33,7 @@ impl<A: Atomic> Memory<'_, A> {
         is_whole
     }
 
-    /// The highest number.
+    /// The highest sequence number.
     fn newest(&self, from: u64, to: u64, known: u64, scratch: &mut Scratch) -> u64 {
         let (mut at, mut last) = (from, known);
         while let Some((view, next)) = self.next(at, to, scratch) {
@@ -103,8 +104,8 @@ impl<A: Atomic> Memory<'_, A> {
         slot.is_some()
     }
 
-    /// Uses up the number that a direct commit had announced, if it is not used. There is room, since nothing was dirty
-    /// then.
+    /// Uses up the sequence number that a direct commit had announced, if it is not used. The log has space, since
+    /// nothing was dirty then.
     fn noop(&self, last: u64) -> bool {
         let direct = self.field(field::DIRECT).load(Relaxed);
         let is_used = direct != last + 1 || self.append_noop().is_ok();
@@ -112,7 +113,7 @@ impl<A: Atomic> Memory<'_, A> {
         is_used
     }
 
-    /// What lies at a offset below `head`, and where the next begins. `None`: the end. What somebody damaged is passed
+    /// What lies at an offset below `head`, and where the next begins. `None`: the end. What somebody damaged is passed
     /// over unit by unit, so that it is not in the way of what lies behind it.
     pub fn next<'s>(&self, at: u64, head: u64, scratch: &'s mut Scratch) -> Option<(Option<View<'s>>, u64)> {
         if at >= head {

@@ -25,7 +25,7 @@ impl<A: Atomic> Memory<'_, A> {
                 found.push(scratch.words().to_vec());
             }
         }
-        // Of two with one number the one further up is what is left of a chunk that was never finished.
+        // Of two with one sequence number the one further up is what is left of a chunk that was never finished.
         found.sort_by_key(|words| (View::verified(words).seq(), View::verified(words).offset()));
         found.dedup_by_key(|words| View::verified(words).seq());
         found.truncate(history(&found, applied));

@@ -1,5 +1,5 @@
 //! Owns every change of the tier: appending records, publishing and dropping slots, moving the tail.
-//! The caller holds T; nothing here waits, allocates or can fail half-way.
+//! The caller holds the append lock; nothing here waits, allocates or can fail half-way.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -45,7 +45,8 @@ impl<A: Atomic> Memory<'_, A> {
         self.append_at(slot, record)
     }
 
-    /// The same if the record at a offset still is the newest of the key, as who has copied it says. `false`: it is not.
+    /// The same if the record at an offset still is the newest of the key, as who has copied it says. `false`: it is
+    /// not.
     pub fn append_over(&self, record: &mut PendingRecord, offset: u64) -> Result<bool, LogFull> {
         self.settle();
         let hash = record.known(self.epoch).hash;
@@ -83,10 +84,10 @@ impl<A: Atomic> Memory<'_, A> {
         Ok(())
     }
 
-    /// What can be done for a record before T is taken: others wait while it is held. Most of what is looked at here only
-    /// has to be in the cache when it is read again.
+    /// What can be done for a record before the append lock is taken: others wait while it is held. Most of what is
+    /// looked at here only has to be in the cache when it is read again.
     pub fn prepare(&self, record: &mut PendingRecord) {
-        // Without T the header may be anything.
+        // Without the append lock the header may be anything.
         let Some(Bounds { head, .. }) = self.bounds() else { return };
         let hash = record.hash(self.epoch);
         let slot = self.bucket(hash);
@@ -156,7 +157,8 @@ impl<A: Atomic> Memory<'_, A> {
     fn make_way(&self, end: u64, drained: u64) {
         let needed = end.saturating_sub(self.geometry.units);
         if needed > self.field(field::TAIL).load(Relaxed) {
-            // Release, since it drops slots: who finds their keys gone must find them in the database. Not a store: whoever forgets what is clean moves the tail without T.
+            // Release, since it drops slots: who finds their keys gone must find them in the database. Not a store:
+            // whoever forgets what is clean moves the tail without the append lock.
             self.field(field::TAIL).fetch_max((needed + self.geometry.units / 64).min(drained), Release);
             crash::point("tail stored");
         }
@@ -203,8 +205,9 @@ impl<A: Atomic> Memory<'_, A> {
         self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot))
     }
 
-    /// The slot of a record's key, whose hash this is. Nobody changes records while T is held, so that the key is compared where it lies; without T it
-    /// may be another's key that is found, if the tail goes past its record.
+    /// The slot of a record's key, whose hash this is. Nobody changes records while the append lock is held, so that
+    /// the key is compared where it lies; without the append lock it may be another's key that is found, if the tail
+    /// goes past its record.
     fn own_slot(&self, record: &PendingRecord, hash: u64) -> Option<Own> {
         let first = self.bucket(hash);
         let slots = self.slots(first);

@@ -47,7 +47,7 @@ pub fn may_copy(name: &str) -> bool {
 }
 
 /// Has a file that is still empty, or whatever will be made in a directory, overwritten in place from now on. Where it
-/// is copied on write, each write needs room, also to a block that was reserved.
+/// is copied on write, each write needs space, also to a block that was reserved.
 #[cfg(target_os = "linux")]
 pub fn overwrite_in_place(file: impl std::os::fd::AsFd) -> io::Result<()> {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};

@@ -245,7 +245,7 @@ pub fn count_attached(directory: &Path) -> io::Result<u32> {
 
 /// Removes the file. The caller is the last and has the open lock.
 pub(crate) fn remove(path: &Path) {
-    // Left behind it would only take room: whoever comes next makes a new one.
+    // Left behind it would only take space: whoever comes next makes a new one.
     let _ = std::fs::remove_file(path);
 }
 

@@ -7,11 +7,12 @@ type BackingError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The database behind a tier, as the first who attaches needs it.
 pub trait BackingStore {
-    /// The epoch of the tier, and the number in it, that the database has reached. `None`: it knows of no tier.
+    /// The epoch of the tier, and the sequence number in it, that the database has applied. `None`: it knows of no
+    /// tier.
     fn applied(&mut self) -> Result<Option<(u64, u64)>, BackingError>;
 
-    /// Applies records, in this order, and says in the same transaction that the number 0 of a new epoch is reached, or
-    /// with `None` that there is no tier any more.
+    /// Applies records, in this order, and says in the same transaction that the sequence number 0 of a new epoch is
+    /// applied, or with `None` that there is no tier any more.
     fn begin(&mut self, epoch: Option<u64>, records: Records<'_>) -> Result<(), BackingError>;
 
     /// Hears, before `begin`, that the tier was copied from another directory while records waited in it: how many were

@@ -51,8 +51,8 @@ pub(crate) struct Member {
     database: Turn,
     tier: Turn,
     prefault: Prefault,
-    /// The byte locks do not tell threads apart, so only one thread of a process takes over at a time, whichever word it is
-    /// for.
+    /// The byte locks do not tell threads apart, so only one thread of a process takes over at a time, whichever word
+    /// it is for.
     burial: LocalLock,
 }
 
@@ -143,7 +143,7 @@ impl Shared {
         Arc::strong_count(&self.0)
     }
 
-    /// The lock D: who may write the database.
+    /// The writer lock: who may write the database.
     #[must_use]
     pub fn lock(&self) -> Lock {
         Lock(Arc::clone(&self.0), Which::Database)
@@ -166,7 +166,7 @@ impl Shared {
         self.0.header.epoch
     }
 
-    /// Whether the process that had this slot before died holding D, which was freed here on its behalf.
+    /// Whether the process that had this slot before died holding the writer lock, which was freed here on its behalf.
     #[must_use]
     pub fn inherited(&self) -> bool {
         self.0.heir
@@ -213,7 +213,7 @@ impl Lock {
     /// Waits at most `timeout` (`None`: for ever). `tick` is called at least every 50 ms of waiting, with nothing held:
     /// it may use this lock. False makes the waiting end with [`LockError::Interrupted`].
     ///
-    /// Not re-entrant: a thread that waits for itself waits for its whole patience.
+    /// Not re-entrant: a thread that waits for itself waits for its whole timeout.
     pub fn acquire(
         &self,
         timeout: Option<Duration>,
@@ -288,7 +288,7 @@ impl Member {
         self.header
     }
 
-    /// Whoever takes T next has to recover first.
+    /// Whoever takes the append lock next has to recover first.
     pub(crate) fn must_recover(&self) {
         self.words()[field::UNRECOVERED].store(1, Relaxed);
     }
@@ -328,7 +328,7 @@ impl Member {
             }
             let now = Instant::now();
             if now >= slice.until {
-                // Once more before the waiting ends for good, however short the patience was.
+                // Once more before the waiting ends for good, however short the timeout was.
                 let inherited = slice.last && self.take_over(which)?;
                 return Ok(inherited.then_some(Acquired::Inherited));
             }

@@ -1,6 +1,6 @@
 //! A process's membership in the hot tier of a directory: joining, the locks, reading, writing, leaving.
 //!
-//! [`Tier`] is the way in for every reader and writer, [`Writing`] for the one that holds T.
+//! [`Tier`] is the way in for every reader and writer, [`Writing`] for the one that holds the append lock.
 
 pub(crate) mod attach;
 mod backing;
@@ -116,20 +116,22 @@ impl Tier {
         self.memory().is_dirty()
     }
 
-    /// Whether somebody has D at this moment: who drains, or who has drained before he writes directly. One load.
+    /// Whether somebody has the writer lock at this moment: who drains, or who has drained before he writes directly.
+    /// One load.
     #[must_use]
     pub fn is_writer_locked(&self) -> bool {
         self.member.is_taken(Which::Database)
     }
 
-    /// Whether a direct commit may be under way: it has announced its number, and not counted it yet.
+    /// Whether a direct commit may be under way: it has announced its sequence number, and not counted it yet.
     #[must_use]
     pub fn is_announced(&self) -> bool {
         self.memory().is_announced()
     }
 
     /// Whether draining would change nothing, although the header says that something is dirty: so it is after a death
-    /// between storing a record and its number, until somebody takes T and recovers, and if the header is damaged.
+    /// between storing a record and its sequence number, until somebody takes the append lock and recovers, and if the
+    /// header is damaged.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.drained_to() >= self.head()
@@ -171,8 +173,8 @@ impl Tier {
         self.memory().field(field::DRAINED).load(Acquire)
     }
 
-    /// Takes T. `applied` is asked for the number that the database has reached, should the last owner have died; `None`
-    /// if it cannot be read, which leaves the recovery to the next.
+    /// Takes the append lock. `applied` is asked for the sequence number that the database has applied, should the last
+    /// owner have died; `None` if it cannot be read, which leaves the recovery to the next.
     pub fn lock(
         &self,
         timeout: Option<Duration>,
@@ -206,7 +208,7 @@ impl Tier {
         memory.field(field::UNRECOVERED).store(0, Relaxed);
     }
 
-    /// Does what can be done for records before T is taken, so that T is held for less.
+    /// Does what can be done for records before the append lock is taken, so that the append lock is held for less.
     pub fn prepare(&self, records: &mut [PendingRecord]) {
         let memory = self.memory();
         for record in records {
@@ -214,21 +216,21 @@ impl Tier {
         }
     }
 
-    /// Takes T if it is free and there is nothing to recover.
+    /// Takes the append lock if it is free and there is nothing to recover.
     #[must_use]
     pub fn try_lock(&self) -> Option<Writing> {
         let guard = Lock::try_take(&self.member, Which::Tier)?;
         self.memory().is_sound().then(|| Writing { tier: self.clone(), _guard: guard })
     }
 
-    /// Appends a record if T is free, there is nothing to recover, and there is room: as [`try_lock`](Self::try_lock) and
-    /// [`Writing::append`], for less.
+    /// Appends a record if the append lock is free, there is nothing to recover, and the log has space: as
+    /// [`try_lock`](Self::try_lock) and [`Writing::append`], for less.
     #[inline]
     pub fn try_append(&self, record: &mut PendingRecord) -> bool {
         self.try_with_t(|memory| memory.append(record).is_ok())
     }
 
-    /// The same if the record at a offset still is the newest of the key.
+    /// The same if the record at an offset still is the newest of the key.
     #[inline]
     pub fn try_append_over(&self, record: &mut PendingRecord, offset: u64) -> bool {
         self.try_with_t(|memory| memory.append_over(record, offset) == Ok(true))
@@ -244,29 +246,29 @@ impl Tier {
         memory.is_sound() && append(memory)
     }
 
-    /// The records above number `applied`, which the database has reached in this epoch, from the oldest on. The caller
-    /// holds D.
+    /// The records above sequence number `applied`, which the database has applied in this epoch, from the oldest on.
+    /// The caller holds the writer lock.
     #[must_use]
     pub fn pending(&self, applied: u64, limit: Limit) -> Batch {
         self.memory().pending(applied, limit, &mut Scratch::new())
     }
 
-    /// The database has taken a batch, number and all. The caller holds D and has committed.
+    /// The database has taken a batch, sequence number and all. The caller holds the writer lock and has committed.
     pub fn drained(&self, batch: &Batch) {
         self.memory().drained(batch.end(), batch.seq());
     }
 
-    /// Before a commit that makes clean records wrong: the index forgets all of them. The caller holds D.
+    /// Before a commit that makes clean records wrong: the index forgets all of them. The caller holds the writer lock.
     pub fn forget_clean(&self) {
         self.memory().drop_clean(&mut Scratch::new());
     }
 
-    /// The database is being replaced: nobody may use the tier any more. The caller holds D.
+    /// The database is being replaced: nobody may use the tier any more. The caller holds the writer lock.
     pub fn retire(&self) {
         self.memory().retire();
     }
 
-    /// As the last member: ends this epoch, unless something is dirty or another thread has T.
+    /// As the last member: ends this epoch, unless something is dirty or another thread has the append lock.
     pub(crate) fn end<E>(&self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
         let Some(_writing) = self.try_lock() else {
             return Ok(false);
@@ -314,7 +316,7 @@ impl Tier {
     }
 }
 
-/// T for one append: nothing in it waits or forks.
+/// The append lock for one append: nothing in it waits or forks.
 struct Hold<'t>(&'t Member);
 
 impl Drop for Hold<'_> {
@@ -326,7 +328,7 @@ impl Drop for Hold<'_> {
     }
 }
 
-/// The right to write the tier: T, until this is dropped. If a panic drops it, the next owner recovers.
+/// The right to write the tier: the append lock, until this is dropped. If a panic drops it, the next owner recovers.
 #[derive(Debug)]
 #[must_use = "T is released when this is dropped"]
 pub struct Writing {
@@ -335,12 +337,12 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// As [`Tier::get`]; nobody can change the answer as long as T is held.
+    /// As [`Tier::get`]; nobody can change the answer as long as the append lock is held.
     pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>) -> T) -> Option<T> {
         self.tier.get(key, |view, _| f(view))
     }
 
-    /// Whether the tier is still in use: it may have been retired before T was taken.
+    /// Whether the tier is still in use: it may have been retired before the append lock was taken.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.tier.is_live()
@@ -362,7 +364,7 @@ impl Writing {
         self.tier.epoch()
     }
 
-    /// Before a direct commit, for which D is held too: the index forgets everything that is clean.
+    /// Before a direct commit, for which the writer lock is held too: the index forgets everything that is clean.
     pub fn forget_clean(&mut self) {
         // Else fills above `drained` would have to be named one by one.
         self.tier.memory().settle();
@@ -374,8 +376,8 @@ impl Writing {
         self.tier.memory().append(record)
     }
 
-    /// Appends a record if the one at a offset, which the caller has copied, still is the newest of the key. `false`: it
-    /// is not.
+    /// Appends a record if the one at an offset, which the caller has copied, still is the newest of the key. `false`:
+    /// it is not.
     pub fn append_over(&mut self, record: &mut PendingRecord, offset: u64) -> Result<bool, LogFull> {
         self.tier.memory().append_over(record, offset)
     }
@@ -385,8 +387,9 @@ impl Writing {
         self.tier.memory().append_all(records, &mut Scratch::new())
     }
 
-    /// The number that a direct commit has to store as the one reached. After it comes [`committed`](Self::committed) or
-    /// [`rolled_back`](Self::rolled_back); with neither, nobody knows, and the next owner of T recovers.
+    /// The sequence number that a direct commit has to store as the one applied. After it comes
+    /// [`committed`](Self::committed) or [`rolled_back`](Self::rolled_back); with neither, nobody knows, and the next
+    /// owner of the append lock recovers.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.tier.memory().announce()
@@ -409,7 +412,7 @@ impl Writing {
         self.tier.memory().drop_key(key.kind, key.bytes, &mut Scratch::new())
     }
 
-    /// After a direct commit with [`next_seq`](Self::next_seq). The caller holds D, too.
+    /// After a direct commit with [`next_seq`](Self::next_seq). The caller holds the writer lock, too.
     pub fn committed(&mut self) {
         self.tier.memory().committed();
     }
@@ -417,7 +420,7 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        // In a forked child T is the parent's.
+        // In a forked child the append lock is the parent's.
         if !self.tier.member.is_stale() && (std::thread::panicking() || self.tier.memory().is_announced()) {
             self.tier.member.must_recover();
         }

@@ -84,7 +84,7 @@ impl Observer {
         self.memory().field(field::DRAINED).load(Acquire)
     }
 
-    /// Whether something before a offset of the log waits to be drained.
+    /// Whether something before an offset of the log waits to be drained.
     #[must_use]
     pub fn waits_before(&self, offset: u64) -> bool {
         let memory = self.memory();

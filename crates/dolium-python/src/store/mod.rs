@@ -21,7 +21,7 @@ use pyo3::types::{PyDelta, PyDict, PyTuple};
 use crate::custom::Custom;
 use crate::{context, enter, error, key, value};
 
-pub(crate) use queue::Item;
+pub(crate) use queue::QueueItem;
 pub(crate) use read::Found;
 pub(crate) use transaction::Transaction;
 pub(crate) use write::{How, no_number};
@@ -83,7 +83,7 @@ impl Shard {
         Self { timely: cache.clone(), quiet: patient.without_stats(), patient, custom }
     }
 
-    /// The cache, with the patience that the caller asked for.
+    /// The cache, with the wait that the caller asked for.
     pub fn cache(&self, retry: bool) -> &Cache {
         if retry { &self.patient } else { &self.timely }
     }

@@ -28,7 +28,7 @@ fn trust(py: Python<'_>, name: &str) -> PyResult<Trust> {
 }
 
 fn wait(seconds: f64) -> Wait {
-    // Not a number counts as no patience, infinity as all.
+    // Not a number counts as no waiting, infinity as waiting for ever.
     match Duration::try_from_secs_f64(seconds.max(0.0)) {
         Ok(timeout) => Wait::AtMost(timeout),
         Err(_) => Wait::Forever,

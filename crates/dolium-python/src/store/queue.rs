@@ -22,11 +22,11 @@ fn side(name: &str) -> PyResult<Side> {
 }
 
 /// A key and what was found under it.
-pub(crate) type Item<'py> = (Bound<'py, PyAny>, Found<'py>);
+pub(crate) type QueueItem<'py> = (Bound<'py, PyAny>, Found<'py>);
 
 fn answer<'py>(
     py: Python<'py>,
-    item: Item<'py>,
+    item: QueueItem<'py>,
     expire_time: Flag,
     tag: Flag,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -50,7 +50,11 @@ fn empty<'py>(
 }
 
 impl Inner {
-    fn item<'py>(&self, py: Python<'py>, found: Option<(Key<'_>, Entry)>) -> PyResult<Option<Item<'py>>> {
+    fn item<'py>(
+        &self,
+        py: Python<'py>,
+        found: Option<(Key<'_>, Entry)>,
+    ) -> PyResult<Option<QueueItem<'py>>> {
         let Some((key, entry)) = found else {
             return Ok(None);
         };
@@ -67,7 +71,7 @@ impl Inner {
         prefix: Option<&str>,
         side: Side,
         retry: bool,
-    ) -> PyResult<Option<Item<'py>>> {
+    ) -> PyResult<Option<QueueItem<'py>>> {
         let shard = self.only()?;
         if let Some(custom) = &shard.custom {
             return custom.end(self, shard, py, End::Queue { prefix, side, remove: true }, retry);
@@ -91,7 +95,7 @@ impl Inner {
     }
 
     /// Looks at one end of a queue, or of the order of insertion.
-    fn look<'py>(&self, py: Python<'py>, end: End<'_>, retry: bool) -> PyResult<Option<Item<'py>>> {
+    fn look<'py>(&self, py: Python<'py>, end: End<'_>, retry: bool) -> PyResult<Option<QueueItem<'py>>> {
         let shard = self.only()?;
         if let Some(custom) = &shard.custom {
             return custom.end(self, shard, py, end, retry);

@@ -280,11 +280,11 @@ impl Inner {
             return Ok(None);
         };
         let Entry { value, expire_time, tag, store_time } = entry;
-        let in_memory = read && matches!(value, Value::Bytes(_));
+        let is_bytes = read && matches!(value, Value::Bytes(_));
         let Some(mut value) = self.unless_refused(py, self.load(py, value))? else {
             return Ok(None);
         };
-        if in_memory {
+        if is_bytes {
             value = BYTES_IO.get(py)?.call1((value,))?;
         }
         Ok(Some(Found { value, expire_time, tag, store_time }))

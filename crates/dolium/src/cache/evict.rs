@@ -196,7 +196,7 @@ impl Cache {
             volumes[own] = volume;
         }
         if volumes.iter().sum::<u64>() > limit && scope == Scope::All && !is_bound {
-            // What stays here, since it was written last, the others make room for.
+            // What stays here, since it was written last, the others give up.
             let others: Vec<u64> =
                 (0..volumes.len()).filter(|place| !is_own(*place)).map(|place| volumes[place]).collect();
             let level = level(&others, limit.saturating_sub(volumes[own]));
@@ -230,7 +230,7 @@ impl Cache {
     fn evict_to(&self, level: u64, last: Option<&Key<'_>>) -> Result<(usize, u64)> {
         let settings = self.handle.settings();
         let mut total = 0;
-        // The newest entry of a cache stays, but another shard may need its room.
+        // The newest entry of a cache stays, but another shard may need its space.
         let mut protection =
             if self.group.is_some() && last.is_none() { Protection::NewestFirst } else { Protection::Newest };
         self.handle.files_wait.store(false, Ordering::Relaxed);

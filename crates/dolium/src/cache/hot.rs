@@ -373,7 +373,7 @@ impl Cache {
         }
     }
 
-    /// T; `None` if the tier is not in use any more.
+    /// The append lock; `None` if the tier is not in use any more.
     fn write_tier(&self, tier: &Tier, deadline: &Deadline) -> Result<Option<Writing>> {
         match self.handle.write_tier(tier, deadline) {
             Err(Error::Replaced { .. }) => Ok(None),
@@ -381,7 +381,7 @@ impl Cache {
         }
     }
 
-    /// After a record found no room. `false`: nothing is dirty, so that it will not find any.
+    /// After a record found the log full. `false`: nothing is dirty, so that it will not find any.
     fn make_way(&self, tier: &Tier, deadline: &mut Deadline) -> Result<bool> {
         if !tier.is_dirty() {
             return Ok(false);
@@ -421,7 +421,7 @@ fn add(tier: &Tier, [found, absent]: [Counter; 2], lookups: usize, hits: usize) 
     }
 }
 
-/// Whether no record is too long for the log, and all together leave others their room.
+/// Whether no record is too long for the log, and all together leave others their space.
 fn fit(tier: &Tier, records: &[PendingRecord]) -> bool {
     let bytes: u64 = records.iter().map(PendingRecord::bytes).sum();
     bytes <= tier.capacity() / 4 && records.iter().all(|record| record.bytes() <= tier.longest())
@@ -433,7 +433,7 @@ fn are_distinct(keys: &[Key<'_>]) -> bool {
     keys.iter().all(|key| key.with_hot(|hot| seen.insert((hot.kind, hot.bytes.to_vec()))))
 }
 
-/// Whether what was seen of a key still holds, now that T is ours.
+/// Whether what was seen of a key still holds, now that the append lock is ours.
 fn confirm(tier: &Tier, writing: &Writing, key: &Key<'_>, seen: &Seen) -> bool {
     let offset = key.with_hot(|hot| writing.get(hot, |view| view.offset()));
     match (seen, offset) {
@@ -453,7 +453,7 @@ fn offer(tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
     if let Some(mut writing) = tier.try_lock()
         && confirm(tier, &writing, key, &Seen::Commits(commits))
     {
-        // Without room it is forgotten.
+        // Without space in the log it is forgotten.
         if writing.append(&mut record).is_ok() {
             writing.count(Counter::Fills, 1);
         }

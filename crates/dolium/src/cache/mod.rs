@@ -87,7 +87,7 @@ impl Cache {
         Builder::new(directory.as_ref())
     }
 
-    /// The same cache with another patience.
+    /// The same cache with another [`Wait`].
     #[must_use]
     pub fn with_wait(&self, wait: Wait) -> Self {
         Self { wait, ..self.clone() }
@@ -166,5 +166,5 @@ impl Cache {
     }
 }
 
-/// diskcache's default patience.
+/// diskcache's default timeout.
 pub(crate) const DEFAULT_WAIT: Wait = Wait::AtMost(Duration::from_mins(1));

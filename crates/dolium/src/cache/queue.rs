@@ -73,7 +73,7 @@ const FINAL: &str =
 
 /// Which row, and whether it leaves.
 #[derive(Clone, Copy)]
-enum Target<'p> {
+enum Pick<'p> {
     Queue(Option<&'p str>, Side),
     Order { last: bool },
 }
@@ -139,19 +139,19 @@ impl Cache {
             Some(value) if !accept(&value) => Err(Error::Refused),
             value => Ok(value),
         };
-        let found = self.take_row(Target::Queue(prefix, side), true, fetch)?;
+        let found = self.take_row(Pick::Queue(prefix, side), true, fetch)?;
         Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
     }
 
     /// Looks at one end of a queue. Expired and damaged items are removed and passed over.
     pub fn peek(&self, prefix: Option<&str>, side: Side) -> Result<Option<(Key<'static>, Entry)>> {
-        let found = self.take_row(Target::Queue(prefix, side), false, |key, row| self.value_of(key, row))?;
+        let found = self.take_row(Pick::Queue(prefix, side), false, |key, row| self.value_of(key, row))?;
         Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
     }
 
     /// Looks at the entry that was inserted last, or first. Expired and damaged ones are removed.
     pub fn peek_item(&self, last: bool) -> Result<Option<(Key<'static>, Entry)>> {
-        let found = self.take_row(Target::Order { last }, false, |key, row| self.value_of(key, row))?;
+        let found = self.take_row(Pick::Order { last }, false, |key, row| self.value_of(key, row))?;
         Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
     }
 
@@ -164,7 +164,7 @@ impl Cache {
         remove: bool,
         fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
     ) -> Result<Option<(Key<'static>, Row, T)>> {
-        self.take_row(Target::Queue(prefix, side), remove, fetch)
+        self.take_row(Pick::Queue(prefix, side), remove, fetch)
     }
 
     /// `peek_item` for callers that decode values themselves.
@@ -173,12 +173,12 @@ impl Cache {
         last: bool,
         fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
     ) -> Result<Option<(Key<'static>, Row, T)>> {
-        self.take_row(Target::Order { last }, false, fetch)
+        self.take_row(Pick::Order { last }, false, fetch)
     }
 
     fn take_row<T>(
         &self,
-        place: Target<'_>,
+        place: Pick<'_>,
         remove: bool,
         mut fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
     ) -> Result<Option<(Key<'static>, Row, T)>> {
@@ -207,7 +207,7 @@ impl Cache {
 
 fn take<T>(
     write: &mut Write<'_>,
-    place: Target<'_>,
+    place: Pick<'_>,
     remove: bool,
     now: Timestamp,
     fetch: &mut impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
@@ -230,16 +230,16 @@ fn take<T>(
 }
 
 /// The row at a place, without a key if somebody has spoilt that: then it is as damaged as one whose file is gone.
-fn at(connection: &rusqlite::Connection, place: Target<'_>) -> Result<Option<(Option<Key<'static>>, Row)>> {
+fn at(connection: &rusqlite::Connection, place: Pick<'_>) -> Result<Option<(Option<Key<'static>>, Row)>> {
     let read = |row: &rusqlite::Row<'_>| {
         let (key, raw): (Stored, Scalar) = (row.get(0)?, row.get(1)?);
         Ok((Key::from_columns(key, &raw), statements::row(row, 2)?))
     };
     let found = match place {
-        Target::Queue(prefix, side) => {
+        Pick::Queue(prefix, side) => {
             connection.prepare_cached(end_of_queue(side))?.query_row(bounds(prefix), read)
         }
-        Target::Order { last } => {
+        Pick::Order { last } => {
             connection.prepare_cached(if last { FINAL } else { FIRST })?.query_row([], read)
         }
     };

@@ -18,7 +18,7 @@ use crate::value::key::Key;
 use crate::value::scalar::Scalar;
 use crate::value::settings::Settings;
 
-/// diskcache's default patience for shards.
+/// diskcache's default timeout of shards.
 const SHARD_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// The shards of one cache, as each of them knows the others: they have one limit.

@@ -279,7 +279,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether nobody else is there who drains: another process, or whoever has D.
+    /// Whether nobody else is there who drains: another process, or whoever has the writer lock.
     fn is_last(&self) -> bool {
         let is_free = self.handle.tier().is_some_and(|tier| !tier.is_writer_locked());
         is_free && dolium_hot::count_attached(self.directory()).is_ok_and(|count| count <= 1)
@@ -312,7 +312,7 @@ impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache")
             .field("directory", &self.directory())
-            .field("patience", &self.wait)
+            .field("wait", &self.wait)
             .finish_non_exhaustive()
     }
 }

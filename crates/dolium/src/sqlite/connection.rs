@@ -34,8 +34,8 @@ pub(crate) struct Connection {
     raw: Option<rusqlite::Connection>,
     /// Says whether the connection's descriptors are still its own.
     sentinel: Option<Arc<Sentinel>>,
-    /// The pool's epoch when it was opened: one of an older epoch is closed, not reused.
-    pub epoch: u64,
+    /// The pool's version when it was opened: one of an older version is closed, not reused.
+    pub pool_version: u64,
     /// Whether this connection has seen that all our tables are there.
     pub has_schema: Cell<bool>,
     /// Whether the handle knows which log it has open.
@@ -97,7 +97,7 @@ impl Connection {
         access: Access,
         network: bool,
         settings: &Settings,
-        epoch: u64,
+        pool_version: u64,
     ) -> Result<Option<Self>> {
         if access != Access::Create && !files::may_exist(path)? {
             return Ok(None);
@@ -133,7 +133,7 @@ impl Connection {
             cache_size,
             sentinel,
             raw: Some(raw),
-            epoch,
+            pool_version,
             has_schema: Cell::new(false),
             is_known: Cell::new(false),
             saved: Cell::new(0),
@@ -155,7 +155,7 @@ impl Connection {
         Self {
             raw: Some(raw),
             sentinel: None,
-            epoch: 0,
+            pool_version: 0,
             has_schema: Cell::new(false),
             is_known: Cell::new(false),
             saved: Cell::new(0),
@@ -333,8 +333,9 @@ fn configure(raw: &rusqlite::Connection, settings: &Settings, cache_size: i64) -
     // A transaction may always have as much as the setting says before it has to write into the log.
     let spill = if cache_size == 0 { 1 } else { cache_size };
     let synchronous = settings.int("sqlite_synchronous").unwrap_or(1);
-    // Checkpoints are the housekeeper's, outside commits; a log that starts over is cut to what it tolerates. Reading through a map would turn a truncated
-    // file into SIGBUS, so `sqlite_mmap_size` is kept for diskcache but not applied.
+    // Checkpoints are the housekeeper's, outside commits; a log that starts over is cut to what it tolerates. Reading
+    // through a map would turn a truncated file into SIGBUS, so `sqlite_mmap_size` is kept for diskcache but not
+    // applied.
     raw.execute_batch(&format!(
         "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {LOG}; PRAGMA mmap_size = 0; PRAGMA cache_size = {fresh}; PRAGMA cache_spill = {spill};
          PRAGMA synchronous = {synchronous}; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"

@@ -12,8 +12,8 @@ use super::Write;
 use super::rejection::{ApplyMode, Rejected};
 use crate::value::put_options::KEPT;
 
-/// The row of the table `Dolium` with this key: 24 bytes, little-endian: the epoch of the tier, the number of the last
-/// change in it that the database has, and the value that `foreign` had then.
+/// The row of the table `Dolium` with this key: 24 bytes, little-endian: the epoch of the tier, the sequence number of
+/// the last change in it that the database has, and the value that `foreign` had then.
 const TIER: &str = "tier";
 
 /// The note of records that take expired entries along.
@@ -57,7 +57,7 @@ pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applie
 }
 
 impl Write<'_> {
-    /// Notes in this transaction which number it reaches.
+    /// Stores in this transaction which sequence number it applies.
     pub fn set_applied(&mut self, epoch: u64, seq: u64) -> Result<()> {
         const UPSERT: &str =
             "INSERT INTO Dolium VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";

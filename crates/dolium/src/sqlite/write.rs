@@ -126,7 +126,7 @@ impl<'c> Write<'c> {
         self.named.extend(changed.into_iter().flatten());
     }
 
-    /// Before a direct commit: the hot tier forgets what becomes wrong, and the number is noted.
+    /// Before a direct commit: the hot tier forgets what becomes wrong, and the sequence number is noted.
     pub fn publish(&mut self, writing: &mut dolium_hot::Writing) -> Result<()> {
         let changed = self.take_changed();
         forget(writing, changed);

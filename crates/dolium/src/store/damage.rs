@@ -193,7 +193,8 @@ impl Handle {
         }
         let quarantined = crate::sqlite::files::rename_store(&self.database)?;
         self.budget.store(0, Ordering::Relaxed);
-        // Last, and with T still held: from here on nobody has to wait for this D, and nothing is stored in this tier.
+        // Last, and with the append lock still held: from here on nobody has to wait for this writer lock, and nothing
+        // is stored in this tier.
         if let Some(tier) = tier {
             self.move_over(tier, &mut deadline)?;
         }

@@ -24,10 +24,10 @@ pub(super) const DRAIN: Limit = Limit { keys: 8192, bytes: 32 << 20 };
 /// All that waits.
 const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
 
-/// What a writer drains that found no room: it is to be quick.
+/// What a writer drains that found the log full: it is to be quick.
 const FORCED: Limit = Limit { keys: 256, bytes: 1 << 20 };
 
-/// How long a writer without room waits for D before it looks for room again.
+/// How long a writer that found the log full waits for the writer lock before it looks again.
 const TURN: Duration = Duration::from_millis(2);
 
 /// Turns after which the interrupt hook is asked.
@@ -39,7 +39,7 @@ const OTHERS: Duration = Duration::from_secs(1);
 /// The part of the log that may wait for a tick.
 const FULL: u64 = 4;
 
-/// Bytes of log that may be left to be drained while T keeps other writers waiting.
+/// Bytes of log that may be left to be drained while the append lock keeps other writers waiting.
 const LITTLE: u64 = 64 << 10;
 
 impl Handle {
@@ -113,9 +113,9 @@ impl Handle {
         !matches!(self.locked_directly(&mut Deadline::new(wait), retire), Err(Error::Timeout { .. }))
     }
 
-    /// Called by the housekeeper at each tick: drains if that has waited for a tick, or too much does. Other processes have
-    /// housekeepers, too: what one is draining the others need not, and who has D for something else has drained before.
-    /// Returns whether nothing is left.
+    /// Called by the housekeeper at each tick: drains if that has waited for a tick, or too much does. Other processes
+    /// have housekeepers, too: what one is draining the others need not, and who has the writer lock for something else
+    /// has drained before. Returns whether nothing is left.
     pub(crate) fn drain_aged(self: &Arc<Self>, wait: Wait) -> bool {
         let Some(tier) = self.tier() else { return true };
         let head = tier.head();
@@ -130,8 +130,8 @@ impl Handle {
         drained.is_ok() && !tier.is_dirty()
     }
 
-    /// Makes room for a record that found none, unless somebody else does meanwhile: it looks again in each turn, since
-    /// who waits for D until it is free stands behind all others who found no room.
+    /// Makes space in the log for a record that found none, unless somebody else does meanwhile: it looks again in each
+    /// turn, since who waits for the writer lock until it is free stands behind all others who found the log full.
     pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         let (epoch, seen) = (tier.epoch(), tier.drained_to());
         self.drain_in_turns(deadline, FORCED, |tier| {
@@ -139,8 +139,8 @@ impl Handle {
         })
     }
 
-    /// Drains as long as it is wanted, which is asked again in each turn of waiting: who has D may have drained it all,
-    /// and keep D for long.
+    /// Drains as long as it is wanted, which is asked again in each turn of waiting: who has the writer lock may have
+    /// drained it all, and keep the writer lock for long.
     fn drain_in_turns(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -162,7 +162,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Drains as long as it is wanted, which is asked again when D is there: who had it before may have done it all.
+    /// Drains as long as it is wanted, which is asked again when the writer lock is there: who had it before may have
+    /// done it all.
     fn drain_while(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -188,13 +189,13 @@ impl Handle {
                 |deadline, tier| tier.map_or(Ok(true), |tier| self.drain_locked(&tier, deadline, limit)),
             )?;
             drop(guard);
-            // With T, which ends such a tier.
+            // With the append lock, which ends such a tier.
             if is_known { Ok(()) } else { self.locked_directly(deadline, |_, _| Ok(())).map(|_| ()) }
         })
     }
 
     /// One step. `false`: nothing was done, since the database knows of no tier, and [`move_over`](Self::move_over) has
-    /// to be called with T. The caller holds D and is inside the fork gate.
+    /// to be called with the append lock. The caller holds the writer lock and is inside the fork gate.
     fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<bool> {
         if !files::exists(&self.database) {
             // Removed, perhaps with its directory: what waits has nowhere to go, and nothing may be made for it.
@@ -237,8 +238,9 @@ impl Handle {
         Ok(true)
     }
 
-    /// Ends a tier that the database does not know: somebody quarantined that, or took it or its log away. What waits was
-    /// acknowledged, and is written to it. The caller holds D and T, so that nothing is added, and is inside the fork gate.
+    /// Ends a tier that the database does not know: somebody quarantined that, or took it or its log away. What waits
+    /// was acknowledged, and is written to it. The caller holds the writer lock and the append lock, so that nothing is
+    /// added, and is inside the fork gate.
     pub(super) fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         let batch = tier.pending(0, EVERYTHING);
         if tier.is_live() && !batch.is_empty() {
@@ -262,21 +264,21 @@ impl Handle {
     /// After a record was appended: it is to be drained within a tick, or sooner where much waits.
     pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
         housekeeper::wake(self);
-        // Who has D sees to it; a housekeeper that wakes in vain takes the processor from somebody.
+        // Who has the writer lock sees to it; a housekeeper that wakes in vain takes the processor from somebody.
         if tier.dirty_bytes() > tier.capacity() / FULL && !tier.is_writer_locked() {
             housekeeper::wake_now();
         }
     }
 
-    /// Empties the tier and keeps it so: before SQLite is written directly. The caller holds D and is not inside the
-    /// fork gate.
+    /// Empties the tier and keeps it so: before SQLite is written directly. The caller holds the writer lock and is not
+    /// inside the fork gate.
     pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline, tier: &Tier) -> Result<Writing> {
         let drain = |deadline: &mut Deadline| {
             let _inside = fork_gate::enter();
             self.drain_locked(tier, deadline, DRAIN)
         };
         while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {}
-        // The hook may write, which would wait for the lock D that this thread holds.
+        // The hook may write, which would wait for the writer lock that this thread holds.
         let writing = self.lock_tier(tier, deadline, &mut || true)?;
         while tier.is_live() && tier.is_dirty() {
             if !drain(deadline)? {
@@ -284,7 +286,7 @@ impl Handle {
                 self.move_over(tier, deadline)?;
             }
             if tier.is_dirty() && tier.is_drained() {
-                // Whoever had T has recovered: the header is damaged.
+                // Whoever had the append lock has recovered: the header is damaged.
                 tier.retire();
             }
         }
@@ -321,7 +323,7 @@ mod tests {
     use super::*;
     use crate::Cache;
 
-    /// A cache with a small tier, D in our hands, and a writer that fills the log.
+    /// A cache with a small tier, the writer lock in our hands, and a writer that fills the log.
     fn with_full_log(
         wait: Wait,
         while_held: impl FnOnce(&Arc<Handle>, &Tier, &dyn Fn() -> bool),

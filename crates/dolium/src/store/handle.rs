@@ -83,8 +83,8 @@ pub(crate) struct Handle {
     pub(super) detects_foreign: AtomicBool,
     /// How far the log of the tier reached at the housekeeper's last tick.
     pub(super) seen_head: AtomicU64,
-    /// The epoch of others' tier and how far its log reached when this process, which may only read, waited in vain for a
-    /// drain.
+    /// The epoch of others' tier and how far its log reached when this process, which may only read, waited in vain for
+    /// a drain.
     pub(super) awaited: Mutex<Option<(u64, u64)>>,
     /// Reads before there was a tier.
     pub(super) reads: AtomicU32,
@@ -238,7 +238,7 @@ impl Handle {
         self.renew()?;
         self.check_replaced();
         let result = loop {
-            let Some(connection) = self.pool.take(|epoch| self.open(epoch))? else {
+            let Some(connection) = self.pool.take(|pool_version| self.open(pool_version))? else {
                 return Ok(T::default());
             };
             // Before, so that nothing old is read; after, because a writer may have come meanwhile.
@@ -271,7 +271,7 @@ impl Handle {
     }
 
     /// Opens a connection to a store that exists, and reads the settings if nobody has.
-    pub(crate) fn open(self: &Arc<Self>, epoch: u64) -> Result<Option<Connection>> {
+    pub(crate) fn open(self: &Arc<Self>, pool_version: u64) -> Result<Option<Connection>> {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         if sentinel::is_broken() {
             // The connections of all handles: SQLite would share their descriptors with a new one.
@@ -280,7 +280,7 @@ impl Handle {
             }
         }
         let open = |access| {
-            let opened = Connection::open(&self.database, access, self.network, &settings, epoch);
+            let opened = Connection::open(&self.database, access, self.network, &settings, pool_version);
             match opened {
                 Err(error) if error.as_sqlite().is_some_and(error::is_denied) => Err(self.explain(error)),
                 opened => opened,

@@ -17,7 +17,7 @@ struct State {
     /// Threads that wait for one. Waking nobody would still cost a system call.
     waiting: usize,
     /// Grows when all connections are to be closed: those lent out then are not taken back.
-    epoch: u64,
+    pool_version: u64,
 }
 
 #[derive(Default)]
@@ -47,9 +47,9 @@ impl Pool {
             state.waiting -= 1;
         }
         state.lent += 1;
-        let epoch = state.epoch;
+        let pool_version = state.pool_version;
         drop(state);
-        let opened = open(epoch);
+        let opened = open(pool_version);
         if !matches!(opened, Ok(Some(_))) {
             self.forget();
         }
@@ -60,7 +60,7 @@ impl Pool {
     pub fn put(&self, connection: Connection) {
         let mut state = self.lock();
         state.lent -= 1;
-        let outdated = if connection.epoch == state.epoch {
+        let outdated = if connection.pool_version == state.pool_version {
             state.idle.push(connection);
             None
         } else {
@@ -88,7 +88,7 @@ impl Pool {
     /// Takes all idle connections out, to be closed; those lent out are closed when they come back.
     pub fn drain(&self) -> Vec<Connection> {
         let mut state = self.lock();
-        state.epoch += 1;
+        state.pool_version += 1;
         std::mem::take(&mut state.idle)
     }
 
@@ -102,7 +102,7 @@ impl Pool {
         let mut state = self.lock();
         state.lent = 0;
         state.waiting = 0;
-        state.epoch += 1;
+        state.pool_version += 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

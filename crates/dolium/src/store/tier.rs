@@ -35,7 +35,7 @@ const LEAVING: u32 = 3;
 
 type Told<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The database, for the first who attaches. The open lock keeps all others out, so that D is not needed.
+/// The database, for the first who attaches. The open lock keeps all others out, so that the writer lock is not needed.
 pub(crate) struct SqliteBacking<'h> {
     handle: &'h Arc<Handle>,
     error: Option<Error>,
@@ -147,8 +147,8 @@ impl Handle {
         self.detects_foreign.load(Ordering::Relaxed).then(|| self.lock.with_tier(f)).flatten()
     }
 
-    /// Sees to it that what other programs write is noticed, by this call and then by the housekeeper at each tick as long
-    /// as the tier is used.
+    /// Sees to it that what other programs write is noticed, by this call and then by the housekeeper at each tick as
+    /// long as the tier is used.
     pub(crate) fn detect_foreign_writes_once(self: &Arc<Self>) -> Result<()> {
         if self.detects_foreign.load(Ordering::Relaxed) {
             return Ok(());
@@ -313,7 +313,7 @@ impl Handle {
         }
     }
 
-    /// Takes T, with nothing held. Not inside the fork gate.
+    /// Takes the append lock, with nothing held. Not inside the fork gate.
     pub(crate) fn write_tier(self: &Arc<Self>, tier: &Tier, deadline: &Deadline) -> Result<Writing> {
         self.lock_tier(tier, deadline, &mut may_continue)
     }
@@ -339,12 +339,13 @@ impl Handle {
         })
     }
 
-    /// T, so that nothing is added to what waits in the tier. None if it cannot be had.
+    /// The append lock, so that nothing is added to what waits in the tier. None if it cannot be had.
     pub(super) fn stop_tier(self: &Arc<Self>, tier: &Tier, deadline: &Deadline) -> Option<Writing> {
         self.lock_tier(tier, deadline, &mut || true).ok()
     }
 
-    /// Runs `f` in a transaction of its own without D: only while nobody else can have the directory attached.
+    /// Runs `f` in a transaction of its own without the writer lock: only while nobody else can have the directory
+    /// attached.
     fn write_alone(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -354,7 +355,7 @@ impl Handle {
     }
 
     /// Repeats `f` while other programs are busy with the database, and after a damaged one was quarantined, for which
-    /// D is not needed either.
+    /// the writer lock is not needed either.
     fn alone<T: Default>(
         self: &Arc<Self>,
         deadline: &mut Deadline,

@@ -61,7 +61,7 @@ pub(crate) struct OpenTransaction {
     depth: u32,
     files: Vec<Arc<NewFile>>,
     has_trash: bool,
-    /// T, if there is a hot tier, which is empty and stays so.
+    /// The append lock, if there is a hot tier, which is empty and stays so.
     writing: Option<Writing>,
     /// The keys whose rows have changed; `None`: any.
     changed: Option<Vec<Key<'static>>>,
@@ -151,8 +151,8 @@ impl Handle {
         Ok(id)
     }
 
-    /// Begins a transaction and puts it into the slot, inside the fork gate: a fork must find an open transaction there.
-    /// `None`: a fork was announced meanwhile.
+    /// Begins a transaction and puts it into the slot, inside the fork gate: a fork must find an open transaction
+    /// there. `None`: a fork was announced meanwhile.
     fn install(
         self: &Arc<Self>,
         context: &Arc<Context>,

@@ -49,7 +49,7 @@ impl Handle {
         self.retry_when_full(|| self.locked_directly(&mut deadline, &mut direct).map(|(result, ..)| result))
     }
 
-    /// Runs `f` as `locked_after` does, with the hot tier empty and kept so by T, which is returned too.
+    /// Runs `f` as `locked_after` does, with the hot tier empty and kept so by the append lock, which is returned too.
     pub(crate) fn locked_directly<T>(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -69,8 +69,8 @@ impl Handle {
     }
 
     /// Runs `f` under the writer lock and inside the fork gate, again as long as a foreign program is busy with
-    /// the database, and once more after a damaged store was quarantined. `before` comes first and outside of the fork gate, since
-    /// it may wait. Returns the lock too.
+    /// the database, and once more after a damaged store was quarantined. `before` comes first and outside of the fork
+    /// gate, since it may wait. Returns the lock too.
     pub(super) fn locked_after<W, T>(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -135,7 +135,7 @@ impl Handle {
         self.renew()?;
         self.check_replaced();
         let connection = loop {
-            let connection = match self.pool.take(|epoch| self.open(epoch))? {
+            let connection = match self.pool.take(|version| self.open(version))? {
                 Some(connection) => connection,
                 None => self.create()?,
             };
@@ -192,7 +192,7 @@ impl Handle {
         };
         let opened = self
             .pool
-            .take(|epoch| Connection::open(&self.database, access, self.network, &settings, epoch))?;
+            .take(|version| Connection::open(&self.database, access, self.network, &settings, version))?;
         let connection = opened.ok_or_else(|| Error::Replaced { path: self.database.clone() })?;
         // A process that makes shards at this moment looks for the database after it has made them.
         if let Err(error) = self.expect_layout() {

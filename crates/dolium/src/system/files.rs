@@ -80,7 +80,7 @@ pub(crate) fn create_cache_directory(path: &Path) -> Result<()> {
 /// Whether a file belongs to a store, this one or that of a cache below, as opposed to a value.
 pub(crate) fn is_store(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    // As in diskcache, any path that contains the database's name; this covers stores set aside.
+    // As in diskcache, any path that contains the database's name; this covers quarantined stores.
     name.contains(DATABASE) || name == HOT_TIER || name == LOCK
 }
 

@@ -222,7 +222,7 @@ pub enum Signing {
     /// The user's: other processes have it, too.
     With(Signer),
     /// One of its own, since there is no place for the user's: it lives as long as the process and the children that it
-    /// forks. What others stored does not count as ours, nor what this process stored in a former life.
+    /// forks. What others stored does not count as ours, nor what this process stored in an earlier run.
     Alone {
         /// The signer.
         signer: Signer,

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 const SLOTS: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Op {
+enum LockOp {
     /// Takes the byte of the own slot; blocks until it is free, for a process that comes after the first one's death.
     Start,
     Load,
@@ -29,13 +29,13 @@ enum Op {
     Leave,
 }
 
-struct World<'a> {
+struct LockWorld<'a> {
     history: &'a [u32],
     at: Cell<usize>,
 }
 
-impl World<'_> {
-    fn ask(&self, op: Op) -> u32 {
+impl LockWorld<'_> {
+    fn ask(&self, op: LockOp) -> u32 {
         let at = self.at.replace(self.at.get() + 1);
         match self.history.get(at) {
             Some(answer) => *answer,
@@ -44,31 +44,31 @@ impl World<'_> {
     }
 }
 
-impl Word for World<'_> {
+impl Word for LockWorld<'_> {
     fn load(&self) -> u32 {
-        self.ask(Op::Load)
+        self.ask(LockOp::Load)
     }
 
     fn replace(&self, expected: u32, new: u32) -> Result<u32, u32> {
-        let found = self.ask(Op::Replace(expected, new));
+        let found = self.ask(LockOp::Replace(expected, new));
         if found == expected { Ok(found) } else { Err(found) }
     }
 }
 
-impl OwnerLocks for World<'_> {
+impl OwnerLocks for LockWorld<'_> {
     fn claim(&self, slot: u32) -> io::Result<bool> {
-        Ok(self.ask(Op::Claim(slot)) == 1)
+        Ok(self.ask(LockOp::Claim(slot)) == 1)
     }
 
     fn release(&self, slot: u32) -> io::Result<()> {
-        self.ask(Op::Free(slot));
+        self.ask(LockOp::Free(slot));
         Ok(())
     }
 }
 
-type TakeOver = fn(&World<'_>, u32) -> bool;
+type TakeOver = fn(&LockWorld<'_>, u32) -> bool;
 
-fn real_take_over(world: &World<'_>, me: u32) -> bool {
+fn real_take_over(world: &LockWorld<'_>, me: u32) -> bool {
     take_over(world, world, me, SLOTS).expect("the model's locks do not fail")
 }
 
@@ -79,17 +79,17 @@ struct Plan {
     turns: u32,
     kills: u32,
     strict: bool,
-    /// Whether a release wakes all who sleep, as that of T does, or one.
+    /// Whether a release wakes all who sleep, as that of the append lock does, or one.
     wakes_all: bool,
     take_over: TakeOver,
 }
 
 /// What a process does, as `Shared` does it.
-fn program(world: &World<'_>, me: u32, plan: Plan) {
-    world.ask(Op::Start);
+fn program(world: &LockWorld<'_>, me: u32, plan: Plan) {
+    world.ask(LockOp::Start);
     let leave = || {
         if release(world, me) == Released::Wake {
-            world.ask(Op::Wake);
+            world.ask(LockOp::Wake);
         }
     };
     leave(); // the heir
@@ -97,8 +97,8 @@ fn program(world: &World<'_>, me: u32, plan: Plan) {
     let mut slept = false;
     for _ in 0..plan.rounds {
         if try_take(world, me, slept) || (!plan.strict && (plan.take_over)(world, me)) {
-            world.ask(Op::Enter);
-            world.ask(Op::Leave);
+            world.ask(LockOp::Enter);
+            world.ask(LockOp::Leave);
             leave();
             turns -= 1;
             slept = false;
@@ -107,7 +107,7 @@ fn program(world: &World<'_>, me: u32, plan: Plan) {
             }
         } else if let Some(seen) = announce(world) {
             slept = true;
-            world.ask(Op::Sleep(seen));
+            world.ask(LockOp::Sleep(seen));
         }
     }
 }
@@ -124,22 +124,22 @@ enum Status {
 struct Process {
     slot: u32,
     history: Vec<u32>,
-    next: Option<Op>,
+    next: Option<LockOp>,
     status: Status,
     inside: bool,
 }
 
 impl Process {
     fn new(slot: u32) -> Self {
-        Self { slot, history: Vec::new(), next: Some(Op::Start), status: Status::Running, inside: false }
+        Self { slot, history: Vec::new(), next: Some(LockOp::Start), status: Status::Running, inside: false }
     }
 
     fn answer(&mut self, answer: u32, plan: Plan) {
         self.history.push(answer);
-        let world = World { history: &self.history, at: Cell::new(0) };
+        let world = LockWorld { history: &self.history, at: Cell::new(0) };
         self.next = match catch_unwind(AssertUnwindSafe(|| program(&world, self.slot, plan))) {
             Ok(()) => None,
-            Err(payload) => match payload.downcast::<Op>() {
+            Err(payload) => match payload.downcast::<LockOp>() {
                 Ok(op) => Some(*op),
                 Err(failure) => resume_unwind(failure),
             },
@@ -166,21 +166,21 @@ impl State {
             return Vec::new();
         };
         let answer = match op {
-            Op::Start => match &mut after.bytes[process.slot as usize] {
+            LockOp::Start => match &mut after.bytes[process.slot as usize] {
                 Some(_) => return Vec::new(),
                 byte => {
                     *byte = Some(who);
                     1
                 }
             },
-            Op::Load => self.word,
-            Op::Replace(expected, new) => {
+            LockOp::Load => self.word,
+            LockOp::Replace(expected, new) => {
                 if self.word == expected {
                     after.word = new;
                 }
                 self.word
             }
-            Op::Claim(slot) => {
+            LockOp::Claim(slot) => {
                 let byte = &mut after.bytes[slot as usize];
                 let granted = byte.is_none_or(|holder| holder == who);
                 if granted {
@@ -188,26 +188,26 @@ impl State {
                 }
                 u32::from(granted)
             }
-            Op::Free(slot) => {
+            LockOp::Free(slot) => {
                 after.bytes[slot as usize] = None;
                 0
             }
-            Op::Sleep(seen) if plan.strict && self.word == seen => {
+            LockOp::Sleep(seen) if plan.strict && self.word == seen => {
                 after.processes[who].status = Status::Asleep;
                 return vec![after];
             }
-            Op::Sleep(_) => 0,
-            Op::Enter => {
+            LockOp::Sleep(_) => 0,
+            LockOp::Enter => {
                 let other = self.processes.iter().find(|other| other.inside);
                 assert!(other.is_none(), "two inside: {self:#?}");
                 after.processes[who].inside = true;
                 0
             }
-            Op::Leave => {
+            LockOp::Leave => {
                 after.processes[who].inside = false;
                 0
             }
-            Op::Wake => return self.wake(who, plan),
+            LockOp::Wake => return self.wake(who, plan),
         };
         after.processes[who].answer(answer, plan);
         vec![after]
@@ -316,7 +316,7 @@ fn no_sleeper_is_forgotten_while_nobody_is_killed() {
 }
 
 /// Gives the byte back before the word is replaced: the slot may have a living owner again by then.
-fn hasty_take_over(world: &World<'_>, me: u32) -> bool {
+fn hasty_take_over(world: &LockWorld<'_>, me: u32) -> bool {
     let seen = world.load();
     let named = seen & !super::WAITERS;
     if named == 0 || named == me + 1 || !world.claim(named - 1).expect("no failure") {

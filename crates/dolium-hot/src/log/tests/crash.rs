@@ -44,7 +44,7 @@ fn check_after(world: &mut World, when: &str) {
     let reopened = world.reopened();
     assert!(same(&reopened, &before) || same(&reopened, &after), "reopened {when}: {reopened:?}");
     if world.holds_t {
-        // Whoever drains needs no T, and may come first.
+        // Whoever drains needs no append lock, and may come first.
         let mut drained = world.clone();
         drained.drain(usize::MAX);
         drained.recover();

@@ -26,7 +26,7 @@ pub(crate) fn operation(keys: u8) -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Shapes from "nearly nothing fits" to "all fits".
+/// Geometries from "nearly nothing fits" to "all fits".
 pub(crate) fn geometry() -> impl Strategy<Value = Geometry> {
     (0..4_u32, 130..600_u64).prop_map(|(buckets, units)| Geometry { buckets: 1 << buckets, units })
 }

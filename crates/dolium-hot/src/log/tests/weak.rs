@@ -57,9 +57,9 @@ thread_local! {
 }
 
 /// A word, by number.
-struct Word(usize);
+struct WeakWord(usize);
 
-impl From<u64> for Word {
+impl From<u64> for WeakWord {
     fn from(value: u64) -> Self {
         let word = Self(NUMBERS.replace(NUMBERS.get() + 1));
         store(word.0, value, Release);
@@ -100,7 +100,7 @@ fn load(at: usize, order: Ordering) -> u64 {
     })
 }
 
-impl Atomic for Word {
+impl Atomic for WeakWord {
     fn load(&self, order: Ordering) -> u64 {
         load(self.0, order)
     }
@@ -141,11 +141,11 @@ impl Atomic for Word {
     }
 }
 
-struct Tier {
-    words: Vec<Word>,
+struct WeakTier {
+    words: Vec<WeakWord>,
 }
 
-impl Tier {
+impl WeakTier {
     fn new() -> Self {
         MACHINE.take();
         NUMBERS.set(0);
@@ -153,7 +153,7 @@ impl Tier {
         Self { words: fresh(RING) }
     }
 
-    fn memory(&self) -> Memory<'_, Word> {
+    fn memory(&self) -> Memory<'_, WeakWord> {
         Memory::new(&self.words, RING, 1)
     }
 
@@ -213,8 +213,8 @@ fn now() -> usize {
 }
 
 /// Key 1 has `history[0]`, then `write` gives it the others in turn: two readings see two of them, in order.
-fn check(prepare: fn(&Tier), write: fn(&Tier), history: &[u64]) -> usize {
-    let tier = Tier::new();
+fn check(prepare: fn(&WeakTier), write: fn(&WeakTier), history: &[u64]) -> usize {
+    let tier = WeakTier::new();
     prepare(&tier);
     let before = now();
     write(&tier);
@@ -282,7 +282,7 @@ fn a_deleted_key_stays_away_when_its_deletion_is_drained_and_forgotten() {
 
 #[test]
 fn a_direct_commit_is_seen_once_and_for_all() {
-    let prepare = |tier: &Tier| {
+    let prepare = |tier: &WeakTier| {
         tier.set(1, 23);
         tier.drain();
     };
@@ -315,7 +315,7 @@ fn a_direct_commit_is_seen_once_and_for_all() {
 
 /// Copies the first record while it is lapped: how often what the tail vouched for was not whole.
 fn torn() -> (usize, usize) {
-    let tier = Tier::new();
+    let tier = WeakTier::new();
     (1..9).for_each(|key| tier.set(key, 23));
     tier.drain();
     let before = now();

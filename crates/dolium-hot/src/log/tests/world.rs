@@ -358,7 +358,7 @@ impl World {
         self.holds_t = false;
     }
 
-    /// The next owner of T.
+    /// The next owner of the append lock.
     pub(crate) fn recover(&mut self) {
         let memory = self.memory();
         assert!(memory.recover(self.database.applied, &mut Scratch::new()), "beyond repair");

@@ -94,7 +94,7 @@ pub(crate) fn optimized(pickle: &[u8]) -> Option<Vec<u8>> {
     Some(frame::finish(protocol, out))
 }
 
-/// What is seen of a pickle at a read_unopened.
+/// What is seen of a pickle without running it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inspection {
     /// It names a class or function, or one that cannot be told.
@@ -105,18 +105,18 @@ pub(crate) struct Inspection {
 
 /// Looks at a pickle.
 pub(crate) fn inspect(pickle: &[u8]) -> Inspection {
-    let mut inspect = Inspection::default();
+    let mut inspection = Inspection::default();
     for code in Codes(pickle) {
-        let Some(code) = code else { return Inspection { names: true, ..inspect } };
+        let Some(code) = code else { return Inspection { names: true, ..inspection } };
         match code[0] {
             op::GLOBAL | op::STACK_GLOBAL | op::EXT1 | op::EXT2 | op::EXT4 | b'o' | b'Q' => {
-                inspect.names = true
+                inspection.names = true;
             }
-            op::BINGET | op::LONG_BINGET | op::EMPTY_SET | op::FROZENSET => inspect.varies = true,
+            op::BINGET | op::LONG_BINGET | op::EMPTY_SET | op::FROZENSET => inspection.varies = true,
             _ => {}
         }
     }
-    inspect
+    inspection
 }
 
 fn protocol(pickle: &[u8]) -> Option<Protocol> {
