@@ -160,7 +160,7 @@ pub(crate) struct Stats {
 }
 
 #[derive(Args, Debug)]
-#[command(after_long_help = crate::commands::COLUMNS)]
+#[command(after_long_help = crate::help::COLUMNS)]
 pub(crate) struct Top {
     #[command(flatten)]
     pub cache: CacheArg,
@@ -352,7 +352,7 @@ pub(crate) struct Check {
 }
 
 #[derive(Args, Debug)]
-#[command(after_long_help = crate::transfer::FORMAT)]
+#[command(after_long_help = crate::help::FORMAT)]
 pub(crate) struct Export {
     /// The directory of the cache
     #[arg(value_name = "DIR")]

@@ -9,6 +9,7 @@
 mod args;
 mod commands;
 mod encoding;
+mod help;
 mod human;
 mod interrupt;
 mod json;

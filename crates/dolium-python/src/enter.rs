@@ -4,19 +4,17 @@
 //! Invariant: no lock of Rust's is held while a thread waits to attach. Inside `enter` the engine is told
 //! to call [`interrupt`] only while it holds nothing, and nothing else here attaches.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use pyo3::prelude::*;
 
-use crate::{clock, context, error};
+use crate::{clock, context, error, signals};
 
 thread_local! {
     /// Whether the thread came from Python, so that signals are its business.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
     /// While the thread is detached: the number of the context that is.
     static DETACHED: Cell<Option<u32>> = const { Cell::new(None) };
-    /// What a signal handler raised while the engine waited.
-    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
 /// Runs `f` detached from the interpreter, and raises its error.
@@ -109,7 +107,7 @@ impl Drop for Inside {
 }
 
 /// The engine's interrupt hook: runs Python's signal handlers. `false` ends the wait; what the handler
-/// raised (`KeyboardInterrupt`, mostly) is kept for [`raised`].
+/// raised (`KeyboardInterrupt`, mostly) is kept for [`signals::raised`].
 pub(crate) fn interrupt() -> bool {
     if INSIDE.get() == 0 {
         return true;
@@ -117,17 +115,7 @@ pub(crate) fn interrupt() -> bool {
     // None: the interpreter is shutting down, and whoever waits may go on waiting.
     let checked = back(|py| {
         let error = py.check_signals().err();
-        error.map(|error| RAISED.set(Some(error)))
+        error.map(|error| signals::keep(error))
     });
     !matches!(checked, Some(Some(())))
-}
-
-/// The exception that ended a wait.
-pub(crate) fn raised() -> Option<PyErr> {
-    RAISED.take()
-}
-
-/// Keeps an exception of Python code that the engine called (a reader, say) until the operation is back.
-pub(crate) fn keep(error: PyErr) {
-    RAISED.set(Some(error));
 }

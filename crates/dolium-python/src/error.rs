@@ -14,8 +14,8 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3::types::PyDelta;
 
-use crate::enter;
 use crate::lazy::Lazy;
+use crate::signals;
 
 macro_rules! classes {
     ($($name:ident = $class:literal),* $(,)?) => {
@@ -70,7 +70,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
     // An exception that Python code raised underneath comes through as it was.
     if let Error::Interrupted | Error::Io { .. } = error
-        && let Some(raised) = enter::raised()
+        && let Some(raised) = signals::raised()
     {
         return raised;
     }

@@ -14,7 +14,6 @@ use pyo3::types::{
 };
 
 use crate::lazy::Lazy;
-use crate::store::Inner;
 use crate::{enter, error};
 
 static DUMPS: Lazy = Lazy::new("pickle", "dumps");
@@ -26,20 +25,27 @@ static MODULES: Lazy = Lazy::new("sys", "modules");
 /// Tuples in tuples that are written natively; deeper ones are left to Python, which guards its stack.
 const DEPTH: u32 = 100;
 
-/// The key that a Python object is. Borrows text and bytes from it.
+/// The key of a Python object that is text or bytes. Borrows them from it.
 #[inline(always)]
 #[expect(
     clippy::inline_always,
     reason = "else a key is moved through memory, which costs as much as the rest"
 )]
-pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>, inner: &Inner) -> PyResult<Key<'a>> {
+pub(crate) fn text_or_bytes<'a>(object: &'a Bound<'_, PyAny>) -> Option<Key<'a>> {
     if let Some(text) = text(object) {
-        return Ok(Key::Text(Cow::Borrowed(text)));
+        return Some(Key::Text(Cow::Borrowed(text)));
     }
-    if let Ok(bytes) = object.cast_exact::<PyBytes>() {
-        return Ok(Key::Bytes(Cow::Borrowed(bytes.as_bytes())));
+    let bytes = object.cast_exact::<PyBytes>().ok()?;
+    Some(Key::Bytes(Cow::Borrowed(bytes.as_bytes())))
+}
+
+/// The key of a Python object that is a number of 64 bits.
+pub(crate) fn number(object: &Bound<'_, PyAny>) -> Option<Key<'static>> {
+    if object.is_exact_instance_of::<PyInt>() {
+        return object.extract().ok().map(Key::Int);
     }
-    of_other(object, inner)
+    let number = object.cast_exact::<PyFloat>().ok()?.value();
+    (!number.is_nan()).then_some(Key::Float(number))
 }
 
 /// The text that is the key of a Python object, if one is.
@@ -47,25 +53,6 @@ pub(crate) fn of<'a>(object: &'a Bound<'_, PyAny>, inner: &Inner) -> PyResult<Ke
 pub(crate) fn text<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a str> {
     // Lone surrogates cannot be text in a database.
     object.cast_exact::<PyString>().ok()?.to_str().ok()
-}
-
-#[inline(never)]
-fn of_other(object: &Bound<'_, PyAny>, inner: &Inner) -> PyResult<Key<'static>> {
-    if object.is_exact_instance_of::<PyInt>() {
-        if let Ok(number) = object.extract() {
-            return Ok(Key::Int(number));
-        }
-    } else if let Ok(number) = object.cast_exact::<PyFloat>()
-        && !number.value().is_nan()
-    {
-        return Ok(Key::Float(number.value()));
-    }
-    let py = object.py();
-    let key = pickled(object, inner.protocol(py)?)?;
-    if let Key::Object(object) = &key {
-        return Ok(inner.stored_before(py, object)?.unwrap_or(key));
-    }
-    Ok(key)
 }
 
 /// The key of an object that is none by itself.

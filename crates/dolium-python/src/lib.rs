@@ -12,20 +12,19 @@
 
 mod clock;
 mod context;
-mod custom;
 mod enter;
 mod error;
 mod info;
-mod iterator;
 mod key;
 mod lazy;
 mod packed;
 mod plain;
 mod process;
 mod reader;
+mod signals;
 mod signature;
-mod sql;
 mod store;
+mod trust;
 mod value;
 
 use pyo3::prelude::*;
@@ -40,9 +39,9 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Store", module.py().get_type::<store::Store>())?;
     module.add_class::<store::Transaction>()?;
     module.add_class::<info::Info>()?;
-    module.add_class::<iterator::KeyIterator>()?;
-    module.add_class::<sql::Cursor>()?;
-    module.add_class::<sql::Connection>()?;
+    module.add_class::<store::KeyIterator>()?;
+    module.add_class::<store::Cursor>()?;
+    module.add_class::<store::Connection>()?;
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     module.add_function(wrap_pyfunction!(in_seconds, module)?)?;
     signature::register(module)?;

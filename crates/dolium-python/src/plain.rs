@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyString, PyTuple, PyType};
 
 use crate::lazy::Lazy;
-use crate::store::Trust;
+use crate::trust::Trust;
 use crate::{enter, error};
 
 static LOADS: Lazy = Lazy::new("pickle", "loads");

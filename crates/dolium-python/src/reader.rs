@@ -6,9 +6,9 @@ use dolium::Stream;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 
-use crate::enter;
 use crate::lazy::Lazy;
 use crate::value::bytes;
+use crate::{enter, signals};
 
 static OPEN: Lazy = Lazy::new("dolium.disk", "open_descriptor");
 static BYTES_IO: Lazy = Lazy::new("io", "BytesIO");
@@ -48,7 +48,7 @@ impl Read for PyReader {
         if self.position == self.chunk.len()
             && let Err(error) = self.fill()
         {
-            enter::keep(error);
+            signals::keep(error);
             return Err(io::Error::other("a Python exception"));
         }
         let count = (&self.chunk[self.position..]).read(buffer)?;

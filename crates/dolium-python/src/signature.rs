@@ -10,7 +10,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::store::Trust;
+use crate::trust::Trust;
 use crate::value::scalar;
 use crate::{enter, plain};
 

@@ -17,8 +17,6 @@ use std::time::Duration;
 use clap::CommandFactory;
 use dolium::Key;
 
-pub(crate) use top::COLUMNS;
-
 use crate::args::{Cli, Command, Completions, OneKey, arrange};
 use crate::key::Names;
 use crate::open::{Access, AnyCache};

@@ -7,6 +7,7 @@ use dolium::{Cache, Counter, HotTierStatus, Scalar, TierStats};
 use serde_json::{Value as Json, json};
 
 use crate::args::Top;
+use crate::help::COLUMNS;
 use crate::keyboard::Keyboard;
 use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result};
@@ -26,21 +27,6 @@ const RATES: [Counter; 8] = [
     Counter::Direct,
     Counter::Drained,
 ];
-
-/// What the names mean, for `top --help` and behind `?` on the screen.
-pub(crate) const COLUMNS: &str = "\
-hits, misses   lookups that found an entry, and that found none
-sets, deletes  entries stored and removed through the shared memory
-fills          entries that a lookup brought from the database to the shared memory
-evictions      entries removed to keep within the limit, expired ones first
-direct         transactions that wrote to the database without the shared memory
-drained        changes taken from the shared memory to the database
-drain ms       how long a transaction that takes them takes, in milliseconds
-dirty          what waits in the shared memory and is not in the database yet
-processes      how many processes share the memory now
-
-All processes count together, since the first of them opened the cache. On a terminal `q` leaves and
-`?` shows this.";
 
 /// The last line of a screen.
 const KEYS: &str = "q leaves, ? explains";

@@ -2,10 +2,13 @@
 //! methods are spread over this folder by what they do.
 
 mod bulk;
+mod custom;
 pub(crate) mod deferred;
+mod iterator;
 mod open;
 mod queue;
 mod read;
+mod sql;
 mod transaction;
 mod upkeep;
 mod write;
@@ -18,11 +21,15 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDelta, PyDict, PyTuple};
 
-use crate::custom::Custom;
+use custom::Custom;
+
+use crate::trust::Trust;
 use crate::{context, enter, error, key, value};
 
+pub(crate) use iterator::KeyIterator;
 pub(crate) use queue::QueueItem;
 pub(crate) use read::Found;
+pub(crate) use sql::{Connection, Cursor};
 pub(crate) use transaction::Transaction;
 pub(crate) use write::{How, no_number};
 
@@ -64,17 +71,6 @@ pub(crate) struct Shard {
     quiet: Cache,
     /// Converts keys and values, if it is not exactly `Disk`.
     pub custom: Option<Custom>,
-}
-
-/// Which pickles may be loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// All.
-    All,
-    /// Our own, and plain data.
-    Signed,
-    /// Plain data only.
-    Nothing,
 }
 
 impl Shard {
@@ -194,7 +190,7 @@ impl Inner {
     )]
     pub fn key<'a>(&'a self, object: &'a Bound<'_, PyAny>) -> PyResult<(&'a Shard, Key<'a>)> {
         match &*self.shared.shards {
-            [only] if only.custom.is_none() => Ok((only, key::of(object, self)?)),
+            [only] if only.custom.is_none() => Ok((only, self.key_of(object)?)),
             shards => self.shard_and_key(shards, object),
         }
     }
@@ -209,14 +205,40 @@ impl Inner {
             let (index, key) = custom.key_and_index(object, self)?;
             return Ok((&shards[index], key));
         }
-        let key = key::of(object, self)?;
+        let key = self.key_of(object)?;
         let index = key.shard_hash() as usize % shards.len();
         Ok((&shards[index], key))
     }
 
+    /// The key that a Python object is. Borrows text and bytes from it.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "else a key is moved through memory, which costs as much as the rest"
+    )]
+    fn key_of<'a>(&self, object: &'a Bound<'_, PyAny>) -> PyResult<Key<'a>> {
+        match key::text_or_bytes(object) {
+            Some(key) => Ok(key),
+            None => self.key_of_other(object),
+        }
+    }
+
+    #[inline(never)]
+    fn key_of_other(&self, object: &Bound<'_, PyAny>) -> PyResult<Key<'static>> {
+        if let Some(number) = key::number(object) {
+            return Ok(number);
+        }
+        let py = object.py();
+        let key = key::pickled(object, self.protocol(py)?)?;
+        if let Key::Object(object) = &key {
+            return Ok(self.stored_before(py, object)?.unwrap_or(key));
+        }
+        Ok(key)
+    }
+
     /// The form of a key under which diskcache or an earlier version stored it, if an entry lies there and none under the
     /// key's own. Whatever cannot be told is told by the operation itself.
-    pub fn stored_before(&self, py: Python<'_>, object: &Arc<Object>) -> PyResult<Option<Key<'static>>> {
+    fn stored_before(&self, py: Python<'_>, object: &Arc<Object>) -> PyResult<Option<Key<'static>>> {
         if !object.may_differ() {
             return Ok(None);
         }

@@ -10,8 +10,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{Inner, Seconds, Shard, Shared, Store, Trust};
-use crate::custom::Custom;
+use super::custom::Custom;
+use super::{Inner, Seconds, Shard, Shared, Store};
+use crate::trust::Trust;
 use crate::value::scalar_of;
 use crate::{enter, error};
 

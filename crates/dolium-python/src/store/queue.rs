@@ -5,10 +5,10 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::custom::End;
 use super::read::{beside, nothing};
 use super::write::is_plain;
 use super::{Argument, Flag, Found, Inner, Seconds, Store, put};
-use crate::custom::End;
 use crate::reader::PyReader;
 use crate::value::Outgoing;
 use crate::{error, plain};

@@ -7,9 +7,10 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
 
-use super::{Flag, Inner, Seconds, Shard, Store, Trust};
+use super::{Flag, Inner, Seconds, Shard, Store};
 use crate::info::Info;
 use crate::lazy::Lazy;
+use crate::trust::Trust;
 use crate::value::{Incoming, unscalar};
 use crate::{clock, error, key, reader};
 

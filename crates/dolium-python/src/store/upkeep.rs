@@ -8,10 +8,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::iterator::KeyIterator;
 use super::open::{meant, setting, warn_unknown};
 use super::{Argument, Flag, Inner, Shard, Store};
 use crate::error;
-use crate::iterator::KeyIterator;
 use crate::lazy::Lazy;
 use crate::value::{scalar, unscalar};
 

@@ -9,7 +9,7 @@ use super::read::nothing;
 use super::{Argument, Flag, Found, Inner, Seconds, Store, put};
 use crate::reader::PyReader;
 use crate::value::Outgoing;
-use crate::{clock, custom, error};
+use crate::{clock, error};
 
 /// `set` or `add`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Inner {
         }
         shard.transact(py, retry, || {
             let found = match &shard.custom {
-                Some(_) => custom::number(object, shard, &key)?,
+                Some(_) => super::custom::number(object, shard, &key)?,
                 None => self.number(object, shard, &key)?,
             };
             let Some(found) = found else {
@@ -156,7 +156,7 @@ impl Inner {
             };
             let sum = found.value.add(delta)?;
             match &shard.custom {
-                Some(_) => custom::store_number(py, shard, &key, &sum, &options)?,
+                Some(_) => super::custom::store_number(py, shard, &key, &sum, &options)?,
                 None => drop(self.store(object, &sum, &options, false, How::Replace, true)?),
             }
             Ok(sum)

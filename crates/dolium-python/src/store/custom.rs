@@ -15,7 +15,8 @@ use crate::error;
 use crate::lazy::Lazy;
 use crate::signature::{self, Current};
 use crate::store::deferred::{self, After};
-use crate::store::{Found, How, Inner, QueueItem, Shard, Trust, no_number};
+use crate::store::{Found, How, Inner, QueueItem, Shard, no_number};
+use crate::trust::Trust;
 use crate::value::{key_column, scalar, unscalar};
 use crate::{key, plain};
 
@@ -73,7 +74,7 @@ impl Custom {
     pub fn key_and_index(&self, object: &Bound<'_, PyAny>, inner: &Inner) -> PyResult<(usize, Key<'static>)> {
         let py = object.py();
         let shards = inner.shared.shards.len();
-        let key = if self.puts { self.key(object)? } else { key::of(object, inner)?.into_owned() };
+        let key = if self.puts { self.key(object)? } else { inner.key_of(object)?.into_owned() };
         let index = if shards == 1 {
             0
         } else if self.hashes {
