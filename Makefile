@@ -67,10 +67,12 @@ extension: $(VENV)/ready-build
 	$(MATURIN) develop --quiet $(OPTIMIZED)
 
 # Cheap things first: a test run should not take minutes to find a misplaced blank.
-lint: $(VENV)/ready-develop deny ## formatting, clippy, ruff, and what the crates may depend on
+lint: $(VENV)/ready-develop deny ## formatting, clippy, ruff, the arrows of the architecture, what the crates may depend on
 	$(CARGO) fmt --all --check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/arrows.py
+	@said=$$($(BIN)/lint-imports --no-cache) || { echo "$$said" >&2; exit 1; }
 	$(PYO3) $(CARGO) clippy $(LOCKED) --workspace --all-targets --quiet -- -D warnings
 
 # Every command here runs on the oldest Rust that the crates promise, so each of them checks that promise.
