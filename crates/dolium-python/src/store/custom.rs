@@ -13,12 +13,12 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::error;
 use crate::lazy::Lazy;
+use crate::plain;
 use crate::signature::{self, Current};
 use crate::store::deferred::{self, After};
 use crate::store::{Found, How, Inner, QueueItem, Shard, no_number};
 use crate::trust::Trust;
 use crate::value::{key_column, scalar, unscalar};
-use crate::{key, plain};
 
 static DISK: Lazy = Lazy::new("dolium.disk", "Disk");
 static TAKES_KEY: Lazy = Lazy::new("dolium.disk", "takes_key");
