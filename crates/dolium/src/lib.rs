@@ -36,12 +36,12 @@ pub use cache::backup::Backup;
 pub use cache::check::Problem;
 pub use cache::sharded::ShardedCache;
 pub use cache::{
-    Body, Builder, Cache, EntryRef, HotTierStatus, Info, Keys, Order, QueryResult, RawEntry, Side, Stats,
-    Stream, TierUnavailable, ValueRef, shutdown,
+    Body, Builder, Cache, EntryRef, HotTierStatus, Info, Keys, Order, OwnedTransaction, QueryResult,
+    RawEntry, Side, Stats, Stream, TierUnavailable, Transaction, ValueRef, shutdown,
 };
 pub use dolium_hot::{Counter, TierStats};
 pub use store::pause::{pause_transactions, resume_transactions};
-pub use store::transaction::{OwnedTransaction, Transaction, any_transaction};
+pub use store::transaction::any_transaction;
 pub use system::clock::{Clock, Timestamp, system_time, tell_time, timestamp};
 pub use system::context::{Context, NO_CONTEXT, set_context_hook};
 pub use system::error::{Error, Result};

@@ -18,6 +18,7 @@ mod read;
 mod restore;
 pub(crate) mod sharded;
 mod sql;
+mod transaction;
 #[cfg(feature = "serde")]
 mod typed;
 mod upkeep;
@@ -31,17 +32,15 @@ pub use queue::Side;
 pub use read::{Info, Stream};
 pub use restore::{Body, RawEntry};
 pub use sql::QueryResult;
+pub use transaction::{OwnedTransaction, Transaction};
 pub use upkeep::{Stats, shutdown};
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::store::Handle;
-use crate::store::transaction::{OwnedTransaction, Transaction};
 use crate::system::clock::Clock;
-use crate::system::context::Context;
 use crate::system::error::Result;
 use crate::system::wait::Wait;
 use crate::system::warning::Warning;
@@ -116,47 +115,6 @@ impl Cache {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.handle.is_read_only()
-    }
-
-    /// Starts a transaction of the calling thread. Until it ends, no other thread or process writes, and
-    /// others read the state before it. May be nested: only the outermost commit counts.
-    pub fn transact(&self) -> Result<Transaction<'_>> {
-        Transaction::begin(self)
-    }
-
-    /// Starts a transaction of a context of the calling thread, or with `None` of the thread itself, that any thread may
-    /// end: for a host language, whose blocks may be left elsewhere than they were entered.
-    pub fn transact_owned(&self, context: Option<Arc<Context>>) -> Result<OwnedTransaction> {
-        OwnedTransaction::begin(self, context)
-    }
-
-    /// Evicts what the size limit does not allow, as every write does: for a host that ends an [`OwnedTransaction`].
-    pub fn keep_limit(&self) -> Result<()> {
-        self.handle.trim_log_if_scarce();
-        // The shards of one cache commit one after the other: they are measured once.
-        if self.group.is_some() && self.handle.budget.load(Ordering::Relaxed) > 0 {
-            return Ok(());
-        }
-        self.enforce_limit(None)
-    }
-
-    /// Whether the calling context is inside a transaction on this directory.
-    #[must_use]
-    pub fn in_transaction(&self) -> bool {
-        self.handle.owns_transaction()
-    }
-
-    /// The number of that transaction.
-    #[must_use]
-    pub fn transaction(&self) -> Option<u64> {
-        self.handle.transaction_id()
-    }
-
-    /// Whether another context of the calling thread is inside a transaction on this directory. A write would fail with
-    /// [`Error::Neighbor`](crate::Error::Neighbor).
-    #[must_use]
-    pub fn is_held_by_neighbor(&self) -> bool {
-        self.handle.is_of_neighbor()
     }
 
     /// Warnings that nobody has taken yet.

@@ -1,18 +1,15 @@
-//! Transactions that outlive one call: begin, commit, roll back, the guards around them, and their end if their owner's
-//! comes first.
+//! Transactions that outlive one call: begin, commit, roll back, and their end if their owner's comes first.
 //!
 //! A transaction belongs to a context: a thread, or what a host language runs in turns on one. What the context does
 //! meanwhile, through any `Cache` on the directory, is part of it. Other threads and processes wait to write, and read
 //! the state before. Another context of the same thread is refused, because the owner could not go on while it waits.
-//! Any thread may end a transaction: it is named by a number, not by who asks.
+//! Any thread may end a transaction: it has a number, by which any caller names it.
 
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Guard, Writing};
 
-use crate::cache::Cache;
 use crate::sqlite::{Connection, Write};
 use crate::store::Handle;
 use crate::store::housekeeper;
@@ -329,92 +326,4 @@ enum Left {
     Outermost(OpenTransaction),
     /// To undo it, if that has not been done, because its owner has ended.
     Orphan(Option<OpenTransaction>),
-}
-
-/// A transaction: all of it happens, or nothing. Dropped without [`commit`](Self::commit), it is undone.
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// let cache = dolium::Cache::open(dir.path())?;
-/// let transaction = cache.transact()?;
-/// cache.set("a", 1)?;
-/// cache.set("b", 2)?;
-/// transaction.commit()?;
-/// assert_eq!(cache.len()?, 2);
-/// # Ok::<(), dolium::Error>(())
-/// ```
-#[must_use = "a transaction that is dropped is undone"]
-pub struct Transaction<'c> {
-    owned: OwnedTransaction,
-    cache: &'c Cache,
-    /// A transaction belongs to its thread.
-    not_send: PhantomData<*const ()>,
-}
-
-impl<'c> Transaction<'c> {
-    pub(crate) fn begin(cache: &'c Cache) -> Result<Self> {
-        Ok(Self { owned: cache.transact_owned(None)?, cache, not_send: PhantomData })
-    }
-
-    /// Makes the changes visible to everybody, if this is the outermost transaction of the thread.
-    pub fn commit(self) -> Result<()> {
-        if self.owned.commit()? { self.cache.keep_limit() } else { Ok(()) }
-    }
-}
-
-/// A level of a transaction, which any thread may end; see [`Cache::transact_owned`]. Dropped, it is undone.
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// let cache = dolium::Cache::open(dir.path())?;
-/// let transaction = cache.transact_owned(None)?;
-/// cache.set("a", 1)?;
-/// std::thread::scope(|scope| scope.spawn(|| transaction.commit()).join().unwrap())?;
-/// assert_eq!(cache.len()?, 1);
-/// # Ok::<(), dolium::Error>(())
-/// ```
-#[must_use = "a transaction that is dropped is undone"]
-pub struct OwnedTransaction {
-    handle: Arc<Handle>,
-    id: u64,
-    open: bool,
-}
-
-impl OwnedTransaction {
-    pub(crate) fn begin(cache: &Cache, context: Option<Arc<Context>>) -> Result<Self> {
-        let handle = Arc::clone(&cache.handle);
-        let context = context.unwrap_or_else(Context::of_thread);
-        let id = handle.begin_transaction(cache.wait, &context)?;
-        Ok(Self { handle, id, open: true })
-    }
-
-    /// The number of the transaction, which all of its levels share and no other has.
-    #[must_use]
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Makes the changes visible to everybody, if this is the outermost level. Returns whether it is: then
-    /// [`Cache::keep_limit`] is due.
-    ///
-    /// [`Error::Orphaned`]: its owner has ended, and all was undone.
-    pub fn commit(mut self) -> Result<bool> {
-        self.open = false;
-        self.handle.commit_transaction(self.id)
-    }
-
-    /// Undoes all, if this is the outermost level. Returns whether nothing is left of the transaction.
-    #[expect(clippy::must_use_candidate, reason = "for those only who tidy up after it")]
-    pub fn rollback(mut self) -> bool {
-        self.open = false;
-        self.handle.rollback_transaction(self.id)
-    }
-}
-
-impl Drop for OwnedTransaction {
-    fn drop(&mut self) {
-        if self.open {
-            self.handle.rollback_transaction(self.id);
-        }
-    }
 }

@@ -1,0 +1,141 @@
+//! The guards of a transaction that outlives one call. `store/transaction.rs` begins and ends what they guard.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Cache;
+use crate::store::Handle;
+use crate::system::context::Context;
+use crate::system::error::Result;
+
+impl Cache {
+    /// Starts a transaction of the calling thread. Until it ends, no other thread or process writes, and
+    /// others read the state before it. May be nested: only the outermost commit counts.
+    pub fn transact(&self) -> Result<Transaction<'_>> {
+        Transaction::begin(self)
+    }
+
+    /// Starts a transaction of a context of the calling thread, or with `None` of the thread itself, that any thread may
+    /// end: for a host language, whose blocks may be left elsewhere than they were entered.
+    pub fn transact_owned(&self, context: Option<Arc<Context>>) -> Result<OwnedTransaction> {
+        OwnedTransaction::begin(self, context)
+    }
+
+    /// Evicts what the size limit does not allow, as every write does: for a host that ends an [`OwnedTransaction`].
+    pub fn keep_limit(&self) -> Result<()> {
+        self.handle.trim_log_if_scarce();
+        // The shards of one cache commit one after the other: they are measured once.
+        if self.group.is_some() && self.handle.budget.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        self.enforce_limit(None)
+    }
+
+    /// Whether the calling context is inside a transaction on this directory.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.handle.owns_transaction()
+    }
+
+    /// The number of that transaction.
+    #[must_use]
+    pub fn transaction(&self) -> Option<u64> {
+        self.handle.transaction_id()
+    }
+
+    /// Whether another context of the calling thread is inside a transaction on this directory. A write would fail with
+    /// [`Error::Neighbor`](crate::Error::Neighbor).
+    #[must_use]
+    pub fn is_held_by_neighbor(&self) -> bool {
+        self.handle.is_of_neighbor()
+    }
+}
+
+/// A transaction: all of it happens, or nothing. Dropped without [`commit`](Self::commit), it is undone.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let cache = dolium::Cache::open(dir.path())?;
+/// let transaction = cache.transact()?;
+/// cache.set("a", 1)?;
+/// cache.set("b", 2)?;
+/// transaction.commit()?;
+/// assert_eq!(cache.len()?, 2);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use = "a transaction that is dropped is undone"]
+pub struct Transaction<'c> {
+    owned: OwnedTransaction,
+    cache: &'c Cache,
+    /// A transaction belongs to its thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl<'c> Transaction<'c> {
+    pub(crate) fn begin(cache: &'c Cache) -> Result<Self> {
+        Ok(Self { owned: cache.transact_owned(None)?, cache, not_send: PhantomData })
+    }
+
+    /// Makes the changes visible to everybody, if this is the outermost transaction of the thread.
+    pub fn commit(self) -> Result<()> {
+        if self.owned.commit()? { self.cache.keep_limit() } else { Ok(()) }
+    }
+}
+
+/// A level of a transaction, which any thread may end; see [`Cache::transact_owned`]. Dropped, it is undone.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let cache = dolium::Cache::open(dir.path())?;
+/// let transaction = cache.transact_owned(None)?;
+/// cache.set("a", 1)?;
+/// std::thread::scope(|scope| scope.spawn(|| transaction.commit()).join().unwrap())?;
+/// assert_eq!(cache.len()?, 1);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use = "a transaction that is dropped is undone"]
+pub struct OwnedTransaction {
+    handle: Arc<Handle>,
+    id: u64,
+    open: bool,
+}
+
+impl OwnedTransaction {
+    pub(crate) fn begin(cache: &Cache, context: Option<Arc<Context>>) -> Result<Self> {
+        let handle = Arc::clone(&cache.handle);
+        let context = context.unwrap_or_else(Context::of_thread);
+        let id = handle.begin_transaction(cache.wait, &context)?;
+        Ok(Self { handle, id, open: true })
+    }
+
+    /// The number of the transaction, which all of its levels share and no other has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Makes the changes visible to everybody, if this is the outermost level. Returns whether it is: then
+    /// [`Cache::keep_limit`] is due.
+    ///
+    /// [`Error::Orphaned`]: its owner has ended, and all was undone.
+    pub fn commit(mut self) -> Result<bool> {
+        self.open = false;
+        self.handle.commit_transaction(self.id)
+    }
+
+    /// Undoes all, if this is the outermost level. Returns whether nothing is left of the transaction.
+    #[expect(clippy::must_use_candidate, reason = "for those only who tidy up after it")]
+    pub fn rollback(mut self) -> bool {
+        self.open = false;
+        self.handle.rollback_transaction(self.id)
+    }
+}
+
+impl Drop for OwnedTransaction {
+    fn drop(&mut self) {
+        if self.open {
+            self.handle.rollback_transaction(self.id);
+        }
+    }
+}
