@@ -1,4 +1,4 @@
-"""A slow function whose results every process finds: the second process computes nothing."""
+"""A slow function stores its results in a cache, so a second process computes nothing."""
 
 import subprocess
 import sys

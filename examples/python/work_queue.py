@@ -1,4 +1,4 @@
-"""A queue that several worker processes empty: each job is taken by one of them."""
+"""Several worker processes empty a queue. Exactly one of them takes each job."""
 
 import multiprocessing
 import os
@@ -12,7 +12,7 @@ JOBS, WORKERS = 100, 3
 def work(directory: str) -> None:
     with Cache(directory) as cache:
         while True:
-            # If the process is killed in here, the job is in the queue again.
+            # If the process is killed inside this block, the job stays in the queue.
             with cache.transact():
                 _, job = cache.pull(prefix="jobs")
                 if job is None:

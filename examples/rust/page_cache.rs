@@ -1,4 +1,4 @@
-//! A value is computed if the cache lacks it, expires after a minute, and goes with its tag.
+//! Computes a value that the cache lacks. The value expires after a minute, or leaves with its tag.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A queue that a second process fills, and this one empties.
+//! A second process fills a queue, and this process empties it.
 
 use std::env;
 use std::process::Command;
