@@ -67,10 +67,11 @@ extension: $(VENV)/ready-build
 	$(MATURIN) develop --quiet $(OPTIMIZED)
 
 # Cheap things first: a test run should not take minutes to find a misplaced blank.
-lint: $(VENV)/ready-develop deny ## formatting, clippy, ruff, the arrows of the architecture, what the crates may depend on
+lint: $(VENV)/ready-develop deny ## formatting, clippy, ruff, English, arrows and dependencies
 	$(CARGO) fmt --all --check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/english.py
 	$(BIN)/python tools/arrows.py
 	@said=$$($(BIN)/lint-imports --no-cache) || { echo "$$said" >&2; exit 1; }
 	$(PYO3) $(CARGO) clippy $(LOCKED) --workspace --all-targets --quiet -- -D warnings

@@ -156,7 +156,7 @@ def reading(cache: Face, figures: dict[str, float], scale: Scale) -> None:
 
 
 def first_and_again(cache: Face, keys: list[Any]) -> tuple[float, float]:
-    """A get of keys that nobody has read since the cache was opened, and then a get of the same."""
+    """A get of keys that were not read since the cache was opened, and then a get of the same keys."""
     for key in keys[:500]:  # the connection, the pages that all share
         cache.get(key)
     few = keys[500::50]

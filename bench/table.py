@@ -170,8 +170,8 @@ def remarks(run: dict[str, Any]) -> list[str]:
         "multiplied. Writes are system calls; SQLite's index in shared memory, the file -shm, is left out for all.",
         "diskcache_rs overwrites in two steps, between which readers in other processes miss. The bare call is one",
         "through PyO3 (bench/bare) that finds the same bytes in a mapped table of one process and copies them.",
-        "Where a store to a page after a pause takes microseconds, the machine is a virtual one whose host watches",
-        "which memory is written: a burst stores to some 700 pages of shared memory, and to the interpreter's own.",
+        "A burst stores to some 700 pages of shared memory, and to the interpreter's own. If the first store to a page",
+        "after a pause takes microseconds, the machine is a virtual one whose host watches which memory is written.",
     ]
     lines += [f"\n{name} could not be measured: {why}" for name, why in run["failed"].items()]
     return lines
