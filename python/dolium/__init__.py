@@ -6,8 +6,8 @@
 >>> cache["key"]
 {'any': 'value'}
 
-It has the names, signatures and files of diskcache: ``import dolium as diskcache`` is a way to move,
-:func:`install_as_diskcache` another.
+It has the names, signatures and files of diskcache. To move, write ``import dolium as diskcache``, or call
+:func:`install_as_diskcache`.
 """
 
 from __future__ import annotations

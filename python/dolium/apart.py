@@ -1,4 +1,4 @@
-"""A dict of keys that Python takes for one and a cache for several, as ``1`` and ``True`` are."""
+"""A dict that keeps keys apart which are equal in Python but not in a cache, such as ``1`` and ``True``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _disk = Disk("", pickle_protocol=5)
 
 
 class ApartDict(MutableMapping[Any, Any], dict[Any, Any]):  # pyright: ignore[reportGeneralTypeIssues]
-    """What `get_many` returns if it finds keys that a dict cannot hold together; otherwise it returns a dict.
+    """The result of `get_many` if it finds keys that a dict cannot hold together. Otherwise the result is a dict.
 
     >>> found = ApartDict([(1, "one"), (True, "yes")])
     >>> found[1], found[True], len(found)

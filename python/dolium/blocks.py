@@ -1,7 +1,7 @@
 """Decorators that run a function inside a ``with`` block, whatever kind of function it is.
 
 A coroutine or a generator has not run yet when its function returns. The block therefore lasts from its first step to
-its end, not for as long as the call takes.
+its end, and not only during the call.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Entered:
 
 
 def _called(func: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs when `func` is called: the method of an object that is callable."""
+    """The function that a call of `func` runs: for a callable object, its method."""
     while isinstance(func, functools.partial):
         func = cast("functools.partial[Any]", func).func
     is_plain = isinstance(func, type) or hasattr(func, "__code__") or hasattr(func, "__func__")

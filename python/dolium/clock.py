@@ -1,4 +1,4 @@
-"""How the clock of a test is asked for the time. The native module calls this, and only where there is such a clock."""
+"""Asks the clock of a test for the time. The native module calls this only if there is such a clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEPTH = 8
 def ask(clock: Callable[[], float], depth: int = DEPTH) -> float:
     """The time of `clock`, in every thread.
 
-    freezegun answers the real time to code that a module on its list of exceptions has called, and `threading` is on
-    that list. So a thread would see another time than the test, unless enough frames lie between.
+    freezegun gives the real time to code that a module on its list of exceptions has called, and `threading` is on that
+    list. Without enough frames in between, a thread would therefore see another time than the test.
     """
     return ask(clock, depth - 1) if depth else clock()

@@ -1,6 +1,6 @@
-"""Being imported as ``diskcache``: for code that cannot, or should not yet, be changed.
+"""Makes dolium importable as ``diskcache``, for code that you cannot change, or not yet.
 
-Owns :func:`install_as_diskcache`; nothing else in the package knows that other name.
+Nothing else in the package knows that other name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MODULES = ("core", "fanout", "persistent", "recipes")
 
 
 class _Finder:
-    """Finds and loads ``diskcache.djangocache`` when it is asked for: it needs Django."""
+    """Finds and loads ``diskcache.djangocache`` only on request, because it needs Django."""
 
     _own_spec: machinery.ModuleSpec | None = None
 
@@ -38,7 +38,7 @@ class _Finder:
 
 
 def install_as_diskcache() -> None:
-    """Let ``import diskcache``, and everything in it, mean dolium from now on in this process.
+    """Make ``import diskcache`` import dolium from now on in this process, with all that it contains.
 
     Call it before anything imports diskcache. Names like ``'diskcache.DjangoCache'`` in settings,
     ``isinstance(cache, diskcache.Cache)`` and pickles that name classes of diskcache work then too.

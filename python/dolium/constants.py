@@ -1,6 +1,6 @@
 """Names that the rest of the package, diskcache's users and the native module share.
 
-Owns the constants of the on-disk format and the sentinels; imports nothing of dolium.
+These are the constants of the on-disk format and the sentinels. The module imports nothing of dolium.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Constant(tuple[Any, ...]):
         return str(self[0])
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Unpickle to the very same object, so that `is` holds, if it is one of this module's."""
+        """Unpickle a constant of this module to the same object, so that `is` holds."""
         name = self[0]
         return name if globals().get(name) is self else (Constant, (name,))
 
@@ -39,7 +39,7 @@ UNKNOWN: Final = Constant("UNKNOWN")
 
 
 def constant(name: str) -> Constant:
-    """The constant of that name: the sentinel, if it is one of those.
+    """The constant of that name, or the sentinel.
 
     >>> constant('ENOVAL') is ENOVAL
     True
@@ -77,7 +77,7 @@ METADATA: Final = {"count": 0, "size": 0, "hits": 0, "misses": 0}
 
 
 class BuiltIn(dict[str, Any]):
-    """A table that a program can read, and that refuses to be changed: the engine would not look at the change."""
+    """A table that a program can read but not change, because the engine would ignore the change."""
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError(OWN_POLICIES)

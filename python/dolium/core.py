@@ -1,6 +1,6 @@
-"""Owns :class:`Cache`: the constructor, transactions, settings as attributes, pickling and repr.
+"""The class :class:`Cache`: its constructor, transactions, settings as attributes, pickling and repr.
 
-Every operation on keys is inherited from the native ``Store``.
+It inherits every operation on keys from the native ``Store``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ Self = TypeVar("Self", bound="BaseCache")
 
 
 class BaseCache(Store):
-    """What :class:`Cache` and :class:`~dolium.FanoutCache` have in common."""
+    """The base class of :class:`Cache` and :class:`~dolium.FanoutCache`."""
 
     _directory: str
     _timeout: float
@@ -135,7 +135,7 @@ class BaseCache(Store):
 
     @property
     def disk(self) -> Disk:
-        """What converts keys and values. Where it is exactly :class:`Disk`, the cache does so natively."""
+        """The converter of keys and values. If its class is exactly :class:`Disk`, the cache converts natively."""
         return self._disk
 
     @property
@@ -174,10 +174,10 @@ class BaseCache(Store):
             object.__setattr__(self, name, value)
 
     def transact(self, retry: bool = False) -> Transaction:
-        """A transaction: all that the block does happens at once, or, if it raises, not at all.
+        """Begin a transaction: the block happens as a whole, or not at all if it raises.
 
-        Until the block ends no other thread or process can write, and others read what was before.
-        Transactions nest; the outermost counts. `retry` waits for other writers as long as it takes.
+        Until the block ends no other thread or process can write, and all others read the state before.
+        Transactions nest, and the outermost counts. `retry` waits for other writers without a limit.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -193,11 +193,11 @@ class BaseCache(Store):
         return Transaction(self, retry)
 
     def backup(self, directory: str | os.PathLike[str], *, force: bool = False) -> int:
-        """Copy the cache as it is now to a new `directory`; return how many entries the copy holds.
+        """Copy the present state of the cache to a new `directory`; return the number of entries in the copy.
 
         The copy is a cache of its own, for dolium and for diskcache. It has everything that was stored before the
-        call, while other threads and processes go on reading and writing. It appears under its name when it is
-        complete; a backup that fails leaves nothing. On the same file system its value files are hard links.
+        call, while other threads and processes continue to read and write. It gets its name only when it is
+        complete, and a backup that fails leaves nothing. On the same file system its value files are hard links.
         `force` replaces a cache that `directory` holds.
 
         The shards of a :class:`FanoutCache`, and the caches below it, are copied one after the other.
@@ -212,7 +212,7 @@ class BaseCache(Store):
         Raises:
             ValueError: `directory` is not free, or the cache is inside a transaction of this thread.
             Timeout: Other programs kept the database locked.
-            OSError: The disk is full, or does not take the copy for another reason.
+            OSError: The disk is full, or refuses the copy for another reason.
         """
         return self._backup(op.expandvars(op.expanduser(os.fspath(directory))), force)
 
@@ -224,10 +224,10 @@ class BaseCache(Store):
         tag: str | None = None,
         ignore: Iterable[int | str] = (),
     ) -> memo.Memoizer:
-        """A decorator that keeps the results of a function, or of a coroutine function.
+        """Make a decorator that stores the results of a function or a coroutine function.
 
-        `name` replaces the function's own in the keys, `typed` keeps 1 and 1.0 apart, `expire` is in
-        seconds or a `timedelta`, and arguments whose positions or names are in `ignore` do not count.
+        `name` replaces the function's own name in the keys, and `typed` keeps 1 and 1.0 apart. `expire` is in
+        seconds or a `timedelta`. Arguments whose positions or names are in `ignore` do not count.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -262,7 +262,7 @@ class BaseCache(Store):
         return (_restore, (options, make, *arguments), *rest)
 
     def _options(self) -> dict[str, Any]:
-        """What a copy has to be told beside `__getstate__`, by name; nothing of a usual cache.
+        """The options of a copy beside `__getstate__`, by name. A usual cache has none.
 
         The state is the first arguments of the constructor, to which subclasses add arguments of their own.
         """
@@ -289,7 +289,7 @@ class BaseCache(Store):
         return facts
 
     def _limits(self) -> list[tuple[str, str]]:
-        """What a notebook shows beside that."""
+        """The parts that a notebook shows in addition."""
         limit: Any = self._setting("size_limit")
         return [
             ("limit", "none" if limit in (None, float("inf")) else _bytes(limit)),
@@ -316,12 +316,12 @@ class BaseCache(Store):
 
 
 def is_usual(cache: Cache) -> bool:
-    """Whether `cache` is what its directory alone would make it: opened without arguments that are not stored."""
+    """Whether `cache` was opened without arguments that its directory does not store."""
     return cache.__getstate__() == (cache.directory, 60, Disk) and not cache._options()  # pyright: ignore[reportPrivateUsage]
 
 
 def _absolute(directory: str) -> str:
-    """`directory`, which stays there when the program changes its working directory."""
+    """`directory` as an absolute path, so that it stays when the program changes its working directory."""
     if op.isabs(directory):
         return directory
     if not directory:
@@ -332,7 +332,7 @@ def _absolute(directory: str) -> str:
 
 
 def _restore(options: dict[str, Any], make: Callable[..., Any], *arguments: Any) -> Any:
-    """A cache of a pickle or a copy, which `__setstate__` is about to open with these options."""
+    """Makes a cache of a pickle or a copy, which `__setstate__` then opens with these options."""
     cache = make(*arguments)
     cache.__dict__["_restored"] = options
     return cache
@@ -357,15 +357,15 @@ class Cache(BaseCache):
     ('value', False, 1)
 
     Args:
-        directory: Where the entries lie; `~` and `$VARIABLES` are expanded. Created if need be. A relative
-            path is one of the working directory at this moment, and stays that.
+        directory: The directory of the entries, made if necessary. `~` and `$VARIABLES` are expanded. A relative
+            path is relative to the working directory at this moment, and stays so.
         timeout: How long an operation waits for other writers, in seconds or as a `timedelta`.
-        disk: A subclass of :class:`Disk` that converts keys and values in another way.
-        read_only: Never write: for a directory that cannot, or must not, be changed.
-        trust: Which pickles are loaded. "signed": those that this user's dolium wrote, and plain data.
-            "all": every one, which lets whoever can write to the directory run code here. "none": only
+        disk: A subclass of :class:`Disk`, which converts keys and values in its own way.
+        read_only: Never write, because the directory cannot or must not change.
+        trust: Which pickles to load. "signed": those that this user's dolium wrote, and plain data.
+            "all": every one, so that every writer of the directory can run code here. "none": only
             plain data.
-        settings: Any of :data:`DEFAULT_SETTINGS`; those that differ from what is stored are stored.
+        settings: Any of :data:`DEFAULT_SETTINGS`. The cache stores those that differ from its own.
             `size_limit` is in bytes, or a text such as "2 GiB"; None is no limit.
 
     Raises:
@@ -389,7 +389,7 @@ class Cache(BaseCache):
     def _transact(
         self, retry: bool = False, filename: str | None = None
     ) -> Generator[tuple[Any, Any], None, None]:
-        """diskcache's inner transaction: yields a way to run SQL, and one to remove files afterwards."""
+        """diskcache's inner transaction: yields a function that runs SQL, and one that removes files afterwards."""
         filenames: list[str | None] = []
         with self.transact(retry):
             yield self._sql, filenames.append

@@ -1,6 +1,6 @@
-"""How keys and values become columns of the database, for programs that want another way.
+"""Classes that convert keys and values to columns of the database, for programs that convert in their own way.
 
-Owns :class:`Disk` and :class:`JSONDisk`. A cache whose class is exactly :class:`Disk` converts
+A cache whose class is exactly :class:`Disk` converts
 natively and calls nothing here; a subclass is called for every key and value.
 """
 
@@ -40,7 +40,7 @@ _MAX_INT = 2**63
 def canonical(key: Any, protocol: int) -> bytes:
     """The pickle that stands for `key` in the database: equal keys have equal bytes, however their parts are shared.
 
-    A key of more than 64 KiB has that of its digest.
+    For a key of more than 64 KiB it is the pickle of the key's digest.
 
     >>> canonical(("a", 1), 5) == canonical(("a", 1), 5)
     True
@@ -51,7 +51,7 @@ def canonical(key: Any, protocol: int) -> bytes:
 class Disk:
     """Converts keys and values to the columns of a row, and back.
 
-    Subclass it and pass the class as `disk` to store things in another way: override any of `put`,
+    To convert in another way, subclass it and pass the class as `disk`. Override any of `put`,
     `get`, `store`, `fetch`, `filename`, `remove` and `hash`. Settings of the cache that begin with
     ``disk_`` are arguments of the constructor.
     """
@@ -66,7 +66,7 @@ class Disk:
 
     @property
     def min_file_size(self) -> int:
-        """Values of at least so many bytes (texts: characters) are kept in files of their own."""
+        """Values of at least this many bytes (texts: characters) get files of their own."""
         return self._ask("disk_min_file_size", self._min_file_size)
 
     @min_file_size.setter
@@ -85,7 +85,7 @@ class Disk:
         self._tell("disk_pickle_protocol", value)
 
     def _follow(self, cache: Any) -> None:
-        """From now on the attributes are settings of `cache`; assignments hold for this process, as in diskcache."""
+        """Make the attributes settings of `cache`. Assignments then hold for this process, as in diskcache."""
         self._cache = weakref.ref(cache)
 
     def _ask(self, setting: str, own: int) -> int:
@@ -109,7 +109,7 @@ class Disk:
         return hash_column(self.put(key)[0])
 
     def put(self, key: Any) -> tuple[Any, bool]:
-        """The columns `key` and `raw` of a key: itself if it is text, bytes or a number, else a pickle.
+        """The columns `key` and `raw` of a key: the key itself if it is text, bytes or a number, else a pickle.
 
         >>> Disk('').put('abc')
         ('abc', True)
@@ -166,7 +166,7 @@ class Disk:
         return self._write(full_path, chunks), mode, filename, None
 
     def _write(self, full_path: str, chunks: Iterable[bytes]) -> int:
-        """Write a file that appears whole or not at all; return its size."""
+        """Write a file, as a whole or not at all; return its size."""
         temporary = full_path.removesuffix(".val") + ".tmp"
         writer = self._create(temporary)
         try:
@@ -223,19 +223,19 @@ class Disk:
     def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:
         """A new name for a value file, relative to the directory, and its full path.
 
-        The key and the value, where they are known, do not matter here.
+        The name does not depend on the key or the value.
         """
         name = os.urandom(16).hex()
         filename = op.join(name[:2], name[2:4], name[4:] + ".val")
         return filename, op.join(self._directory, filename)
 
     def remove(self, file_path: str) -> None:
-        """Remove a value file, given relative to the directory; one that is gone is no error."""
+        """Remove a value file, named relative to the directory; ignore one that is gone."""
         remove_value(self._directory, file_path)
 
 
 class JSONDisk(Disk):
-    """Stores keys and values as JSON, compressed with zlib: no pickle is ever written or read.
+    """Stores keys and values as JSON, compressed with zlib. It never writes or reads a pickle.
 
     >>> import dolium
     >>> cache = dolium.Cache(disk=dolium.JSONDisk, disk_compress_level=6)
@@ -243,7 +243,7 @@ class JSONDisk(Disk):
     >>> cache["key"]
     {'list': [1, 2.5, None]}
 
-    `compress_level` is from 0 (none) over 1 (fast) to 9 (small).
+    `compress_level` is 0 (none), or from 1 (fast) to 9 (small).
     """
 
     def __init__(self, directory: str, compress_level: int = 1, **kwargs: Any) -> None:
@@ -272,7 +272,7 @@ class JSONDisk(Disk):
 
 
 def _remove(path: str) -> None:
-    """Remove a file and the directories that it leaves empty; what is gone or in use is left."""
+    """Remove a file and the directories that it leaves empty; ignore those that are gone or in use."""
     with contextlib.suppress(OSError):
         os.remove(path)
     with contextlib.suppress(OSError):
@@ -291,7 +291,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def takes_key(store: Callable[..., Any]) -> bool:
-    """Whether the `store` of a :class:`Disk` can be told the key; that of old subclasses cannot.
+    """Whether the `store` of a :class:`Disk` takes the key, as that of old subclasses does not.
 
     >>> takes_key(Disk.store), takes_key(lambda self, value, read: None)
     (True, False)
@@ -306,5 +306,5 @@ def takes_key(store: Callable[..., Any]) -> bool:
 
 
 def open_descriptor(descriptor: int, path: str) -> io.BufferedReader:
-    """A file that reads from a descriptor and is named `path`. Takes the descriptor over."""
+    """A file named `path` that reads from a descriptor, which it then owns."""
     return open(path, "rb", opener=lambda _path, _flags: descriptor)

@@ -1,7 +1,7 @@
 """`DjangoCache`: dolium as a cache backend of Django 4.2 and later.
 
-Owns the translation of Django's terms (versions, timeouts, lists of failed keys) into those of a
-`FanoutCache`. Importing this module needs Django; nothing else of dolium does.
+It translates Django's terms (versions, timeouts, lists of failed keys) into those of a `FanoutCache`. No other
+module of dolium needs Django.
 
 In the settings::
 
@@ -47,8 +47,8 @@ class DjangoCache(BaseCache):
     Beside Django's methods, asynchronous ones included, it has those of a `FanoutCache`: files as
     values (`read`), tags, statistics and named caches, deques and indexes in subdirectories.
 
-    Entries with a timeout of 0 or less are expired at once; None keeps them for ever. Writes
-    wait for other writers as long as it takes (`retry`), reads at most ``DATABASE_TIMEOUT``.
+    Entries with a timeout of 0 or less expire at once, and None keeps them for ever. Writes wait for
+    other writers without a limit (`retry`), reads at most ``DATABASE_TIMEOUT``.
     """
 
     def __init__(self, directory: str, params: dict[str, Any]):
@@ -100,7 +100,7 @@ class DjangoCache(BaseCache):
         :param timeout: seconds until it expires, or a `timedelta` (default: the setting ``TIMEOUT``)
         :param read: `value` is a binary file, whose contents are the value
         :param tag: text for :meth:`evict`
-        :param retry: wait for other writers as long as it takes
+        :param retry: wait for other writers without a limit
         """
         key = self.make_key(key, version=version)
         return self._cache.add(key, value, self.get_backend_timeout(timeout), read, tag, retry)
@@ -182,9 +182,9 @@ class DjangoCache(BaseCache):
         default: int | None = None,
         retry: bool = True,
     ) -> int | None:
-        """Add `delta` to the number at `key`, all at once, and return the sum.
+        """Add `delta` to the number at `key`, atomically, and return the sum.
 
-        :param default: what a missing key counts as
+        :param default: the number that a missing key counts as
         :raises ValueError: if the key is missing and there is no default
         """
         made = self.make_key(key, version=version)
@@ -242,11 +242,11 @@ class DjangoCache(BaseCache):
     # All entries
 
     def expire(self) -> int:
-        """Remove what has expired and return how many entries that was."""
+        """Remove the expired entries and return how many they were."""
         return self._cache.expire()
 
     def stats(self, enable: bool | None = None, reset: bool = False) -> Stats:
-        """Hits and misses so far, see :meth:`dolium.Cache.stats`. Asking changes nothing."""
+        """Hits and misses so far, see :meth:`dolium.Cache.stats`. The call changes nothing."""
         return self._cache.stats(enable=enable, reset=reset)
 
     def create_tag_index(self) -> None:
@@ -262,7 +262,7 @@ class DjangoCache(BaseCache):
         return self._cache.evict(tag)
 
     def cull(self) -> int:
-        """Remove entries until the size limit is kept, and return how many they were."""
+        """Remove entries until the cache is within its size limit, and return how many they were."""
         return self._cache.cull()
 
     def clear(self) -> int:
@@ -272,9 +272,9 @@ class DjangoCache(BaseCache):
     def close(self, **kwargs: Any) -> None:
         """Do nothing.
 
-        Django calls this at the end of every request, in the thread that served it. There is
-        nothing that belongs to a request or a thread: the process has one handle per directory,
-        closed when the last object for it is gone. ``_cache.close()`` closes it now.
+        Django calls this at the end of every request, in the thread that served it. Requests and threads
+        own nothing here. The process has one handle per directory, which closes with the last object
+        for it. ``_cache.close()`` closes it now.
         """
 
     def get_backend_timeout(self, timeout: Any = DEFAULT_TIMEOUT) -> float | None:
@@ -293,9 +293,9 @@ class DjangoCache(BaseCache):
         tag: Any = None,
         ignore: Iterable[Any] = (),
     ) -> Memoizer:
-        """Make a decorator that keeps the results of a function, or of a coroutine function.
+        """Make a decorator that stores the results of a function or a coroutine function.
 
-        :param name: what keys begin with (default: module and qualified name of the function)
+        :param name: the first part of the keys (default: module and qualified name of the function)
         :param timeout: seconds until a result expires; zero or less looks up but stores nothing
         :param version: version of the keys
         :param typed: keep ``f(3)`` and ``f(3.0)`` apart

@@ -1,6 +1,6 @@
-"""Everything that dolium raises and warns of.
+"""The errors and warnings of dolium.
 
-Each error is a :class:`DoliumError`, and also what callers of diskcache catch in its place:
+Each error is a :class:`DoliumError`. It is also an exception that callers of diskcache catch in its place:
 ``sqlite3.OperationalError`` or ``sqlite3.DatabaseError`` for the database, ``OSError`` for files.
 The native module makes the exceptions, and warns through :func:`show`; nothing here decides anything.
 """
@@ -66,7 +66,7 @@ class DatabaseError(DoliumError, sqlite3.OperationalError):
 
 
 class DamagedStoreError(DoliumError, sqlite3.DatabaseError):
-    """The database is damaged and cannot be set aside, because it is read-only or in use."""
+    """The database is damaged, and cannot be renamed because it is read-only or in use."""
 
 
 class StorageError(DoliumError, OSError):
@@ -86,7 +86,7 @@ class ReadOnlyError(StorageError, DatabaseError):
 
 
 class AccessDeniedError(ReadOnlyError, PermissionError):
-    """The user lacks a right on a file or directory; the message names its owner and mode."""
+    """The user lacks a permission on a file or directory; the message names its owner and mode."""
 
 
 class ForkedError(DatabaseError):
@@ -94,15 +94,15 @@ class ForkedError(DatabaseError):
 
 
 class InvalidArgumentError(DoliumError, ValueError):
-    """An argument or a setting that makes no sense; the message says what would."""
+    """An argument or a setting makes no sense; the message says what is valid."""
 
 
 class UnstorableError(DoliumError, TypeError):
-    """A value of a kind that cannot be stored, or cannot be used in the way that was asked for."""
+    """A value of this kind cannot be stored, or does not allow the operation."""
 
 
 class UnpicklableError(UnstorableError, PicklingError, AttributeError):
-    """A key or a value that cannot be pickled. It is every error by which `pickle` says so, which is its cause."""
+    """A key or a value cannot be pickled. The class has every type of error that `pickle` raises for that."""
 
 
 class UntrustedValueError(DoliumError, ValueError):
@@ -129,7 +129,7 @@ class ValueTooLargeWarning(DoliumWarning):
 
 
 class DamagedStoreWarning(DoliumWarning):
-    """A damaged database was renamed, and the cache goes on with an empty one."""
+    """A damaged database was renamed, and the cache continues with an empty one."""
 
     code = "damaged-store"
 
@@ -171,7 +171,7 @@ class ShardCountWarning(DoliumWarning):
 
 
 class SharedNameWarning(DoliumWarning):
-    """Two functions of one name are memoized in one cache, so that each is given the other's results; shown once."""
+    """Two memoized functions of one cache have one name, so each gets the other's results; shown once."""
 
     code = "shared-name"
 
@@ -183,19 +183,19 @@ class MixedDirectoryWarning(DoliumWarning):
 
 
 class CopiedCacheWarning(DoliumWarning):
-    """The directory is a copy that was made while the cache was in use."""
+    """The directory is a copy of a cache that was in use."""
 
     code = "copied-cache"
 
 
 class SigningKeyWarning(DoliumWarning):
-    """No signing key can be kept, so that pickles are stored unsigned."""
+    """No signing key can be stored, so pickles are unsigned, or signed with a key of this process."""
 
     code = "signing-key"
 
 
 class UnknownSettingWarning(DoliumWarning):
-    """A setting was passed that dolium does not know; shown once for each name and directory."""
+    """dolium does not know a setting that was passed; shown once for each name and directory."""
 
     code = "unknown-setting"
 
@@ -219,9 +219,9 @@ class EmptyDirWarning(DoliumWarning):
 
 
 def show(kind: type[DoliumWarning], message: str) -> None:
-    """Warn as if the code that called dolium did, and tell the logger ``dolium``, with the code of the warning.
+    """Warn as if from the code that called dolium, and tell the logger ``dolium``, with the code of the warning.
 
-    A program that has not imported `logging` has no handler that could want it.
+    A program that has not imported `logging` has no handler for it.
     """
     level, frame = 1, sys._getframe()  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "dolium":

@@ -1,6 +1,6 @@
-"""Owns :class:`FanoutCache`: the constructor, transactions over all shards, and named sub-caches.
+"""The class :class:`FanoutCache`: its constructor, transactions over all shards, and named sub-caches.
 
-Every operation on keys is inherited from the native ``Store``, which chooses the shard.
+It inherits every operation on keys from the native ``Store``, which chooses the shard.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _PARTS = ("_caches", "_deques", "_indexes")
 class FanoutCache(BaseCache):
     """A cache that spreads its keys over several directories, so that writers rarely meet.
 
-    Operations that would have to wait longer than `timeout` count as misses instead of raising
-    ``Timeout``, unless they are told ``retry=True``.
+    An operation that would wait longer than `timeout` counts as a miss instead of raising ``Timeout``,
+    unless the caller passes ``retry=True``.
 
     >>> import dolium
     >>> cache = dolium.FanoutCache(shards=4)
@@ -39,8 +39,8 @@ class FanoutCache(BaseCache):
     'value'
 
     Args:
-        directory: Where the shards lie.
-        shards: The number of shards of a new cache. One that exists keeps the number it has.
+        directory: The directory of the shards.
+        shards: The number of shards of a new cache. An existing cache keeps its number.
         timeout: How long an operation waits for other writers, in seconds.
         settings: As for :class:`Cache`; `size_limit` is that of all shards together.
 
@@ -95,7 +95,7 @@ class FanoutCache(BaseCache):
         return self.disk.hash
 
     def transact(self, retry: bool = True) -> Transaction:
-        """A transaction over all shards: see :meth:`Cache.transact`. It waits as long as it takes.
+        """Begin a transaction over all shards, see :meth:`Cache.transact`. It waits without a limit.
 
         >>> import dolium
         >>> cache = dolium.FanoutCache()
@@ -106,7 +106,7 @@ class FanoutCache(BaseCache):
         return Transaction(self, retry=True)
 
     def expire(self, retry: bool = False) -> int:  # type: ignore[override]
-        """Remove the entries that have expired; return how many there were."""
+        """Remove the expired entries; return how many they were."""
         return super().expire(None, retry)
 
     def reset(self, key: str, value: Any = ENOVAL, update: bool = True) -> Any:
@@ -147,7 +147,7 @@ class FanoutCache(BaseCache):
     ) -> Cache:
         """The :class:`Cache` of that name in a directory of its own below this one.
 
-        It converts with `disk`, by default like this cache. `settings` are as for :class:`Cache`.
+        It converts with `disk`, by default the class of this cache. `settings` are those of :class:`Cache`.
 
         >>> import dolium
         >>> fanout = dolium.FanoutCache()

@@ -1,14 +1,13 @@
 """Memoizing decorators: one implementation for every kind of cache.
 
-Owns how the arguments of a call become a key (:func:`args_to_key`, the same keys as diskcache
-makes) and how a function, or a coroutine function, is wrapped. It knows nothing of SQLite, Django
-or threads of its own: whoever has somewhere to keep results hands over three calls
-(:class:`Results`).
+It makes a key from the arguments of a call (:func:`args_to_key`, the same keys as diskcache's), and
+wraps a function or a coroutine function. It knows nothing of SQLite or Django, and has no threads.
+A store of results passes three calls (:class:`Results`).
 
 A coroutine function gets an ``async`` wrapper. Its lookups run on the event loop's own thread,
-because a lookup waits for nobody and takes microseconds; what it stores or deletes goes through
-:func:`asyncio.to_thread`, because a writer may have to queue behind another process. Tasks of one
-loop that miss the same key at the same time wait for one computation.
+because a lookup waits for no other writer and takes microseconds. Stores and deletions go through
+:func:`asyncio.to_thread`, because a writer may queue behind another process. Tasks of one loop that
+miss the same key at the same time wait for one computation.
 """
 
 from __future__ import annotations
@@ -51,12 +50,12 @@ CacheKey = tuple[Any, ...]
 
 
 class MemoizedMethod(Protocol[P, R_co]):
-    """A memoized method of an instance. All but the call takes the instance again, as its first argument."""
+    """A memoized method of an instance. Except the call, everything takes the instance again, as its first argument."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
     def __cache_key__(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
-        """The key under which the result of this call is kept."""
+        """The key of the result of this call."""
         ...
 
     def invalidate(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -64,7 +63,7 @@ class MemoizedMethod(Protocol[P, R_co]):
         ...
 
     def refresh(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the method whatever is kept, and keep the new result."""
+        """Call the method in any case, and store the new result."""
         ...
 
 
@@ -74,7 +73,7 @@ class AsyncMemoizedMethod(Protocol[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
 
     def __cache_key__(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
-        """The key under which the result of this call is kept."""
+        """The key of the result of this call."""
         ...
 
     def invalidate(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
@@ -82,12 +81,12 @@ class AsyncMemoizedMethod(Protocol[P, R_co]):
         ...
 
     def refresh(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        """Call the method whatever is kept, and keep the new result."""
+        """Call the method in any case, and store the new result."""
         ...
 
 
 class Memoized(Protocol[P, R_co]):
-    """A memoized function: call it like the original, or manage what is kept of it.
+    """A memoized function. Call it like the original, or manage its stored results.
 
     On a method these take the instance as first argument: ``Class.method.invalidate(instance, 1)``.
     """
@@ -110,7 +109,7 @@ class Memoized(Protocol[P, R_co]):
     ) -> MemoizedMethod[Q, R]: ...
 
     def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
-        """The key under which the result of this call is kept."""
+        """The key of the result of this call."""
         ...
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -118,7 +117,7 @@ class Memoized(Protocol[P, R_co]):
         ...
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function whatever is kept, and keep the new result."""
+        """Call the function in any case, and store the new result."""
         ...
 
 
@@ -143,7 +142,7 @@ class AsyncMemoized(Protocol[P, R_co]):
     ) -> AsyncMemoizedMethod[Q, R]: ...
 
     def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
-        """The key under which the result of this call is kept."""
+        """The key of the result of this call."""
         ...
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
@@ -151,7 +150,7 @@ class AsyncMemoized(Protocol[P, R_co]):
         ...
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        """Call the function whatever is kept, and keep the new result."""
+        """Call the function in any case, and store the new result."""
         ...
 
 
@@ -167,7 +166,7 @@ class Memoizer(Protocol):
 
 
 class MemoCache(Protocol):
-    """What :func:`memoize` needs of a cache."""
+    """The methods of a cache that :func:`memoize` uses."""
 
     def get(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
     def set(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
@@ -175,7 +174,7 @@ class MemoCache(Protocol):
 
 
 class Results(NamedTuple):
-    """Where the results of a memoized function are kept."""
+    """A store of the results of a memoized function."""
 
     load: Callable[[CacheKey], Any]
     """The value of a key, or :data:`MISS`."""
@@ -206,9 +205,9 @@ def args_to_key(
 ) -> CacheKey:
     """Make the cache key of a call.
 
-    The layout is diskcache's, so that both find each other's results: `base`, the positional
-    arguments, ``None``, then name and value of each keyword argument in order of the names, and
-    with `typed` the types of all values in the same order. `ignore` holds positions and names to
+    The layout is diskcache's, so that each library finds the other's results: `base`, the positional
+    arguments, ``None``, then name and value of each keyword argument in order of the names. With
+    `typed` the types of all values follow in the same order. `ignore` holds positions and names to
     leave out.
 
     >>> args_to_key(('f',), (1, 2), {'b': 3, 'a': 4}, False, {1})
@@ -234,9 +233,8 @@ def key_maker(
 ) -> Callable[..., CacheKey]:
     """A function that makes the key of a call of `func` from the call's arguments.
 
-    A name in `ignore` also hits the argument when it is passed by position (and the name of
-    ``*args`` all of those), which takes the signature of `func` and so cannot happen in
-    :func:`args_to_key`.
+    A name in `ignore` also applies to an argument that is passed by position, and the name of ``*args``
+    to all of those. This needs the signature of `func`, so :func:`args_to_key` cannot do it.
     """
     base = (full_name(func) if name is None else name,)
     skip, rest = _resolve_names(func, ignore)
@@ -279,10 +277,10 @@ def memoize(
     tag: Any = None,
     ignore: Iterable[Any] = (),
 ) -> Memoizer:
-    """Make a decorator that keeps the results of a function in `cache`.
+    """Make a decorator that stores the results of a function in `cache`.
 
     :param cache: a ``Cache``, ``FanoutCache`` or anything with their get, set and delete
-    :param name: what keys begin with (default: module and qualified name of the function)
+    :param name: the first part of the keys (default: module and qualified name of the function)
     :param typed: keep ``f(3)`` and ``f(3.0)`` apart
     :param expire: time until a result expires, in seconds or as a `timedelta`; zero or less looks
         up but stores nothing
@@ -325,7 +323,7 @@ def memoize(
 
 
 def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[Any]) -> Memoizer:
-    """Make a memoizing decorator on top of `results`, whatever is behind them.
+    """Make a memoizing decorator on top of `results`, whatever their store is.
 
     :raises TypeError: if `name` is a function, because the parentheses were forgotten
     """
@@ -344,9 +342,9 @@ def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[A
 
 
 class Pairs:
-    """What ``memoize_stampede`` keeps: a result, and the seconds that it took.
+    """The pairs that ``memoize_stampede`` stores: a result, and the seconds that it took.
 
-    They are an ordinary tuple, as diskcache keeps them. Its seconds are a float whose last 24 bits
+    A pair is an ordinary tuple, as in diskcache. Its seconds are a float whose last 24 bits
     are :data:`_MARK`, which changes them by less than one part in a hundred million. A function
     that returns such a pair by chance, one of sixteen million, is computed again.
     """
@@ -373,7 +371,7 @@ class Pairs:
 
     @classmethod
     def is_stampedes(cls, cache: MemoCache, key: CacheKey, value: Any, expire: float | None) -> bool:
-        """Whether ``memoize``, whose entries last for `expire` seconds, has found a pair instead of a result."""
+        """Whether ``memoize``, whose entries expire after `expire` seconds, has found a pair instead of a result."""
         if not _is_pair(value):
             return False
         if cls.is_marked(value):
@@ -396,7 +394,7 @@ _MANY_NAMES: Final = 10_000
 
 
 def warn_of_shared_name(cache: object, func: Callable[..., Any]) -> None:
-    """Warn, once for each cache and name, of a function that would be given another's results.
+    """Warn, once for each cache and name, of a function that would get the results of another.
 
     A function that is made again by the same code, when its module is reloaded or its cell in a
     notebook is run again, is the same function.
@@ -546,8 +544,8 @@ def in_transaction(owner: object) -> bool:
 async def off_loop(owner: object, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a call that may wait for other writers without holding up the event loop.
 
-    It runs right here when the caller is inside a transaction of `owner`, which the worker thread
-    would wait for in vain, and under event loops other than asyncio's.
+    It runs in this thread if the caller is inside a transaction of `owner`, because a worker thread
+    would wait for that in vain. So it does under event loops other than asyncio's.
     """
     if _running_loop() is None or in_transaction(owner):
         return call(*args, **kwargs)
@@ -566,9 +564,9 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def fingerprint(key: object) -> bytes | None:
-    """Bytes that are equal only for keys that a cache takes for equal; None if there are none.
+    """Bytes that are equal only for keys that are equal in a cache; None if there are none.
 
-    Python's own equality will not do: ``1``, ``1.0`` and ``True`` are three keys, and keys need
+    Python's own equality does not suffice. ``1``, ``1.0`` and ``True`` are three keys, and keys need
     not be hashable.
     """
     try:
@@ -584,8 +582,7 @@ class Flights:
     """Lets tasks of one event loop that want the same missing key wait for one computation.
 
     A task that reaches its own key again, directly or through tasks that it started, computes
-    instead of waiting for itself. When the computing task is cancelled, one of the waiting takes
-    over.
+    instead of waiting for itself. If the computing task is cancelled, a waiting task takes over.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:

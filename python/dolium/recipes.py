@@ -1,19 +1,16 @@
 """Coordination between processes, built on a cache: averages, locks, throttles, barriers.
 
-Owns what these tools keep in the cache. Keys and values are those of diskcache, so a process that
-uses diskcache and one that uses dolium can share a lock. How one waits is in `waiting`; memoizing
-with early recomputation is in `stampede`.
+The tools store the keys and values of diskcache, so a process with diskcache and one with dolium can share a
+lock. The module `waiting` does the waiting, and `stampede` memoizes with early recomputation.
 
 Times are in seconds, or `timedelta` objects.
 
-What a cache may evict is no lock. The rows that these tools keep are therefore written such that
-they are last in every order of eviction (``Store._keep``): within diskcache's format that is a
-matter of the three columns by which it picks its victims. A lock that nobody holds leaves no such
-row.
+A row that a cache may evict is no lock. The rows of these tools are therefore last in every order of eviction
+(``Store._keep``). diskcache's format allows that, because eviction picks its victims by three columns. A free lock
+leaves no such row.
 
-A process that dies while it holds a lock cannot be told from a slow one. `expire` is the remedy: a
-lock is free again that many seconds after it was taken, and its former holder's release, should it
-come, leaves the new holder's lock alone.
+A cache cannot tell a dead holder of a lock from a slow one. `expire` is the remedy. It frees a lock that many seconds
+after it was taken. A later release by the former holder leaves the new holder's lock alone.
 """
 
 from __future__ import annotations
@@ -53,7 +50,7 @@ R = TypeVar("R")
 
 
 class SharedCache(Protocol):
-    """What the recipes need of a cache; ``Cache`` and ``FanoutCache`` have it."""
+    """The methods of a cache that the recipes use; ``Cache`` and ``FanoutCache`` have them."""
 
     def get(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
     def set(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
@@ -65,7 +62,7 @@ class SharedCache(Protocol):
 
 
 def _home(cache: SharedCache, key: Any) -> SharedCache:
-    """The shard of `cache` that holds `key`, or `cache`: a transaction of this one is enough."""
+    """The shard of `cache` that holds `key`, or `cache`. A transaction of it is enough."""
     if hasattr(type(cache), "_shards"):
         fanout: Any = cache
         return fanout._shards[fanout._hash(key) % fanout._count]
@@ -86,8 +83,8 @@ def _keep(
 class Averager:
     """A running average that many processes add to.
 
-    Total and count are kept under one key. With `expire`, the average is forgotten that many
-    seconds after the last addition.
+    One key holds total and count. With `expire`, the average expires that many seconds after the last
+    addition.
 
     >>> import dolium
     >>> average = Averager(dolium.Cache(), 'latency')
@@ -110,7 +107,7 @@ class Averager:
         self._tag = tag
 
     def add(self, value: float) -> None:
-        """Count `value` in."""
+        """Add `value` to the average."""
         cache = _home(self._cache, self._key)
         with cache.transact(retry=True):
             total, count = cache.get(self._key, default=(0.0, 0))
@@ -121,7 +118,7 @@ class Averager:
         return self._mean(self._cache.get(self._key, default=(0.0, 0), retry=True))
 
     def pop(self) -> float | None:
-        """The average so far, which starts afresh."""
+        """Return the average so far, and start again."""
         return self._mean(self._cache.pop(self._key, default=(0.0, 0), retry=True))
 
     @staticmethod
@@ -131,7 +128,7 @@ class Averager:
 
 
 def _me() -> str:
-    """This thread, as diskcache writes it into a lock."""
+    """The name of this thread in a lock, as in diskcache."""
     return f"{os.getpid()}-{threading.get_ident()}"
 
 
@@ -140,16 +137,16 @@ _numbers = itertools.count(1)
 
 
 def _my_task() -> str:
-    """This task of asyncio, in the same place of a lock."""
+    """The name of this task of asyncio in a lock."""
     import asyncio
 
     return f"{_me()}-{_tasks.setdefault(asyncio.current_task(), next(_numbers))}"
 
 
 class _Guard:
-    """What the three kinds of lock have in common.
+    """The base class of the three kinds of lock.
 
-    ``with`` makes the thread the holder, ``async with`` the task of asyncio, whose loop goes on while it waits.
+    ``with`` makes the thread the holder, ``async with`` the task of asyncio. The loop of a waiting task continues.
     """
 
     def __init__(
@@ -174,15 +171,15 @@ class _Guard:
         raise NotImplementedError
 
     def _give_back(self, me: str) -> None:
-        """Give back what a holder has."""
+        """Release the hold of a holder."""
         raise NotImplementedError
 
     def _look(self) -> bool:
-        """Whether trying is worthwhile."""
+        """Whether the lock may be free."""
         raise NotImplementedError
 
     def _holds(self, me: str) -> Callable[[], bool] | None:
-        """What tells whether a holder has the lock and may take it again, if that is possible."""
+        """A function that says whether a holder has the lock and may take it again, if the lock allows that."""
         return None
 
     def __enter__(self) -> None:
@@ -211,11 +208,10 @@ class _Guard:
 
 
 class Lock(_Guard):
-    """A lock for processes and threads: held while its key is in the cache.
+    """A lock for processes and threads, which is held while its key is in the cache.
 
-    As in diskcache anybody may release it, and a thread (with ``async with`` a task) that acquires it
-    twice waits for itself. With `expire` a release by somebody whose lock has run out, and has been taken by another
-    since, does nothing.
+    As in diskcache any thread may release it. A thread (with ``async with`` a task) that acquires it twice waits for
+    itself. With `expire`, a release does nothing if the lock has expired and another holder has taken it since.
 
     >>> import dolium
     >>> lock = Lock(dolium.Cache(), 'report-123', expire=60)
@@ -245,7 +241,7 @@ class Lock(_Guard):
         return True
 
     def release(self) -> None:
-        """Delete the key, unless this thread's hold has expired and the lock is another's now."""
+        """Delete the key, unless this thread's hold has expired and another holder has the lock."""
         super().release()
 
     def _give_back(self, me: str) -> None:
@@ -259,7 +255,7 @@ class Lock(_Guard):
         waiting.released(self._where())
 
     def locked(self) -> bool:
-        """Whether somebody holds the lock."""
+        """Whether the lock is held."""
         return self._key in self._cache
 
     def _deadline(self) -> Any:
@@ -269,8 +265,8 @@ class Lock(_Guard):
 class RLock(_Guard):
     """A lock for processes and threads that its holder can acquire again.
 
-    The cache keeps who holds it (process and thread) and how many times. With ``with``, tasks of one
-    event loop are one thread; with ``async with``, each is a holder of its own.
+    The cache stores its holder (process and thread) and how many times. With ``with``, tasks of one event loop are one
+    thread. With ``async with``, each task is a holder of its own.
 
     >>> import dolium
     >>> lock = RLock(dolium.Cache(), 'user-123')
@@ -322,9 +318,9 @@ class RLock(_Guard):
 
 
 class BoundedSemaphore(_Guard):
-    """A number of places that processes and threads share: `value` of them at first.
+    """A number of places that processes and threads share, `value` of them at first.
 
-    With `expire`, all places are free again that many seconds after the last acquire or release.
+    With `expire`, all places become free that many seconds after the last acquire or release.
 
     >>> import dolium
     >>> places = BoundedSemaphore(dolium.Cache(), 'connections', value=2)
@@ -392,16 +388,16 @@ def throttle(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a decorator that lets all processes together make `count` calls per `seconds`.
 
-    A call opens a period of `seconds`; when `count` calls have been made in it, the next waits for
-    its end. Under steady demand no stretch of `seconds` therefore holds more than `count` calls.
-    Nothing is written before the first call, so that a process that starts does not set others'
-    count back. Coroutine functions and asynchronous generators wait at their first step, without holding up their loop.
+    A call opens a period of `seconds`. After `count` calls in it the next call waits for its end. Under steady demand
+    no stretch of `seconds` therefore holds more than `count` calls. The decorator writes nothing before the first call,
+    so a starting process does not reset the count of others. Coroutine functions and asynchronous generators wait at
+    their first step, without blocking their loop.
 
     :param name: key of the count (default: module and qualified name of the function)
     :param expire: seconds after which an unused count is removed
-    :param time_func: clock shared by the processes, in seconds
-    :param sleep_func: waits for a number of seconds; if it returns an awaitable, coroutines await that. They
-        use ``asyncio.sleep`` in place of ``time.sleep``
+    :param time_func: a clock that the processes share, in seconds
+    :param sleep_func: a function that waits for a number of seconds. If it returns an awaitable, coroutines await
+        that. They use ``asyncio.sleep`` instead of ``time.sleep``
 
     >>> import dolium
     >>> clock = [0.0]
@@ -420,7 +416,7 @@ def throttle(
         key = full_name(func) if name is None else name
 
         def delay() -> float:
-            """Zero if this call was counted, else how long to wait before asking again."""
+            """Zero if this call counts, else the seconds to wait before the next attempt."""
             home = _home(cache, key)
             with home.transact(retry=True):
                 now = time_func()
@@ -472,14 +468,14 @@ def barrier(
     """Make a decorator that lets a function run only while it holds a lock.
 
     A coroutine function holds it until its coroutine ends, a generator function until its generator ends or is closed.
-    Coroutines and asynchronous generators wait without holding up their loop.
+    Coroutines and asynchronous generators wait without blocking their loop.
 
-    :param lock_factory: `Lock` (once at a time), `RLock`, `BoundedSemaphore` or the like; for coroutine functions
-        and asynchronous generator functions it makes what ``async with`` takes
+    :param lock_factory: `Lock` (once at a time), `RLock`, `BoundedSemaphore` or the like. For coroutine functions
+    and asynchronous generator functions its locks need ``async with``
     :param name: key of the lock (default: module and qualified name of the function)
-    :param expire: seconds until a lock whose holder died is free again
-    :raises TypeError: when it decorates such a function, and the lock has no ``async with``; or when a function that is
-        no coroutine function returns a coroutine, which would run without the lock
+    :param expire: seconds after which the lock of a dead holder becomes free
+    :raises TypeError: if it decorates such a function, and the lock has no ``async with``; or if a function that is no
+        coroutine function returns a coroutine, which would run without the lock
 
     >>> import dolium
     >>> cache = dolium.Cache()

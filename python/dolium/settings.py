@@ -1,4 +1,4 @@
-"""The types of what the constructors of caches take, for editors and type checkers."""
+"""The types of the settings that constructors of caches take, for editors and type checkers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Trust: TypeAlias = Literal["signed", "all", "none"]
 
 
 class Settings(TypedDict, total=False):
-    """The settings of a cache, as keyword arguments. The cache stores those that differ from what it has.
+    """The settings of a cache, as keyword arguments. The cache stores those that differ from its own.
 
-    Type checkers know these. Arguments of a :class:`~dolium.Disk` of your own, and settings that only your program
-    reads, pass them by as ``**own``, where ``own`` is a ``dict[str, Any]``.
+    Type checkers know these. Pass other settings as ``**own``, where ``own`` is a ``dict[str, Any]``: arguments of a
+    :class:`~dolium.Disk` of your own, and settings that only your program reads.
     """
 
     size_limit: float | None

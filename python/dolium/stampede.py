@@ -1,14 +1,13 @@
 """Memoizing with early recomputation: `memoize_stampede`.
 
-When an expensive result expires, everybody who wants it computes it at once. To prevent that, a
-result is recomputed in the background shortly before it expires, at a moment drawn by chance by
-each reader, earlier the longer the computation takes ("Optimal Probabilistic Cache Stampede
-Prevention", Vattani, Chierichetti and Lowenstein, VLDB 2015).
+When an expensive result expires, all its readers compute it at once. To prevent that, a reader recomputes it in the
+background shortly before it expires. Each reader draws the moment by chance, earlier the longer the computation takes
+("Optimal Probabilistic Cache Stampede Prevention", Vattani, Chierichetti and Lowenstein, VLDB 2015).
 
-Owns the format of these entries, which is diskcache's: the pair (result, seconds that it took), and
-beside it, while somebody recomputes, an entry under the key with ``ENOVAL`` appended. `memoize`
-keeps bare results under the same keys. So that neither takes the other's for its own, the seconds
-of a pair end in bits that no measured time has (:class:`dolium.memo.Pairs`).
+The entries have diskcache's format: the pair (result, seconds that it took). During a recomputation there is a second
+entry, under the key with ``ENOVAL`` appended. `memoize` stores bare results under the same keys. The seconds of a pair
+end in bits that no measured time has, so that neither takes the other's entries for its own
+(:class:`dolium.memo.Pairs`).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ PATIENCE_AT_EXIT = 1.0
 
 
 class StampedeCache(Protocol):
-    """What :func:`memoize_stampede` needs of a cache."""
+    """The methods of a cache that :func:`memoize_stampede` uses."""
 
     def get(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
     def set(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
@@ -83,7 +82,7 @@ class _Entries:
         return _Entry(result, due, took)
 
     def claim(self, key: CacheKey, took: float) -> bool:
-        """Whether nobody else is recomputing `key`; if so, the caller must."""
+        """Whether the caller must recompute `key`, because no other reader does."""
         return bool(self.cache.add((*key, ENOVAL), None, expire=took, retry=True))
 
     def save(self, key: CacheKey, result: Any, took: float) -> None:
@@ -104,13 +103,12 @@ def memoize_stampede(
 ) -> Memoizer:
     """Make a memoizing decorator that renews results in the background before they expire.
 
-    A coroutine function is renewed by a task of its event loop, any other function by a daemon
-    thread. What such a renewal raises goes to :func:`threading.excepthook` or to the loop's
-    exception handler, and the old result stays. A process that exits waits a second for renewals
-    under way, then drops them.
+    A task of its event loop renews a coroutine function, and a daemon thread any other function. An exception of such a
+    renewal goes to :func:`threading.excepthook` or to the loop's exception handler, and the old result stays. A process
+    that exits waits a second for running renewals, then drops them.
 
     :param expire: time until a result expires, in seconds or as a `timedelta`
-    :param name: what keys begin with (default: module and qualified name of the function)
+    :param name: the first part of the keys (default: module and qualified name of the function)
     :param typed: keep ``f(3)`` and ``f(3.0)`` apart
     :param tag: tag of the entries
     :param beta: more than 1 renews earlier, less than 1 later
@@ -232,9 +230,8 @@ def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[...
 class _Renewals:
     """The background threads of this process.
 
-    Daemons, so that a long computation does not keep a program from ending; but no daemon thread
-    may be inside the cache when the interpreter is torn down, so that after a last wait none
-    begins to write.
+    They are daemons, so that a long computation does not keep a program from ending. But no daemon thread may be inside
+    the cache when the interpreter is torn down. After a last wait none of them therefore begins to write.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What ``stats()`` returns: diskcache's pair, and beside it what goes on in the hot tier."""
+"""The result of ``stats()``: diskcache's pair, and the state of the hot tier."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 
 class HotTier(NamedTuple):
-    """The memory that all processes of a cache share in front of its database, as all of them together use it.
+    """The memory that all processes of a cache share in front of its database, with the sums of all processes.
 
-    What is counted is counted since the tier was made: when the first process came that uses it now.
+    The counts begin with the epoch of the tier, when the first of its present processes attached.
     """
 
     processes: int
@@ -50,7 +50,7 @@ class HotTier(NamedTuple):
 
 
 class Stats(tuple[int, int]):
-    """Hits and misses, a pair as in diskcache, with attributes that say more.
+    """Hits and misses, a pair as in diskcache, with further attributes.
 
     >>> import dolium
     >>> cache = dolium.Cache(hot_size=1 << 20)
@@ -80,12 +80,12 @@ class Stats(tuple[int, int]):
 
     @property
     def hits(self) -> int:
-        """How often a value was found: see :meth:`~dolium.Cache.stats` for since when."""
+        """The number of reads that found a value, since the time that :meth:`~dolium.Cache.stats` describes."""
         return self[0]
 
     @property
     def misses(self) -> int:
-        """How often none was found."""
+        """The number of reads that found none."""
         return self[1]
 
     def __getnewargs__(self) -> tuple[Any, ...]:

@@ -1,15 +1,15 @@
-"""How threads wait for a lock that lives in a cache.
+"""Waiting of threads and tasks for a lock in a cache.
 
-Owns the order and the pace of waiting; what is waited for is a function that tries once and says whether
-it succeeded. A cache cannot wake its readers, so waiting means asking again: at first within half a
-millisecond, then at longer, randomly varied intervals of 5 ms or so, which costs next to nothing.
-A signal (Ctrl-C) interrupts the wait. Tasks of asyncio wait without holding up their loop.
+This module decides the order and the pace of waiting. Its caller passes a function that tries once and says whether it
+succeeded. A cache cannot wake its readers, so a waiter asks again: at first within half a millisecond, then at longer,
+randomly varied intervals of about 5 ms, which cost next to nothing. A signal (Ctrl-C) interrupts the wait. Tasks of
+asyncio wait without blocking their loop.
 
-Fairness inside a process: its threads stand in line, only the first of them asks, and a release in the same
-process calls it at once. Fairness between processes: all who have waited longer than a moment ask
-equally often. But who asks every 5 ms hardly ever finds a lock free that its holder gives back only to
-take it again at once. So a process that has kept a lock in its hands for a tenth of a second leaves it
-free for as long as it takes the others to ask (`GAP`), and does so less often if nobody wanted it.
+Inside a process threads stand in line. Only the first of them asks, and a release in the same process calls it at once.
+Between processes all waiters ask equally often after a short time. A holder may release a lock only to take it again at
+once, and a waiter that asks every 5 ms hardly ever finds such a lock free. So a process that has held a lock again and
+again for a tenth of a second leaves it free until the others have asked (`GAP`). It does so less often if no other
+process wanted the lock.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ CROWD = 512
 
 
 class Ticket:
-    """What one thread waits with until it is called.
+    """The place of one thread in a line, on which it waits until it is called.
 
-    A bare lock, taken while nobody has called: an interrupt in `threading.Event.wait`, which is written in Python, may
-    come where it leaves the lock of the event released, and is lost in the RuntimeError that follows from that.
+    It is a bare lock, taken until a call. An interrupt in `threading.Event.wait`, which is written in Python, may come
+    where it leaves the lock of the event released. The RuntimeError that follows would hide the interrupt.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Ticket:
         self._called.acquire()
 
     def wait(self, seconds: float) -> None:
-        """Return when this was called, now or since the last time, or when the time is over."""
+        """Return after a call, now or since the last wait, or when the time is over."""
         self._called.acquire(timeout=seconds)
 
     def call(self) -> None:
@@ -89,7 +89,7 @@ class TaskTicket:
 
 
 class Line:
-    """The threads and tasks of this process that want one lock, first come, first served."""
+    """The threads and tasks of this process that wait for one lock, first come, first served."""
 
     def __init__(self) -> None:
         self._guard = threading.RLock()  # reentrant, as a signal handler may release a lock
@@ -99,11 +99,11 @@ class Line:
         self._since = self._released = float("-inf")
 
     def __bool__(self) -> bool:
-        """Whether anybody waits."""
+        """Whether a thread or task waits."""
         return self._first() is not None
 
     def attempt(self, attempt: Callable[[], bool]) -> bool:
-        """Try once, having let other processes go first if it is their turn."""
+        """Try once, after other processes if it is their turn."""
         now = time.monotonic()
         if now - self._released > GAP:
             self._since = now
@@ -116,7 +116,7 @@ class Line:
         return attempt()
 
     def wait(self, attempt: Callable[[], bool]) -> None:
-        """Stand in line until `attempt` succeeds; it is called by the first in line only."""
+        """Stand in line until `attempt` succeeds. Only the first in line calls it."""
         ticket = Ticket()
         with self._stand(ticket):
             for pause in _pauses():
@@ -159,7 +159,7 @@ class Line:
         return None
 
     def release(self) -> None:
-        """Note that the lock was given back, and let the first in line try now."""
+        """Note the release of the lock, and let the first in line try now."""
         self._released = time.monotonic()
         self.call_first()
 
@@ -170,12 +170,12 @@ class Line:
             first.call()
 
     def idle(self) -> bool:
-        """Whether nothing would be lost with this object."""
+        """Whether this object holds no state."""
         return not self and time.monotonic() - self._released > GAP
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds to wait between two questions, longer and longer."""
+    """The seconds to wait between two attempts, longer and longer."""
     pause = SHORTEST
     while True:
         yield pause * random.uniform(0.5, 1.5)
@@ -183,7 +183,7 @@ def _pauses() -> Iterator[float]:
 
 
 class _Lines:
-    """The lines of this process, by address; those that are idle are forgotten when there are many."""
+    """The lines of this process, by address. It forgets idle lines when there are many."""
 
     def __init__(self) -> None:
         self._guard = threading.RLock()
@@ -206,7 +206,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def address(cache: Any, key: object) -> Address:
-    """Name the lock under `key` of `cache`, the same for every object on that directory."""
+    """The name of the lock under `key` of `cache`, the same for every object on that directory."""
     mark = fingerprint(key)
     return str(getattr(cache, "directory", id(cache))), id(key) if mark is None else mark
 
@@ -217,11 +217,11 @@ def acquire(
     look: Callable[[], bool],
     holds: Callable[[], bool] | None = None,
 ) -> None:
-    """Try until `attempt` succeeds, behind those of this process who already wait.
+    """Try until `attempt` succeeds, behind the earlier waiters of this process.
 
     :param where: the lock
     :param attempt: tries once to take it
-    :param look: asks, without writing, whether trying is worthwhile
+    :param look: asks, without writing, whether the lock may be free
     :param holds: whether the caller has the lock already and so must not stand in line for it
     """
     line = _lines.at(where)
@@ -240,9 +240,9 @@ async def acquire_as_task(
     look: Callable[[], bool],
     holds: Callable[[], bool] | None = None,
 ) -> None:
-    """The same for a task of asyncio, whose loop goes on meanwhile.
+    """The same for a task of asyncio, whose loop continues meanwhile.
 
-    :param cache: whose lock it is
+    :param cache: the cache of the lock
     :param give_back: undoes a successful `attempt` of a task that was cancelled
     """
     line = _lines.at(where)
@@ -261,7 +261,7 @@ async def acquire_as_task(
 
 
 async def _take(cache: object, attempt: Callable[[], bool], give_back: Callable[[], object]) -> bool:
-    """Try once in a worker thread, which nothing can stop: what it takes for a cancelled task it gives back."""
+    """Try once in a worker thread, which nothing can stop. It gives back a lock that it takes for a cancelled task."""
     import asyncio
 
     guard = threading.Lock()
@@ -291,7 +291,7 @@ async def _take(cache: object, attempt: Callable[[], bool], give_back: Callable[
 async def off_loop(cache: object, call: Callable[[], R]) -> R:
     """Run `call` in a worker thread, to its end even if the task is cancelled.
 
-    It runs right here when the caller is inside a transaction of `cache`, which the thread would wait for in vain.
+    It runs in this thread if the caller is inside a transaction of `cache`, which a worker would wait for in vain.
     """
     import asyncio
 
@@ -301,7 +301,7 @@ async def off_loop(cache: object, call: Callable[[], R]) -> R:
 
 
 def let_greenlets_run(seconds: float) -> bool:
-    """Pause for the other greenlets of this thread; False if there is no hub that would run them and come back."""
+    """Pause for the other greenlets of this thread; False if no hub would run them and return."""
     gevent: Any = sys.modules.get("gevent")
     find_hub = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
     hub = find_hub() if find_hub else None

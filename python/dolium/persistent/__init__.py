@@ -1,8 +1,8 @@
 """Persistent containers: `Deque` and `Index`, a list with two ends and an ordered mapping on disk.
 
-They add no format of their own: a `Deque` is a cache whose keys are a row of integers, an `Index`
-is a cache without eviction. Unlike a cache they never treat a value that is there as missing: one
-that may not be loaded (see ``trust``) raises `UntrustedValueError`.
+They add no format of their own. A `Deque` is a cache whose keys are consecutive integers, and an `Index` is a
+cache without eviction. Unlike a cache they never treat an untrusted value as missing (see ``trust``). Reading it
+raises `UntrustedValueError`.
 """
 
 from .deque import Deque

@@ -1,7 +1,7 @@
-"""What `Deque` and `Index` have in common: the cache behind them.
+"""The cache behind a `Deque` or an `Index`.
 
-The one place that knows how to make a cache raise for a value that it refuses to load, and
-what of a cache goes into a pickle.
+Only this module makes a cache raise for a value that it refuses to load, and decides which state of a cache a
+pickle holds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..memo import native_method
 
 
 def strict(cache: Any) -> Any:
-    """`cache` as an object that raises `UntrustedValueError` where `cache` itself sees a miss.
+    """`cache` as an object that raises `UntrustedValueError` where `cache` itself reports a miss.
 
     Both share everything else: the entries, the disk class, the transaction of the calling thread.
     """
@@ -27,7 +27,7 @@ def open_cache(directory: Any) -> Cache:
 
 
 def state_of(cache: Any) -> Any:
-    """What a pickle holds of `cache`: its directory if :func:`open_cache` makes it from that, else all of it."""
+    """The state of `cache` in a pickle: its directory if :func:`open_cache` can make it from that, else all of it."""
     if type(cache) is Cache and is_usual(cache):
         return cache.directory
     return cache

@@ -1,8 +1,8 @@
 """`Deque`: a sequence on disk with two ends.
 
-Owns the mapping of positions to keys: values are pushed under integer keys that count up from and
-down from 500 trillion, so the order of the keys is the order of the values. Keys are contiguous
-until something is deleted in the middle, which makes an index an addition instead of a search.
+It maps positions to keys. Values have integer keys that count up and down from 500 trillion, so the order of the
+keys is the order of the values. The keys are contiguous until a value in the middle is deleted. Until then an
+index is an addition instead of a search.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _BATCH = 500
 class Deque(MutableSequence[T]):
     """A double-ended queue on disk, shared by all processes that open its directory.
 
-    Everything a :class:`collections.deque` can do and, other than that, slices: reading one gives
-    a list, assigning to one and deleting one work as they do for lists. Each operation is atomic;
-    several together are inside :meth:`transact`.
+    It has every method of :class:`collections.deque`, and slices in addition. Reading a slice gives a list, and
+    assigning to a slice or deleting one works as for lists. Each operation is atomic. Use :meth:`transact` to make
+    several operations atomic together.
 
     >>> deque = Deque(range(5), maxlen=6)
     >>> deque.extend([5, 6])
@@ -52,10 +52,9 @@ class Deque(MutableSequence[T]):
     (5, 4)
 
     :param iterable: values to append
-    :param directory: where it is kept (default: a new temporary directory, which is not removed)
-    :param maxlen: when longer, values are dropped at the other end (default: any length)
-    :raises UntrustedValueError: from whatever reads a value that may not be loaded; it stays in
-        place
+    :param directory: its directory (default: a new temporary directory, which is not removed)
+    :param maxlen: the greatest length, beyond which values at the other end are dropped (default: any length)
+    :raises UntrustedValueError: from each method that reads a value that `trust` does not allow; the value stays
     """
 
     _cache: Any
@@ -77,7 +76,7 @@ class Deque(MutableSequence[T]):
 
     @classmethod
     def fromcache(cls, cache: Any, iterable: Iterable[T] = (), maxlen: float | None = None) -> Deque[T]:
-        """Make a deque of what is in `cache`, which should not evict.
+        """Make a deque of the values in `cache`, which should not evict.
 
         >>> import dolium
         >>> cache = dolium.Cache(eviction_policy='none')
@@ -97,7 +96,7 @@ class Deque(MutableSequence[T]):
 
     @property
     def cache(self) -> Any:
-        """The cache in which the values are."""
+        """The cache that holds the values."""
         return self._cache
 
     @property
@@ -123,9 +122,9 @@ class Deque(MutableSequence[T]):
             self._trim("front")
 
     def transact(self) -> Transaction:
-        """Keep others from writing until the ``with`` block ends, then make its changes at once.
+        """Keep other threads and processes from writing until the ``with`` block ends, then make its changes at once.
 
-        Others can read meanwhile. If the block raises, nothing has changed. Blocks may be nested.
+        They can read meanwhile. If the block raises, nothing has changed. Blocks may be nested.
 
         >>> deque = Deque('abc')
         >>> with deque.transact():
@@ -221,7 +220,7 @@ class Deque(MutableSequence[T]):
         return value
 
     def count(self, value: T) -> int:
-        """How many values are equal to `value`.
+        """The number of values that are equal to `value`.
 
         >>> Deque('banana').count('a')
         3
@@ -276,11 +275,11 @@ class Deque(MutableSequence[T]):
     # Writing at the ends
 
     def append(self, value: T) -> None:
-        """Add `value` at the back; too long a deque loses the value at the front."""
+        """Add `value` at the back. A deque that is then too long loses the value at the front."""
         self._push((value,), "back")
 
     def appendleft(self, value: T) -> None:
-        """Add `value` at the front; too long a deque loses the value at the back."""
+        """Add `value` at the front. A deque that is then too long loses the value at the back."""
         self._push((value,), "front")
 
     def extend(self, iterable: Iterable[T]) -> None:
@@ -322,7 +321,7 @@ class Deque(MutableSequence[T]):
             self._trim(_OPPOSITE[side])
 
     def _trim(self, side: Side) -> None:
-        """Drop values at `side` until the length is allowed, without loading them."""
+        """Drop values at `side`, without loading them, until the length is within `maxlen`."""
         excess = len(self._store) - self._maxlen
         if excess > 0:
             keys: list[Any] = list(islice(self._store.iterkeys(reverse=side == "back"), int(excess)))
@@ -393,7 +392,7 @@ class Deque(MutableSequence[T]):
                 self._store.push(value, side=side, retry=True)
 
     def _put(self, key: Any, value: T) -> None:
-        """Set what is at `key`; a damaged value, read as MISS, is not moved on but dropped."""
+        """Set the value at `key`. A damaged value, read as MISS, is dropped instead."""
         if value is MISS:
             self._store.delete(key, retry=True)
         else:
@@ -441,7 +440,7 @@ class Deque(MutableSequence[T]):
             )
 
     def reverse(self) -> None:
-        """Reverse the order of the values, all at once.
+        """Reverse the order of the values, atomically.
 
         >>> deque = Deque('abc')
         >>> deque.reverse()
@@ -456,7 +455,7 @@ class Deque(MutableSequence[T]):
                 self._put(other, first)
 
     def rotate(self, steps: int = 1) -> None:
-        """Move `steps` values from the back to the front, all at once; if negative, the other way.
+        """Move `steps` values from the back to the front, atomically; if negative, the other way.
 
         >>> deque = Deque(range(5))
         >>> deque.rotate(2)

@@ -1,7 +1,7 @@
 """`Index`: a mapping on disk that keeps the order of insertion.
 
-Owns the face of a dictionary on a cache: order, comparison, views. What a key is, the cache
-decides: keys are equal when their stored forms are, and need not be hashable.
+It gives a cache the interface of a dictionary: order, comparison, views. The cache compares keys. They are equal
+if their stored forms are, and need not be hashable.
 """
 
 # pyright: reportPrivateUsage=false
@@ -43,8 +43,8 @@ _BATCH = 500
 class Index(MutableMapping[K, V]):
     """An ordered dictionary on disk, shared by all processes that open its directory.
 
-    Each operation is atomic; several together are inside :meth:`transact`. Nothing is ever
-    evicted, whatever the size.
+    Each operation is atomic. Use :meth:`transact` to make several operations atomic together. An index never evicts,
+    whatever its size.
 
     The first argument may be the directory (default: a new temporary one, which is not removed);
     other arguments are those of :class:`dict`.
@@ -58,8 +58,7 @@ class Index(MutableMapping[K, V]):
     >>> index == {'b': 2, 'a': 1}
     True
 
-    :raises UntrustedValueError: from whatever reads a value that may not be loaded; it stays in
-        place
+    :raises UntrustedValueError: from each method that reads a value that `trust` does not allow; the value stays
     """
 
     _cache: Any
@@ -77,7 +76,7 @@ class Index(MutableMapping[K, V]):
 
     @classmethod
     def fromcache(cls, cache: Any, *args: Any, **kwargs: Any) -> Index[K, V]:
-        """Make an index of what is in `cache`, which should not evict.
+        """Make an index of the items in `cache`, which should not evict.
 
         >>> import dolium
         >>> cache = dolium.Cache(eviction_policy='none')
@@ -96,7 +95,7 @@ class Index(MutableMapping[K, V]):
 
     @property
     def cache(self) -> Any:
-        """The cache in which the items are."""
+        """The cache that holds the items."""
         return self._cache
 
     @property
@@ -105,9 +104,9 @@ class Index(MutableMapping[K, V]):
         return self._cache.directory
 
     def transact(self) -> Transaction:
-        """Keep others from writing until the ``with`` block ends, then make its changes at once.
+        """Keep other threads and processes from writing until the ``with`` block ends, then make its changes at once.
 
-        Others can read meanwhile. If the block raises, nothing has changed. Blocks may be nested.
+        They can read meanwhile. If the block raises, nothing has changed. Blocks may be nested.
 
         >>> index = Index()
         >>> with index.transact():
@@ -194,7 +193,7 @@ class Index(MutableMapping[K, V]):
     # Queues
 
     def push(self, value: V, prefix: str | None = None, side: Literal["front", "back"] = "back") -> Any:
-        """Add `value` under a new key at the end `side` of the queue `prefix`; the key is returned.
+        """Add `value` under a new key at the end `side` of the queue `prefix`, and return the key.
 
         Without a prefix the keys are integers around 500 trillion, else strings of prefix, dash
         and such an integer.
@@ -297,9 +296,9 @@ class Index(MutableMapping[K, V]):
     # Rest
 
     def memoize(self, name: str | None = None, typed: bool = False, ignore: Iterable[Any] = ()) -> Memoizer:
-        """Make a decorator that keeps the results of a function in this index.
+        """Make a decorator that stores the results of a function in this index.
 
-        :param name: what keys begin with (default: module and qualified name of the function)
+        :param name: the first part of the keys (default: module and qualified name of the function)
         :param typed: keep ``f(3)`` and ``f(3.0)`` apart
         :param ignore: positions and names of arguments that do not influence the result
         :raises TypeError: if used without parentheses
