@@ -51,10 +51,10 @@ __version__: Final[str]
 
 @disjoint_base
 class Transaction:
-    """The `with` block of a transaction. Native, because between two lines of Python a signal may raise: one that came
-    after the transaction had begun would leave it open, and all other writers waiting, for ever.
+    """The `with` block of a transaction. It is native, because a signal may raise between two lines of Python. After the
+    transaction had begun, that would leave it open, and all other writers waiting, for ever.
 
-    What was entered is kept here: any thread may leave the block, and if this is collected without, all is undone.
+    It holds the transaction, so any thread may leave the block. If it is collected before that, all changes are undone.
     """
     def __new__(cls, store: Store, retry: bool = False) -> Self: ...
     def _again(self) -> Self: ...
@@ -89,8 +89,8 @@ class Store:
 
         `read=True` returns an open binary file for values that are bytes. `expire_time=True` and
         `tag=True` return a tuple with the time of expiry (seconds since 1970, or None) and the tag.
-        `max_age` counts values that were stored longer than so many seconds ago as missing.
-        `retry=True` waits as long as it takes instead of raising `Timeout`.
+        `max_age` treats a value as missing if it was stored more than so many seconds ago.
+        `retry=True` waits without a limit instead of raising `Timeout`.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -118,7 +118,7 @@ class Store:
             Timeout: Other writers kept the cache locked for longer than `timeout`.
         """
     def info(self, key: Any, *, retry: bool = False) -> Info | None:
-        """Return what is stored beside the value of `key`, or None if there is no such key.
+        """Return the facts that are stored about the entry of `key`, or None if there is no such key.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -127,7 +127,7 @@ class Store:
         6
         """
     def get_many(self, keys: Iterable[Any], *, retry: bool = False) -> dict[Any, Any]:
-        """Return a dict of those of `keys` that are there, with their values.
+        """Return a dict of those of `keys` that exist, with their values.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -154,10 +154,10 @@ class Store:
     ) -> bool:
         """Store `value` under `key`; return True if it was stored.
 
-        `expire` is in seconds or a `timedelta`, `tag` a text, number or bytes by which to evict. With
-        `read=True` the value is a file opened for reading in binary mode, and what it holds is kept in a
+        `expire` is in seconds or a `timedelta`, and `tag` is a text, number or bytes for `evict`. With
+        `read=True` the value is a file opened for reading in binary mode, whose contents are stored in a
         file of its own.
-        `retry=True` waits as long as it takes instead of raising `Timeout`. A value larger than
+        `retry=True` waits without a limit instead of raising `Timeout`. A value larger than
         `size_limit` is not stored: the result is False, and a warning says so once.
 
         >>> import dolium
@@ -356,7 +356,7 @@ class Store:
             Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
         """
     def cull(self, retry: bool = False) -> int:
-        """Remove what has expired, then other entries by policy until `size_limit` is kept; return how many.
+        """Remove expired entries, then others by policy until the cache is within `size_limit`; return how many.
 
         Raises:
             Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
@@ -412,7 +412,7 @@ class Store:
         """Remove the item at one side of a queue; return its key and value, or `default` if there is none.
 
         `side` is "front" or "back". Expired items are removed and passed over. `expire_time=True` and
-        `tag=True` return a tuple of the pair and what was asked for.
+        `tag=True` return a tuple of the pair and these facts.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -450,7 +450,7 @@ class Store:
     ) -> Any:
         """Return key and value of the entry that was inserted last, or with `last=False` first.
 
-        Expired entries there are removed and passed over.
+        Expired entries there are removed and skipped.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -460,7 +460,7 @@ class Store:
 
         Raises:
             KeyError: The cache is empty.
-            UntrustedValueError: The key or the value is a pickle that nobody vouches for.
+            UntrustedValueError: The key or the value is a pickle that `trust` does not allow.
             Timeout: Other writers kept the cache locked for longer than `timeout`.
         """
 
@@ -490,9 +490,9 @@ class Store:
 
     # Upkeep
     def check(self, fix: bool = False, retry: bool = False) -> list[WarningMessage]:
-        """Compare database, counters and value files; return what is wrong as a list of warnings.
+        """Compare database, counters and value files; return the problems as a list of warnings.
 
-        `fix=True` puts it right: missing files remove their entries, unknown files are deleted.
+        `fix=True` fixes them: it removes entries whose files are missing, and unknown files.
 
         >>> import dolium
         >>> dolium.Cache().check()
@@ -513,10 +513,10 @@ class Store:
     def stats(self, enable: bool | None = None, reset: bool = False) -> Stats:
         """Return how often all processes together found a value, and how often they did not.
 
-        Asking changes nothing. Reads are counted in memory, from when the first process opened the cache until the
+        The call changes nothing. Reads are counted in memory, from when the first process opened the cache until the
         last closes it. `enable=True` stores the setting `statistics`, with which the numbers outlast that;
         `enable=False` stores that they do not. `reset=True` sets both to 0 afterwards. The pair has attributes,
-        too: `evicted`, `refused`, and `hot` with what goes on in the memory that all processes share.
+        too: `evicted`, `refused`, and `hot` about the memory that all processes share.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -533,19 +533,19 @@ class Store:
             Timeout: Other writers kept the cache locked for longer than `timeout`.
         """
     def drop_tag_index(self) -> None:
-        """Drop what `create_tag_index` made.
+        """Drop the index that `create_tag_index` made.
 
         Raises:
             Timeout: Other writers kept the cache locked for longer than `timeout`.
         """
     def flush(self) -> None:
-        """Make everything that was stored so far safe from power loss, and readable for diskcache.
+        """Make all entries safe from power loss, and readable for diskcache.
 
         Raises:
-            OSError: The disk did not take it.
+            OSError: The disk refused to store them.
         """
     def close(self) -> None:
-        """Write what is pending and close the files. The next use opens them again."""
+        """Store pending writes and close the files. The next use opens them again."""
     def reset(self, key: str, value: Any = ..., update: bool = True) -> Any:
         """Read the setting `key` again from the store, or change it; return its value.
 
@@ -595,7 +595,7 @@ class Store:
 
 @final
 class Info:
-    """What is stored beside a value."""
+    """The facts that are stored about an entry."""
 
     @property
     def store_time(self) -> float:
@@ -620,7 +620,7 @@ class Info:
         """How the value is stored: one of the `MODE_…` numbers."""
     @property
     def path(self) -> str | None:
-        """The path of the value file, or None if the value lies in the database."""
+        """The path of the value file, or None if the value is in the database."""
 
 @final
 class KeyIterator(Iterator[Any]):
@@ -655,7 +655,7 @@ class Cursor(Iterator[tuple[Any, ...]]):
 
 @final
 class Connection:
-    """What of a `sqlite3.Connection` programs use: a way to run statements on the database of a cache."""
+    """The part of a `sqlite3.Connection` that programs use. It runs statements on the database of a cache."""
 
     def execute(self, sql: str, parameters: Iterable[_Column] = (), /) -> Cursor:
         """Run a statement."""
@@ -669,18 +669,18 @@ def hash_column(column: str | int | float | bytes | memoryview, /) -> int:
 
 @overload
 def in_seconds(time: timedelta | float, /) -> float:
-    """A time in seconds as a number, if it is a `timedelta`; anything else as it is."""
+    """The seconds of a `timedelta` as a number; any other object as it is."""
 
 @overload
 def in_seconds(time: timedelta | float | None, /) -> float | None:
-    """A time in seconds as a number, if it is a `timedelta`; anything else as it is."""
+    """The seconds of a `timedelta` as a number; any other object as it is."""
 
 @overload
 def in_seconds(time: _T, /) -> _T:
-    """A time in seconds as a number, if it is a `timedelta`; anything else as it is."""
+    """The seconds of a `timedelta` as a number; any other object as it is."""
 
 def load_key(pickle: bytes, /) -> Any:
-    """The key in a pickle. Raises `UntrustedValueError` if the cache that it is of may not load it."""
+    """The key in a pickle. Raises `UntrustedValueError` if its cache may not load it."""
 
 def sign(pickle: bytes, /) -> bytes:
     """A pickle with the signature of this user behind it, for the entry that is being stored."""

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use crate::value::unscalar;
 
-/// What is stored beside a value.
+/// The facts that are stored about an entry.
 #[pyclass(frozen, get_all, module = "dolium", name = "Info")]
 pub(crate) struct Info {
     /// When the value was stored, in seconds since 1970.
@@ -21,7 +21,7 @@ pub(crate) struct Info {
     tag: Py<PyAny>,
     /// How the value is stored: one of the `MODE_…` numbers.
     mode: i64,
-    /// The path of the value file, or None if the value lies in the database.
+    /// The path of the value file, or None if the value is in the database.
     path: Option<String>,
 }
 

@@ -48,7 +48,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     process::register(module)
 }
 
-/// A time in seconds as a number, if it is a `timedelta`; anything else as it is.
+/// The seconds of a `timedelta` as a number; any other object as it is.
 #[pyfunction]
 #[pyo3(signature = (time, /))]
 fn in_seconds<'py>(time: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

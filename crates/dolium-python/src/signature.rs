@@ -91,7 +91,7 @@ fn verify<'py>(py: Python<'py>, stored: &[u8]) -> PyResult<(Bound<'py, PyBytes>,
     })
 }
 
-/// The key in a pickle. Raises `UntrustedValueError` if the cache that it is of may not load it.
+/// The key in a pickle. Raises `UntrustedValueError` if its cache may not load it.
 #[pyfunction]
 #[pyo3(signature = (pickle, /))]
 fn load_key<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyAny>> {

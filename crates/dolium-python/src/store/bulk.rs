@@ -139,7 +139,7 @@ fn pairs<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, B
 
 #[pymethods]
 impl Store {
-    /// Return a dict of those of `keys` that are there, with their values.
+    /// Return a dict of those of `keys` that exist, with their values.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()

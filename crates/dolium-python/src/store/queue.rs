@@ -161,7 +161,7 @@ impl Store {
     /// Remove the item at one side of a queue; return its key and value, or `default` if there is none.
     ///
     /// `side` is "front" or "back". Expired items are removed and passed over. `expire_time=True` and
-    /// `tag=True` return a tuple of the pair and what was asked for.
+    /// `tag=True` return a tuple of the pair and these facts.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()
@@ -228,7 +228,7 @@ impl Store {
 
     /// Return key and value of the entry that was inserted last, or with `last=False` first.
     ///
-    /// Expired entries there are removed and passed over.
+    /// Expired entries there are removed and skipped.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()
@@ -238,7 +238,7 @@ impl Store {
     ///
     /// Raises:
     ///     KeyError: The cache is empty.
-    ///     UntrustedValueError: The key or the value is a pickle that nobody vouches for.
+    ///     UntrustedValueError: The key or the value is a pickle that `trust` does not allow.
     ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
     #[pyo3(signature = (last=Flag(true), expire_time=Flag(false), tag=Flag(false), retry=Flag(false)),
            text_signature = "($self, last=True, expire_time=False, tag=False, retry=False)")]

@@ -315,8 +315,8 @@ impl Store {
     ///
     /// `read=True` returns an open binary file for values that are bytes. `expire_time=True` and
     /// `tag=True` return a tuple with the time of expiry (seconds since 1970, or None) and the tag.
-    /// `max_age` counts values that were stored longer than so many seconds ago as missing.
-    /// `retry=True` waits as long as it takes instead of raising `Timeout`.
+    /// `max_age` treats a value as missing if it was stored more than so many seconds ago.
+    /// `retry=True` waits without a limit instead of raising `Timeout`.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()
@@ -371,7 +371,7 @@ impl Store {
         found.map(|found| found.value).ok_or_else(|| PyKeyError::new_err((key.clone().unbind(),)))
     }
 
-    /// Return what is stored beside the value of `key`, or None if there is no such key.
+    /// Return the facts that are stored about the entry of `key`, or None if there is no such key.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()

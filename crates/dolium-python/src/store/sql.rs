@@ -102,7 +102,7 @@ impl Cursor {
     }
 }
 
-/// What of a `sqlite3.Connection` programs use: a way to run statements on the database of a cache.
+/// The part of a `sqlite3.Connection` that programs use. It runs statements on the database of a cache.
 #[pyclass(frozen, module = "dolium._dolium")]
 pub(crate) struct Connection {
     store: Py<Store>,

@@ -63,10 +63,10 @@ impl Store {
 /// A level of the transaction of each shard.
 type Level = Vec<OwnedTransaction>;
 
-/// The `with` block of a transaction. Native, because between two lines of Python a signal may raise: one that came
-/// after the transaction had begun would leave it open, and all other writers waiting, for ever.
+/// The `with` block of a transaction. It is native, because a signal may raise between two lines of Python. After the
+/// transaction had begun, that would leave it open, and all other writers waiting, for ever.
 ///
-/// What was entered is kept here: any thread may leave the block, and if this is collected without, all is undone.
+/// It holds the transaction, so any thread may leave the block. If it is collected before that, all changes are undone.
 #[pyclass(frozen, subclass, module = "dolium._dolium")]
 pub(crate) struct Transaction {
     store: Py<Store>,

@@ -203,7 +203,7 @@ impl Store {
         self.inner()?.remove_many(py, retry.0, |cache| cache.expire(now))
     }
 
-    /// Remove what has expired, then other entries by policy until `size_limit` is kept; return how many.
+    /// Remove expired entries, then others by policy until the cache is within `size_limit`; return how many.
     ///
     /// Raises:
     ///     Timeout: Other writers kept the cache locked; `args[0]` is how many were removed before.
@@ -231,9 +231,9 @@ impl Store {
         self.inner()?.remove_many(py, retry.0, Cache::clear)
     }
 
-    /// Compare database, counters and value files; return what is wrong as a list of warnings.
+    /// Compare database, counters and value files; return the problems as a list of warnings.
     ///
-    /// `fix=True` puts it right: missing files remove their entries, unknown files are deleted.
+    /// `fix=True` fixes them: it removes entries whose files are missing, and unknown files.
     ///
     /// >>> import dolium
     /// >>> dolium.Cache().check()
@@ -314,10 +314,10 @@ impl Store {
 
     /// Return how often all processes together found a value, and how often they did not.
     ///
-    /// Asking changes nothing. Reads are counted in memory, from when the first process opened the cache until the
+    /// The call changes nothing. Reads are counted in memory, from when the first process opened the cache until the
     /// last closes it. `enable=True` stores the setting `statistics`, with which the numbers outlast that;
     /// `enable=False` stores that they do not. `reset=True` sets both to 0 afterwards. The pair has attributes,
-    /// too: `evicted`, `refused`, and `hot` with what goes on in the memory that all processes share.
+    /// too: `evicted`, `refused`, and `hot` about the memory that all processes share.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()
@@ -362,7 +362,7 @@ impl Store {
         shards.try_for_each(|shard| shard.change(py, false, Cache::create_tag_index))
     }
 
-    /// Drop what `create_tag_index` made.
+    /// Drop the index that `create_tag_index` made.
     ///
     /// Raises:
     ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
@@ -371,10 +371,10 @@ impl Store {
         shards.try_for_each(|shard| shard.change(py, false, Cache::drop_tag_index))
     }
 
-    /// Make everything that was stored so far safe from power loss, and readable for diskcache.
+    /// Make all entries safe from power loss, and readable for diskcache.
     ///
     /// Raises:
-    ///     OSError: The disk did not take it.
+    ///     OSError: The disk refused to store them.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let mut shards = self.inner()?.shared.shards.iter();
         shards.try_for_each(|shard| shard.enter(py, true, Cache::flush))
@@ -396,7 +396,7 @@ impl Store {
         Ok(made.entries)
     }
 
-    /// Write what is pending and close the files. The next use opens them again.
+    /// Store pending writes and close the files. The next use opens them again.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         // Closing what was never opened is fine: `__del__` methods do it.
         let Some(inner) = self.inner.get() else {

@@ -212,10 +212,10 @@ fn number(object: &Bound<'_, PyAny>) -> Option<Number> {
 impl Store {
     /// Store `value` under `key`; return True if it was stored.
     ///
-    /// `expire` is in seconds or a `timedelta`, `tag` a text, number or bytes by which to evict. With
-    /// `read=True` the value is a file opened for reading in binary mode, and what it holds is kept in a
+    /// `expire` is in seconds or a `timedelta`, and `tag` is a text, number or bytes for `evict`. With
+    /// `read=True` the value is a file opened for reading in binary mode, whose contents are stored in a
     /// file of its own.
-    /// `retry=True` waits as long as it takes instead of raising `Timeout`. A value larger than
+    /// `retry=True` waits without a limit instead of raising `Timeout`. A value larger than
     /// `size_limit` is not stored: the result is False, and a warning says so once.
     ///
     /// >>> import dolium
