@@ -69,7 +69,7 @@ pub enum AttachError {
         note: Option<String>,
     },
     /// Other processes share memory that the system refuses to this one, or have left entries in it.
-    #[error("{}: other processes keep or have left entries in this file, which is refused to this process ({why}); lift what refuses it, or use hot_size=0 for the cache, which counts from when no process has it open", path.display())]
+    #[error("{}: other processes use this file or have left entries in it, and the system refuses it to this process ({why}); allow it, or store hot_size=0 in the cache and close the cache in all processes", path.display())]
     Excluded {
         /// `cache.hot`.
         path: PathBuf,
@@ -133,15 +133,15 @@ fn told(note: Option<&str>) -> String {
 #[non_exhaustive]
 pub enum LockError {
     /// A living process held the lock for as long as the caller was ready to wait.
-    #[error("another thread or process kept the write lock; try again, or wait longer")]
+    #[error("another thread or process kept the writer lock; try again, or wait longer")]
     Timeout,
     /// The caller's tick said stop.
-    #[error("waiting for the write lock was interrupted")]
+    #[error("waiting for the writer lock was interrupted")]
     Interrupted,
     /// The process forked after it had attached: attach anew.
-    #[error("the write lock belongs to the parent of this process; open the cache again")]
+    #[error("the writer lock belongs to the parent of this process; open the cache again")]
     Forked,
     /// The operating system refused; a closed descriptor is one cause. Attach anew.
-    #[error("the write lock cannot be used: {0}; open the cache again")]
+    #[error("the writer lock cannot be used: {0}; open the cache again")]
     Io(#[from] io::Error),
 }

@@ -238,8 +238,8 @@ impl WriterLock {
         Error::Lock {
             directory: self.directory.clone(),
             detail: format!(
-                "other processes keep entries in memory that this one cannot share ({why}); lift what refuses it, or \
-                 store hot_size=0 in the cache, which counts from when no process has it open"
+                "other processes keep entries in memory that this one cannot share ({why}); allow it to share them, or \
+                 store hot_size=0 in the cache and close the cache in all processes"
             ),
         }
     }

@@ -347,7 +347,7 @@ pub(crate) fn refuse_destination(source: &Path, destination: &Path, replace: boo
         || (there == destination && real(source).starts_with(real(there)))
     {
         return refuse(
-            "the copy and the cache would lie in each other; name a directory outside of the cache",
+            "the copy and the cache would contain each other; name a directory outside of the cache",
         );
     }
     if there != destination {

@@ -102,7 +102,7 @@ impl fmt::Display for Warning {
         match self {
             Self::SetAside { path, aside } => write!(
                 f,
-                "{}: the database is damaged; it was renamed to {}, and the cache goes on with an empty one",
+                "{}: the database is damaged; it was renamed to {}, and the cache continues with an empty one",
                 path.display(),
                 aside.display(),
             ),
