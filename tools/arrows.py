@@ -50,7 +50,11 @@ def arrows(crate: str) -> Arrows:
         module = below.parts[0].removesuffix(".rs")
         text = production(path)
         names = re.findall(r"\bcrate::(\w+)", text)
-        names += [name for group in re.findall(r"\bcrate::\{([^;]*)\};", text) for name in re.findall(r"(\w+)::", group)]
+        names += [
+            name
+            for group in re.findall(r"\bcrate::\{([^;]*)\};", text)
+            for name in re.findall(r"(\w+)::", group)
+        ]
         if len(below.parts) == 1:
             names += re.findall(r"^use super::(\w+)", text, flags=re.MULTILINE)
         own = found.setdefault(module, {})
@@ -58,7 +62,9 @@ def arrows(crate: str) -> Arrows:
             if name != module:
                 own.setdefault(name, str(path))
     modules = set(found)
-    return {module: {name: path for name, path in own.items() if name in modules} for module, own in found.items()}
+    return {
+        module: {name: path for name, path in own.items() if name in modules} for module, own in found.items()
+    }
 
 
 def upward(crate: str, floors: list[str], drawn: Arrows) -> Iterator[str]:

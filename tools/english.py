@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BUDGETS = {
-    "crates/dolium/": 142,
+    "crates/dolium/": 118,
     "crates/dolium-cli/": 10,
-    "crates/dolium-hot/": 156,
+    "crates/dolium-hot/": 105,
     "crates/dolium-python/": 15,
     "python/": 3,
     "tests/README.md": 0,
@@ -55,6 +55,6 @@ found: dict[str, list[str]] = {folder: [] for folder in BUDGETS}
 for path in map(Path, subprocess.run(listing, stdout=subprocess.PIPE, text=True, check=True).stdout.split()):
     found[next(filter(str(path).startswith, BUDGETS))].extend(places(path, path.read_text()))
 for folder, lines in found.items():
-    if len(lines) != BUDGETS[folder] or "-v" in sys.argv:
+    if len(lines) > BUDGETS[folder] or "-v" in sys.argv:
         print(*lines, f"{folder or 'rest'}: {len(lines)} places, budget {BUDGETS[folder]}", sep="\n")
-sys.exit(any(len(lines) != BUDGETS[folder] for folder, lines in found.items()))
+sys.exit(any(len(lines) > BUDGETS[folder] for folder, lines in found.items()))

@@ -32,7 +32,9 @@ from .constants import (
 )
 from .disk import Disk, JSONDisk
 from .errors import EmptyDirWarning, MissingDirectoryError, Timeout, UnknownFileWarning
-from .memo import args_to_key, full_name
+from .memo import args_to_key
+from .memo_types import Memoizer
+from .names import full_name
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -223,7 +225,7 @@ class BaseCache(Store):
         expire: float | timedelta | None = None,
         tag: str | None = None,
         ignore: Iterable[int | str] = (),
-    ) -> memo.Memoizer:
+    ) -> Memoizer:
         """Make a decorator that stores the results of a function or a coroutine function.
 
         `name` replaces the function's own name in the keys, and `typed` keeps 1 and 1.0 apart. `expire` is in

@@ -31,7 +31,8 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from ._dolium import in_seconds
 from .constants import MISS
 from .fanout import FanoutCache
-from .memo import CacheKey, Memoizer, Results, memoizer
+from .memo import Results, memoizer
+from .memo_types import CacheKey, Memoizer
 
 if TYPE_CHECKING:
     from .core import Cache

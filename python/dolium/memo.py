@@ -17,152 +17,25 @@ import struct
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
-from types import CodeType, FunctionType
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
     Final,
     NamedTuple,
-    ParamSpec,
     Protocol,
-    TypeVar,
     cast,
-    overload,
 )
 from weakref import WeakKeyDictionary
 
-from ._dolium import in_seconds, warn
+from ._dolium import in_seconds
 from .constants import MISS
 from .disk import canonical
-from .errors import SharedNameWarning
+from .memo_types import CacheKey, Memoizer, P, R
+from .names import full_name, warn_of_shared_name
 
 if TYPE_CHECKING:
     import asyncio
     from datetime import timedelta
-
-P = ParamSpec("P")
-Q = ParamSpec("Q")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-
-CacheKey = tuple[Any, ...]
-
-
-class MemoizedMethod(Protocol[P, R_co]):
-    """A memoized method of an instance. Except the call, everything takes the instance again, as its first argument."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-    def __cache_key__(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
-        """The key of the result of this call."""
-        ...
-
-    def invalidate(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Forget the result of this call; true if there was one."""
-        ...
-
-    def refresh(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the method in any case, and store the new result."""
-        ...
-
-
-class AsyncMemoizedMethod(Protocol[P, R_co]):
-    """A memoized coroutine method: as :class:`MemoizedMethod`, with everything but the key awaited."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
-
-    def __cache_key__(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
-        """The key of the result of this call."""
-        ...
-
-    def invalidate(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
-        """Forget the result of this call; true if there was one."""
-        ...
-
-    def refresh(self, instance: object, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        """Call the method in any case, and store the new result."""
-        ...
-
-
-class Memoized(Protocol[P, R_co]):
-    """A memoized function. Call it like the original, or manage its stored results.
-
-    On a method these take the instance as first argument: ``Class.method.invalidate(instance, 1)``.
-    """
-
-    __name__: str
-    __qualname__: str
-
-    @property
-    def __wrapped__(self) -> Callable[P, R_co]:
-        """The original function; calling it bypasses the cache."""
-        ...
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Memoized[P, R_co]: ...
-    @overload
-    def __get__(
-        self: Memoized[Concatenate[Any, Q], R], instance: object, owner: Any = None
-    ) -> MemoizedMethod[Q, R]: ...
-
-    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
-        """The key of the result of this call."""
-        ...
-
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Forget the result of this call; true if there was one."""
-        ...
-
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function in any case, and store the new result."""
-        ...
-
-
-class AsyncMemoized(Protocol[P, R_co]):
-    """A memoized coroutine function: as :class:`Memoized`, with everything but the key awaited."""
-
-    __name__: str
-    __qualname__: str
-
-    @property
-    def __wrapped__(self) -> Callable[P, Coroutine[Any, Any, R_co]]:
-        """The original coroutine function; calling it bypasses the cache."""
-        ...
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
-
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> AsyncMemoized[P, R_co]: ...
-    @overload
-    def __get__(
-        self: AsyncMemoized[Concatenate[Any, Q], R], instance: object, owner: Any = None
-    ) -> AsyncMemoizedMethod[Q, R]: ...
-
-    def __cache_key__(self, *args: P.args, **kwargs: P.kwargs) -> CacheKey:
-        """The key of the result of this call."""
-        ...
-
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
-        """Forget the result of this call; true if there was one."""
-        ...
-
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
-        """Call the function in any case, and store the new result."""
-        ...
-
-
-class Memoizer(Protocol):
-    """The decorator that ``memoize(...)`` returns."""
-
-    @overload
-    def __call__(  # pyright: ignore[reportOverlappingOverload]  (the first that fits is meant)
-        self, func: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncMemoized[P, R]: ...
-    @overload
-    def __call__(self, func: Callable[P, R], /) -> Memoized[P, R]: ...
 
 
 class MemoCache(Protocol):
@@ -184,16 +57,6 @@ class Results(NamedTuple):
     """Forgets a key; true if it was there."""
     owner: object
     """The cache, asked whether the caller is inside one of its transactions."""
-
-
-def full_name(func: Callable[..., Any]) -> str:
-    """The module and qualified name of `func`, joined by a dot: the first part of its keys.
-
-    >>> from textwrap import TextWrapper
-    >>> full_name(TextWrapper.wrap)
-    'textwrap.TextWrapper.wrap'
-    """
-    return f"{func.__module__}.{func.__qualname__}"
 
 
 def args_to_key(
@@ -385,69 +248,6 @@ def _is_pair(value: Any) -> bool:
         return False
     pair = cast("tuple[Any, ...]", value)
     return len(pair) == 2 and type(pair[1]) is float and pair[1] >= 0
-
-
-_named: dict[tuple[str, str], Any] = {}
-"""What was memoized in a directory under a name: the first function, or None once that was warned of."""
-
-_MANY_NAMES: Final = 10_000
-
-
-def warn_of_shared_name(cache: object, func: Callable[..., Any]) -> None:
-    """Warn, once for each cache and name, of a function that would get the results of another.
-
-    A function that is made again by the same code, when its module is reloaded or its cell in a
-    notebook is run again, is the same function.
-    """
-    place = getattr(cache, "directory", None)
-    mark = _substance(func)
-    if place is None or mark is None:
-        return
-    where = (str(place), full_name(func))
-    if len(_named) > _MANY_NAMES:
-        _named.clear()
-    first = _named.setdefault(where, mark)
-    if first is None or first == mark:
-        return
-    _named[where] = None
-    message = (
-        f"two functions are memoized as {where[1]!r} in {where[0]}: each is given the other's results; "
-        "pass name= to one of them"
-    )
-    warn(SharedNameWarning, message)
-
-
-def _substance(func: Any) -> Any:
-    """What a function of Python computes by, so far as it can be compared; None of anything else."""
-    while hasattr(func, "__wrapped__"):
-        func = func.__wrapped__
-    if not isinstance(func, FunctionType):
-        return None
-    cells = tuple(_contents(cell) for cell in func.__closure__ or ())
-    defaults = *(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).items()
-    return _of_code(func.__code__), tuple(map(_plain, defaults)), cells
-
-
-def _of_code(code: CodeType) -> tuple[Any, ...]:
-    constants = tuple(_of_code(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts)
-    return code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants
-
-
-def _contents(cell: Any) -> str | None:
-    try:
-        return _plain(cell.cell_contents)
-    except ValueError:
-        return None  # a name that is not bound yet: the function's own, mostly
-
-
-def _plain(value: Any) -> str | None:
-    """What can be told of a value; of others not even whether they are equal, once a module is reloaded."""
-    if type(value) is tuple:
-        return repr([_plain(part) for part in cast("tuple[Any, ...]", value)])
-    return repr(value) if type(value) in _PLAIN else None
-
-
-_PLAIN: Final = frozenset({bool, bytes, complex, float, int, str, type(None)})
 
 
 def refuse_function(argument: object, usage: str) -> None:

@@ -25,17 +25,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from ._dolium import in_seconds
 from .constants import ENOVAL, MISS
 from .memo import (
-    CacheKey,
     Flights,
-    Memoizer,
     Pairs,
     in_transaction,
     is_coroutine_function,
     key_maker,
     off_loop,
     refuse_function,
-    warn_of_shared_name,
 )
+from .memo_types import CacheKey, Memoizer
+from .names import warn_of_shared_name
 
 if TYPE_CHECKING:
     import asyncio

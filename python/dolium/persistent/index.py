@@ -24,7 +24,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from ..constants import ENOVAL, MISS
-from ..memo import Memoizer
+from ..memo_types import Memoizer
 from ..transaction import Transaction
 from .backing import open_cache, state_of, strict
 
