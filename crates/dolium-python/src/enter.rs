@@ -115,7 +115,7 @@ pub(crate) fn interrupt() -> bool {
     // None: the interpreter is shutting down, and whoever waits may go on waiting.
     let checked = back(|py| {
         let error = py.check_signals().err();
-        error.map(|error| signals::keep(error))
+        error.map(signals::keep)
     });
     !matches!(checked, Some(Some(())))
 }
