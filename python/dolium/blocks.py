@@ -26,7 +26,8 @@ def is_async(func: Callable[..., Any]) -> bool:
 def wrap(func: F, block: Callable[[], AbstractContextManager[Any]]) -> F:
     """Make a function of the same kind that runs `func` inside a `block`.
 
-    :param block: makes the context manager of one run; an asynchronous `func` awaits inside it
+    Args:
+        block: Makes the context manager of one run; an asynchronous `func` awaits inside it.
     """
     return _wrap(func, block, lambda: _Entered(block()))
 

@@ -98,10 +98,11 @@ class DjangoCache(BaseCache):
     ) -> bool:
         """Set `key` if it is not there; true if it was set.
 
-        :param timeout: seconds until it expires, or a `timedelta` (default: the setting ``TIMEOUT``)
-        :param read: `value` is a binary file, whose contents are the value
-        :param tag: text for :meth:`evict`
-        :param retry: wait for other writers without a limit
+        Args:
+            timeout: Seconds until it expires, or a `timedelta` (default: the setting ``TIMEOUT``).
+            read: `value` is a binary file, whose contents are the value.
+            tag: Text for :meth:`evict`.
+            retry: Wait for other writers without a limit.
         """
         key = self.make_key(key, version=version)
         return self._cache.add(key, value, self.get_backend_timeout(timeout), read, tag, retry)
@@ -118,10 +119,10 @@ class DjangoCache(BaseCache):
     ) -> Any:
         """The value of `key`, or `default`.
 
-        :param read: give an open binary file instead of its contents
-        :param expire_time: give a tuple whose second part is the time of expiry (seconds since
-            1970)
-        :param tag: give a tuple whose last part is the tag
+        Args:
+            read: Give an open binary file instead of its contents.
+            expire_time: Give a tuple whose second part is the time of expiry (seconds since 1970).
+            tag: Give a tuple whose last part is the tag.
         """
         key = self.make_key(key, version=version)
         return self._cache.get(key, default, read, expire_time, tag, retry)
@@ -129,7 +130,8 @@ class DjangoCache(BaseCache):
     def read(self, key: Any, version: int | None = None) -> Any:
         """The value of `key` as a binary file open for reading.
 
-        :raises KeyError: if the key is missing
+        Raises:
+            KeyError: The key is missing.
         """
         return self._cache.read(self.make_key(key, version=version))
 
@@ -185,8 +187,11 @@ class DjangoCache(BaseCache):
     ) -> int | None:
         """Add `delta` to the number at `key`, atomically, and return the sum.
 
-        :param default: the number that a missing key counts as
-        :raises ValueError: if the key is missing and there is no default
+        Args:
+            default: The number that a missing key counts as.
+
+        Raises:
+            ValueError: The key is missing and there is no default.
         """
         made = self.make_key(key, version=version)
         try:
@@ -296,13 +301,16 @@ class DjangoCache(BaseCache):
     ) -> Memoizer:
         """Make a decorator that stores the results of a function or a coroutine function.
 
-        :param name: the first part of the keys (default: module and qualified name of the function)
-        :param timeout: seconds until a result expires; zero or less looks up but stores nothing
-        :param version: version of the keys
-        :param typed: keep ``f(3)`` and ``f(3.0)`` apart
-        :param tag: tag of the entries
-        :param ignore: positions and names of arguments that do not influence the result
-        :raises TypeError: if used without parentheses
+        Args:
+            name: The first part of the keys (default: module and qualified name of the function).
+            timeout: Seconds until a result expires; zero or less looks up but stores nothing.
+            version: Version of the keys.
+            typed: Keep ``f(3)`` and ``f(3.0)`` apart.
+            tag: Tag of the entries.
+            ignore: Positions and names of arguments that do not influence the result.
+
+        Raises:
+            TypeError: Used without parentheses.
         """
 
         def load(key: CacheKey) -> Any:

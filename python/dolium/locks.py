@@ -232,7 +232,8 @@ class RLock(_Guard):
     def release(self) -> None:
         """Give back one acquisition.
 
-        :raises AssertionError: if this thread does not hold the lock (any more)
+        Raises:
+            AssertionError: This thread does not hold the lock (any more).
         """
         super().release()
 
@@ -293,7 +294,8 @@ class BoundedSemaphore(_Guard):
     def release(self) -> None:
         """Give back a place.
 
-        :raises AssertionError: if all places are free
+        Raises:
+            AssertionError: All places are free.
         """
         super().release()
 

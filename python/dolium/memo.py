@@ -142,14 +142,16 @@ def memoize(
 ) -> Memoizer:
     """Make a decorator that stores the results of a function in `cache`.
 
-    :param cache: a ``Cache``, ``FanoutCache`` or anything with their get, set and delete
-    :param name: the first part of the keys (default: module and qualified name of the function)
-    :param typed: keep ``f(3)`` and ``f(3.0)`` apart
-    :param expire: time until a result expires, in seconds or as a `timedelta`; zero or less looks
-        up but stores nothing
-    :param tag: tag of the entries
-    :param ignore: positions and names of arguments that do not influence the result
-    :raises TypeError: if used without brackets
+    Args:
+        cache: A ``Cache``, ``FanoutCache`` or anything with their get, set and delete.
+        name: The first part of the keys (default: module and qualified name of the function).
+        typed: Keep ``f(3)`` and ``f(3.0)`` apart.
+        expire: Time until a result expires, in seconds or as a `timedelta`; zero or less looks up but stores nothing.
+        tag: Tag of the entries.
+        ignore: Positions and names of arguments that do not influence the result.
+
+    Raises:
+        TypeError: Used without brackets.
 
     >>> import dolium
     >>> cache = dolium.Cache()
@@ -188,7 +190,8 @@ def memoize(
 def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[Any]) -> Memoizer:
     """Make a memoizing decorator on top of `results`, whatever their store is.
 
-    :raises TypeError: if `name` is a function, because the parentheses were forgotten
+    Raises:
+        TypeError: `name` is a function, because the parentheses were forgotten.
     """
     refuse_function(name, "cache.memoize()")
 

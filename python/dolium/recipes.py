@@ -102,11 +102,12 @@ def throttle(
     so a starting process does not reset the count of others. Coroutine functions and asynchronous generators wait at
     their first step, without blocking their loop.
 
-    :param name: key of the count (default: module and qualified name of the function)
-    :param expire: seconds after which an unused count is removed
-    :param time_func: a clock that the processes share, in seconds
-    :param sleep_func: a function that waits for a number of seconds. If it returns an awaitable, coroutines await
-        that. They use ``asyncio.sleep`` instead of ``time.sleep``
+    Args:
+        name: Key of the count (default: module and qualified name of the function).
+        expire: Seconds after which an unused count is removed.
+        time_func: A clock that the processes share, in seconds.
+        sleep_func: A function that waits for a number of seconds. If it returns an awaitable, coroutines await that.
+            They use ``asyncio.sleep`` instead of ``time.sleep``.
 
     >>> import dolium
     >>> clock = [0.0]
@@ -179,12 +180,15 @@ def barrier(
     A coroutine function holds it until its coroutine ends, a generator function until its generator ends or is closed.
     Coroutines and asynchronous generators wait without blocking their loop.
 
-    :param lock_factory: `Lock` (once at a time), `RLock`, `BoundedSemaphore` or the like. For coroutine functions
-    and asynchronous generator functions its locks need ``async with``
-    :param name: key of the lock (default: module and qualified name of the function)
-    :param expire: seconds after which the lock of a dead holder becomes free
-    :raises TypeError: if it decorates such a function, and the lock has no ``async with``; or if a function that is no
-        coroutine function returns a coroutine, which would run without the lock
+    Args:
+        lock_factory: `Lock` (once at a time), `RLock`, `BoundedSemaphore` or the like. For coroutine functions and
+            asynchronous generator functions its locks need ``async with``.
+        name: Key of the lock (default: module and qualified name of the function).
+        expire: Seconds after which the lock of a dead holder becomes free.
+
+    Raises:
+        TypeError: It decorates such a function, and the lock has no ``async with``. Or a function that is no
+            coroutine function returns a coroutine, which would run without the lock.
 
     >>> import dolium
     >>> cache = dolium.Cache()

@@ -106,13 +106,16 @@ def memoize_stampede(
     renewal goes to :func:`threading.excepthook` or to the loop's exception handler, and the old result stays. A process
     that exits waits a second for running renewals, then drops them.
 
-    :param expire: time until a result expires, in seconds or as a `timedelta`
-    :param name: the first part of the keys (default: module and qualified name of the function)
-    :param typed: keep ``f(3)`` and ``f(3.0)`` apart
-    :param tag: tag of the entries
-    :param beta: more than 1 renews earlier, less than 1 later
-    :param ignore: positions and names of arguments that do not influence the result
-    :raises TypeError: if `name` is a function, because the parentheses were forgotten
+    Args:
+        expire: Time until a result expires, in seconds or as a `timedelta`.
+        name: The first part of the keys (default: module and qualified name of the function).
+        typed: Keep ``f(3)`` and ``f(3.0)`` apart.
+        tag: Tag of the entries.
+        beta: More than 1 renews earlier, less than 1 later.
+        ignore: Positions and names of arguments that do not influence the result.
+
+    Raises:
+        TypeError: `name` is a function, because the parentheses were forgotten.
 
     >>> import dolium
     >>> cache = dolium.Cache()

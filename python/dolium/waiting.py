@@ -219,10 +219,11 @@ def acquire(
 ) -> None:
     """Try until `attempt` succeeds, behind the earlier waiters of this process.
 
-    :param where: the lock
-    :param attempt: tries once to take it
-    :param look: asks, without writing, whether the lock may be free
-    :param holds: whether the caller has the lock already and so must not stand in line for it
+    Args:
+        where: The lock.
+        attempt: Tries once to take it.
+        look: Asks, without writing, whether the lock may be free.
+        holds: Whether the caller has the lock already and so must not stand in line for it.
     """
     line = _lines.at(where)
     if line and holds is not None and holds() and attempt():
@@ -242,8 +243,9 @@ async def acquire_as_task(
 ) -> None:
     """The same for a task of asyncio, whose loop continues meanwhile.
 
-    :param cache: the cache of the lock
-    :param give_back: undoes a successful `attempt` of a task that was cancelled
+    Args:
+        cache: The cache of the lock.
+        give_back: Undoes a successful `attempt` of a task that was cancelled.
     """
     line = _lines.at(where)
 

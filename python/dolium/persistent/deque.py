@@ -51,10 +51,13 @@ class Deque(MutableSequence[T]):
     >>> deque.popleft(), deque.pop()
     (5, 4)
 
-    :param iterable: values to append
-    :param directory: its directory (default: a new temporary directory, which is not removed)
-    :param maxlen: the greatest length, beyond which values at the other end are dropped (default: any length)
-    :raises UntrustedValueError: from each method that reads a value that `trust` does not allow; the value stays
+    Args:
+        iterable: Values to append.
+        directory: Its directory (default: a new temporary directory, which is not removed).
+        maxlen: The greatest length, beyond which values at the other end are dropped (default: any length).
+
+    Raises:
+        UntrustedValueError: From each method that reads a value that `trust` does not allow; the value stays.
     """
 
     _cache: Any
@@ -196,7 +199,8 @@ class Deque(MutableSequence[T]):
     def peek(self) -> T:
         """The value at the back.
 
-        :raises IndexError: if the deque is empty
+        Raises:
+            IndexError: The deque is empty.
 
         >>> Deque('abc').peek()
         'c'
@@ -206,7 +210,8 @@ class Deque(MutableSequence[T]):
     def peekleft(self) -> T:
         """The value at the front.
 
-        :raises IndexError: if the deque is empty
+        Raises:
+            IndexError: The deque is empty.
 
         >>> Deque('abc').peekleft()
         'a'
@@ -230,7 +235,8 @@ class Deque(MutableSequence[T]):
     def index(self, value: T, start: int = 0, stop: int | None = None) -> int:
         """The first position of `value`, at `start` or later and before `stop`.
 
-        :raises ValueError: if there is none
+        Raises:
+            ValueError: There is none.
 
         >>> Deque('banana').index('n', 3)
         4
@@ -330,14 +336,16 @@ class Deque(MutableSequence[T]):
     def pop(self) -> T:  # pyright: ignore[reportIncompatibleMethodOverride]  (as collections.deque)
         """Remove the value at the back and return it.
 
-        :raises IndexError: if the deque is empty
+        Raises:
+            IndexError: The deque is empty.
         """
         return self._end("pop", "back", self._store.pull)
 
     def popleft(self) -> T:
         """Remove the value at the front and return it.
 
-        :raises IndexError: if the deque is empty
+        Raises:
+            IndexError: The deque is empty.
         """
         return self._end("pop", "front", self._store.pull)
 
@@ -401,7 +409,8 @@ class Deque(MutableSequence[T]):
     def insert(self, index: int, value: T) -> None:
         """Put `value` before position `index`.
 
-        :raises IndexError: if the deque has its greatest length
+        Raises:
+            IndexError: The deque has its greatest length.
 
         >>> deque = Deque('ac')
         >>> deque.insert(1, 'b')
@@ -421,7 +430,8 @@ class Deque(MutableSequence[T]):
     def remove(self, value: T) -> None:
         """Remove the first value that is equal to `value`.
 
-        :raises ValueError: if there is none
+        Raises:
+            ValueError: There is none.
 
         >>> deque = Deque('banana')
         >>> deque.remove('n')

@@ -58,7 +58,8 @@ class Index(MutableMapping[K, V]):
     >>> index == {'b': 2, 'a': 1}
     True
 
-    :raises UntrustedValueError: from each method that reads a value that `trust` does not allow; the value stays
+    Raises:
+        UntrustedValueError: From each method that reads a value that `trust` does not allow; the value stays.
     """
 
     _cache: Any
@@ -154,7 +155,8 @@ class Index(MutableMapping[K, V]):
     def pop(self, key: K, default: Any = ENOVAL) -> Any:
         """Remove `key` and return its value, or `default` if the key is missing.
 
-        :raises KeyError: if the key is missing and there is no default
+        Raises:
+            KeyError: The key is missing and there is no default.
 
         >>> index = Index(a=1)
         >>> index.pop('a'), index.pop('a', None)
@@ -170,7 +172,8 @@ class Index(MutableMapping[K, V]):
     def peekitem(self, last: bool = True) -> tuple[K, V]:
         """The item that was inserted last, or first.
 
-        :raises KeyError: if the index is empty
+        Raises:
+            KeyError: The index is empty.
 
         >>> Index(a=1, b=2).peekitem()
         ('b', 2)
@@ -180,7 +183,8 @@ class Index(MutableMapping[K, V]):
     def popitem(self, last: bool = True) -> tuple[K, V]:
         """Remove the item that was inserted last, or first, and return it.
 
-        :raises KeyError: if the index is empty
+        Raises:
+            KeyError: The index is empty.
 
         >>> Index(a=1, b=2).popitem(last=False)
         ('a', 1)
@@ -298,10 +302,13 @@ class Index(MutableMapping[K, V]):
     def memoize(self, name: str | None = None, typed: bool = False, ignore: Iterable[Any] = ()) -> Memoizer:
         """Make a decorator that stores the results of a function in this index.
 
-        :param name: the first part of the keys (default: module and qualified name of the function)
-        :param typed: keep ``f(3)`` and ``f(3.0)`` apart
-        :param ignore: positions and names of arguments that do not influence the result
-        :raises TypeError: if used without parentheses
+        Args:
+            name: The first part of the keys (default: module and qualified name of the function).
+            typed: Keep ``f(3)`` and ``f(3.0)`` apart.
+            ignore: Positions and names of arguments that do not influence the result.
+
+        Raises:
+            TypeError: Used without parentheses.
 
         >>> index = Index()
         >>> @index.memoize(name='square')
