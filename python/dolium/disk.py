@@ -97,6 +97,9 @@ class Disk:
         if cache is not None:
             cache.reset(setting, value, update=False)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._directory!r}>"
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_cache"}
 

@@ -41,6 +41,11 @@ class SharedCache(Protocol):
     def __contains__(self, key: Any, /) -> bool: ...
 
 
+def shown(tool: object, cache: SharedCache, key: Any) -> str:
+    """The `repr` of a tool that is built on a key of a cache, in the form of a cache's own."""
+    return f"<{type(tool).__name__} {key!r}, directory: {getattr(cache, 'directory', cache)}>"
+
+
 def home_of(cache: SharedCache, key: Any) -> SharedCache:
     """The shard of `cache` that holds `key`, or `cache`. A transaction of it is enough."""
     if hasattr(type(cache), "_shards"):
@@ -89,6 +94,9 @@ class _Guard:
         self._key = key
         self._expire = in_seconds(expire)
         self._tag = tag
+
+    def __repr__(self) -> str:
+        return shown(self, self._cache, self._key)
 
     def acquire(self) -> None:
         """Wait for the lock and take it."""

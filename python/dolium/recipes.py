@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from . import blocks, waiting
 from ._dolium import in_seconds
-from .locks import BoundedSemaphore, Lock, RLock, SharedCache, home_of, keep
+from .locks import BoundedSemaphore, Lock, RLock, SharedCache, home_of, keep, shown
 from .memo import args_to_key, refuse_function
 from .names import full_name
 from .stampede import memoize_stampede
@@ -63,6 +63,9 @@ class Averager:
         self._key = key
         self._expire = in_seconds(expire)
         self._tag = tag
+
+    def __repr__(self) -> str:
+        return shown(self, self._cache, self._key)
 
     def add(self, value: float) -> None:
         """Add `value` to the average."""
