@@ -61,6 +61,7 @@ from .stats import HotTier, Stats
 
 if TYPE_CHECKING:
     from .djangocache import DjangoCache as DjangoCache
+    from .functions.version import code
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -115,6 +116,7 @@ __all__ = [
     "ValueTooLargeWarning",
     "__version__",
     "barrier",
+    "code",
     "install_as_diskcache",
     "memoize_stampede",
     "throttle",
@@ -129,4 +131,8 @@ def __getattr__(name: str) -> Any:
         except ImportError as error:
             raise AttributeError(f"dolium.DjangoCache needs Django: {error}") from error
         return DjangoCache
+    if name == "code":  # reads syntax trees, and a program without functions that remember needs none
+        from .functions.version import code
+
+        return code
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Functions that remember: key, version, term and flight, each in one module."""
