@@ -87,9 +87,10 @@ fn lost_of_writers(cache: &Cache, meanwhile: impl FnOnce()) -> Vec<(Vec<usize>, 
     acknowledged.into_iter().enumerate().map(lost).collect()
 }
 
-/// Whether what was lost was written before the loss was noticed: from there on everything stays.
+/// Whether only the first entries of a writer are lost, those before the loss was noticed. On a busy machine a writer may
+/// not get its turn at all.
 fn is_of_the_beginning((lost, count): &(Vec<usize>, usize)) -> bool {
-    lost.iter().copied().eq(0..lost.len()) && lost.len() < *count
+    lost.is_empty() || lost.iter().copied().eq(0..lost.len()) && lost.len() < *count
 }
 
 fn with_tier(directory: &Path) -> Cache {
