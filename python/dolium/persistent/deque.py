@@ -29,8 +29,8 @@ else:
 Side = Literal["front", "back"]
 _OPPOSITE: dict[Side, Side] = {"front": "back", "back": "front"}
 
+# Iterables whose values are there already, so that they can be added in batches.
 _WHOLE = (list, tuple, range, str, bytes, set, frozenset, dict, deque)
-"""Iterables whose values are there already, so that they can be added in batches."""
 _BATCH = 500
 
 
@@ -43,11 +43,9 @@ class Deque(MutableSequence[T]):
 
     >>> deque = Deque(range(5), maxlen=6)
     >>> deque.extend([5, 6])
-    >>> list(deque)
-    [1, 2, 3, 4, 5, 6]
     >>> deque.rotate(2)
-    >>> deque[:3]
-    [5, 6, 1]
+    >>> deque[:]
+    [5, 6, 1, 2, 3, 4]
     >>> deque.popleft(), deque.pop()
     (5, 4)
 
@@ -445,16 +443,15 @@ class Deque(MutableSequence[T]):
 
     def _remove(self, key: Any, value: T) -> bool:
         with self.transact():  # it may have changed since it was found
-            return self._store.get(key, MISS, retry=True) == value and bool(
-                self._store.delete(key, retry=True)
-            )
+            same = self._store.get(key, MISS, retry=True) == value
+            return same and bool(self._store.delete(key, retry=True))
 
     def reverse(self) -> None:
         """Reverse the order of the values, atomically.
 
         >>> deque = Deque('abc')
         >>> deque.reverse()
-        >>> list(deque)
+        >>> deque[:]
         ['c', 'b', 'a']
         """
         with self.transact():
