@@ -21,6 +21,7 @@
 //! * [`Key`], [`Payload`], [`Value`]: what goes in and comes out.
 //! * [`Error`]: everything that can go wrong; [`Warning`]: what went well but should be known.
 //! * [`pickle`] and [`sign`]: the bytes that Python's keys and values have, and who wrote them.
+//! * [`pickle::read`] and `msgpack`: the readers of these bytes, for programs that show them.
 //!
 //! How it works, and why it survives crashes, is argued in `docs/design.md`.
 
@@ -49,6 +50,8 @@ pub use system::value_files::ValueFiles;
 pub use system::wait::{Wait, set_interrupt_hook};
 pub use system::warning::Warning;
 pub use value::key::{Key, Object};
+#[cfg(feature = "serde")]
+pub use value::msgpack;
 pub use value::number::Number;
 pub use value::policy::Policy;
 pub use value::put_options::{Expiry, PutOptions};

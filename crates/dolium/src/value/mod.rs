@@ -1,6 +1,8 @@
 //! Keys, values and settings: the bytes that they have in a row. Does not know SQL, nor where a row is stored.
 
 pub(crate) mod key;
+#[cfg(feature = "serde")]
+pub mod msgpack;
 pub(crate) mod number;
 mod payload;
 pub mod pickle;

@@ -55,8 +55,10 @@
 
 mod frame;
 pub(crate) mod graph;
-mod op;
+pub mod names;
+pub mod op;
 mod plain;
+pub mod read;
 
 use frame::HEADER_LEN;
 pub use plain::{Plain, encode};

@@ -1,5 +1,6 @@
 //! Owns framing: cutting a sequence of opcodes into frames where `pickletools.optimize` cuts.
 
+use super::op::Op;
 use super::{Protocol, op};
 
 /// `PROTO` and its operand.
@@ -40,7 +41,7 @@ fn framed(protocol: Protocol, body: &[u8]) -> Vec<u8> {
     let mut at = 0;
     while at < body.len() {
         // What comes after an opcode that has no length stays whole.
-        let len = op::len(&body[at..]).unwrap_or(body.len() - at);
+        let len = Op::read(&body[at..]).map_or(body.len() - at, |op| op.raw().len());
         let frameless = len > FRAME_TARGET;
         if frameless || at - frame_start >= FRAME_TARGET {
             put_frame(&mut out, &body[frame_start..at]);

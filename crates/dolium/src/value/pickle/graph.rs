@@ -15,7 +15,9 @@
 //!
 //! A pickle that refers to a part which is not complete contains itself. Neither walk follows it.
 
-use super::{Protocol, frame, op};
+use super::op::{self, Op, Ops};
+use super::read::{Build, Damage, read};
+use super::{Protocol, frame};
 
 /// A part of more bytes stands in a digest by its hash.
 const PART: usize = 64;
@@ -35,6 +37,12 @@ pub(crate) enum Why {
     Odd,
 }
 
+impl From<Damage> for Why {
+    fn from(_: Damage) -> Self {
+        Self::Odd
+    }
+}
+
 /// How sets are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sets {
@@ -44,16 +52,16 @@ pub(crate) enum Sets {
 
 /// The pickle with every part written out, if that has at most `limit` bytes beside its frames.
 pub(crate) fn expand(pickle: &[u8], limit: usize, sets: Sets) -> Result<Vec<u8>, Why> {
-    let mut walk = Walk::new(pickle, Some(limit + frame::HEADER_LEN), sets);
+    let mut walk = Walk::new(Some(limit + frame::HEADER_LEN), sets);
     walk.out.resize(frame::HEADER_LEN, 0);
-    let protocol = walk.run()?;
+    let protocol = walk.run(pickle)?;
     Ok(frame::finish(protocol, walk.out))
 }
 
 /// The digest of what the pickle says; `None` for a pickle that is odd.
 pub(crate) fn digest(pickle: &[u8]) -> Option<blake3::Hash> {
-    let mut walk = Walk::new(pickle, None, Sets::Sorted);
-    walk.run().ok()?;
+    let mut walk = Walk::new(None, Sets::Sorted);
+    walk.run(pickle).ok()?;
     Some(blake3::hash(&walk.out))
 }
 
@@ -61,15 +69,15 @@ pub(crate) fn digest(pickle: &[u8]) -> Option<blake3::Hash> {
 pub(crate) fn optimized(pickle: &[u8]) -> Option<Vec<u8>> {
     let protocol = protocol(pickle)?;
     let mut used = std::collections::HashSet::new();
-    for code in Codes(pickle) {
-        used.extend(reference(code?));
+    for op in modern(pickle) {
+        used.extend(reference(&op?));
     }
     let mut names = std::collections::HashMap::new();
     let mut memoized = 0;
     let mut out = vec![0; frame::HEADER_LEN];
-    for code in Codes(pickle) {
-        let code = code?;
-        match code[0] {
+    for op in modern(pickle) {
+        let op = op?;
+        match op.code {
             op::PROTO | op::FRAME => {}
             op::BINPUT | op::LONG_BINPUT => return None,
             op::MEMOIZE => {
@@ -80,7 +88,7 @@ pub(crate) fn optimized(pickle: &[u8]) -> Option<Vec<u8>> {
                 memoized += 1;
             }
             op::BINGET | op::LONG_BINGET => {
-                let name = *names.get(&reference(code)?)?;
+                let name = *names.get(&reference(&op)?)?;
                 if let Ok(name) = u8::try_from(name) {
                     out.extend([op::BINGET, name]);
                 } else {
@@ -88,7 +96,7 @@ pub(crate) fn optimized(pickle: &[u8]) -> Option<Vec<u8>> {
                     out.extend(name.to_le_bytes());
                 }
             }
-            _ => out.extend_from_slice(code),
+            _ => out.extend_from_slice(op.raw()),
         }
     }
     Some(frame::finish(protocol, out))
@@ -106,10 +114,10 @@ pub(crate) struct Inspection {
 /// Looks at a pickle.
 pub(crate) fn inspect(pickle: &[u8]) -> Inspection {
     let mut inspection = Inspection::default();
-    for code in Codes(pickle) {
-        let Some(code) = code else { return Inspection { names: true, ..inspection } };
-        match code[0] {
-            op::GLOBAL | op::STACK_GLOBAL | op::EXT1 | op::EXT2 | op::EXT4 | b'o' | b'Q' => {
+    for op in modern(pickle) {
+        let Some(op) = op else { return Inspection { names: true, ..inspection } };
+        match op.code {
+            op::GLOBAL | op::STACK_GLOBAL | op::EXT1 | op::EXT2 | op::EXT4 | op::OBJ | op::BINPERSID => {
                 inspection.names = true;
             }
             op::BINGET | op::LONG_BINGET | op::EMPTY_SET | op::FROZENSET => inspection.varies = true,
@@ -125,32 +133,30 @@ fn protocol(pickle: &[u8]) -> Option<Protocol> {
 }
 
 /// What a reference refers to.
-fn reference(code: &[u8]) -> Option<u32> {
-    match *code {
-        [op::BINGET, name] => Some(name.into()),
-        [op::LONG_BINGET, a, b, c, d] => Some(u32::from_le_bytes([a, b, c, d])),
-        _ => None,
-    }
+fn reference(op: &Op<'_>) -> Option<usize> {
+    matches!(op.code, op::BINGET | op::LONG_BINGET).then(|| op.index())?
 }
 
-/// The opcodes of a pickle with their operands, up to `STOP`. `None` where there is none, and then no more.
-struct Codes<'p>(&'p [u8]);
+/// The opcodes of a pickle up to `STOP`; `None` at one of protocol 0 or 1 that later picklers do not write.
+fn modern(pickle: &[u8]) -> impl Iterator<Item = Option<Op<'_>>> {
+    Ops(pickle).map(|op| op.filter(|op| !is_old(op.code)))
+}
 
-impl<'p> Iterator for Codes<'p> {
-    type Item = Option<&'p [u8]>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let Some(len) = op::len(self.0) else {
-            self.0 = &[];
-            return Some(None);
-        };
-        let (code, rest) = self.0.split_at(len);
-        self.0 = if code[0] == op::STOP { &[] } else { rest };
-        Some(Some(code))
-    }
+fn is_old(code: u8) -> bool {
+    matches!(
+        code,
+        op::INT
+            | op::LONG
+            | op::FLOAT
+            | op::STRING
+            | op::UNICODE
+            | op::LIST
+            | op::DICT
+            | op::PUT
+            | op::GET
+            | op::INST
+            | op::PERSID
+    )
 }
 
 /// A part that lies on the stack.
@@ -173,121 +179,95 @@ struct Node {
     is_shared: bool,
 }
 
-struct Walk<'p> {
-    codes: std::iter::Peekable<Codes<'p>>,
+struct Walk {
     /// `None`: parts are replaced by their hashes.
     limit: Option<usize>,
     sets: Sets,
     out: Vec<u8>,
-    stack: Vec<StackItem>,
-    /// How high the stack was, and where in `out` the mark is.
-    marks: Vec<(usize, usize)>,
-    memo: Vec<u32>,
+    /// Where in `out` the marks are.
+    marks: Vec<usize>,
     nodes: Vec<Node>,
     saved: Vec<u8>,
-    protocol: Option<Protocol>,
 }
 
-impl<'p> Walk<'p> {
-    fn new(pickle: &'p [u8], limit: Option<usize>, sets: Sets) -> Self {
-        Self {
-            codes: Codes(pickle).peekable(),
-            limit,
-            sets,
-            out: Vec::new(),
-            stack: Vec::new(),
-            marks: Vec::new(),
-            memo: Vec::new(),
-            nodes: Vec::new(),
-            saved: Vec::new(),
-            protocol: protocol(pickle),
-        }
-    }
+impl<'p> Build<'p> for Walk {
+    type Value = StackItem;
+    type Kept = u32;
+    type Error = Why;
 
-    fn run(&mut self) -> Result<Protocol, Why> {
-        let protocol = self.protocol.ok_or(Why::Odd)?;
-        while let Some(code) = self.codes.next() {
-            let code = code.ok_or(Why::Odd)?;
-            if code[0] == op::STOP {
-                self.part(0)?;
-                self.write(code)?;
-                return if self.stack.len() == 1 && self.marks.is_empty() {
-                    Ok(protocol)
-                } else {
-                    Err(Why::Odd)
-                };
-            }
-            self.step(code)?;
-        }
-        Err(Why::Odd)
-    }
-
-    fn step(&mut self, code: &[u8]) -> Result<(), Why> {
-        match code[0] {
-            op::PROTO | op::FRAME => Ok(()),
+    fn meet(&mut self, op: &Op<'p>) -> Result<(), Why> {
+        match op.code {
             op::MARK => {
-                self.marks.push((self.stack.len(), self.out.len()));
-                self.write(code)
+                self.marks.push(self.out.len());
+                self.write(op.raw())
             }
-            op::MEMOIZE => self.memoize(),
-            op::BINGET | op::LONG_BINGET => self.refer(reference(code).ok_or(Why::Odd)?),
-            op::TUPLE | op::FROZENSET => {
-                let (first, start) = self.marks.pop().ok_or(Why::Odd)?;
-                self.part(first)?;
-                if code[0] == op::FROZENSET {
-                    let starts: Vec<_> = self.stack[first..].iter().map(|item| item.start).collect();
-                    self.sort(&starts);
-                }
-                self.make(first, start, code)
+            op::BINPUT | op::LONG_BINPUT | op::POP | op::POP_MARK | op::DUP | op::OBJ | op::BINPERSID => {
+                Err(Why::Odd)
             }
-            op::TUPLE1 | op::BUILD | op::APPEND => self.take(1, code),
-            op::TUPLE2 | op::STACK_GLOBAL | op::REDUCE | op::NEWOBJ | op::SETITEM => self.take(2, code),
-            op::TUPLE3 | op::NEWOBJ_EX => self.take(3, code),
-            op::APPENDS | op::SETITEMS => {
-                let (first, _) = self.marks.pop().ok_or(Why::Odd)?;
-                self.part(first)?;
-                self.change(first, code)
-            }
-            op::ADDITEMS => self.add(code),
-            op::BINPUT | op::LONG_BINPUT | b'0' | b'1' | b'2' | b'o' | b'Q' | 0x97 | 0x98 => Err(Why::Odd),
-            _ => {
-                let start = self.out.len();
-                self.write(code)?;
-                self.push(start, NOBODY);
-                Ok(())
-            }
+            op::NEXT_BUFFER | op::READONLY_BUFFER => Err(Why::Odd),
+            code if is_old(code) => Err(Why::Odd),
+            _ => Ok(()),
         }
     }
 
-    fn push(&mut self, start: usize, node: u32) {
-        self.stack.push(StackItem { start, node, elements: Vec::new(), is_unsorted: false });
+    fn push(&mut self, op: &Op<'p>) -> Result<StackItem, Why> {
+        let start = self.out.len();
+        self.write(op.raw())?;
+        Ok(StackItem::new(start, NOBODY))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Why> {
-        self.room_for(bytes.len())?;
-        self.out.extend_from_slice(bytes);
+    fn make(&mut self, op: &Op<'p>, stack: &mut Vec<StackItem>, first: usize) -> Result<StackItem, Why> {
+        let parts = &mut stack[first..];
+        self.part(parts)?;
+        let start = match op.code {
+            op::TUPLE | op::FROZENSET => self.marks.pop(),
+            _ => parts.first().map(|part| part.start),
+        };
+        if op.code == op::FROZENSET {
+            let starts: Vec<_> = parts.iter().map(|item| item.start).collect();
+            self.sort(&starts);
+        }
+        self.write(op.raw())?;
+        Ok(StackItem::new(start.ok_or(Why::Odd)?, NOBODY))
+    }
+
+    fn change(&mut self, op: &Op<'p>, stack: &mut Vec<StackItem>, first: usize) -> Result<(), Why> {
+        let (below, parts) = stack.split_at_mut(first);
+        let below = below.last_mut().ok_or(Why::Odd)?;
+        self.part(parts)?;
+        match op.code {
+            op::ADDITEMS => self.add(op, below, parts)?,
+            op::APPENDS | op::SETITEMS => drop(self.marks.pop()),
+            _ => {}
+        }
+        self.write(op.raw())?;
+        if below.node != NOBODY {
+            let end = self.out.len();
+            let node = &mut self.nodes[below.node as usize];
+            if node.is_shared {
+                return Err(Why::Odd);
+            }
+            node.end = end;
+        }
         Ok(())
     }
 
-    fn room_for(&self, bytes: usize) -> Result<(), Why> {
-        let is_long = self.limit.is_some_and(|limit| self.out.len() + bytes > limit);
-        if is_long { Err(Why::Long) } else { Ok(()) }
+    fn stop(&mut self, is_alone: bool) -> Result<(), Why> {
+        if is_alone { Ok(()) } else { Err(Why::Odd) }
     }
 
-    fn memoize(&mut self) -> Result<(), Why> {
-        let end = self.out.len();
-        let item = self.stack.last_mut().ok_or(Why::Odd)?;
+    fn keep(&mut self, item: &mut StackItem) -> Result<u32, Why> {
         if item.node == NOBODY {
             item.node =
                 u32::try_from(self.nodes.len()).ok().filter(|node| *node != NOBODY).ok_or(Why::Odd)?;
+            let end = self.out.len();
             self.nodes.push(Node { start: item.start, end, is_saved: false, is_shared: false });
         }
-        self.memo.push(item.node);
-        Ok(())
+        Ok(item.node)
     }
 
-    fn refer(&mut self, name: u32) -> Result<(), Why> {
-        let node = *self.memo.get(name as usize).ok_or(Why::Odd)?;
+    fn recall(&mut self, node: &u32) -> Result<StackItem, Why> {
+        let node = *node;
         if self.limit.is_none() {
             self.save(node);
         }
@@ -301,94 +281,78 @@ impl<'p> Walk<'p> {
         } else {
             self.out.extend_from_within(range);
         }
-        self.push(start, node);
+        Ok(StackItem::new(start, node))
+    }
+}
+
+impl StackItem {
+    fn new(start: usize, node: u32) -> Self {
+        Self { start, node, elements: Vec::new(), is_unsorted: false }
+    }
+}
+
+impl Walk {
+    fn new(limit: Option<usize>, sets: Sets) -> Self {
+        Self { limit, sets, out: Vec::new(), marks: Vec::new(), nodes: Vec::new(), saved: Vec::new() }
+    }
+
+    fn run(&mut self, pickle: &[u8]) -> Result<Protocol, Why> {
+        let protocol = protocol(pickle).ok_or(Why::Odd)?;
+        let mut whole = read(pickle, self)?;
+        self.part(std::slice::from_mut(&mut whole))?;
+        self.write(&[op::STOP])?;
+        Ok(protocol)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Why> {
+        self.room_for(bytes.len())?;
+        self.out.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Takes the last `count` items, for an opcode that makes one of them, or changes what is below them.
-    fn take(&mut self, count: usize, code: &[u8]) -> Result<(), Why> {
-        let first = self.stack.len().checked_sub(count).ok_or(Why::Odd)?;
-        self.part(first)?;
-        if matches!(code[0], op::BUILD | op::APPEND | op::SETITEM) {
-            return self.change(first, code);
-        }
-        let start = self.stack[first].start;
-        self.make(first, start, code)
-    }
-
-    /// Makes one item of those from `first` on.
-    fn make(&mut self, first: usize, start: usize, code: &[u8]) -> Result<(), Why> {
-        if self.marks.last().is_some_and(|(height, _)| *height > first) {
-            return Err(Why::Odd);
-        }
-        self.stack.truncate(first);
-        self.write(code)?;
-        self.push(start, NOBODY);
-        Ok(())
-    }
-
-    /// Gives the item below `first` the items from there on.
-    fn change(&mut self, first: usize, code: &[u8]) -> Result<(), Why> {
-        if self.marks.last().is_some_and(|(height, _)| *height >= first) {
-            return Err(Why::Odd);
-        }
-        self.stack.truncate(first);
-        self.write(code)?;
-        let end = self.out.len();
-        let item = self.stack.last().ok_or(Why::Odd)?;
-        if item.node != NOBODY {
-            let node = &mut self.nodes[item.node as usize];
-            if node.is_shared {
-                return Err(Why::Odd);
-            }
-            node.end = end;
-        }
-        Ok(())
+    fn room_for(&self, bytes: usize) -> Result<(), Why> {
+        let is_long = self.limit.is_some_and(|limit| self.out.len() + bytes > limit);
+        if is_long { Err(Why::Long) } else { Ok(()) }
     }
 
     /// Gives a set elements. Python does so in batches, which are made one here.
-    fn add(&mut self, code: &[u8]) -> Result<(), Why> {
-        let (first, mark) = self.marks.pop().ok_or(Why::Odd)?;
-        self.part(first)?;
-        let below = first.checked_sub(1).ok_or(Why::Odd)?;
-        let mut elements = std::mem::take(&mut self.stack[below].elements);
-        let mut added: Vec<_> = self.stack[first..].iter().map(|item| item.start).collect();
-        let is_batch = added.len() == BATCH;
-        if self.sets == Sets::Sorted {
-            if !elements.is_empty() {
-                // The end of the batch before, and the mark of this one.
-                self.out.drain(mark - 1..=mark);
-                self.moved(mark, |at| at - 2);
-                for start in &mut added {
-                    *start -= 2;
-                }
-            }
-            elements.append(&mut added);
-            let more_follow = is_batch && matches!(self.codes.peek(), Some(Some([op::MARK])));
-            self.stack[below].is_unsorted = more_follow;
-            if !more_follow {
-                self.sort(&elements);
-            }
-            self.stack[below].elements = elements;
-        }
-        self.change(first, code)
-    }
-
-    /// Makes the items from `first` on parts of a larger one.
-    fn part(&mut self, first: usize) -> Result<(), Why> {
-        if self.stack.get(first..).ok_or(Why::Odd)?.iter().any(|item| item.is_unsorted) {
-            return Err(Why::Odd);
-        }
-        if self.limit.is_some() || first == self.stack.len() {
+    fn add(&mut self, op: &Op<'_>, set: &mut StackItem, parts: &[StackItem]) -> Result<(), Why> {
+        let mark = self.marks.pop().ok_or(Why::Odd)?;
+        if self.sets == Sets::AsTheyCome {
             return Ok(());
         }
+        let mut elements = std::mem::take(&mut set.elements);
+        let mut added: Vec<_> = parts.iter().map(|item| item.start).collect();
+        if !elements.is_empty() {
+            // The end of the batch before, and the mark of this one.
+            self.out.drain(mark - 1..=mark);
+            self.moved(mark, |at| at - 2);
+            for start in &mut added {
+                *start -= 2;
+            }
+        }
+        elements.append(&mut added);
+        set.is_unsorted = parts.len() == BATCH && op.rest().first() == Some(&op::MARK);
+        if !set.is_unsorted {
+            self.sort(&elements);
+        }
+        set.elements = elements;
+        Ok(())
+    }
+
+    /// Makes items parts of a larger one.
+    fn part(&mut self, parts: &mut [StackItem]) -> Result<(), Why> {
+        if parts.iter().any(|item| item.is_unsorted) {
+            return Err(Why::Odd);
+        }
+        let Some(first) = parts.first().filter(|_| self.limit.is_none()) else { return Ok(()) };
         let end = self.out.len();
-        let mut to = self.stack[first].start;
-        for at in first..self.stack.len() {
-            let StackItem { start, node, .. } = self.stack[at];
-            let until = self.stack.get(at + 1).map_or(end, |next| next.start);
+        let mut to = first.start;
+        for at in 0..parts.len() {
+            let StackItem { start, node, .. } = parts[at];
+            let until = parts.get(at + 1).map_or(end, |next| next.start);
             let range = start..until;
-            self.stack[at].start = to;
+            parts[at].start = to;
             if node != NOBODY {
                 self.save(node);
             }
