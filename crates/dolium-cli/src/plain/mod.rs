@@ -5,7 +5,6 @@ mod literal;
 mod msgpack;
 mod notation;
 mod pickle;
-mod trust;
 mod unpickle;
 
 pub(crate) use literal::parse;

@@ -158,6 +158,27 @@ mod tests {
     }
 
     #[test]
+    fn shared_arguments_and_texts_cost_their_size_once() {
+        // A tuple of 30,000 items that 30,000 calls share.
+        let mut calls = b"(".to_vec();
+        calls.extend(b"N".repeat(30_000));
+        calls.extend(b"t\x940ca\nb\n\x940](");
+        for _ in 0..30_000 {
+            calls.extend(b"h\x01h\x00R");
+        }
+        calls.extend(b"e.");
+        assert!(!describe(&calls).expect("a description").data.is_literal());
+        // A text of a megabyte, 9,000 times.
+        let text = vec![b'x'; 1 << 20];
+        let mut texts = b"X\0\0\x10\0".to_vec();
+        texts.extend(text);
+        texts.extend(b"\x940](");
+        texts.extend(b"h\0".repeat(9000));
+        texts.extend(b"e.");
+        assert!(describe(&texts).expect("a description").data.to_string().len() < 20 << 20);
+    }
+
+    #[test]
     fn damage_is_no_description() {
         for damaged in [&b""[..], b".", b"K", b"e.", b"(.", b"\x8c\xff.", b"h\x00.", b"\x8b\xff\xff\xff\xff."]
         {

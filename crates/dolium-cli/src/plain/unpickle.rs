@@ -1,14 +1,19 @@
-//! Owns reading pickles of all protocols as descriptions. A small machine over an arena: it builds what the
-//! opcodes build, but where a pickle would import or call something it only notes the name. Refuses
-//! what it does not know, and bounds the description however a hostile pickle multiplies itself.
+//! Pickles of all protocols as descriptions: what the engine's reader builds over an arena, where a pickle that would
+//! import or call something only has the name noted. The description is bounded, however a hostile pickle multiplies
+//! itself.
 
-use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::trust::is_plain;
+use dolium::pickle::names::is_plain;
+use dolium::pickle::op::{self, Op, Scalar};
+use dolium::pickle::read::{Build, Damage, read};
+
 use super::{DEPTH, Data, Description};
 
 /// How many nodes are described. A pickle of a few bytes can stand for a tree of any size.
 const NODES: usize = 10_000;
+/// How many bytes of text beyond the size of the pickle are described: the same text can occur again and again.
+const REPEATED: usize = 16 << 20;
 
 /// An index into the arena.
 type Id = usize;
@@ -17,7 +22,7 @@ type Id = usize;
 #[derive(Debug)]
 enum Node {
     Leaf(Data),
-    Tuple(Vec<Id>),
+    Tuple(Rc<[Id]>),
     List(Vec<Id>),
     Set(Vec<Id>),
     FrozenSet(Vec<Id>),
@@ -25,308 +30,134 @@ enum Node {
     Dict(Vec<Id>),
     Call {
         callee: Id,
-        arguments: Vec<Id>,
+        arguments: Rc<[Id]>,
         then: Vec<Id>,
     },
 }
 
 #[derive(Default)]
-struct Machine<'a> {
-    input: &'a [u8],
-    arena: Vec<Node>,
-    stack: Vec<Id>,
-    marks: Vec<usize>,
-    memo: HashMap<usize, Id>,
+struct Arena {
+    nodes: Vec<Node>,
     foreign: Vec<String>,
 }
 
-/// What came of an opcode.
-enum Step {
-    Done,
-    Damaged,
-    /// It belongs to another group.
-    Unknown,
+/// What may still be described.
+struct Left {
+    nodes: usize,
+    bytes: usize,
 }
 
-impl From<Option<()>> for Step {
-    fn from(done: Option<()>) -> Self {
-        if done.is_some() { Self::Done } else { Self::Damaged }
-    }
-}
-
-/// Says what a pickle would build. `None`: it is damaged, or uses what this reader does not know.
+/// Says what a pickle would build. `None`: it is damaged, or uses what no reader here knows.
 /// What follows its end, like a signature, is ignored.
 pub(crate) fn describe(pickle: &[u8]) -> Option<Description> {
-    let mut machine = Machine { input: pickle, ..Machine::default() };
-    let root = machine.run()?;
-    let mut left = NODES;
-    let data = machine.tree(root, DEPTH, &mut left);
-    Some(Description { data, foreign: machine.foreign })
+    let mut arena = Arena::default();
+    let root = read(pickle, &mut arena).ok()?;
+    let mut left = Left { nodes: NODES, bytes: pickle.len() + REPEATED };
+    let data = arena.tree(root, DEPTH, &mut left);
+    Some(Description { data, foreign: arena.foreign })
 }
 
-impl<'a> Machine<'a> {
-    fn run(&mut self) -> Option<Id> {
-        loop {
-            let opcode = self.take(1)?[0];
-            if opcode == b'.' {
-                return self.stack.pop();
-            }
-            self.step(opcode)?;
-        }
-    }
+impl<'p> Build<'p> for Arena {
+    type Value = Id;
+    type Kept = Id;
+    type Error = Damage;
 
-    fn step(&mut self, opcode: u8) -> Option<()> {
-        for group in [Self::frame_or_memo, Self::scalar, Self::container, Self::object] {
-            match group(self, opcode) {
-                Step::Unknown => {}
-                Step::Done => return Some(()),
-                Step::Damaged => return None,
+    fn push(&mut self, op: &Op<'p>) -> Result<Id, Damage> {
+        let node = match op.code {
+            op::EMPTY_TUPLE => Node::Tuple([].into()),
+            op::EMPTY_LIST => Node::List(Vec::new()),
+            op::EMPTY_SET => Node::Set(Vec::new()),
+            op::EMPTY_DICT => Node::Dict(Vec::new()),
+            op::GLOBAL => {
+                let (module, name) = op.global().ok_or(Damage::Kind)?;
+                return Ok(self.name(module, name));
             }
-        }
-        None
-    }
-
-    fn frame_or_memo(&mut self, opcode: u8) -> Step {
-        Step::from(match opcode {
-            0x80 => self.take(1).map(drop),
-            0x95 => self.take(8).map(drop),
-            0x94 => self.memoize(self.memo.len()),
-            b'q' => self.number(1).and_then(|slot| self.memoize(slot)),
-            b'r' => self.number(4).and_then(|slot| self.memoize(slot)),
-            b'p' => self.decimal().and_then(|slot| self.memoize(slot)),
-            b'h' => self.number(1).and_then(|slot| self.recall(slot)),
-            b'j' => self.number(4).and_then(|slot| self.recall(slot)),
-            b'g' => self.decimal().and_then(|slot| self.recall(slot)),
-            b'(' => {
-                self.marks.push(self.stack.len());
-                Some(())
-            }
-            b'0' => self.stack.pop().map(drop),
-            b'1' => self.since_mark().map(drop),
-            b'2' => self.stack.last().copied().map(|top| self.stack.push(top)),
-            _ => return Step::Unknown,
-        })
-    }
-
-    fn scalar(&mut self, opcode: u8) -> Step {
-        let data = match opcode {
-            b'N' => Some(Data::None),
-            0x88 => Some(Data::Bool(true)),
-            0x89 => Some(Data::Bool(false)),
-            b'K' => self.take(1).map(integer),
-            // Two bytes have no sign.
-            b'M' => self.take(2).map(|bytes| Data::Int(i64::from(u16::from_le_bytes([bytes[0], bytes[1]])))),
-            b'J' => self.take(4).map(signed),
-            0x8a => self.sized(1).map(signed),
-            0x8b => self.sized(4).map(signed),
-            b'G' => {
-                self.take(8).and_then(|bytes| Some(Data::Float(f64::from_be_bytes(bytes.try_into().ok()?))))
-            }
-            0x8c => self.sized(1).and_then(text),
-            b'X' => self.sized(4).and_then(text),
-            0x8d => self.sized(8).and_then(text),
-            b'C' | b'U' => self.sized(1).map(bytes),
-            b'B' | b'T' => self.sized(4).map(bytes),
-            0x8e | 0x96 => self.sized(8).map(bytes),
-            b'I' => self.line().and_then(|line| match line {
-                "00" => Some(Data::Bool(false)),
-                "01" => Some(Data::Bool(true)),
-                number => super::parse(number).ok(),
-            }),
-            b'L' => self.line().and_then(|line| super::parse(line.trim_end_matches('L')).ok()),
-            b'F' => self.line().and_then(|line| line.parse().ok()).map(Data::Float),
-            b'V' => self.line().map(|line| Data::Text(line.to_owned())),
-            b'S' => self.line().and_then(|line| super::parse(line).ok()),
-            _ => return Step::Unknown,
+            code => Node::Leaf(op.scalar().and_then(leaf).ok_or(Damage::Opcode(code))?),
         };
-        Step::from(data.map(|data| self.push(Node::Leaf(data))))
+        Ok(self.add(node))
     }
 
-    fn container(&mut self, opcode: u8) -> Step {
-        let node = match opcode {
-            b')' => Some(Node::Tuple(Vec::new())),
-            0x85..=0x87 => self.pop_many(usize::from(opcode - 0x84)).map(Node::Tuple),
-            b't' => self.since_mark().map(Node::Tuple),
-            b']' => Some(Node::List(Vec::new())),
-            b'l' => self.since_mark().map(Node::List),
-            b'}' => Some(Node::Dict(Vec::new())),
-            b'd' => self.since_mark().map(Node::Dict),
-            0x8f => Some(Node::Set(Vec::new())),
-            0x91 => self.since_mark().map(Node::FrozenSet),
-            b'a' => return self.pop_many(1).and_then(|items| self.extend(items)).into(),
-            b's' => return self.pop_many(2).and_then(|items| self.extend(items)).into(),
-            b'e' | b'u' | 0x90 => return self.since_mark().and_then(|items| self.extend(items)).into(),
-            _ => return Step::Unknown,
+    fn make(&mut self, op: &Op<'p>, stack: &mut Vec<Id>, first: usize) -> Result<Id, Damage> {
+        let parts = &stack[first..];
+        let node = match (op.code, parts) {
+            (op::TUPLE | op::TUPLE1 | op::TUPLE2 | op::TUPLE3, parts) => Node::Tuple(parts.into()),
+            (op::LIST, parts) => Node::List(parts.to_vec()),
+            (op::DICT, parts) => Node::Dict(parts.to_vec()),
+            (op::FROZENSET, parts) => Node::FrozenSet(parts.to_vec()),
+            (op::STACK_GLOBAL, &[module, name]) => {
+                let (module, name) = (self.text_of(module), self.text_of(name));
+                let (module, name) = module.zip(name).ok_or(Damage::Kind)?;
+                return Ok(self.name(&module, &name));
+            }
+            (op::REDUCE | op::NEWOBJ, &[callee, arguments]) => {
+                let Node::Tuple(arguments) = &self.nodes[arguments] else { return Err(Damage::Kind) };
+                call(callee, Rc::clone(arguments))
+            }
+            (op::NEWOBJ_EX | op::OBJ, [callee, arguments @ ..]) => call(*callee, arguments.into()),
+            (op::INST, arguments) => {
+                let (module, name) = op.global().ok_or(Damage::Kind)?;
+                call(self.name(module, name), arguments.into())
+            }
+            (code, _) => return Err(Damage::Opcode(code)),
         };
-        Step::from(node.map(|node| self.push(node)))
+        Ok(self.add(node))
     }
 
-    fn object(&mut self, opcode: u8) -> Step {
-        Step::from(match opcode {
-            b'c' => {
-                let (module, name) = (self.line(), self.line());
-                module.zip(name).map(|(module, name)| self.name(module, name))
+    fn change(&mut self, op: &Op<'p>, stack: &mut Vec<Id>, first: usize) -> Result<(), Damage> {
+        let (below, parts) = stack.split_at(first);
+        let target = below.last().map(|id| &mut self.nodes[*id]);
+        match (op.code, target) {
+            (op::BUILD, Some(Node::Call { then: known, .. }))
+            | (op::APPEND | op::APPENDS, Some(Node::List(known) | Node::Call { then: known, .. }))
+            | (op::ADDITEMS, Some(Node::Set(known) | Node::Call { then: known, .. }))
+            | (op::SETITEM | op::SETITEMS, Some(Node::Dict(known) | Node::Call { then: known, .. })) => {
+                known.extend(parts);
+                Ok(())
             }
-            0x93 => self.pop_many(2).and_then(|ids| {
-                let (module, name) = (self.text_of(ids[0])?, self.text_of(ids[1])?);
-                self.name(&module, &name);
-                Some(())
-            }),
-            b'R' | 0x81 => self.pop_many(2).and_then(|ids| {
-                let Node::Tuple(arguments) = &self.arena[ids[1]] else { return None };
-                let arguments = arguments.clone();
-                self.call(ids[0], arguments);
-                Some(())
-            }),
-            0x92 => self.pop_many(3).map(|ids| self.call(ids[0], vec![ids[1], ids[2]])),
-            b'o' => self.since_mark().and_then(|ids| {
-                let (&callee, arguments) = ids.split_first()?;
-                self.call(callee, arguments.to_vec());
-                Some(())
-            }),
-            b'i' => {
-                let (module, name) = (self.line(), self.line());
-                module.zip(name).and_then(|(module, name)| {
-                    let arguments = self.since_mark()?;
-                    self.name(module, name);
-                    let callee = self.stack.pop()?;
-                    self.call(callee, arguments);
-                    Some(())
-                })
-            }
-            b'b' => self.pop_many(1).and_then(|state| self.extend(state)),
-            _ => return Step::Unknown,
-        })
-    }
-
-    // ---- the stack
-
-    fn push(&mut self, node: Node) {
-        self.arena.push(node);
-        self.stack.push(self.arena.len() - 1);
-    }
-
-    fn pop_many(&mut self, count: usize) -> Option<Vec<Id>> {
-        let floor = self.marks.last().copied().unwrap_or(0);
-        let from = self.stack.len().checked_sub(count).filter(|from| *from >= floor)?;
-        Some(self.stack.split_off(from))
-    }
-
-    fn since_mark(&mut self) -> Option<Vec<Id>> {
-        let mark = self.marks.pop()?;
-        (mark <= self.stack.len()).then(|| self.stack.split_off(mark))
-    }
-
-    fn memoize(&mut self, slot: usize) -> Option<()> {
-        self.memo.insert(slot, *self.stack.last()?);
-        Some(())
-    }
-
-    fn recall(&mut self, slot: usize) -> Option<()> {
-        self.stack.push(*self.memo.get(&slot)?);
-        Some(())
-    }
-
-    /// Adds to what lies on top: items to a container, a state or items to a call.
-    fn extend(&mut self, items: Vec<Id>) -> Option<()> {
-        let top = *self.stack.last()?;
-        match &mut self.arena[top] {
-            Node::List(known) | Node::Set(known) | Node::Dict(known) | Node::Call { then: known, .. } => {
-                known.extend(items);
-                Some(())
-            }
-            _ => None,
+            _ => Err(Damage::Kind),
         }
     }
 
-    fn name(&mut self, module: &str, name: &str) {
+    fn keep(&mut self, id: &mut Id) -> Result<Id, Damage> {
+        Ok(*id)
+    }
+
+    fn recall(&mut self, id: &Id) -> Result<Id, Damage> {
+        Ok(*id)
+    }
+}
+
+impl Arena {
+    fn add(&mut self, node: Node) -> Id {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    fn name(&mut self, module: &str, name: &str) -> Id {
         let full = format!("{module}.{name}");
         if !is_plain(module, name) && !self.foreign.contains(&full) {
             self.foreign.push(full.clone());
         }
-        self.push(Node::Leaf(Data::Name(full)));
-    }
-
-    /// Notes a call, except for those by which old protocols write plain bytes and sets.
-    fn call(&mut self, callee: Id, arguments: Vec<Id>) {
-        let plain = match (&self.arena[callee], arguments.as_slice()) {
-            (Node::Leaf(Data::Name(name)), [items]) if is_builtin(name, "set") => {
-                self.items_of(*items).map(Node::Set)
-            }
-            (Node::Leaf(Data::Name(name)), [items]) if is_builtin(name, "frozenset") => {
-                self.items_of(*items).map(Node::FrozenSet)
-            }
-            (Node::Leaf(Data::Name(name)), [encoded, _]) if name == "_codecs.encode" => {
-                let latin = |text: String| text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-                self.text_of(*encoded).and_then(latin).map(|bytes| Node::Leaf(Data::Bytes(bytes)))
-            }
-            _ => None,
-        };
-        self.push(plain.unwrap_or(Node::Call { callee, arguments, then: Vec::new() }));
-    }
-
-    fn items_of(&self, id: Id) -> Option<Vec<Id>> {
-        if let Node::List(items) | Node::Tuple(items) = &self.arena[id] { Some(items.clone()) } else { None }
+        self.add(Node::Leaf(Data::Name(full)))
     }
 
     fn text_of(&self, id: Id) -> Option<String> {
-        if let Node::Leaf(Data::Text(text)) = &self.arena[id] { Some(text.clone()) } else { None }
+        if let Node::Leaf(Data::Text(text)) = &self.nodes[id] { Some(text.clone()) } else { None }
     }
 
-    // ---- the input
-
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.input.split_at_checked(count)?;
-        self.input = rest;
-        Some(taken)
-    }
-
-    /// An unsigned number, the lowest byte first.
-    fn number(&mut self, width: usize) -> Option<usize> {
-        let number = self.take(width)?.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
-        usize::try_from(number).ok()
-    }
-
-    /// Bytes after their length.
-    fn sized(&mut self, width: usize) -> Option<&'a [u8]> {
-        let length = self.number(width)?;
-        self.take(length)
-    }
-
-    fn line(&mut self) -> Option<&'a str> {
-        let end = self.input.iter().position(|byte| *byte == b'\n')?;
-        let line = self.take(end)?;
-        self.take(1)?;
-        std::str::from_utf8(line).ok()
-    }
-
-    fn decimal(&mut self) -> Option<usize> {
-        self.line()?.parse().ok()
-    }
-
-    // ---- the result
-
-    fn tree(&self, id: Id, depth: usize, left: &mut usize) -> Data {
-        if depth == 0 || *left == 0 {
+    fn tree(&self, id: Id, depth: usize, left: &mut Left) -> Data {
+        if depth == 0 || left.nodes == 0 {
             return Data::Elided;
         }
-        *left -= 1;
-        let all = |ids: &[Id], left: &mut usize| {
-            let shown = ids.iter().map_while(|id| (*left > 0).then(|| self.tree(*id, depth - 1, left)));
-            let mut shown: Vec<Data> = shown.collect();
-            if shown.len() < ids.len() {
-                shown.push(Data::Elided);
-            }
-            shown
-        };
-        match &self.arena[id] {
-            Node::Leaf(data) => data.clone(),
-            Node::Tuple(ids) => Data::Tuple(all(ids, left)),
-            Node::List(ids) => Data::List(all(ids, left)),
-            Node::Set(ids) => Data::Set(all(ids, left)),
-            Node::FrozenSet(ids) => Data::FrozenSet(all(ids, left)),
+        left.nodes -= 1;
+        match &self.nodes[id] {
+            Node::Leaf(data) => copy(data, left),
+            Node::Tuple(ids) => Data::Tuple(self.trees(ids, depth, left)),
+            Node::List(ids) => Data::List(self.trees(ids, depth, left)),
+            Node::Set(ids) => Data::Set(self.trees(ids, depth, left)),
+            Node::FrozenSet(ids) => Data::FrozenSet(self.trees(ids, depth, left)),
             Node::Dict(ids) => {
-                let mut items = all(ids, left);
+                let mut items = self.trees(ids, depth, left);
                 // An elided value leaves its key alone.
                 if items.len() % 2 == 1 {
                     items.push(Data::Elided);
@@ -335,37 +166,99 @@ impl<'a> Machine<'a> {
                 Data::Dict(std::iter::from_fn(|| items.next().zip(items.next())).collect())
             }
             Node::Call { callee, arguments, then } => {
+                if then.is_empty()
+                    && let Some(plain) = self.plain(*callee, arguments, depth, left)
+                {
+                    return plain;
+                }
                 let callee = self.tree(*callee, depth - 1, left);
-                Data::Call(Box::new(callee), all(arguments, left), all(then, left))
+                Data::Call(
+                    Box::new(callee),
+                    self.trees(arguments, depth, left),
+                    self.trees(then, depth, left),
+                )
             }
+        }
+    }
+
+    /// The parts of a value, of which the last is elided where there are too many.
+    fn trees(&self, ids: &[Id], depth: usize, left: &mut Left) -> Vec<Data> {
+        let shown = ids.iter().map_while(|id| (left.nodes > 0).then(|| self.tree(*id, depth - 1, left)));
+        let mut shown: Vec<Data> = shown.collect();
+        if shown.len() < ids.len() {
+            shown.push(Data::Elided);
+        }
+        shown
+    }
+
+    /// What a call makes, if it is one by which old protocols write plain bytes and sets.
+    fn plain(&self, callee: Id, arguments: &[Id], depth: usize, left: &mut Left) -> Option<Data> {
+        let Node::Leaf(Data::Name(name)) = &self.nodes[callee] else { return None };
+        let items = |id: Id| match &self.nodes[id] {
+            Node::List(items) => Some(&items[..]),
+            Node::Tuple(items) => Some(&items[..]),
+            _ => None,
+        };
+        match (name.as_str(), arguments) {
+            ("builtins.set" | "__builtin__.set", &[id]) => {
+                Some(Data::Set(self.trees(items(id)?, depth, left)))
+            }
+            ("builtins.frozenset" | "__builtin__.frozenset", &[id]) => {
+                Some(Data::FrozenSet(self.trees(items(id)?, depth, left)))
+            }
+            ("_codecs.encode", &[id, _]) => {
+                let Node::Leaf(Data::Text(text)) = &self.nodes[id] else { return None };
+                left.bytes.checked_sub(text.len())?;
+                let latin = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<_>>()?;
+                left.bytes -= text.len();
+                Some(Data::Bytes(latin))
+            }
+            _ => None,
         }
     }
 }
 
-fn is_builtin(full: &str, name: &str) -> bool {
-    full.split_once('.')
-        .is_some_and(|(module, own)| own == name && ["builtins", "__builtin__"].contains(&module))
+fn call(callee: Id, arguments: Rc<[Id]>) -> Node {
+    Node::Call { callee, arguments, then: Vec::new() }
 }
 
-fn integer(bytes: &[u8]) -> Data {
-    Data::Int(i64::from(bytes[0]))
+/// A copy, unless there are too many.
+fn copy(data: &Data, left: &mut Left) -> Data {
+    let size = match data {
+        Data::Text(text) | Data::Name(text) => text.len(),
+        Data::Bytes(bytes) | Data::Big(bytes) => bytes.len(),
+        _ => 0,
+    };
+    match left.bytes.checked_sub(size) {
+        Some(bytes) => {
+            left.bytes = bytes;
+            data.clone()
+        }
+        None => Data::Elided,
+    }
+}
+
+fn leaf(scalar: Scalar<'_>) -> Option<Data> {
+    let text = |text: &[u8]| Some(std::str::from_utf8(text).ok()?.to_owned());
+    Some(match scalar {
+        Scalar::None => Data::None,
+        Scalar::Bool(value) => Data::Bool(value),
+        Scalar::Int(number) => Data::Int(number),
+        Scalar::Long(bytes) => Data::Big(bytes.to_vec()),
+        Scalar::Decimal(digits) => super::parse(digits).ok()?,
+        Scalar::Float(number) => Data::Float(number),
+        Scalar::Text(bytes) | Scalar::RawText(bytes) => Data::Text(text(bytes)?),
+        Scalar::Quoted(literal) => super::parse(std::str::from_utf8(literal).ok()?).ok()?,
+        Scalar::String(bytes) | Scalar::Bytes(bytes) | Scalar::ByteArray(bytes) => {
+            Data::Bytes(bytes.to_vec())
+        }
+    })
 }
 
 /// Two's complement, the lowest byte first, of any length.
 pub(super) fn signed(bytes: &[u8]) -> Data {
-    let fill = if bytes.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
-    let (low, high) = bytes.split_at(bytes.len().min(8));
-    let mut word = [fill; 8];
-    word[..low.len()].copy_from_slice(low);
-    let number = i64::from_le_bytes(word);
-    let fits = high.iter().all(|byte| *byte == fill) && (number < 0) == (fill == 0xff);
-    if fits { Data::Int(number) } else { Data::Big(bytes.to_vec()) }
-}
-
-fn text(bytes: &[u8]) -> Option<Data> {
-    Some(Data::Text(std::str::from_utf8(bytes).ok()?.to_owned()))
-}
-
-fn bytes(bytes: &[u8]) -> Data {
-    Data::Bytes(bytes.to_vec())
+    match Scalar::long(bytes) {
+        Scalar::Int(number) => Data::Int(number),
+        _ => Data::Big(bytes.to_vec()),
+    }
 }
