@@ -40,7 +40,9 @@ __all__ = [
     "hash_column",
     "in_seconds",
     "load_key",
+    "load_plain",
     "open_value",
+    "plain_names",
     "remove_value",
     "sign",
     "verify",
@@ -681,6 +683,14 @@ def in_seconds(time: _T, /) -> _T:
 
 def load_key(pickle: bytes, /) -> Any:
     """The key in a pickle. Raises `UntrustedValueError` if its cache may not load it."""
+
+def load_plain(pickle: bytes, /) -> Any:
+    """The plain data in a pickle that anybody may have written. What follows its end is ignored."""
+
+def plain_names() -> dict[tuple[str, str], tuple[tuple[str, str], str | None, bool]]:
+    """The names for plain data, by how pickles have them: the name that they have today, what rebuilds it, and whether that
+    takes names for arguments.
+    """
 
 def sign(pickle: bytes, /) -> bytes:
     """A pickle with the signature of this user behind it, for the entry that is being stored."""

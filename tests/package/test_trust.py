@@ -31,8 +31,9 @@ import zoneinfo
 from typing import Any
 
 import pytest
+from dolium._dolium import plain_names
 from dolium.errors import DoliumError, UntrustedValueError
-from dolium.trust import loads
+from dolium.trust import loads, names
 from helpers.names import named
 from hypothesis import given
 from hypothesis import strategies as st
@@ -648,6 +649,24 @@ def check_noise(data: bytes) -> None:
                 todo += [*item.keys(), *item.values()]
             elif isinstance(item, (list, tuple, set, frozenset, collections.deque)):
                 todo += item
+
+
+def test_tuples_too_deep_to_hash_are_refused() -> None:
+    """Python hashes a tuple by recursion, and no limit of its own ends that before the stack does."""
+    assert "too deeply" in refused(b"}" + b")" + b"\x85" * 1_000_000 + b"Ns.")
+    deep = loads(b"})" + b"\x85" * 5000 + b"Ns.")
+    assert list(deep.values()) == [None]
+
+
+def test_each_name_of_the_table_is_rebuilt_by_a_function() -> None:
+    """The native module has the table, this package the functions; neither has one more."""
+    makers = {maker for _, maker, _ in plain_names().values() if maker is not None}
+    assert makers == {*names._MAKERS, *names._CONSTANTS}  # pyright: ignore[reportPrivateUsage]
+    for (module, name), (present, _, _) in plain_names().items():
+        found = names.lookup(module, name)
+        assert found is ... or found.where == present
+    with pytest.raises(UntrustedValueError):
+        names.lookup("builtins", "eval")
 
 
 def test_a_pickle_can_not_poison_the_next_one() -> None:

@@ -14,6 +14,7 @@ mod clock;
 mod context;
 mod enter;
 mod error;
+mod foreign;
 mod info;
 mod key;
 mod lazy;
@@ -25,6 +26,7 @@ mod signals;
 mod signature;
 mod store;
 mod trust;
+mod unpickle;
 mod value;
 
 use pyo3::prelude::*;
@@ -45,6 +47,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     module.add_function(wrap_pyfunction!(in_seconds, module)?)?;
     signature::register(module)?;
+    foreign::register(module)?;
     process::register(module)
 }
 

@@ -1,7 +1,8 @@
-"""The names that a foreign pickle may use, and the function that each one stands for.
+"""The functions that the names in a foreign pickle stand for.
 
-Each function takes the arguments that :mod:`pickle` passes for the type, checks them, and makes
-the value. It takes no other form.
+The native module has the table of these names, and reads the pickle. Each function takes the
+arguments that :mod:`pickle` passes for the type, checks them, and makes the value. It takes no other
+form.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+from .._dolium import plain_names
 from . import arrays
-from .values import Maker, Name, Pending, exactly, is_ints, is_texts, present_name, refuse
+from .values import Args, Maker, Name, Pending, exactly, is_ints, is_texts, refuse
 
 
 def _encode(args: tuple[Any, ...]) -> bytes:
@@ -219,49 +221,39 @@ def _reconstructor(args: tuple[Any, ...]) -> Pending:
 # -- The tables -----------------------------------------------------------------------------------
 
 
-#: Makers of immutable values out of values of exact types: fit for the C unpickler.
-SIMPLE: dict[tuple[str, str], Maker] = {
-    ("_codecs", "encode"): _encode,
-    ("builtins", "bytearray"): _bytearray,
-    ("builtins", "bytes"): _bytes,
-    ("builtins", "complex"): _complex,
-    ("builtins", "frozenset"): _frozenset,
-    ("builtins", "set"): _set,
-    ("datetime", "date"): _date,
-    ("datetime", "datetime"): _datetime,
-    ("datetime", "time"): _time,
-    ("datetime", "timedelta"): _timedelta,
-    ("datetime", "timezone"): _timezone,
-    ("decimal", "Decimal"): _decimal,
-}
-
-_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
-
-_MAKERS: dict[tuple[str, str], Maker] = {
-    **SIMPLE,
-    **{(module, name): _path(name) for module in ("pathlib", "pathlib._local") for name in _PATHS},
-    ("builtins", "getattr"): _getattr,
-    ("builtins", "range"): _range,
-    ("builtins", "slice"): _slice,
-    ("collections", "Counter"): _counter,
-    ("collections", "OrderedDict"): _ordered,
-    ("collections", "defaultdict"): _defaultdict,
-    ("collections", "deque"): _deque,
-    ("copyreg", "_reconstructor"): _reconstructor,
-    ("fractions", "Fraction"): _fraction,
-    ("numpy", "dtype"): arrays.dtype,
-    # numpy 1 and numpy 2.
-    **{
-        (f"numpy.{core}.{module}", name): make
-        for core in ("core", "_core")
-        for module, name, make in (
-            ("multiarray", "_reconstruct", arrays.reconstruct),
-            ("multiarray", "scalar", arrays.scalar),
-            ("numeric", "_frombuffer", arrays.frombuffer),
-        )
-    },
-    ("uuid", "UUID"): _new_uuid,
-    ("zoneinfo", "ZoneInfo"): _zone,
+#: What rebuilds each name of the native module's table.
+_MAKERS: dict[str, Maker] = {
+    "array": arrays.reconstruct,
+    "array_of_buffer": arrays.frombuffer,
+    "array_scalar": arrays.scalar,
+    "bytearray": _bytearray,
+    "bytes": _bytes,
+    "complex": _complex,
+    "counter": _counter,
+    "date": _date,
+    "datetime": _datetime,
+    "decimal": _decimal,
+    "defaultdict": _defaultdict,
+    "deque": _deque,
+    "dtype": arrays.dtype,
+    "encode": _encode,
+    "fraction": _fraction,
+    "frozenset": _frozenset,
+    "getattr": _getattr,
+    "ordered": _ordered,
+    "posix_path": _path("PosixPath"),
+    "pure_posix_path": _path("PurePosixPath"),
+    "pure_windows_path": _path("PureWindowsPath"),
+    "range": _range,
+    "reconstructor": _reconstructor,
+    "set": _set,
+    "slice": _slice,
+    "time": _time,
+    "timedelta": _timedelta,
+    "timezone": _timezone,
+    "uuid": _new_uuid,
+    "windows_path": _path("WindowsPath"),
+    "zone": _zone,
 }
 
 _FACTORIES: dict[tuple[str, str], type] = {
@@ -269,23 +261,52 @@ _FACTORIES: dict[tuple[str, str], type] = {
     for cls in (bool, bytes, dict, float, frozenset, int, list, set, str, tuple)
 }
 
-_CONSTANTS = {("builtins", "Ellipsis"): ...}
-
-#: The makers whose arguments may be names. They check each one.
-TAKE_NAMES = frozenset({_defaultdict, _getattr, _reconstructor, arrays.reconstruct})
-
-#: Names that only occur as arguments.
-_ARGUMENTS = {*_FACTORIES, ("builtins", "object"), ("numpy", "ndarray")}
+_CONSTANTS: dict[str, Any] = {"ellipsis": ...}
 
 
-def lookup(module: Any, name: Any) -> Any:
-    """A :class:`Name`, or the constant of that name."""
-    if not exactly(module, str) or not exactly(name, str):
-        refuse("a name that is not text")
-    where = present_name(module, name)
-    if where in _CONSTANTS:
-        return _CONSTANTS[where]
-    make = _MAKERS.get(where)
-    if make is None and where not in _ARGUMENTS:
+def _found(where: tuple[str, str], maker: str | None, takes_names: bool) -> Any:
+    if maker is None:
+        return Name(where, None)
+    return _CONSTANTS[maker] if maker in _CONSTANTS else Name(where, _MAKERS[maker], takes_names)
+
+
+#: A :class:`Name`, or the constant of that name.
+_PLAIN: dict[tuple[str, str], Any] = {name: _found(*row) for name, row in plain_names().items()}
+
+
+# -- What the native reader asks ------------------------------------------------------------------
+
+
+def lookup(module: str, name: str) -> Any:
+    """Return what a name stands for: a :class:`Name`, or the constant of that name."""
+    found = _PLAIN.get((module, name))
+    if found is None:
         refuse(f"{module}.{name}")
-    return Name(where, make)
+    return found
+
+
+def call(callee: Any, args: Any) -> Any:
+    """Return what a name makes of arguments: data, a :class:`Name` or a :class:`Pending`."""
+    if not exactly(callee, Name):
+        refuse("a call of something that is no name")
+    if callee.make is None:
+        refuse(str(callee))
+    if exactly(args, Args) and not callee.takes_names:
+        refuse(f"{callee} of something that is not data")
+    if not exactly(args, tuple, Args):
+        raise TypeError("arguments are a tuple")
+    return callee.make(args)
+
+
+def instance(callee: Any, args: Any) -> Any:
+    """Return the same for a call of ``__new__``."""
+    if not exactly(callee, Name) or callee.where != ("uuid", "UUID"):
+        refuse(f"{callee} by __new__")
+    return call(callee, args)
+
+
+def build(target: Any, state: Any) -> Any:
+    """Return what a state completes."""
+    if not exactly(target, Pending):
+        refuse(f"the state of a {type(target).__name__}")
+    return target.build(state)

@@ -34,13 +34,14 @@ def is_ints(args: tuple[Any, ...]) -> bool:
 
 
 class Name:
-    """A name on the interpreter's stack. It is no data, and cannot be put into data."""
+    """A name on the reader's stack. It is no data, and cannot be put into data."""
 
-    __slots__ = ("make", "where")
+    __slots__ = ("make", "takes_names", "where")
 
-    def __init__(self, where: tuple[str, str], make: Maker | None) -> None:
+    def __init__(self, where: tuple[str, str], make: Maker | None, takes_names: bool = False) -> None:
         self.where = where
         self.make = make
+        self.takes_names = takes_names
 
     def __str__(self) -> str:
         return ".".join(self.where)
@@ -49,27 +50,21 @@ class Name:
 class Pending:
     """A value that is complete only after its BUILD. No data either until then."""
 
-    __slots__ = ("build", "places")
+    __slots__ = ("is_built", "make", "value")
 
-    def __init__(self, build: Callable[[Any], Any]) -> None:
-        self.build = build
-        #: Where the memo holds it.
-        self.places: list[int] = []
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self.make = make
+        self.is_built = False
+        self.value: Any = None
+
+    def build(self, state: Any) -> Any:
+        """Make the value, which the memo then holds instead."""
+        self.value = self.make(state)
+        self.is_built = True
+        return self.value
 
 
 class Args(tuple[Any, ...]):
     """A tuple that holds a name, or such a tuple: arguments of a call, but no data."""
 
     __slots__ = ()
-
-
-INTERNAL = frozenset({Name, Pending, Args})
-
-_RENAMED_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-
-
-def present_name(module: str, name: str) -> tuple[str, str]:
-    """The name in Python 3. Protocols 0 to 2 use that of Python 2, even when Python 3 writes."""
-    if (module, name) == ("__builtin__", "xrange"):
-        return "builtins", "range"
-    return _RENAMED_MODULES.get(module, module), name
