@@ -28,7 +28,7 @@ PYTEST_ALL := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help setup programs demo test test-all test-pythons build extension lint deny commits fmt rust-test doc types stub \
-	python-test torture bench bench-quick wheel clean
+	python-test torture fuzz bench bench-quick wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}'
@@ -126,6 +126,16 @@ torture: build $(VENV)/ready-test programs ## the random and the killing tests, 
 			DOLIUM_TORTURE=1 DOLIUM_HOT_SIZE=$$size $(PYTEST_ALL) -q --all-backends --timeout=1200 \
 				$$([ $$round = 1 ] || echo $(AGAIN)) $(PYTEST) || exit; done; done
 
+# What `make test` runs for a moment, for SECONDS each: with libFuzzer where a nightly Rust and cargo-fuzz are installed.
+SECONDS ?= 60
+FUZZ := pickle msgpack tier_records
+fuzz: ## hostile bytes for the readers: SECONDS=60 for each target
+	@if $(CARGO) +nightly fuzz --version >/dev/null 2>&1; then set -e; for target in $(FUZZ); do \
+		mkdir -p fuzz/corpus/$$target; \
+		(set -x; $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS)); done; \
+	else echo 'fuzz: no nightly Rust with cargo-fuzz: running the tests of the targets instead' >&2; \
+		PROPTEST_CASES=$$(($(SECONDS) * 2000)) $(CARGO) test $(LOCKED) -p dolium-cli --test fuzz --release; fi
+
 # The rivals live in an environment of their own. One that cannot be installed is named in the table.
 bench: build bench/.venv/ready ## dolium beside other caches: bench/results/
 	$(PYO3) $(CARGO) build $(LOCKED) --release --quiet -p dolium-bench-bare
@@ -146,7 +156,7 @@ wheel: $(VENV)/ready-build ## dist/*.whl for this Python
 	$(MATURIN) build --release --out dist
 
 clean: ## back to a fresh clone
-	rm -rf target dist demo/out .venv .venvs bench/.venv
+	rm -rf target fuzz/target fuzz/corpus fuzz/artifacts dist demo/out .venv .venvs bench/.venv
 	find python tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/dolium/_dolium.*.so
 

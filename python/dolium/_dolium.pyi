@@ -685,7 +685,7 @@ def load_key(pickle: bytes, /) -> Any:
     """The key in a pickle. Raises `UntrustedValueError` if its cache may not load it."""
 
 def load_plain(pickle: bytes, /) -> Any:
-    """The plain data in a pickle that anybody may have written. What follows its end is ignored."""
+    """The plain data in a pickle that another user may have written. What follows its end is ignored."""
 
 def plain_names() -> dict[tuple[str, str], tuple[tuple[str, str], str | None, bool]]:
     """The names for plain data, by how pickles have them: the name that they have today, what rebuilds it, and whether that

@@ -27,6 +27,24 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
+/// What fuzzing needs: descriptions of any bytes.
+#[doc(hidden)]
+pub mod fuzz {
+    use crate::plain;
+
+    /// What a pickle says, if it is one.
+    #[must_use]
+    pub fn describe(pickle: &[u8]) -> Option<String> {
+        plain::describe(pickle).map(|description| description.data.to_string())
+    }
+
+    /// What `MessagePack` says, if the bytes are.
+    #[must_use]
+    pub fn unpack(bytes: &[u8]) -> Option<String> {
+        plain::unpack(bytes).map(|data| data.to_string())
+    }
+}
+
 /// Runs a command line, its first element being the name of the program. Returns the exit code: 0 for done
 /// or found, 1 for not found or problems found, 2 for an error, of usage too.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {

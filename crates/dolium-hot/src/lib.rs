@@ -41,6 +41,9 @@ pub use lock::wait::Acquired;
 pub use log::counters::Counter;
 #[cfg(target_os = "linux")]
 pub use log::drain::{Batch, Change, Limit};
+#[cfg(all(target_os = "linux", feature = "fuzz"))]
+#[doc(hidden)]
+pub use log::fuzz::records as fuzz_records;
 #[cfg(target_os = "linux")]
 pub use log::record::{Cell, Key, Kind, PendingRecord, Row, View};
 #[cfg(target_os = "linux")]

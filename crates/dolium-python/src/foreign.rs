@@ -17,7 +17,7 @@ static CALL: Lazy = Lazy::new("dolium.trust.names", "call");
 static INSTANCE: Lazy = Lazy::new("dolium.trust.names", "instance");
 static BUILD: Lazy = Lazy::new("dolium.trust.names", "build");
 
-/// The plain data in a pickle that anybody may have written. What follows its end is ignored.
+/// The plain data in a pickle that another user may have written. What follows its end is ignored.
 #[pyfunction]
 #[pyo3(signature = (pickle, /))]
 fn load_plain<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyAny>> {

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};
 
-/// Nesting that is followed; the stack must survive data that anybody wrote.
+/// Nesting that is followed; the stack must survive data that another user wrote.
 const DEPTH: usize = 201;
 
 /// The object in `bytes`.

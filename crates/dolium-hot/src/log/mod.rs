@@ -7,6 +7,8 @@ pub(crate) mod counters;
 pub(crate) mod crash;
 pub(crate) mod drain;
 pub(crate) mod forget;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 pub(crate) mod hash;
 pub(crate) mod memory;
 pub(crate) mod prefetch;

@@ -322,7 +322,7 @@ pub(crate) fn pad(units: u64) -> u64 {
 
 /// The checksum of a record. Offset and sequence number, which are known last, come last.
 #[inline]
-fn checksum(words: &[u64], body: u64) -> u64 {
+pub(crate) fn checksum(words: &[u64], body: u64) -> u64 {
     hash::finish(body, [words[2], words[3]])
 }
 

@@ -1,6 +1,6 @@
 //! The one reader of `MessagePack`, in which Rust programs store values of any type. It builds nothing itself.
 //!
-//! Bytes by anybody cost what their length says: no length in them is believed before as many bytes are there, and the
+//! Hostile bytes cost what their length says: no length in them is believed before as many bytes are there, and the
 //! caller bounds the depth.
 
 use std::fmt::{self, Display, Formatter};

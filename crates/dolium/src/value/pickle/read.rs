@@ -4,7 +4,7 @@
 //! the command line shows, the bytes of a key. The machine imports and calls nothing, and neither can a pickle make it: a
 //! name is an operand like any other, and a call is a step that the `Build` may refuse.
 //!
-//! Bytes by anybody cost what their length says: a step takes constant time, no step recurses, and no length in the bytes
+//! Hostile bytes cost what their length says: a step takes constant time, no step recurses, and no length in the bytes
 //! is believed before as many bytes are there. What a `Build` writes out for a reference is its own to bound.
 //!
 //! A pickle is damaged, for all readers alike, if it is cut off, takes what is not on the stack, reaches below a mark,
