@@ -44,6 +44,7 @@ from .errors import (
     StorageError,
     StorageFullError,
     Timeout,
+    UnkeyableError,
     UnknownFileWarning,
     UnknownSettingWarning,
     UnpicklableError,
@@ -61,7 +62,10 @@ from .stats import HotTier, Stats
 
 if TYPE_CHECKING:
     from .djangocache import DjangoCache as DjangoCache
-    from .functions.version import code
+    from .functions.fingerprint import fingerprint as fingerprint
+    from .functions.key import file_content as file_content
+    from .functions.key import file_stamp as file_stamp
+    from .functions.version import code as code
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -106,6 +110,7 @@ __all__ = [
     "StorageError",
     "StorageFullError",
     "Timeout",
+    "UnkeyableError",
     "UnknownFileWarning",
     "UnknownSettingWarning",
     "UnpicklableError",
@@ -117,13 +122,30 @@ __all__ = [
     "__version__",
     "barrier",
     "code",
+    "file_content",
+    "file_stamp",
+    "fingerprint",
     "install_as_diskcache",
     "memoize_stampede",
     "throttle",
 ]
 
 
+# What a program that wraps no function need not import.
+_LATE = {
+    "code": "dolium.functions.version",
+    "file_content": "dolium.functions.key",
+    "file_stamp": "dolium.functions.key",
+    "fingerprint": "dolium.functions.fingerprint",
+}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        from importlib import import_module
+
+        found = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return found
     # Django is needed for this one, and slow to import: only where it is asked for.
     if name == "DjangoCache":
         try:
@@ -131,8 +153,4 @@ def __getattr__(name: str) -> Any:
         except ImportError as error:
             raise AttributeError(f"dolium.DjangoCache needs Django: {error}") from error
         return DjangoCache
-    if name == "code":  # reads syntax trees, and a program without functions that remember needs none
-        from .functions.version import code
-
-        return code
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

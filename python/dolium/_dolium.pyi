@@ -6,7 +6,7 @@ or false.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from io import BufferedReader, BytesIO
 from types import TracebackType
@@ -31,11 +31,14 @@ __all__ = [
     "Cursor",
     "Info",
     "KeyIterator",
+    "Raw",
     "Store",
     "Transaction",
     "__version__",
     "_canonical",
     "_cli",
+    "_file_digest",
+    "_fingerprint",
     "create_value",
     "hash_column",
     "in_seconds",
@@ -45,11 +48,47 @@ __all__ = [
     "plain_names",
     "remove_value",
     "sign",
+    "stored_key",
     "verify",
     "warn",
 ]
 
 __version__: Final[str]
+
+@final
+class Raw:
+    """The elements of an array in C order, as they lie in memory, in a description of a value.
+
+    `source` is a C-contiguous buffer of bytes, an iterator of such, or with `shape` and `strides` (both in elements, in
+    C order of the array) one of unsigned integers that are the elements.
+    """
+    def __new__(
+        cls,
+        length: int,
+        source: Any,
+        shape: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+        /,
+    ) -> Self: ...
+
+def _fingerprint(value: Any, /) -> bytes:
+    """The fingerprint of a value."""
+
+def _file_digest(path: str, /) -> bytes:
+    """The digest of a file's contents, 20 bytes of BLAKE3."""
+
+def stored_key(
+    name: str,
+    version: Any,
+    parts: tuple[Any, ...],
+    labels: tuple[str, ...] | None = None,
+    /,
+) -> tuple[Any, ...]:
+    """The key of a call: the name and version of the function, then one part for each value.
+
+    None, truth values, integers of 64 bits, floats, and text of up to 64 bytes stand for themselves, all else is its
+    fingerprint. `labels` say in an error what a value is, as in "argument 'options'".
+    """
 
 @disjoint_base
 class Transaction:

@@ -38,6 +38,7 @@ __all__ = [
     "StorageError",
     "StorageFullError",
     "Timeout",
+    "UnkeyableError",
     "UnknownFileWarning",
     "UnknownSettingWarning",
     "UnpicklableError",
@@ -103,6 +104,10 @@ class UnstorableError(DoliumError, TypeError):
 
 class UnpicklableError(UnstorableError, PicklingError, AttributeError):
     """A key or a value cannot be pickled. The class has every type of error that `pickle` raises for that."""
+
+
+class UnkeyableError(DoliumError, TypeError):
+    """A value that cannot be told from others: it has no fingerprint. The message says where it is, and what to do."""
 
 
 class UntrustedValueError(DoliumError, ValueError):

@@ -36,6 +36,7 @@ classes! {
     INVALID = "InvalidArgumentError",
     UNSTORABLE = "UnstorableError",
     UNPICKLABLE = "UnpicklableError",
+    UNKEYABLE = "UnkeyableError",
     UNTRUSTED = "UntrustedValueError",
     DOLIUM = "DoliumError",
     DOLIUM_WARNING = "DoliumWarning",

@@ -15,6 +15,7 @@ mod context;
 mod enter;
 mod error;
 mod foreign;
+mod fingerprint;
 mod info;
 mod key;
 mod lazy;
@@ -46,6 +47,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::Connection>()?;
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     module.add_function(wrap_pyfunction!(in_seconds, module)?)?;
+    fingerprint::register(module)?;
     signature::register(module)?;
     foreign::register(module)?;
     process::register(module)

@@ -1,1 +1,4 @@
-"""Functions that remember: key, version, term and flight, each in one module."""
+"""Functions that remember: key, version, term and flight, each in one module.
+
+Nothing is imported here, because `import dolium` imports this package's parts one by one.
+"""
