@@ -1,8 +1,8 @@
 """What it costs to remember functions: fingerprints and keys beside rivals, in one run.
 
-`python bench/functions.py [--quick] [--save DIRECTORY]` measures each row in turn with its rivals, prints a table, and saves
-the raw times as JSON. A rival that is not installed is a row without a figure. A row is a function that returns what is
-called; add one with `@row`.
+`python bench/functions.py [--quick] [--save DIRECTORY]` measures each row in turn with its rivals, prints a table,
+and saves the raw times as JSON. A rival that is not installed is a row without a figure. A row is a function that
+returns what is called; add one with `@row`.
 """
 
 from __future__ import annotations

@@ -51,7 +51,13 @@ def handler(cls: type) -> Handler | None:
 def array(value: Array) -> tuple[Any, ...]:
     """The dtype, shape and elements of an array."""
     dtype = value.dtype
+    if dtype.num in _PLAIN:
+        return (dtype.str, value.shape, raw(value))
     return (describe(dtype), value.shape, elements(value, dtype))
+
+
+_PLAIN = frozenset(range(16)) - {13}
+"""The numbers of NumPy's types of truth values, integers and floats but for long doubles."""
 
 
 def describe(dtype: Any) -> object:
@@ -99,7 +105,7 @@ def raw(value: Array) -> Raw:
     if length == 0:
         return Raw(0, b"")
     if value.flags.c_contiguous:
-        return Raw(length, value.reshape(-1).view(np.uint8))
+        return Raw(length, (value if value.ndim == 1 else value.reshape(-1)).view(np.uint8))
     axes = sorted(range(value.ndim), key=lambda axis: -value.strides[axis])
     dense = value.transpose(axes)
     size: int = value.itemsize

@@ -109,18 +109,17 @@ fn way(frames: &[Frame<'_>], values: &[Bound<'_, PyAny>]) -> String {
         match &frame.parts {
             // The parts of an object come one level below it.
             Parts::Object => {}
-            Parts::Dict(_) if at % 2 == 1 => {
-                let key = values.get(frame.values + at - 1);
-                way += &match key {
-                    Some(key) if described && key.is_exact_instance_of::<PyString>() => format!(".{key}"),
-                    Some(key) => format!("[{}]", error::shown(key)),
-                    None => String::new(),
-                };
-            }
-            Parts::Dict(_) => way += ".keys()",
-            Parts::Set(_) => way += "{…}",
+            Parts::Dict(_) if at % 2 == 1 => match values.get(frame.values + at - 1) {
+                Some(key) if described && key.is_exact_instance_of::<PyString>() => {
+                    way.extend([".", &key.to_string()]);
+                }
+                Some(key) => way.extend(["[", &error::shown(key), "]"]),
+                None => {}
+            },
+            Parts::Dict(_) => way.push_str(".keys()"),
+            Parts::Set(_) => way.push_str("{…}"),
             _ if described => {}
-            _ => way += &format!("[{at}]"),
+            _ => way.extend(["[", &at.to_string(), "]"]),
         }
         described = matches!(frame.parts, Parts::Object);
     }

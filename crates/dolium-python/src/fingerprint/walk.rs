@@ -220,13 +220,12 @@ impl<'py> Walk<'py> {
     /// Asks the package what stands for an object: the name of its type, and its parts.
     fn describe(&mut self, value: &Bound<'py, PyAny>) -> Result<Parts<'py>, Stop> {
         let class = value.get_type();
-        let handler = match self.handlers.get(&address(&class)) {
-            Some((_, handler)) => handler.clone(),
-            None => {
-                let handler = HANDLER.get(self.py)?.call1((&class,))?;
-                self.handlers.insert(address(&class), (class, handler.clone()));
-                handler
-            }
+        let handler = if let Some((_, handler)) = self.handlers.get(&address(&class)) {
+            handler.clone()
+        } else {
+            let handler = HANDLER.get(self.py)?.call1((&class,))?;
+            self.handlers.insert(address(&class), (class, handler.clone()));
+            handler
         };
         let description = if handler.is_none() { handler } else { handler.call1((value,))? };
         if description.is_none() {
