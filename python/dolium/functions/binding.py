@@ -72,6 +72,8 @@ def _by_function(rule: Callable[..., object]) -> Callable[..., tuple[Any, ...]]:
     return lambda *args, **kwargs: (rule(*args, **kwargs),)
 
 
+_partial: Any = functools.partial
+
 Bound = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -82,7 +84,7 @@ def _unwrap(function: Any) -> tuple[Any, Bound]:
     while True:
         if isinstance(function, functools.partial):
             # `partial` merges what two of them bind, and knows placeholders.
-            merged: Any = functools.partial(function, *args, **kwargs)  # pyright: ignore[reportUnknownArgumentType]
+            merged = _partial(function, *args, **kwargs)
             function, args, kwargs = merged.func, merged.args, merged.keywords
         elif isinstance(function, types.MethodType):
             args, function = (function.__self__, *args), function.__func__
