@@ -15,8 +15,8 @@ from pathlib import Path
 
 # The highest floor first.
 FLOORS = {
-    "dolium": ["cache", "store", "sqlite", "value", "system"],
-    "dolium-hot": ["writer", "tier", "log", "layout", "lock", "system"],
+    "dolium": ["cache", "store", "flight", "sqlite", "value", "system"],
+    "dolium-hot": ["writer", "tier", "lease", "log", "layout", "lock", "system"],
     "dolium-python": [],
     "dolium-cli": [],
 }

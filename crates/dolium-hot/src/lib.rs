@@ -19,10 +19,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A third file, `cache.lease`, comes with the first computation that processes share: who computes which key
+//! ([`Leases`]).
+//!
 //! This is the only crate of dolium with `unsafe`.
 
 #[cfg(target_os = "linux")]
 mod layout;
+#[cfg(target_os = "linux")]
+mod lease;
 mod lock;
 #[cfg(target_os = "linux")]
 mod log;
@@ -31,6 +36,8 @@ mod system;
 mod tier;
 mod writer;
 
+#[cfg(target_os = "linux")]
+pub use lease::{Claim, Leases, Links, Outcome, Watch};
 pub use lock::file_lock::FileLock;
 pub use lock::guard::Guard;
 pub use lock::health::Health;

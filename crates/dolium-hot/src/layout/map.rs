@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
@@ -56,10 +56,16 @@ impl Map {
             Which::Database => D_OFFSET,
             Which::Tier => T_OFFSET,
         };
+        self.half(offset / 4)
+    }
+
+    /// The 32-bit word of a number, with its futex.
+    pub(crate) fn half(&self, number: usize) -> SharedWord<'_> {
+        assert!(number < self.len / 4, "a word behind the mapping");
         // SAFETY: inside the mapping, which lives as long as `self` and starts at a page boundary, so that the word is
         // aligned; every process accesses it atomically only. Whoever truncates the file gets everybody a SIGBUS, which
         // this crate never does: it replaces files by new ones.
-        SharedWord(unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) })
+        SharedWord(unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(4 * number).cast()) })
     }
 
     /// All of the file as words. The tier uses none of those that hold a lock word.
@@ -101,6 +107,17 @@ impl SharedWord<'_> {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
             Err(_) => std::thread::sleep(at_most.min(Duration::from_millis(1))),
         }
+    }
+
+    /// Adds one, so that a process that is about to sleep on the word does not, and wakes all that sleep.
+    pub(crate) fn ring(self) {
+        self.0.fetch_add(1, AcqRel);
+        self.wake(i32::MAX.cast_unsigned());
+    }
+
+    /// Stores a value that no other process changes meanwhile.
+    pub(crate) fn store(self, value: u32) {
+        self.0.store(value, Release);
     }
 
     /// Wakes at most so many. Whether somebody was asleep.

@@ -75,6 +75,32 @@ pub(crate) fn count_held_elsewhere(fd: BorrowedFd<'_>, first: u32, count: u32) -
     Ok(count_held_elsewhere(fd, first, half)? + count_held_elsewhere(fd, first + half, count - half)?)
 }
 
+/// The same as [`try_lock`], exclusive, for a byte of any number.
+pub(crate) fn try_lock_wide(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
+    match control(fd, libc::F_OFD_SETLK, &mut wide(libc::F_WRLCK, byte)) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn unlock_wide(fd: BorrowedFd<'_>, byte: u64) -> io::Result<()> {
+    control(fd, libc::F_OFD_SETLK, &mut wide(libc::F_UNLCK, byte))
+}
+
+/// Whether another description locks the byte.
+pub(crate) fn held_elsewhere_wide(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
+    let mut asked = wide(libc::F_WRLCK, byte);
+    control(fd, libc::F_OFD_GETLK, &mut asked)?;
+    Ok(i32::from(asked.l_type) != libc::F_UNLCK)
+}
+
+fn wide(lock_type: libc::c_int, byte: u64) -> Flock {
+    let mut lock = range(lock_type, 0, 1);
+    lock.l_start = i64::try_from(byte).unwrap_or(i64::MAX);
+    lock
+}
+
 // On 32-bit glibc only the 64-bit structure works with these commands; everywhere else the two are the same.
 #[cfg(not(all(target_env = "gnu", target_pointer_width = "32")))]
 use libc::flock as Flock;

@@ -23,6 +23,7 @@ pub(crate) const DATABASE: &str = "cache.db";
 /// `dolium-hot`'s names.
 const HOT_TIER: &str = "cache.hot";
 const LOCK: &str = "cache.lock";
+const LEASE: &str = "cache.lease";
 
 /// Creates a directory and its parents, private to the user unless the parent is shared. An existing one is left as it
 /// is.
@@ -81,7 +82,7 @@ pub(crate) fn create_cache_directory(path: &Path) -> Result<()> {
 pub(crate) fn is_store(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     // As in diskcache, any path that contains the database's name; this covers quarantined stores.
-    name.contains(DATABASE) || name == HOT_TIER || name == LOCK
+    name.contains(DATABASE) || [HOT_TIER, LOCK, LEASE].contains(&name)
 }
 
 /// Makes a file or directory durable. One that is gone by now has nothing to keep.
