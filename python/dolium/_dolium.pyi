@@ -6,7 +6,7 @@ or false.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from io import BufferedReader, BytesIO
 from types import TracebackType
@@ -29,11 +29,13 @@ _Column: TypeAlias = str | int | float | bytes | bytearray | memoryview | None
 __all__ = [
     "Connection",
     "Cursor",
+    "Flight",
     "Info",
     "KeyIterator",
     "Raw",
     "Store",
     "Transaction",
+    "Waiter",
     "__version__",
     "_canonical",
     "_cli",
@@ -42,8 +44,10 @@ __all__ = [
     "create_value",
     "hash_column",
     "in_seconds",
+    "join_flight",
     "load_key",
     "load_plain",
+    "new_flight_space",
     "open_value",
     "plain_names",
     "remove_value",
@@ -89,6 +93,44 @@ def stored_key(
     None, truth values, integers of 64 bits, floats, and text of up to 64 bytes stand for themselves, all else is its
     fingerprint. `labels` say in an error what a value is, as in "argument 'options'".
     """
+class Flight:
+    """A computation that others may wait for. If it is collected without an end, one of those who wait takes over."""
+
+    @property
+    def number(self) -> int:
+        """Names the flight in this process."""
+    def end(self, how: str | BaseException, /) -> None:
+        """Ends the flight: "kept" if the result is stored, "unkept" if there is one that is not, "left" if there is none,
+        or the exception that the computation raised.
+        """
+    def join(self, aboard: Sequence[int], /) -> Waiter | None:
+        """One more who waits for this flight; None if it has ended."""
+    def on_desertion(self, call: Callable[[], object], /) -> None:
+        """Calls `call` whenever none is left who waits for this flight."""
+
+@final
+class Waiter:
+    """One who waits for a flight."""
+
+    @property
+    def limit(self) -> float | None:
+        """How long waiting makes sense, in seconds; None: as long as the flight lasts."""
+    def wait(self, seconds: float | None = None, /) -> str | BaseException | None:
+        """Waits at most so many seconds, and the limit; returns how the flight ended, or None."""
+    def ended(self) -> str | BaseException | None:
+        """How the flight ended, as `Flight.end` was told; None while it goes on."""
+    def call(self, call: Callable[[], object], /) -> None:
+        """Calls `call` when the flight ends, from whatever thread, or at once if it has."""
+    def leave(self) -> None:
+        """Waits no longer."""
+
+def new_flight_space() -> int:
+    """A number for callers of this process that share flights."""
+
+def join_flight(
+    space: int, mark: bytes, aboard: Sequence[int], blocks: bool, after: Waiter | None = None, /
+) -> Flight | Waiter | None:
+    """Begin a flight among the callers of a space, or join it; None: the caller computes without."""
 
 @disjoint_base
 class Transaction:
@@ -619,6 +661,12 @@ class Store:
     def _strict(self) -> Self: ...
     def _custom_disk(self, index: int = 0) -> Disk | None: ...
     def _in_transaction(self) -> bool: ...
+    def _flight(
+        self, key: Any, aboard: Sequence[int], blocks: bool, after: Waiter | None = None, /
+    ) -> Flight | Waiter | None:
+        """Begin the flight of a key, or join it; None: the caller computes without. Those who waited for `after` share the
+        next attempt.
+        """
     def _keep(
         self, key: Any, value: Any, expire: _Seconds | None = None, tag: _Tag = None, add: bool = False
     ) -> bool: ...

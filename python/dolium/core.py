@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import constants, memo
+from . import constants, memo, names
 from ._dolium import Info, Store, in_seconds
 from .constants import (
     DBNAME,
@@ -22,6 +22,7 @@ from .constants import (
     ENOVAL,
     EVICTION_POLICY,
     METADATA,
+    MISS,
     MODE_BINARY,
     MODE_NONE,
     MODE_PICKLE,
@@ -32,6 +33,7 @@ from .constants import (
 )
 from .disk import Disk, JSONDisk
 from .errors import EmptyDirWarning, MissingDirectoryError, Timeout, UnknownFileWarning
+from .functions import flight
 from .memo import args_to_key
 from .memo_types import Memoizer
 from .names import full_name
@@ -69,6 +71,7 @@ __all__ = [
     "full_name",
 ]
 
+R = TypeVar("R")
 Self = TypeVar("Self", bound="BaseCache")
 
 
@@ -242,6 +245,52 @@ class BaseCache(Store):
         (9, 9)
         """
         return memo.memoize(self, name, typed, expire, tag, ignore)
+
+    def get_or_set(
+        self,
+        key: Any,
+        function: Callable[[], R],
+        /,
+        *,
+        expire: float | timedelta | None = None,
+        tag: str | None = None,
+        wait: float | None = None,
+    ) -> R:
+        """Return the value of `key`, or store and return what `function` returns.
+
+        Of all threads and processes that miss the key at the same time one calls its function, and the others wait for
+        the result: at most `wait` seconds (None: while that one lives; 0: not at all), then each calls its own. The
+        value that is stored first is what all return. If the function raises, the threads of this process that waited
+        raise the same exception, and of each other process one tries. Inside a transaction of this cache no caller
+        waits.
+
+        A value that cannot be stored is returned as it is, with a warning. One with an `expire` of zero or less is not
+        stored.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.get_or_set("answer", lambda: 6 * 7), cache["answer"]
+        (42, 42)
+        """
+        value: Any = self.get(key, MISS, retry=True)
+        if value is not MISS:
+            return value
+        seconds = in_seconds(expire)
+
+        def look() -> Any:
+            return self.get(key, MISS, retry=True)
+
+        def store(value: R) -> Any:
+            if self._read_only or (seconds is not None and seconds <= 0):
+                return MISS
+            try:
+                self.add(key, value, expire=seconds, tag=tag, retry=True)
+            except Exception as error:
+                names.warn_unstored(self, function, value, error)
+                return MISS
+            return look()
+
+        return flight.run(self, key, look, function, store, wait)
 
     def __enter__(self: Self) -> Self:
         return self

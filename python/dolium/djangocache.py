@@ -24,13 +24,14 @@ In the settings::
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
 from ._dolium import in_seconds
 from .constants import MISS
 from .fanout import FanoutCache
+from .functions.flight import run
 from .memo import Results, memoizer
 from .memo_types import CacheKey, Memoizer
 
@@ -213,6 +214,29 @@ class DjangoCache(BaseCache):
     def has_key(self, key: Any, version: int | None = None) -> bool:
         """Whether `key` is there and has not expired."""
         return self.make_key(key, version=version) in self._cache
+
+    def get_or_set(
+        self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> Any:
+        """The value of `key`; where it is missing, `default` is stored.
+
+        A callable `default` is called by one of all threads and processes that miss the key at the same time; the
+        others wait for its result.
+        """
+        if not callable(default):
+            return cast("Any", super()).get_or_set(key, default, timeout, version)
+
+        def look() -> Any:
+            return self.get(key, MISS, version, retry=True)
+
+        def store(value: Any) -> Any:
+            self.add(key, value, timeout, version)
+            return look()
+
+        value = look()
+        if value is not MISS:
+            return value
+        return run(self._cache, self.make_key(key, version=version), look, default, store)
 
     # Many entries, in one call to the cache each
 

@@ -44,6 +44,7 @@ __all__ = [
     "UnpicklableError",
     "UnsavedWritesWarning",
     "UnstorableError",
+    "UnstoredResultWarning",
     "UntrustedValueError",
     "UntrustedValueWarning",
     "ValueTooLargeWarning",
@@ -179,6 +180,12 @@ class SharedNameWarning(DoliumWarning):
     """Two memoized functions of one cache have one name, so each gets the other's results; shown once."""
 
     code = "shared-name"
+
+
+class UnstoredResultWarning(DoliumWarning):
+    """The result of a function could not be stored, and was returned; shown once for each function and directory."""
+
+    code = "unstored-result"
 
 
 class MixedDirectoryWarning(DoliumWarning):

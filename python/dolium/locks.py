@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 
 from . import waiting
 from ._dolium import in_seconds
-from .memo import native_method
+from .functions.flight import native_method
 
 if TYPE_CHECKING:
     from datetime import timedelta

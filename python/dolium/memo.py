@@ -6,17 +6,15 @@ A store of results passes three calls (:class:`Results`).
 
 A coroutine function gets an ``async`` wrapper. Its lookups run on the event loop's own thread,
 because a lookup waits for no other writer and takes microseconds. Stores and deletions go through
-:func:`asyncio.to_thread`, because a writer may queue behind another process. Tasks of one loop that
-miss the same key at the same time wait for one computation.
+:func:`asyncio.to_thread`, because a writer may queue behind another process. Tasks and threads
+that miss the same key at the same time wait for one computation.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
-import sys
-from collections.abc import Callable, Coroutine, Iterable
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -25,16 +23,15 @@ from typing import (
     Protocol,
     cast,
 )
-from weakref import WeakKeyDictionary
 
 from ._dolium import in_seconds
 from .constants import MISS
-from .disk import canonical
-from .memo_types import CacheKey, Memoizer, P, R
+from .functions import flight
+from .functions.flight import in_transaction, off_loop
+from .memo_types import CacheKey, Memoizer, R
 from .names import full_name, warn_of_shared_name
 
 if TYPE_CHECKING:
-    import asyncio
     from datetime import timedelta
 
 
@@ -269,8 +266,19 @@ def is_coroutine_function(func: Callable[..., Any]) -> bool:
     return not inspect.isclass(func) and inspect.iscoroutinefunction(call)
 
 
+def _keeper(save: Callable[[CacheKey, Any], object] | None) -> Callable[[CacheKey, Any], Any]:
+    """Stores a value; returns it, or MISS if it is not kept, which only dolium's own caches say."""
+
+    def keep(key: CacheKey, value: Any) -> Any:
+        return MISS if save is None or save(key, value) is False else value
+
+    return keep
+
+
 def _wrap_function(func: Callable[..., Any], results: Results) -> Callable[..., Any]:
-    load, save, drop, _ = results
+    load, save, drop, owner = results
+    place = flight.ProcessPlace()
+    keep = _keeper(save)
 
     # The key is made by the attribute, not by what it was at first: programs replace
     # `__cache_key__`.
@@ -278,10 +286,24 @@ def _wrap_function(func: Callable[..., Any], results: Results) -> Callable[..., 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         key = this.__cache_key__(*args, **kwargs)
         value = load(key)
-        if value is MISS:
-            value = func(*args, **kwargs)
-            if save is not None:
-                save(key, value)
+        if value is not MISS:
+            return value
+        if save is None:
+            return func(*args, **kwargs)
+        if in_transaction(owner):  # for which the owner of a flight might wait
+            return refresh_as(key, args, kwargs)
+        return flight.run(
+            place,
+            key,
+            lambda: load(key),
+            lambda: func(*args, **kwargs),
+            lambda value: keep(key, value),
+        )
+
+    def refresh_as(key: CacheKey, args: Any, kwargs: Any) -> Any:
+        value = func(*args, **kwargs)
+        if save is not None:
+            save(key, value)
         return value
 
     def refresh(*args: Any, **kwargs: Any) -> Any:
@@ -301,7 +323,8 @@ def _wrap_function(func: Callable[..., Any], results: Results) -> Callable[..., 
 
 def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[..., Any]:
     load, save, drop, owner = results
-    flights = Flights()
+    place = flight.ProcessPlace()
+    keep = _keeper(save)
 
     async def compute(key: CacheKey, args: Any, kwargs: Any) -> Any:
         value = await func(*args, **kwargs)
@@ -319,7 +342,13 @@ def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[...,
             return await func(*args, **kwargs)
         if in_transaction(owner):  # which the leader of a flight might wait for
             return await compute(key, args, kwargs)
-        return await flights.join(key, load, lambda: compute(key, args, kwargs))
+        return await flight.run_async(
+            place,
+            key,
+            lambda: load(key),
+            lambda: func(*args, **kwargs),
+            lambda value: keep(key, value),
+        )
 
     async def refresh(*args: Any, **kwargs: Any) -> Any:
         return await compute(this.__cache_key__(*args, **kwargs), args, kwargs)
@@ -331,117 +360,3 @@ def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[...,
     this.refresh = refresh
     this.invalidate = invalidate
     return wrapper
-
-
-def native_method(cache: object, name: str) -> Callable[..., Any] | None:
-    """A private method of dolium's own caches; None for other classes, which may answer to any name."""
-    return getattr(cache, name) if hasattr(type(cache), name) else None
-
-
-def in_transaction(owner: object) -> bool:
-    """Whether the caller is inside a transaction of a cache."""
-    ask = native_method(owner, "_in_transaction")
-    return ask is not None and ask()
-
-
-async def off_loop(owner: object, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a call that may wait for other writers without holding up the event loop.
-
-    It runs in this thread if the caller is inside a transaction of `owner`, because a worker thread
-    would wait for that in vain. So it does under event loops other than asyncio's.
-    """
-    if _running_loop() is None or in_transaction(owner):
-        return call(*args, **kwargs)
-    import asyncio
-
-    return await asyncio.to_thread(call, *args, **kwargs)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    # Half the time of `import dolium`, if it were imported here: a program without it runs no loop of its.
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return asyncio.get_running_loop() if asyncio else None
-    except RuntimeError:
-        return None
-
-
-def fingerprint(key: object) -> bytes | None:
-    """Bytes that are equal only for keys that are equal in a cache; None if there are none.
-
-    Python's own equality does not suffice. ``1``, ``1.0`` and ``True`` are three keys, and keys need
-    not be hashable.
-    """
-    try:
-        return canonical(key, 5)
-    except Exception:  # whatever the key's own code raises
-        return None
-
-
-_computing: ContextVar[frozenset[tuple[int, bytes]]] = ContextVar("_computing", default=frozenset())
-
-
-class Flights:
-    """Lets tasks of one event loop that want the same missing key wait for one computation.
-
-    A task that reaches its own key again, directly or through tasks that it started, computes
-    instead of waiting for itself. If the computing task is cancelled, a waiting task takes over.
-    """
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # What goes on in this process does not go along when a memoized function is sent to another.
-        return (Flights, ())
-
-    def __init__(self) -> None:
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bytes, asyncio.Future[Any]]] = (
-            WeakKeyDictionary()
-        )
-
-    async def join(
-        self,
-        key: CacheKey,
-        load: Callable[[CacheKey], Any],
-        compute: Callable[[], Coroutine[Any, Any, R]],
-    ) -> R:
-        """The value of `key` from `compute`, run by this task or by another that began before."""
-        loop = _running_loop()
-        mark = fingerprint(key)
-        if loop is None or mark is None or (id(self), mark) in _computing.get():
-            return await compute()
-        import asyncio
-
-        flights = self._loops.setdefault(loop, {})
-        while (flight := flights.get(mark)) is not None:
-            await asyncio.wait([flight])
-            # Looked up again so that no two callers share one mutable object.
-            value = load(key)
-            if value is not MISS:
-                return value
-            if not flight.cancelled():
-                return flight.result()
-        return await self._lead(flights, mark, loop.create_future(), compute)
-
-    async def _lead(
-        self,
-        flights: dict[bytes, asyncio.Future[Any]],
-        mark: bytes,
-        flight: asyncio.Future[Any],
-        compute: Callable[[], Coroutine[Any, Any, R]],
-    ) -> R:
-        flights[mark] = flight
-        token = _computing.set(_computing.get() | {(id(self), mark)})
-        try:
-            value = await compute()
-        except Exception as error:
-            flight.set_exception(error)
-            flight.exception()  # marks it as seen: the leader raises it, followers are optional
-            raise
-        except BaseException:
-            flight.cancel()
-            raise
-        else:
-            flight.set_result(value)
-            return value
-        finally:
-            _computing.reset(token)
-            del flights[mark]

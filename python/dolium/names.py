@@ -7,7 +7,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final, cast
 
 from ._dolium import warn
-from .errors import SharedNameWarning
+from .errors import SharedNameWarning, UnstoredResultWarning
 
 _named: dict[tuple[str, str], Any] = {}
 """What was memoized in a directory under a name: the first function, or None once that was warned of."""
@@ -47,6 +47,26 @@ def warn_of_shared_name(cache: object, func: Callable[..., Any]) -> None:
         "pass name= to one of them"
     )
     warn(SharedNameWarning, message)
+
+
+_unstored: set[tuple[str, str]] = set()
+"""Functions whose results could not be stored, by directory and name, once that was warned of."""
+
+
+def warn_unstored(cache: object, func: Callable[..., Any], value: object, error: Exception) -> None:
+    """Warn, once for each cache and function, that a result is not stored, so each call computes it again."""
+    name = full_name(func) if hasattr(func, "__qualname__") else repr(type(func))
+    where = (str(getattr(cache, "directory", "")), name)
+    if where in _unstored:
+        return
+    if len(_unstored) > _MANY_NAMES:
+        _unstored.clear()
+    _unstored.add(where)
+    message = (
+        f"{where[0]}: a result of {name}(), a {type(value).__name__}, is not stored ({type(error).__name__}: {error}); "
+        "return a value that can be pickled, or free some space"
+    )
+    warn(UnstoredResultWarning, message)
 
 
 def _substance(func: Any) -> Any:

@@ -24,13 +24,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from ._dolium import in_seconds
 from .constants import ENOVAL, MISS
+from .functions import flight
+from .functions.flight import in_transaction, off_loop
 from .memo import (
-    Flights,
     Pairs,
-    in_transaction,
     is_coroutine_function,
     key_maker,
-    off_loop,
     refuse_function,
 )
 from .memo_types import CacheKey, Memoizer
@@ -84,8 +83,15 @@ class _Entries:
         """Whether the caller must recompute `key`, because no other reader does."""
         return bool(self.cache.add((*key, ENOVAL), None, expire=took, retry=True))
 
-    def save(self, key: CacheKey, result: Any, took: float) -> None:
-        self.cache.set(key, Pairs.make(result, took), expire=self._expire, tag=self._tag, retry=True)
+    def load_result(self, key: CacheKey) -> Any:
+        """The result of `key`, or MISS."""
+        entry = self.load(key)
+        return MISS if entry is MISS else entry.result
+
+    def save(self, key: CacheKey, result: Any, took: float) -> bool:
+        """Whether the cache keeps it."""
+        pair = Pairs.make(result, took)
+        return self.cache.set(key, pair, expire=self._expire, tag=self._tag, retry=True) is not False
 
     def drop(self, key: CacheKey) -> bool:
         return bool(self.cache.delete(key, retry=True))
@@ -148,10 +154,28 @@ def memoize_stampede(
 
 
 def _wrap_function(func: Callable[..., Any], entries: _Entries) -> Callable[..., Any]:
+    place = flight.ProcessPlace()
+
     def compute(args: Any, kwargs: Any) -> tuple[Any, float]:
         start = time.perf_counter()
         result = func(*args, **kwargs)
         return result, time.perf_counter() - start
+
+    def lead(key: CacheKey, args: Any, kwargs: Any) -> Any:
+        took = 0.0
+
+        def timed() -> Any:
+            nonlocal took
+            result, took = compute(args, kwargs)
+            return result
+
+        return flight.run(
+            place,
+            key,
+            lambda: entries.load_result(key),
+            timed,
+            lambda result: result if entries.save(key, result, took) else MISS,
+        )
 
     def renew(key: CacheKey, args: Any, kwargs: Any) -> Any:
         result, took = compute(args, kwargs)
@@ -167,7 +191,8 @@ def _wrap_function(func: Callable[..., Any], entries: _Entries) -> Callable[...,
         key = this.__cache_key__(*args, **kwargs)
         entry = entries.load(key)
         if entry is MISS:
-            return renew(key, args, kwargs)
+            is_alone = in_transaction(entries.cache)  # for which the owner of a flight might wait
+            return renew(key, args, kwargs) if is_alone else lead(key, args, kwargs)
         if entry.due and entries.claim(key, entry.took):
             _renewals.start(renew_in_background, key, args, kwargs)
         return entry.result
@@ -185,7 +210,7 @@ def _wrap_function(func: Callable[..., Any], entries: _Entries) -> Callable[...,
 
 
 def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[..., Any]:
-    flights = Flights()
+    place = flight.ProcessPlace()
 
     async def renew(key: CacheKey, args: Any, kwargs: Any) -> Any:
         start = time.perf_counter()
@@ -194,9 +219,23 @@ def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[...
         await off_loop(entries.cache, entries.save, key, result, took)
         return result
 
-    def result_of(key: CacheKey) -> Any:
-        entry = entries.load(key)
-        return MISS if entry is MISS else entry.result
+    async def lead(key: CacheKey, args: Any, kwargs: Any) -> Any:
+        took = 0.0
+
+        async def timed() -> Any:
+            nonlocal took
+            start = time.perf_counter()
+            result = await func(*args, **kwargs)
+            took = time.perf_counter() - start
+            return result
+
+        return await flight.run_async(
+            place,
+            key,
+            lambda: entries.load_result(key),
+            timed,
+            lambda result: result if entries.save(key, result, took) else MISS,
+        )
 
     def start(renewal: Coroutine[Any, Any, Any]) -> None:
         import asyncio
@@ -212,7 +251,7 @@ def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[...
         if entry is MISS and in_transaction(entries.cache):  # which the leader of a flight might wait for
             return await renew(key, args, kwargs)
         if entry is MISS:
-            return await flights.join(key, result_of, lambda: renew(key, args, kwargs))
+            return await lead(key, args, kwargs)
         if entry.due and await off_loop(entries.cache, entries.claim, key, entry.took):
             start(renew(key, args, kwargs))
         return entry.result

@@ -70,12 +70,16 @@ class Stats(tuple[int, int]):
     """Entries that this process has evicted to keep within ``size_limit``."""
     refused: int
     """Values that this process has refused for being larger than ``size_limit``."""
+    unshared: int
+    """Computations that this process did not share with others, because 4,096 keys were computed already."""
     hot: HotTier
     """The hot tier, which counts whether ``statistics`` is on or not."""
 
-    def __new__(cls, hits: int, misses: int, evicted: int, refused: int, hot: HotTier) -> Stats:
+    def __new__(
+        cls, hits: int, misses: int, evicted: int, refused: int, hot: HotTier, unshared: int = 0
+    ) -> Stats:
         stats = super().__new__(cls, (hits, misses))
-        stats.evicted, stats.refused, stats.hot = evicted, refused, hot
+        stats.evicted, stats.refused, stats.hot, stats.unshared = evicted, refused, hot, unshared
         return stats
 
     @property
@@ -89,4 +93,4 @@ class Stats(tuple[int, int]):
         return self[1]
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return (self[0], self[1], self.evicted, self.refused, self.hot)
+        return (self[0], self[1], self.evicted, self.refused, self.hot, self.unshared)

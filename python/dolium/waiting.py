@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, TypeVar
 
-from .memo import fingerprint, in_transaction
+from .functions.flight import fingerprint, in_transaction
 
 R = TypeVar("R")
 

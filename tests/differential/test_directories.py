@@ -37,7 +37,7 @@ KINDS = [
     pytest.param("FanoutCache", {"shards": 3, "timeout": 60}, id="3 shards"),
 ]
 # What diskcache's check() does not know of; ours, and named so in docs/design.md.
-OURS = ("cache.hot", "cache.lock")
+OURS = ("cache.hot", "cache.lock", "cache.lease")
 
 
 def ours(kind: str, directory: Path, options: dict[str, Any]) -> Any:

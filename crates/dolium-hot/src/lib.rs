@@ -19,8 +19,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A third file, `cache.lease`, comes with the first computation that processes share: who computes which key
-//! ([`Leases`]).
+//! A third file, `cache.lease`, comes with the first computation that processes share: which process
+//! computes which key ([`Leases`]).
 //!
 //! This is the only crate of dolium with `unsafe`.
 

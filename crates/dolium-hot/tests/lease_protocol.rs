@@ -92,7 +92,7 @@ struct Process {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct State {
     table: Vec<Lease>,
-    /// Who holds the lock of the table.
+    /// The holder of the table's lock.
     lock: Option<u8>,
     processes: Vec<Process>,
     stored: [bool; 3],

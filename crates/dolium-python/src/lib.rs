@@ -48,6 +48,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     module.add_function(wrap_pyfunction!(in_seconds, module)?)?;
     fingerprint::register(module)?;
+    store::flight::register(module)?;
     signature::register(module)?;
     foreign::register(module)?;
     process::register(module)

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
 use crate::enter;
-use crate::store::deferred;
+use crate::store::{deferred, flight};
 
 /// How long a fork waits for the transactions of other threads. The child cannot use a directory with an
 /// open one; waiting longer would turn that into a hang.
@@ -30,12 +30,16 @@ fn _after_fork_in_parent() {
 #[pyfunction]
 fn _after_fork_in_child() {
     deferred::forget();
+    flight::forget();
 }
 
 /// Called at exit.
 #[pyfunction]
 fn _shutdown(py: Python<'_>) {
-    enter::leave(py, dolium::shutdown);
+    enter::leave(py, || {
+        flight::shut_down();
+        dolium::shutdown();
+    });
 }
 
 /// The module `sys` of the interpreter that the process's state belongs to.

@@ -18,6 +18,7 @@
 //! ```
 //!
 //! * [`Cache`]: the map, its queues and transactions; [`ShardedCache`]: several of them as one.
+//! * [`Cache::get_or_compute`]: one computation for all that miss a key at the same time; [`Flight`]: the parts of that.
 //! * [`Key`], [`Payload`], [`Value`]: what goes in and comes out.
 //! * [`Error`]: everything that can go wrong; [`Warning`]: what went well but should be known.
 //! * [`pickle`] and [`sign`]: the bytes that Python's keys and values have, and who wrote them.
@@ -28,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod flight;
 mod sqlite;
 mod store;
 mod system;
@@ -41,6 +43,7 @@ pub use cache::{
     RawEntry, Side, Stats, Stream, TierUnavailable, Transaction, ValueRef, shutdown,
 };
 pub use dolium_hot::{Counter, TierStats};
+pub use flight::{After, Asked, Ended, Flight, Joined, Space, Waiter};
 pub use store::pause::{pause_transactions, resume_transactions};
 pub use store::transaction::any_transaction;
 pub use system::clock::{Clock, Timestamp, system_time, tell_time, timestamp};

@@ -50,7 +50,7 @@ pub struct Links {
 /// How a computation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Without a result: its owner died, was interrupted, or nobody knows.
+    /// Without a result: its owner died or was interrupted, or the table does not tell.
     Left,
     /// The result is stored.
     Kept,

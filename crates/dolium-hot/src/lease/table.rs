@@ -170,7 +170,7 @@ impl Table {
         }
     }
 
-    /// Frees a word of a serial, and rings the bell for those who wait. Only the owner may, or who holds its byte.
+    /// Frees a word of a serial, and rings the bell for waiters. Only the owner may do so, or a process that holds its byte.
     fn free(&self, place: usize, serial: u16, outcome: Outcome) {
         let word = self.word(place);
         let mut seen = word.load();

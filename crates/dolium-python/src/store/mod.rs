@@ -4,6 +4,7 @@
 mod bulk;
 mod custom;
 pub(crate) mod deferred;
+pub(crate) mod flight;
 mod iterator;
 mod open;
 mod queue;

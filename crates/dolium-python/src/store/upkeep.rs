@@ -350,7 +350,7 @@ impl Store {
         }
         let (stats, hot) = sum.ok_or_else(|| PyValueError::new_err("a cache without shards"))?;
         let hot = hot_tier(py, &hot)?;
-        STATS.get(py)?.call1((stats.hits, stats.misses, stats.evicted, stats.refused, hot))
+        STATS.get(py)?.call1((stats.hits, stats.misses, stats.evicted, stats.refused, hot, stats.unshared))
     }
 
     /// Make evicting and listing by tag fast.

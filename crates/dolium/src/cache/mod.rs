@@ -5,6 +5,7 @@ pub(crate) mod backup;
 mod bulk;
 mod change;
 pub(crate) mod check;
+mod compute;
 mod evict;
 mod exit;
 mod hot;

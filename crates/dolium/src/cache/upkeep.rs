@@ -37,6 +37,8 @@ pub struct Stats {
     pub evicted: u64,
     /// Values that this process has refused for being larger than `size_limit`.
     pub refused: u64,
+    /// Computations that this process began without a lease, because all places of the table were taken.
+    pub unshared: u64,
 }
 
 impl std::ops::Add for Stats {
@@ -48,6 +50,7 @@ impl std::ops::Add for Stats {
             misses: self.misses + other.misses,
             evicted: self.evicted + other.evicted,
             refused: self.refused + other.refused,
+            unshared: self.unshared + other.unshared,
         }
     }
 }
@@ -98,6 +101,7 @@ impl Cache {
             misses: misses + unstored.1,
             evicted: self.handle.evictions.evicted.load(Ordering::Relaxed),
             refused: self.handle.evictions.refused.load(Ordering::Relaxed),
+            unshared: self.handle.place.overflows(),
         })
     }
 
@@ -269,6 +273,7 @@ impl Cache {
         self.handle.close_connections(false);
         self.handle.forget_settings();
         self.handle.lock.detach_unused();
+        self.handle.place.close();
         self.handle.forget_reads();
         if self.handle.lock.tier_inside().is_some() {
             // Another thread uses it at this moment: what it writes has to be drained.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
+use crate::flight::watcher;
 use crate::store::Handle;
 use crate::store::housekeeper;
 use crate::system::fork_gate;
@@ -38,6 +39,7 @@ fn prepare() {
         let turn = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
         TURN.with(|mine| *mine.borrow_mut() = Some(turn));
     }
+    watcher::pause();
     housekeeper::stop();
     if fork_gate::close() {
         for handle in Handle::all() {
@@ -54,6 +56,7 @@ fn parent() {
     }
     fork_gate::open();
     housekeeper::resume(false);
+    watcher::resume();
     TURN.with(|mine| *mine.borrow_mut() = None);
 }
 
@@ -62,5 +65,6 @@ fn child() {
     crate::store::pause::end_pauses();
     fork_gate::open();
     housekeeper::resume(true);
+    watcher::resume();
     TURN.with(|mine| *mine.borrow_mut() = None);
 }

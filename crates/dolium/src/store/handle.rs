@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, A
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::flight::Place;
 use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, read_unopened};
 use crate::store::lock::WriterLock;
@@ -66,6 +67,8 @@ pub(crate) struct Handle {
     pub(crate) owner: AtomicU64,
     pub(crate) pending: Pending,
     pub(crate) lookups: Lookups,
+    /// Where computations of this cache are shared.
+    pub(crate) place: Place,
     pub(crate) warnings: Warnings,
     pub(crate) evictions: Evictions,
     /// Bytes that may be written before the volume has to be measured again.
@@ -130,6 +133,7 @@ impl Handle {
             owner: AtomicU64::new(0),
             pending: Pending::default(),
             lookups: Lookups::default(),
+            place: Place::new(),
             warnings: Warnings::default(),
             evictions: Evictions::default(),
             budget: AtomicI64::new(0),

@@ -81,7 +81,7 @@ thread_local! {
 }
 
 /// A number for the calling thread: never 0, never used again.
-fn thread() -> u32 {
+pub(crate) fn thread() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     thread_local! {
         static ID: Cell<u32> = const { Cell::new(0) };

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
@@ -175,6 +176,10 @@ pub enum Error {
         /// What was found there and what to do.
         detail: String,
     },
+    /// The function given to [`Cache::get_or_compute`](crate::Cache::get_or_compute) failed, here or in the thread for
+    /// which this one waited.
+    #[error("{0}")]
+    Computation(Arc<dyn std::error::Error + Send + Sync>),
     /// An argument or a stored setting that makes no sense.
     #[error("{0}")]
     Invalid(String),
