@@ -93,6 +93,7 @@ def stored_key(
     None, truth values, integers of 64 bits, floats, and text of up to 64 bytes stand for themselves, all else is its
     fingerprint. `labels` say in an error what a value is, as in "argument 'options'".
     """
+
 class Flight:
     """A computation that others may wait for. If it is collected without an end, one of those who wait takes over."""
 

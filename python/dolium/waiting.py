@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import sys
 import threading
 import time
 import weakref
@@ -300,22 +299,6 @@ async def off_loop(cache: object, call: Callable[[], R]) -> R:
     if in_transaction(cache):
         return call()
     return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, call))
-
-
-def let_greenlets_run(seconds: float) -> bool:
-    """Pause for the other greenlets of this thread; False if no hub would run them and return."""
-    gevent: Any = sys.modules.get("gevent")
-    find_hub = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
-    hub = find_hub() if find_hub else None
-    if hub is not None and gevent.getcurrent() is not hub:
-        gevent.sleep(seconds)
-        return True
-    eventlet: Any = sys.modules.get("eventlet")
-    hub = getattr(getattr(sys.modules.get("eventlet.hubs"), "_threadlocal", None), "hub", None)
-    if hub is not None and eventlet.getcurrent() is not hub.greenlet:
-        eventlet.sleep(seconds)
-        return True
-    return False
 
 
 def released(where: Address) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
 from .._dolium import Flight, Waiter, join_flight, new_flight_space
 from ..constants import MISS
 from ..disk import canonical
+from ..greenlets import let_greenlets_run, may_share_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -96,7 +97,7 @@ def run(
     end = None if wait is None else time.monotonic() + wait
     after: Waiter | None = None
     while True:
-        joined = place._flight(key, _aboard.get(), not _takes_turns(), after)  # pyright: ignore[reportPrivateUsage]
+        joined = place._flight(key, _aboard.get(), not may_share_thread(), after)  # pyright: ignore[reportPrivateUsage]
         if joined is None:
             break
         if isinstance(joined, Flight):
@@ -184,19 +185,12 @@ def _lead(
         how = ""  # the exception's traceback has this frame
 
 
-def _takes_turns() -> bool:
-    """Whether greenlets may share this thread: then a wait does not stop the others."""
-    return "gevent" in sys.modules or "eventlet" in sys.modules
-
-
 def _left(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - time.monotonic())
 
 
 def _await(waiter: Waiter, end: float | None) -> Ending:
-    if _takes_turns():
-        from ..waiting import let_greenlets_run
-
+    if may_share_thread():
         pause = 0.0005
         while (ended := waiter.ended()) is None and _left(end) != 0 and let_greenlets_run(pause):
             pause = min(pause * 2, 0.016)
