@@ -94,6 +94,7 @@ def stored_key(
     fingerprint. `labels` say in an error what a value is, as in "argument 'options'".
     """
 
+@final
 class Flight:
     """A computation that others may wait for. If it is collected without an end, one of those who wait takes over."""
 
