@@ -12,8 +12,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::cache::check::rows_with_files;
 use crate::cache::sharded::ShardedCache;
+use crate::sqlite::check::{names_file, rows_with_files};
 use crate::sqlite::connection::{create_copy, finish_copy};
 use crate::sqlite::files::remove_store;
 use crate::sqlite::snapshot::{Snapshot, make_independent};
@@ -354,10 +354,6 @@ impl Copy<'_> {
 
     /// Whether a row still names a value file.
     fn is_named(&self, rowid: i64, filename: &Stored) -> Result<bool> {
-        const STILL: &str = "SELECT count(*) FROM Cache WHERE rowid = ?1 AND filename = ?2";
-        let found: i64 = self.handle().try_read(&mut |connection| {
-            Ok(connection.query_row(STILL, (rowid, filename), |row| row.get(0))?)
-        })?;
-        Ok(found > 0)
+        self.handle().try_read(&mut |connection| Ok(names_file(connection, rowid, filename)?))
     }
 }

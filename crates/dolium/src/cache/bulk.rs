@@ -2,14 +2,13 @@
 
 use dolium_hot::Kind;
 
-use crate::sqlite::Connection;
 use crate::sqlite::statements;
 use crate::sqlite::tier::CULLS;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::value::key::Key;
 use crate::value::put_options::PutOptions;
-use crate::value::{Payload, Row, Value};
+use crate::value::{Payload, Value};
 
 use super::Cache;
 use super::change::{Change, NewRow};
@@ -27,7 +26,8 @@ impl Cache {
         let rows = if let Some(rows) = self.look_up_many(keys, now)? {
             rows
         } else {
-            let rows = self.handle.read(self.wait, |connection| find_many(connection, keys, now))?;
+            let rows =
+                self.handle.read(self.wait, |connection| statements::find_many(connection, keys, now))?;
             self.count_alone(keys.len(), rows.iter().flatten().count());
             rows
         };
@@ -144,24 +144,4 @@ impl Cache {
         })?;
         Ok(lived.into_iter().filter(|lived| *lived).count())
     }
-}
-
-/// The rows of many keys, all of one moment; expired ones are not there.
-pub(super) fn find_many<'k>(
-    connection: &Connection,
-    keys: impl IntoIterator<Item = &'k Key<'k>>,
-    now: Timestamp,
-) -> Result<Vec<Option<Row>>> {
-    // Inside a transaction of the thread's own it is one moment anyway.
-    let begins = connection.is_autocommit();
-    if begins {
-        connection.execute_batch("BEGIN")?;
-    }
-    let rows = keys.into_iter().map(|key| statements::find(connection, key, now));
-    let rows = rows.collect::<rusqlite::Result<Vec<_>>>();
-    connection.count_reads(rows.as_ref().map_or(0, Vec::len));
-    if begins {
-        connection.execute_batch("COMMIT")?;
-    }
-    Ok(rows?)
 }

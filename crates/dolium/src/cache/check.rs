@@ -5,11 +5,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
-use rusqlite::Connection;
-
 use crate::cache::Cache;
-use crate::sqlite::statements::{self, SIZES, counter};
-use crate::sqlite::{Head, Write, schema};
+use crate::sqlite::check::{self, Sum, rows_with_files};
+use crate::sqlite::{Head, Write, schema, trash};
 use crate::store::layout;
 use crate::system::error::{Error, Result};
 use crate::system::files::{self, Found};
@@ -99,15 +97,9 @@ impl Cache {
 
     fn check_integrity(&self, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
         let before = problems.len();
-        let verdict: Result<Vec<String>> = self.handle.read(self.wait, |connection| {
-            let mut check = connection.prepare("PRAGMA integrity_check")?;
-            let lines = check.query_map([], |row| row.get(0))?;
-            Ok(lines.collect::<rusqlite::Result<_>>()?)
-        });
+        let verdict = self.handle.read(self.wait, |connection| Ok(check::integrity(connection)?));
         match verdict {
-            Ok(lines) => {
-                problems.extend(lines.into_iter().filter(|line| line != "ok").map(Problem::Integrity));
-            }
+            Ok(lines) => problems.extend(lines.into_iter().map(Problem::Integrity)),
             Err(Error::Damaged { detail, .. }) => problems.push(Problem::Integrity(detail)),
             Err(error) => return Err(error),
         }
@@ -146,38 +138,31 @@ impl Cache {
                 None => {}
             }
         }
-        self.add_trash(&mut names, trash(write.connection())?);
+        self.add_trash(&mut names, trash::names(write.connection())?);
         Ok(names)
     }
 
     /// The check of those who may not write. It takes no lock, so what seems wrong is looked at again:
     /// another process may have changed it meanwhile.
     fn inspect(&self, problems: &mut Vec<Problem>) -> Result<()> {
-        const STILL: &str = "SELECT count(*) FROM Cache WHERE rowid = ?1 AND filename = ?2";
         let mut names = HashSet::new();
         for (head, filename) in self.handle.read(self.wait, |connection| rows_with_files(connection))? {
             let Some(problem) = self.compare(&head, &filename, &mut names) else {
                 continue;
             };
-            let still: i64 = self.handle.read(self.wait, |connection| {
-                let mut select = connection.prepare_cached(STILL)?;
-                Ok(select.query_row((head.rowid, &filename), |row| row.get(0))?)
-            })?;
-            if still > 0 {
+            let names_it = |connection: &_| Ok(check::names_file(connection, head.rowid, &filename)?);
+            if self.handle.read(self.wait, |connection| names_it(connection))? {
                 problems.push(problem);
             }
         }
-        self.add_trash(&mut names, self.handle.read(self.wait, |connection| trash(connection))?);
+        let trash = self.handle.read(self.wait, |connection| Ok(trash::names(connection)?))?;
+        self.add_trash(&mut names, trash);
         self.check_files(&names, false, problems)?;
-        for (name, truth) in counters() {
-            // One statement: both numbers are of one moment.
-            let both = format!("SELECT (SELECT value FROM Settings WHERE key = ?1), ({truth})");
-            let numbers: Option<(i64, i64)> = self.handle.read(self.wait, |connection| {
-                let read = |row: &rusqlite::Row<'_>| Ok((statements::int(row, 0)?, statements::int(row, 1)?));
-                Ok(Some(connection.query_row(&both, [name], read)?))
-            })?;
-            if let Some((stored, found)) = numbers.filter(|(stored, found)| stored != found) {
-                problems.push(Problem::Counter { name, stored, found });
+        for sum in Sum::ALL {
+            let (stored, found) =
+                self.handle.read(self.wait, |connection| Ok(check::compare_at_once(connection, sum)?))?;
+            if stored != found {
+                problems.push(Problem::Counter { name: sum.name(), stored, found });
             }
         }
         Ok(())
@@ -246,39 +231,13 @@ impl Cache {
     }
 }
 
-/// The counters of `Settings`, and what they should be.
-fn counters() -> [(&'static str, String); 2] {
-    [("count", "SELECT count(*) FROM Cache".into()), ("size", format!("SELECT {SIZES} FROM Cache"))]
-}
-
-/// The rows that name a value file, each with the name as it is stored.
-pub(crate) fn rows_with_files(connection: &Connection) -> Result<Vec<(Head, Stored)>> {
-    let mut select = connection
-        .prepare("SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL")?;
-    let rows = select.query_map([], |row| {
-        let head = Head {
-            rowid: row.get(0)?,
-            expire_time: statements::real(row, 1)?,
-            size: statements::int(row, 2)?,
-            filename: statements::text(row, 3)?,
-        };
-        Ok((head, row.get(3)?))
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-fn trash(connection: &Connection) -> Result<Vec<String>> {
-    let mut select = connection.prepare("SELECT filename FROM DoliumTrash")?;
-    let names = select.query_map([], |row| statements::text(row, 0))?;
-    Ok(names.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?)
-}
-
 fn check_counters(write: &mut Write<'_>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
     let connection = write.connection();
-    for (name, truth) in counters() {
+    for sum in Sum::ALL {
+        let name = sum.name();
+        let (stored, found) = check::compare(connection, sum)?;
         // What this very transaction has removed is not counted yet.
-        let stored = counter(connection, name)? + write.delta(name);
-        let found: i64 = connection.query_row(&truth, [], |row| row.get(0))?;
+        let stored = stored + write.delta(name);
         if stored != found {
             problems.push(Problem::Counter { name, stored, found });
             if fix {

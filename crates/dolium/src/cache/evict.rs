@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dolium_hot::Counter;
-use rusqlite::Connection;
 
-use crate::sqlite::statements::{self, counter};
-use crate::sqlite::{Head, Write};
+use crate::sqlite::evict::{OVERHEAD, used_bytes};
+use crate::sqlite::{Write, statements};
 use crate::store::Handle;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
@@ -23,9 +22,6 @@ use super::Cache;
 
 /// Rows that one transaction removes at most, so that other writers get their turn.
 const STEP: u32 = 100;
-
-/// Bytes that a row costs beside its key and value: columns, and its places in the indexes.
-const OVERHEAD: u64 = 128;
 
 /// Each process looks again after this part of the budget that is left, as if so many filled it at once...
 const WRITERS: u64 = 16;
@@ -250,7 +246,10 @@ impl Cache {
                     return Ok(None);
                 }
                 Ok(Some(match write.remove_expired(now, STEP)? {
-                    0 => write.remove_by_policy(column, excess, last, protection != Protection::Nothing)?,
+                    0 => {
+                        let spares_newest = protection != Protection::Nothing;
+                        write.remove_by_policy(column, excess, last, spares_newest, STEP)?
+                    }
                     expired => expired,
                 }))
             })?;
@@ -308,93 +307,13 @@ fn level(volumes: &[u64], limit: u64) -> u64 {
 fn estimate(handle: &Arc<Handle>, wait: Wait) -> Result<u64> {
     // Before the look at the database: what is drained between them counts twice.
     let waiting = handle.tier().map_or(0, |tier| tier.dirty_bytes());
-    let used = handle.read_now(wait, |connection| used_bytes(connection))?;
+    let used = handle.read_now(wait, |connection| Ok(used_bytes(connection)?))?;
     Ok(used.saturating_add(2 * waiting))
 }
 
 /// Bytes in use: pages of the database that hold something, and value files.
 fn measure(handle: &Arc<Handle>, wait: Wait) -> Result<u64> {
-    handle.read(wait, |connection| used_bytes(connection))
-}
-
-fn used_bytes(connection: &Connection) -> Result<u64> {
-    let (pages, free) = statements::page_bytes(connection)?;
-    let used = (pages - free).saturating_add(counter(connection, "size")?);
-    Ok(u64::try_from(used).unwrap_or(0))
-}
-
-/// Selects entries in the order of a policy. Neither the order nor what is excepted may need a scan: the
-/// policies have one index each.
-fn candidates(column: &str) -> String {
-    format!(
-        "SELECT rowid, expire_time, size, filename, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
-         FROM Cache WHERE rowid IS NOT ?2 AND (NOT ?3 OR rowid != (SELECT max(rowid) FROM Cache)) ORDER BY {column} LIMIT ?1"
-    )
-}
-
-impl Write<'_> {
-    /// Removes entries that have expired, at most `limit`. Returns how many.
-    pub(crate) fn remove_expired(&mut self, now: Timestamp, limit: u32) -> Result<usize> {
-        self.remove_expired_but(now, limit, &[])
-    }
-
-    /// The same, sparing some rows.
-    pub(crate) fn remove_expired_but(&mut self, now: Timestamp, limit: u32, but: &[i64]) -> Result<usize> {
-        const SELECT: &str = "SELECT rowid, expire_time, size, filename, 0 FROM Cache
-            WHERE expire_time IS NOT NULL AND expire_time <= ?1 ORDER BY expire_time LIMIT ?2";
-        let mut found = self.heads(SELECT, (now, limit))?;
-        found.retain(|(head, _)| !but.contains(&head.rowid));
-        self.remove_heads(&found)
-    }
-
-    fn remove_tagged(&mut self, tag: &Scalar, limit: u32) -> Result<usize> {
-        const SELECT: &str =
-            "SELECT rowid, expire_time, size, filename, 0 FROM Cache WHERE tag = ?1 LIMIT ?2";
-        let found = self.heads(SELECT, (tag, limit))?;
-        self.remove_heads(&found)
-    }
-
-    /// Removes entries in the order of a policy until about `excess` bytes are freed, one step at most.
-    /// What was written last stays, and, if it is spared, what was inserted last, whatever the policy thinks of it.
-    fn remove_by_policy(
-        &mut self,
-        column: &str,
-        excess: u64,
-        last: Option<&Key<'_>>,
-        spares_newest: bool,
-    ) -> Result<usize> {
-        let last = last.map(|key| self.head(key)).transpose()?.flatten().map(|head| head.rowid);
-        let mut freed = 0;
-        let mut found = self.heads(&candidates(column), (STEP, last, spares_newest))?;
-        let needed = found.iter().position(|(head, inline)| {
-            let bytes = u64::try_from(head.size.saturating_add(*inline)).unwrap_or(0);
-            freed = u64::saturating_add(freed, bytes).saturating_add(OVERHEAD);
-            freed >= excess
-        });
-        found.truncate(needed.map_or(found.len(), |last| last + 1));
-        self.remove_heads(&found)
-    }
-
-    fn heads(&self, select: &str, arguments: impl rusqlite::Params) -> Result<Vec<(Head, i64)>> {
-        let mut select = self.connection().prepare_cached(select)?;
-        let rows = select.query_map(arguments, |row| {
-            let head = Head {
-                rowid: row.get(0)?,
-                expire_time: statements::real(row, 1)?,
-                size: statements::int(row, 2)?,
-                filename: statements::text(row, 3)?,
-            };
-            Ok((head, row.get(4)?))
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    fn remove_heads(&mut self, found: &[(Head, i64)]) -> Result<usize> {
-        for (head, _) in found {
-            self.remove_and_name(head)?;
-        }
-        Ok(found.len())
-    }
+    handle.read(wait, |connection| Ok(used_bytes(connection)?))
 }
 
 #[cfg(test)]
@@ -409,20 +328,5 @@ mod tests {
         assert_eq!(level(&[1250; 4], 1000), 250);
         assert_eq!(level(&[100, 5000, 5000], 1000), 450);
         assert_eq!(level(&[], 7), u64::MAX);
-    }
-
-    #[test]
-    fn no_policy_scans_for_what_it_evicts() -> Result<()> {
-        for policy in [Policy::LeastRecentlyStored, Policy::LeastRecentlyUsed, Policy::LeastFrequentlyUsed] {
-            let directory = tempfile::tempdir().expect("a temporary directory");
-            let cache = Cache::builder(directory.path()).policy(policy).open()?;
-            let column = policy.plan().column.expect("this policy evicts");
-            let explain = format!("EXPLAIN QUERY PLAN {}", candidates(column));
-            let plan = cache.sql(&explain, &[Scalar::Int(1), Scalar::Int(1), Scalar::Int(1)])?;
-            let steps: Vec<_> = plan.rows.iter().filter_map(|row| row.last()?.as_text()).collect();
-            let ordered = format!("SCAN Cache USING INDEX Cache_{column}");
-            assert_eq!(steps, [&ordered, "SCALAR SUBQUERY 1", "SEARCH Cache"], "{policy:?}");
-        }
-        Ok(())
     }
 }

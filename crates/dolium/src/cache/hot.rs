@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use dolium_hot::{AccessWord, Counter, Kind, LogFull, PendingRecord, Tier, View, Writing};
 
+use crate::sqlite::columns::UNREADABLE;
 use crate::sqlite::statements;
 use crate::sqlite::tier::{PROVES, cell, scalar};
 use crate::store::housekeeper;
@@ -18,7 +19,6 @@ use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
 
 use super::Cache;
-use super::bulk::find_many;
 use super::change::{Change, Decided};
 
 /// Bytes of rows that are repeated in the tier when they are read.
@@ -152,8 +152,9 @@ impl Cache {
         let mut rows: Vec<_> = known.collect();
         if !cold.is_empty() {
             let missing = cold.iter().map(|(_, key)| *key);
-            let found =
-                self.handle.read_now(self.wait, |connection| find_many(connection, missing.clone(), now))?;
+            let found = self
+                .handle
+                .read_now(self.wait, |connection| statements::find_many(connection, missing.clone(), now))?;
             for ((offset, key), row) in cold.into_iter().zip(found) {
                 if let Some(row) = &row {
                     offer(&tier, key, row, before.1);
@@ -445,7 +446,7 @@ fn confirm(tier: &Tier, writing: &Writing, key: &Key<'_>, seen: &Seen) -> bool {
 
 /// Repeats a row that was read in the tier, if nothing has changed since and nobody is writing.
 fn offer(tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
-    if row.columns.value.len() > FILLED || row.columns.mode == statements::UNREADABLE {
+    if row.columns.value.len() > FILLED || row.columns.mode == UNREADABLE {
         return;
     }
     let mut record =

@@ -3,81 +3,22 @@
 
 use std::borrow::Cow;
 
-use rusqlite::OptionalExtension;
-
-use crate::sqlite::statements;
+pub use crate::sqlite::queue::Side;
+use crate::sqlite::queue::{LAST, Pick, at, end_key};
 use crate::sqlite::{Head, Write};
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::value::key::Key;
 use crate::value::put_options::is_alive;
-use crate::value::scalar::{Scalar, Stored};
+use crate::value::scalar::Scalar;
 use crate::value::{Entry, Payload, Row, Value};
 
 use super::Cache;
 use super::prepare::Prepared;
 use crate::value::put_options::PutOptions;
 
-/// An end of a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Where `pull` takes from by default.
-    Front,
-    /// Where `push` adds by default.
-    Back,
-}
-
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Front => "front",
-            Self::Back => "back",
-        }
-    }
-}
-
 /// The number of the first item of an empty queue.
 const MIDDLE: i64 = 500_000_000_000_000;
-/// The numbers of a queue lie strictly between 0 and this.
-const LAST: i64 = 999_999_999_999_999;
-
-/// The keys between which those of a queue lie.
-fn bounds(prefix: Option<&str>) -> (Scalar, Scalar) {
-    match prefix {
-        None => (Scalar::Int(0), Scalar::Int(LAST)),
-        Some(prefix) => {
-            (Scalar::Text(format!("{prefix}-{:015}", 0)), Scalar::Text(format!("{prefix}-{LAST}")))
-        }
-    }
-}
-
-fn end_of_queue(side: Side) -> &'static str {
-    match side {
-        Side::Front => {
-            "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
-             WHERE ?1 < key AND key < ?2 AND raw = 1 ORDER BY key ASC LIMIT 1"
-        }
-        Side::Back => {
-            "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
-             WHERE ?1 < key AND key < ?2 AND raw = 1 ORDER BY key DESC LIMIT 1"
-        }
-    }
-}
-
-const FIRST: &str =
-    "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
-    ORDER BY rowid ASC LIMIT 1";
-const FINAL: &str =
-    "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
-    ORDER BY rowid DESC LIMIT 1";
-
-/// Which row, and whether it leaves.
-#[derive(Clone, Copy)]
-enum Pick<'p> {
-    Queue(Option<&'p str>, Side),
-    Order { last: bool },
-}
-
 impl Cache {
     /// Adds a value at one end of a queue. Returns its key: a number without a prefix, else
     /// `prefix-number`.
@@ -91,10 +32,8 @@ impl Cache {
         self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value.into())?;
         let now = self.clock.now();
-        let (low, high) = bounds(prefix);
         let key = self.handle.write(self.wait, |write| {
-            let mut select = write.connection().prepare_cached(end_of_queue(side))?;
-            let end: Option<Scalar> = select.query_row((&low, &high), |row| row.get(0)).optional()?;
+            let end = end_key(write.connection(), prefix, side)?;
             let number = end.as_ref().and_then(|end| beside(end, side)).unwrap_or(MIDDLE);
             if number <= 0 || number >= LAST {
                 let queue = prefix.map_or(String::new(), |prefix| format!(" '{prefix}'"));
@@ -185,7 +124,7 @@ impl Cache {
         let now = self.clock.now();
         if !remove {
             // Looking writes only if there is something to remove.
-            let seen = self.handle.read(self.wait, |connection| at(connection, place))?;
+            let seen = self.handle.read(self.wait, |connection| Ok(at(connection, place)?))?;
             let Some((key, row)) = seen else {
                 return Ok(None);
             };
@@ -227,23 +166,6 @@ fn take<T>(
             return Ok(Some((key, row, value)));
         }
     }
-}
-
-/// The row at a place, without a key if somebody has spoilt that: then it is as damaged as one whose file is gone.
-fn at(connection: &rusqlite::Connection, place: Pick<'_>) -> Result<Option<(Option<Key<'static>>, Row)>> {
-    let read = |row: &rusqlite::Row<'_>| {
-        let (key, raw): (Stored, Scalar) = (row.get(0)?, row.get(1)?);
-        Ok((Key::from_columns(key, &raw), statements::row(row, 2)?))
-    };
-    let found = match place {
-        Pick::Queue(prefix, side) => {
-            connection.prepare_cached(end_of_queue(side))?.query_row(bounds(prefix), read)
-        }
-        Pick::Order { last } => {
-            connection.prepare_cached(if last { FINAL } else { FIRST })?.query_row([], read)
-        }
-    };
-    Ok(found.optional()?)
 }
 
 /// The number of the place beside the last item of a queue.

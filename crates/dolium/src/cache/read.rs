@@ -5,8 +5,8 @@ use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
 
 use dolium_hot::{Counter, Tier};
-use rusqlite::OptionalExtension;
 
+use crate::sqlite::columns::UNREADABLE;
 use crate::sqlite::statements;
 use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
@@ -140,31 +140,20 @@ impl Cache {
 
     /// The same, also for an entry that has expired and is still stored.
     pub fn stored_info<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
-        const SELECT: &str =
-            "SELECT store_time, expire_time, access_time, access_count, tag, size, mode, filename,
-            octet_length(key) + coalesce(octet_length(value), 0)
-            FROM Cache WHERE key = ?1 AND raw = ?2";
         let key = key.into();
         self.write_pending_quietly();
         let observed = self.observe(&key, row_of)?;
-        let stored = self.handle.read_on(self.wait, |connection| {
-            let mut select = connection.prepare_cached(SELECT)?;
-            let found = select.query_row((&key, key.raw()), |row| {
-                let filename = statements::text(row, 7)?;
-                let sizes = (statements::int(row, 5)?, statements::int(row, 8)?);
-                Ok(Info {
-                    store_time: statements::real(row, 0)?.unwrap_or(0.0),
-                    expire_time: statements::real(row, 1)?,
-                    access_time: statements::real(row, 2)?.unwrap_or(0.0),
-                    access_count: statements::int(row, 3)?,
-                    tag: row.get(4)?,
-                    size: u64::try_from(sizes.0.saturating_add(sizes.1)).unwrap_or(0),
-                    mode: statements::int(row, 6)?,
-                    path: filename.and_then(|name| self.path_of(&name)),
-                })
-            });
-            Ok(found.optional()?)
-        })?;
+        let facts = self.handle.read_on(self.wait, |connection| Ok(statements::facts(connection, &key)?))?;
+        let stored = facts.map(|facts| Info {
+            store_time: facts.store_time,
+            expire_time: facts.expire_time,
+            access_time: facts.access_time,
+            access_count: facts.access_count,
+            size: u64::try_from(facts.size).unwrap_or(0),
+            tag: facts.tag,
+            mode: facts.mode,
+            path: facts.filename.and_then(|name| self.path_of(&name)),
+        });
         match observed {
             None => Ok(stored),
             Some(None) => Ok(None),
@@ -181,11 +170,9 @@ impl Cache {
     /// What is known of a row of the hot tier. `stored`: what the database says of the key, in which alone reads are
     /// counted.
     fn info_of(&self, key: &Key<'_>, row: Row, stored: Option<Info>) -> Result<Info> {
-        const SIZE: &str = "SELECT octet_length(?1) + coalesce(octet_length(?2), 0)";
         let Row { store_time, expire_time, tag, columns, .. } = row;
-        let in_row: i64 = self.handle.read_now(self.wait, |connection| {
-            let mut select = connection.prepare_cached(SIZE)?;
-            Ok(select.query_row((key, &columns.value), |row| row.get(0))?)
+        let in_row = self.handle.read_now(self.wait, |connection| {
+            Ok(statements::size_in_row(connection, key, &columns.value)?)
         })?;
         let never = (store_time, if store_time < KEPT { 0 } else { 1 << 62 });
         let same = stored.filter(|stored| stored.store_time.to_bits() == store_time.to_bits());
@@ -272,7 +259,7 @@ impl Cache {
 
     /// Decodes the value of a row, which is taken out of it, or reads its file.
     pub(super) fn fetch(&self, key: &Key<'_>, row: &mut Row) -> Result<Fetched<Value>> {
-        if row.columns.mode == statements::UNREADABLE {
+        if row.columns.mode == UNREADABLE {
             return Ok(Fetched::Damaged);
         }
         let Some(filename) = &row.columns.filename else {

@@ -1,24 +1,11 @@
 //! Owns statements of a user's own on the database of a cache.
 
-use rusqlite::config::DbConfig;
-
+pub use crate::sqlite::query::QueryResult;
+use crate::sqlite::query::{only_reads, run, run_with_triggers, transaction_word};
 use crate::system::error::{Error, Result};
 use crate::value::scalar::Scalar;
 
 use super::Cache;
-
-/// The result of a raw statement.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct QueryResult {
-    /// Names of the columns; empty for a statement that returns no rows.
-    pub columns: Vec<String>,
-    /// The rows.
-    pub rows: Vec<Vec<Scalar>>,
-    /// Rows that a writing statement changed.
-    pub changed: usize,
-    /// The last row that was inserted.
-    pub last_rowid: i64,
-}
 
 impl Cache {
     /// Runs a statement of your own on the cache's database. One that writes fires the triggers that
@@ -34,90 +21,17 @@ impl Cache {
                 "{word} is not for statements of your own; use transact(), which other processes wait for"
             )));
         }
-        let is_read =
-            self.handle.read(self.wait, |connection| Ok(Some(connection.prepare(statement)?.readonly())));
+        let is_read = self.handle.read(self.wait, |connection| Ok(Some(only_reads(connection, statement)?)));
         // Where there is no store yet, the statement may be the one that fills it.
         match is_read {
-            Ok(Some(true)) => self.handle.read(self.wait, |connection| run(connection, statement, arguments)),
+            Ok(Some(true)) => {
+                self.handle.read(self.wait, |connection| Ok(run(connection, statement, arguments)?))
+            }
             Ok(_) => self.handle.write(self.wait, |write| {
                 write.changes_any();
-                let connection = write.connection();
-                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
-                let table = run(connection, statement, arguments);
-                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-                table
+                Ok(run_with_triggers(write.connection(), statement, arguments)?)
             }),
             Err(error) => Err(error),
-        }
-    }
-}
-
-fn run(connection: &rusqlite::Connection, statement: &str, arguments: &[Vec<Scalar>]) -> Result<QueryResult> {
-    let mut prepared = connection.prepare(statement)?;
-    let mut table = QueryResult {
-        columns: prepared.column_names().map(str::to_owned).collect(),
-        ..QueryResult::default()
-    };
-    let width = prepared.column_count();
-    let writes = !prepared.readonly();
-    for arguments in arguments {
-        let mut rows = prepared.query(rusqlite::params_from_iter(arguments))?;
-        while let Some(row) = rows.next()? {
-            table.rows.push((0..width).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?);
-        }
-        if writes {
-            // What triggers changed does not count.
-            table.changed += usize::try_from(connection.changes()).unwrap_or(0);
-        }
-    }
-    table.last_rowid = connection.last_insert_rowid();
-    Ok(table)
-}
-
-/// The word of a statement that would begin or end a transaction behind the back of [`Cache::transact`].
-fn transaction_word(statement: &str) -> Option<&str> {
-    const WORDS: [&str; 6] = ["BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"];
-    let statement = without_comments(statement);
-    let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
-    let word = &statement[..end];
-    WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)).then_some(word)
-}
-
-/// The statement without what SQLite passes over before its first word.
-fn without_comments(mut statement: &str) -> &str {
-    loop {
-        statement =
-            statement.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '\u{feff}');
-        let (opening, closing) = match statement.get(..2) {
-            Some("--") => (2, "\n"),
-            Some("/*") => (2, "*/"),
-            _ => return statement,
-        };
-        let rest = &statement[opening..];
-        statement = rest.find(closing).map_or("", |end| &rest[end + closing.len()..]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_transactions_are_found_where_sqlite_finds_them() {
-        let found = [
-            "BEGIN IMMEDIATE",
-            " ;; commit",
-            "-- why\nEnd",
-            "/* a */ /* b */rollback TO x",
-            "\u{feff}SAVEPOINT x",
-            "release x;",
-        ];
-        for statement in found {
-            assert!(transaction_word(statement).is_some(), "{statement}");
-        }
-        for statement in ["SELECT 1", "", "-- BEGIN", "/* BEGIN", "beginning", "UPDATE x SET commit = 1", "é"]
-        {
-            assert_eq!(transaction_word(statement), None, "{statement}");
         }
     }
 }

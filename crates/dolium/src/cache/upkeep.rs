@@ -64,8 +64,7 @@ impl std::iter::Sum for Stats {
 impl Cache {
     /// How many entries there are, expired ones included.
     pub fn len(&self) -> Result<usize> {
-        let count =
-            self.handle.read(self.wait, |connection| Ok(statements::counter(connection, "count")?))?;
+        let count = self.handle.read(self.wait, |connection| Ok(schema::counter(connection, "count")?))?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
@@ -78,22 +77,20 @@ impl Cache {
     pub fn volume(&self) -> Result<u64> {
         let volume = self.handle.read(self.wait, |connection| {
             let pages = statements::page_bytes(connection)?.0;
-            Ok(pages.saturating_add(statements::counter(connection, "size")?))
+            Ok(pages.saturating_add(schema::counter(connection, "size")?))
         })?;
         Ok(u64::try_from(volume).unwrap_or(0))
     }
 
     /// How SQLite journals changes of this store, like `wal`. `None`: there is no store yet.
     pub fn journal_mode(&self) -> Result<Option<String>> {
-        self.handle.read(self.wait, |connection| {
-            Ok(Some(connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?))
-        })
+        self.handle.read(self.wait, |connection| Ok(Some(statements::journal_mode(connection)?)))
     }
 
     /// Hits and misses since they were last reset, and what this process has evicted. Changes nothing.
     pub fn stats(&self) -> Result<Stats> {
         let (hits, misses) = self.handle.read(self.wait, |connection| {
-            Ok((statements::counter(connection, "hits")?, statements::counter(connection, "misses")?))
+            Ok((schema::counter(connection, "hits")?, schema::counter(connection, "misses")?))
         })?;
         let unstored = self.unstored_lookups()?;
         Ok(Stats {

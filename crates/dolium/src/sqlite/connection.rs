@@ -1,7 +1,5 @@
 //! Owns opening connections and what is set on each. The only caller of `rusqlite::Connection::open*`.
 
-#![expect(clippy::disallowed_methods, reason = "the owner of connections")]
-
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::ops::{Deref, RangeInclusive};

@@ -1,12 +1,22 @@
 //! Everything that speaks SQL. The rest of the engine speaks keys, columns and rows.
 
+#![expect(clippy::disallowed_methods, reason = "the one place of SQL, and of connections")]
+
+pub(crate) mod check;
+pub(crate) mod columns;
 pub(crate) mod connection;
+pub(crate) mod evict;
 pub(crate) mod files;
+pub(crate) mod keys;
+pub(crate) mod query;
+pub(crate) mod queue;
 pub(crate) mod rejection;
 pub(crate) mod schema;
 pub(crate) mod snapshot;
 pub(crate) mod statements;
 pub(crate) mod tier;
+pub(crate) mod transaction;
+pub(crate) mod trash;
 pub(crate) mod write;
 
 pub(crate) use connection::{Access, Connection, LOG, read_unopened};

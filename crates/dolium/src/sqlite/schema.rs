@@ -1,4 +1,4 @@
-//! Owns the tables: diskcache's, to the letter, and ours beside them; and the rows of `Settings`.
+//! The tables: diskcache's, to the letter, and ours beside them; and the rows of `Settings`.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -113,8 +113,7 @@ pub(crate) fn load_settings(connection: &Connection) -> rusqlite::Result<Setting
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         // A setting without a name is nobody's.
-        if let Some(name) = super::statements::text(row, 0)?.filter(|name| !METADATA.contains(&name.as_str()))
-        {
+        if let Some(name) = super::columns::text(row, 0)?.filter(|name| !METADATA.contains(&name.as_str())) {
             settings.set(&name, row.get(1)?);
         }
     }
@@ -125,6 +124,12 @@ pub(crate) fn load_settings(connection: &Connection) -> rusqlite::Result<Setting
 pub(crate) fn load_setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<Scalar>> {
     let mut select = connection.prepare_cached("SELECT value FROM Settings WHERE key = ?")?;
     select.query_row([name], |row| row.get(0)).optional()
+}
+
+/// A counter of the table `Settings`, 0 where it is missing.
+pub(crate) fn counter(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    let value = load_setting(connection, name)?;
+    Ok(value.as_ref().and_then(Scalar::as_int).unwrap_or(0))
 }
 
 /// Stores one setting or counter.
@@ -146,7 +151,7 @@ pub(crate) fn store_shards(connection: &Connection, shards: u64) -> Result<()> {
 /// The stored number of shards. A store that dolium has not written to names none.
 pub(crate) fn load_shards(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     const SELECT: &str = "SELECT value FROM Dolium WHERE key = 'shards'";
-    match connection.query_row(SELECT, [], |row| super::statements::int(row, 0)).optional() {
+    match connection.query_row(SELECT, [], |row| super::columns::int(row, 0)).optional() {
         Err(error) if is_empty_store(&error) => Ok(None),
         found => found,
     }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::system::error::Result;
 
-use super::statements::SIZES;
+use super::columns::SIZES;
 
 /// Pages that are copied between two questions whether to go on.
 const PAGES: i32 = 512;

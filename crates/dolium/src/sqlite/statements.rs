@@ -1,58 +1,15 @@
-//! Owns the statements that read rows. Those that change rows are in `write`.
+//! The statements that read rows. Those that change rows are in `write`.
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::system::clock::Timestamp;
+use crate::system::error::Result;
+use crate::value::Row;
 use crate::value::key::Key;
 use crate::value::put_options::is_alive;
 use crate::value::scalar::Scalar;
-use crate::value::{Columns, Row};
 
-/// The mode of a row whose columns do not have the types they should have. Nobody stores it.
-pub(crate) const UNREADABLE: i64 = -1;
-
-/// Reads the columns `rowid, store_time, expire_time, tag, size, mode, filename, value`, starting with
-/// column `first`. A row that somebody has spoilt is an entry without a value, not an error.
-pub(crate) fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
-    let filename: Scalar = row.get(first + 6)?;
-    let mode: Scalar = row.get(first + 5)?;
-    let is_readable = matches!(mode, Scalar::Int(_))
-        && matches!(&filename, Scalar::Null | Scalar::Text(_))
-        && matches!(row.get_ref(first + 2)?, ValueRef::Null | ValueRef::Real(_) | ValueRef::Integer(_));
-    Ok(Row {
-        rowid: row.get(first)?,
-        store_time: real(row, first + 1)?.unwrap_or(0.0),
-        expire_time: real(row, first + 2)?,
-        tag: row.get(first + 3)?,
-        columns: Columns {
-            size: int(row, first + 4)?,
-            mode: mode.as_int().filter(|_| is_readable).unwrap_or(UNREADABLE),
-            filename: filename.as_text().map(str::to_owned),
-            value: row.get(first + 7)?,
-        },
-    })
-}
-
-/// A number, if there is one.
-pub(crate) fn real(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<f64>> {
-    Ok(row.get::<_, Scalar>(column)?.as_real())
-}
-
-/// An integer; 0 if there is none.
-pub(crate) fn int(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<i64> {
-    Ok(row.get::<_, Scalar>(column)?.as_int().unwrap_or(0))
-}
-
-/// Text, if there is one.
-pub(crate) fn text(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<String>> {
-    Ok(row.get::<_, Scalar>(column)?.as_text().map(str::to_owned))
-}
-
-/// The sum of the column `size`, of which only numbers count, as `int` reads them. SQLite's own `sum` fails
-/// where the integers overflow, and gives a float as soon as one row holds anything else.
-pub(crate) const SIZES: &str =
-    "CAST(total(CASE WHEN typeof(size) IN ('integer', 'real') THEN CAST(size AS INTEGER) END) AS INTEGER)";
+use super::columns::{self, int, real, text};
 
 /// The names of all value files. One that is not text names nothing.
 pub(crate) fn filenames(connection: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -66,8 +23,28 @@ pub(crate) fn find(connection: &Connection, key: &Key<'_>, now: Timestamp) -> ru
     const SELECT: &str = "SELECT rowid, store_time, expire_time, tag, size, mode, filename, value
         FROM Cache WHERE key = ?1 AND raw = ?2";
     let mut select = connection.prepare_cached(SELECT)?;
-    let found = select.query_row((key, key.raw()), |columns| row(columns, 0)).optional()?;
+    let found = select.query_row((key, key.raw()), |row| columns::row(row, 0)).optional()?;
     Ok(found.filter(|row| is_alive(row.expire_time, now)))
+}
+
+/// The rows of many keys, all of one moment; expired ones are not there.
+pub(crate) fn find_many<'k>(
+    connection: &super::Connection,
+    keys: impl IntoIterator<Item = &'k Key<'k>>,
+    now: Timestamp,
+) -> Result<Vec<Option<Row>>> {
+    // Inside a transaction of the thread's own it is one moment anyway.
+    let begins = connection.is_autocommit();
+    if begins {
+        connection.execute_batch("BEGIN")?;
+    }
+    let rows = keys.into_iter().map(|key| find(connection, key, now));
+    let rows = rows.collect::<rusqlite::Result<Vec<_>>>();
+    connection.count_reads(rows.as_ref().map_or(0, Vec::len));
+    if begins {
+        connection.execute_batch("COMMIT")?;
+    }
+    Ok(rows?)
 }
 
 /// Whether a key is there and has not expired.
@@ -93,15 +70,66 @@ pub(crate) fn proof(connection: &Connection, key: &Key<'_>) -> rusqlite::Result<
     }
 }
 
-/// A counter of the table `Settings`, 0 where it is missing.
-pub(crate) fn counter(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
-    let value = super::schema::load_setting(connection, name)?;
-    Ok(value.as_ref().and_then(Scalar::as_int).unwrap_or(0))
-}
-
 /// Bytes of the database's pages, and those of them that hold nothing.
 pub(crate) fn page_bytes(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
     let pragma = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
     let size = pragma("PRAGMA page_size")?;
     Ok((size * pragma("PRAGMA page_count")?, size * pragma("PRAGMA freelist_count")?))
+}
+
+/// What a row says of its entry beside the value.
+pub(crate) struct Facts {
+    pub store_time: Timestamp,
+    pub expire_time: Option<Timestamp>,
+    pub access_time: Timestamp,
+    pub access_count: i64,
+    /// Bytes of the key and the value, in the row and in the value file.
+    pub size: i64,
+    pub tag: Scalar,
+    pub mode: i64,
+    pub filename: Option<String>,
+}
+
+/// What the row of a key says, expired or not.
+pub(crate) fn facts(connection: &Connection, key: &Key<'_>) -> rusqlite::Result<Option<Facts>> {
+    const SELECT: &str =
+        "SELECT store_time, expire_time, access_time, access_count, tag, size, mode, filename,
+        octet_length(key) + coalesce(octet_length(value), 0)
+        FROM Cache WHERE key = ?1 AND raw = ?2";
+    let mut select = connection.prepare_cached(SELECT)?;
+    let found = select.query_row((key, key.raw()), |row| {
+        Ok(Facts {
+            store_time: real(row, 0)?.unwrap_or(0.0),
+            expire_time: real(row, 1)?,
+            access_time: real(row, 2)?.unwrap_or(0.0),
+            access_count: int(row, 3)?,
+            tag: row.get(4)?,
+            size: int(row, 5)?.saturating_add(int(row, 8)?),
+            mode: int(row, 6)?,
+            filename: text(row, 7)?,
+        })
+    });
+    found.optional()
+}
+
+/// Bytes that a key and a value take in a row.
+pub(crate) fn size_in_row(connection: &Connection, key: &Key<'_>, value: &Scalar) -> rusqlite::Result<i64> {
+    const SIZE: &str = "SELECT octet_length(?1) + coalesce(octet_length(?2), 0)";
+    connection.prepare_cached(SIZE)?.query_row((key, value), |row| row.get(0))
+}
+
+/// The highest `rowid`, 0 in an empty store.
+pub(crate) fn last_rowid(connection: &Connection) -> rusqlite::Result<i64> {
+    let mut select = connection.prepare_cached("SELECT coalesce(max(rowid), 0) FROM Cache")?;
+    select.query_row([], |row| row.get(0))
+}
+
+/// How SQLite journals changes, like `wal`.
+pub(crate) fn journal_mode(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))
+}
+
+/// A number that is another one once another connection has changed the database.
+pub(crate) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }

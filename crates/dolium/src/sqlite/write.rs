@@ -13,6 +13,7 @@ use crate::value::key::Key;
 use crate::value::scalar::{Scalar, Stored};
 use crate::value::{Columns, Row};
 
+use super::columns::{SIZES, int, real, text};
 use super::statements;
 
 /// What a change must know of the row that it replaces.
@@ -145,9 +146,9 @@ impl<'c> Write<'c> {
         let found = select.query_row((key, key.raw()), |row| {
             Ok(Head {
                 rowid: row.get(0)?,
-                expire_time: statements::real(row, 1)?,
-                size: statements::int(row, 2)?,
-                filename: statements::text(row, 3)?,
+                expire_time: real(row, 1)?,
+                size: int(row, 2)?,
+                filename: text(row, 3)?,
             })
         });
         Ok(found.optional()?)
@@ -378,7 +379,7 @@ impl<'c> Write<'c> {
     /// Removes every row. Without triggers SQLite drops whole pages instead of walking the rows.
     pub fn remove_all(&mut self) -> Result<usize> {
         self.is_anonymous = true;
-        let sums = format!("SELECT count(*), {}, count(filename) FROM Cache", statements::SIZES);
+        let sums = format!("SELECT count(*), {SIZES}, count(filename) FROM Cache");
         let (count, size, files): (i64, i64, i64) =
             self.connection.query_row(&sums, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         if files > 0 {

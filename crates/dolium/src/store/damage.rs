@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dolium_hot::Tier;
 
 use crate::sqlite::files::with_suffix;
-use crate::sqlite::{Access, Connection, schema};
+use crate::sqlite::{Access, Connection, check, schema};
 use crate::system::error::{self, Error, Result};
 use crate::system::files::{self, Identity};
 use crate::system::fork_gate;
@@ -224,11 +224,11 @@ impl Handle {
         let checked = opened.and_then(|connection| match connection {
             None => Ok(true),
             Some(connection) => {
-                let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+                let is_sound = check::is_sound(&connection)?;
                 let read = schema::load_settings(&connection);
                 let is_foreign = connection.is_readonly(c"main")? && !files::is_protected(&self.database);
                 connection.close_quickly();
-                Ok(!is_foreign && verdict == "ok" && read.err().as_ref().is_none_or(error::is_empty_store))
+                Ok(!is_foreign && is_sound && read.err().as_ref().is_none_or(error::is_empty_store))
             }
         });
         match checked {

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-
-use crate::sqlite::{LOG, Write, statements};
+use crate::sqlite::transaction::{self, Checkpoint};
+use crate::sqlite::{LOG, trash};
 use crate::store::Handle;
 use crate::system::error::{Error, Result};
 use crate::system::files;
@@ -112,7 +111,7 @@ impl Handle {
     /// Gives the space of the log and of the trash back to the disk. Returns whether the log is empty now.
     fn shrink(self: &Arc<Self>) -> bool {
         let trash = self.trash(UPKEEP_WAIT).unwrap_or_default();
-        let emptied = self.checkpoint_as("TRUNCATE").unwrap_or(false);
+        let emptied = self.checkpoint_as(Checkpoint::Truncate).unwrap_or(false);
         if emptied {
             // Their names stay in the table until there is space to write: removing them twice does no harm.
             for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
@@ -178,16 +177,16 @@ impl Handle {
     /// Moves what the write-ahead log holds into the database, as far as readers let it. Returns whether
     /// all of it is there now, durably.
     pub(crate) fn checkpoint(self: &Arc<Self>) -> Result<bool> {
-        self.checkpoint_as("PASSIVE")
+        self.checkpoint_as(Checkpoint::Passive)
     }
 
-    fn checkpoint_as(self: &Arc<Self>, kind: &str) -> Result<bool> {
+    fn checkpoint_as(self: &Arc<Self>, kind: Checkpoint) -> Result<bool> {
         if self.owns_transaction() {
             // SQLite makes none on a connection that is in a transaction.
             return Ok(false);
         }
         self.release_read_pin();
-        self.read_now(UPKEEP_WAIT, |connection| checkpoint(connection, kind))
+        self.read_now(UPKEEP_WAIT, |connection| Ok(transaction::checkpoint(connection, kind)?))
     }
 
     /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
@@ -213,7 +212,7 @@ impl Handle {
         for filename in trash.iter().filter_map(|(_, filename)| filename.as_deref()) {
             self.values.remove(filename);
         }
-        self.write(wait, |write| forget_trash(write, last))?;
+        self.write(wait, |write| Ok(trash::forget(write.connection(), last)?))?;
         Ok(trash.len() == usize::from(BATCH))
     }
 
@@ -231,25 +230,6 @@ impl Handle {
 
     /// The first of the value files that wait to be removed. One without a readable name is only forgotten.
     fn trash(self: &Arc<Self>, wait: Wait) -> Result<Vec<(i64, Option<String>)>> {
-        self.read_now(wait, |connection| {
-            let mut select = connection
-                .prepare_cached("SELECT rowid, filename FROM DoliumTrash ORDER BY rowid LIMIT ?1")?;
-            let rows = select.query_map([BATCH], |row| Ok((row.get(0)?, statements::text(row, 1)?)))?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        })
+        self.read_now(wait, |connection| Ok(trash::first(connection, BATCH)?))
     }
-}
-
-fn checkpoint(connection: &Connection, kind: &str) -> Result<bool> {
-    let mut pragma = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({kind})"))?;
-    let (busy, frames, done): (bool, i64, i64) =
-        pragma.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    // Both numbers are -1 where there is no write-ahead log: a commit is durable at once. And also while somebody
-    // else makes a checkpoint, which may have begun before the last commit.
-    Ok(!busy && frames == done)
-}
-
-fn forget_trash(write: &mut Write<'_>, last: i64) -> Result<()> {
-    write.connection().prepare_cached("DELETE FROM DoliumTrash WHERE rowid <= ?1")?.execute([last])?;
-    Ok(())
 }

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::sqlite::Connection;
+use crate::sqlite::{Connection, statements, transaction};
 use crate::store::Handle;
 use crate::store::housekeeper;
 use crate::system::error::Result;
@@ -82,12 +82,11 @@ impl Handle {
         }
         let Some(connection) = &pin.connection else { return Ok(false) };
         release(pin);
-        let version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        let version = statements::data_version(connection)?;
         let is_unchanged = std::mem::replace(&mut pin.version, version) == version;
         let Some(connection) = &pin.connection else { return Ok(false) };
         if is_unchanged {
-            connection.execute_batch("BEGIN")?;
-            connection.prepare_cached("SELECT count(*) FROM Settings")?.query_row([], |_| Ok(()))?;
+            transaction::begin_read(connection)?;
         }
         Ok(is_unchanged)
     }
@@ -95,8 +94,8 @@ impl Handle {
     /// A connection for the read pin; none where there is no log to hold.
     fn open_pin(self: &Arc<Self>) -> Result<Option<Connection>> {
         let Some(connection) = self.open(0)? else { return Ok(None) };
-        let journal: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        Ok(Some(connection).filter(|_| journal == "wal"))
+        let has_log = statements::journal_mode(&connection)? == "wal";
+        Ok(Some(connection).filter(|_| has_log))
     }
 
     /// Called by the housekeeper: lets go if nobody has read since it was called last. Returns whether the
@@ -122,7 +121,6 @@ fn release(pin: &Pin) {
     if let Some(connection) =
         pin.connection.as_ref().filter(|connection| !connection.is_autocommit() && !connection.is_severed())
     {
-        // A read transaction has nothing to lose.
-        let _ = connection.execute_batch("COMMIT");
+        transaction::end_read(connection);
     }
 }

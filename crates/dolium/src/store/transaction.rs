@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Guard, Writing};
 
-use crate::sqlite::{Connection, Write};
+use crate::sqlite::{Connection, Write, transaction};
 use crate::store::Handle;
 use crate::store::housekeeper;
 use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
@@ -72,7 +72,7 @@ impl OpenTransaction {
 
     /// Runs one operation. If it fails, its own changes are undone, those before it stay.
     pub fn step<T>(&mut self, f: &mut impl FnMut(&mut Write<'_>) -> Result<T>) -> Result<T> {
-        self.execute("SAVEPOINT step")?;
+        transaction::begin_step(&self.connection)?;
         let mut write = Write::new(&self.connection);
         let done = f(&mut write).and_then(|result| {
             let changed = write.take_changed();
@@ -80,7 +80,7 @@ impl OpenTransaction {
         });
         match done {
             Ok((result, changed, (files, has_trash))) => {
-                self.execute("RELEASE step")?;
+                transaction::end_step(&self.connection)?;
                 self.changed = self.changed.take().zip(changed).map(|(before, now)| [before, now].concat());
                 self.files.extend(files);
                 self.has_trash |= has_trash;
@@ -88,17 +88,11 @@ impl OpenTransaction {
             }
             Err(error) => {
                 if !self.connection.is_autocommit() {
-                    self.execute("ROLLBACK TO step")?;
-                    self.execute("RELEASE step")?;
+                    transaction::undo_step(&self.connection)?;
                 }
                 Err(error)
             }
         }
-    }
-
-    fn execute(&self, sql: &str) -> Result<()> {
-        self.connection.prepare_cached(sql)?.execute([])?;
-        Ok(())
     }
 
     /// Whether its owner has ended. While it begins, its owner is at work.
@@ -169,7 +163,7 @@ impl Handle {
         // With the slot locked: who announces a fork and looks into it later finds the transaction there.
         if is_paused() && !has_transaction() {
             drop(slot);
-            let undone = connection.execute_batch("ROLLBACK");
+            let undone = transaction::roll_back(&connection);
             self.give_back(connection, None);
             return Ok(undone.map(|()| None)?);
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use dolium_hot::{Counter, Guard, Tier, Writing};
 
-use crate::sqlite::{Access, Connection, Write, schema};
+use crate::sqlite::{Access, Connection, Write, schema, transaction, trash};
 use crate::store::housekeeper;
 use crate::store::lock::Held;
 use crate::system::error::{self, Error, Result};
@@ -149,10 +149,10 @@ impl Handle {
         let begin = || {
             let inherited = if connection.has_schema.get() { None } else { self.settings_of_first()? };
             connection.init_empty(self.network, inherited.as_ref().unwrap_or(&self.settings()))?;
-            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            transaction::begin(&connection)?;
             if self.lock.is_apart() && crate::sqlite::tier::applied(&connection)?.is_some() {
                 // Nobody else can begin one now.
-                connection.execute_batch("ROLLBACK")?;
+                transaction::roll_back(&connection)?;
                 return Err(self.lock.exclude());
             }
             self.prepare(&connection, inherited)
@@ -212,9 +212,7 @@ impl Handle {
         if !connection.has_schema.get() {
             schema::ensure(connection, &inherited.unwrap_or_else(|| self.lasting_settings()))?;
             schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
-            let trash: bool =
-                connection.query_row("SELECT EXISTS (SELECT 1 FROM DoliumTrash)", [], |row| row.get(0))?;
-            self.has_trash.fetch_or(trash, Ordering::Relaxed);
+            self.has_trash.fetch_or(trash::is_there(connection)?, Ordering::Relaxed);
         }
         let unsaved = self.unsaved().clone();
         if !unsaved.is_empty() {
@@ -267,8 +265,8 @@ impl Handle {
             return Err(Error::Severed { directory: self.directory.clone() });
         }
         loop {
-            match connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
-                Ok(_) => {
+            match transaction::commit(connection) {
+                Ok(()) => {
                     self.settle(connection);
                     return Ok(());
                 }

@@ -1,0 +1,52 @@
+//! How columns are read, whatever another program has stored in them.
+
+use rusqlite::Row as SqlRow;
+use rusqlite::types::ValueRef;
+
+use crate::value::scalar::Scalar;
+use crate::value::{Columns, Row};
+
+/// The mode of a row whose columns do not have the types they should have. Nobody stores it.
+pub(crate) const UNREADABLE: i64 = -1;
+
+/// Reads the columns `rowid, store_time, expire_time, tag, size, mode, filename, value`, starting with
+/// column `first`. A row that somebody has spoilt is an entry without a value, not an error.
+pub(crate) fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
+    let filename: Scalar = row.get(first + 6)?;
+    let mode: Scalar = row.get(first + 5)?;
+    let is_readable = matches!(mode, Scalar::Int(_))
+        && matches!(&filename, Scalar::Null | Scalar::Text(_))
+        && matches!(row.get_ref(first + 2)?, ValueRef::Null | ValueRef::Real(_) | ValueRef::Integer(_));
+    Ok(Row {
+        rowid: row.get(first)?,
+        store_time: real(row, first + 1)?.unwrap_or(0.0),
+        expire_time: real(row, first + 2)?,
+        tag: row.get(first + 3)?,
+        columns: Columns {
+            size: int(row, first + 4)?,
+            mode: mode.as_int().filter(|_| is_readable).unwrap_or(UNREADABLE),
+            filename: filename.as_text().map(str::to_owned),
+            value: row.get(first + 7)?,
+        },
+    })
+}
+
+/// A number, if there is one.
+pub(crate) fn real(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<f64>> {
+    Ok(row.get::<_, Scalar>(column)?.as_real())
+}
+
+/// An integer; 0 if there is none.
+pub(crate) fn int(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<i64> {
+    Ok(row.get::<_, Scalar>(column)?.as_int().unwrap_or(0))
+}
+
+/// Text, if there is one.
+pub(crate) fn text(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(row.get::<_, Scalar>(column)?.as_text().map(str::to_owned))
+}
+
+/// The sum of the column `size`, of which only numbers count, as `int` reads them. SQLite's own `sum` fails
+/// where the integers overflow, and gives a float as soon as one row holds anything else.
+pub(crate) const SIZES: &str =
+    "CAST(total(CASE WHEN typeof(size) IN ('integer', 'real') THEN CAST(size AS INTEGER) END) AS INTEGER)";
