@@ -37,14 +37,9 @@ impl Rejected {
     }
 }
 
-/// Runs a transaction that makes rows of records, and if SQLite refuses one of them, again without those.
-pub(crate) fn apply_or_isolate<T>(mut transaction: impl FnMut(ApplyMode) -> Result<T>) -> Result<T> {
-    match transaction(ApplyMode::Batch) {
-        Err(Error::Sqlite { source, .. }) if error::is_row_error(&source) => {
-            transaction(ApplyMode::PerRecord)
-        }
-        done => done,
-    }
+/// Whether SQLite refused a record, so that the transaction may succeed without it.
+pub(crate) fn is_rejection(error: &Error) -> bool {
+    error.as_sqlite().is_some_and(error::is_row_error)
 }
 
 impl Write<'_> {

@@ -36,6 +36,14 @@ impl Head {
     }
 }
 
+/// What a commit brings about beside the database.
+pub(crate) struct Finished {
+    /// New value files, which stay from then on.
+    pub files: Vec<Arc<NewFile>>,
+    /// Whether the trash has grown.
+    pub has_trash: bool,
+}
+
 /// A transaction in progress, or one operation inside a longer one.
 pub(crate) struct Write<'c> {
     connection: &'c Connection,
@@ -451,13 +459,12 @@ impl<'c> Write<'c> {
         Ok(())
     }
 
-    /// Writes the counters. Returns the new files, which the caller keeps once it has committed, and
-    /// whether the trash has grown.
-    pub fn finish(mut self) -> Result<(Vec<Arc<NewFile>>, bool)> {
+    /// Writes the counters. Returns what is left to do after the commit.
+    pub fn finish(mut self) -> Result<Finished> {
         let (count, size) = (std::mem::take(&mut self.count), std::mem::take(&mut self.size));
         self.add_to_counter("count", count)?;
         self.add_to_counter("size", size)?;
-        Ok((std::mem::take(&mut self.files), self.has_trash))
+        Ok(Finished { files: std::mem::take(&mut self.files), has_trash: self.has_trash })
     }
 }
 

@@ -111,6 +111,11 @@ impl Handle {
         error: Error,
     ) -> Result<()> {
         *tries += 1;
+        if matches!(error, Error::Damaged { .. }) {
+            // A connection that has met damage may have kept pages of it.
+            let _inside = fork_gate::enter();
+            self.close_connections(true);
+        }
         if !self.lock.is_exclusive() {
             // Another process may be about to do the same.
             return Err(error);

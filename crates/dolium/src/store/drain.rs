@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use dolium_hot::{Batch, Counter, Limit, Tier, Writing};
 
-use crate::sqlite::Write;
-use crate::sqlite::rejection::{ApplyMode, Rejected, apply_or_isolate};
-use crate::sqlite::tier::applied;
+use crate::sqlite::rejection::{ApplyMode, Rejected, is_rejection};
+use crate::sqlite::tier::{Applied, applied};
+use crate::store::attempts::Attempts;
 use crate::store::housekeeper;
 use crate::system::error::{Error, Result};
 use crate::system::files;
@@ -95,22 +95,35 @@ impl Handle {
     /// The tier forgets what it knows of rows: another program has changed some. Unlike a drain this does not wait until
     /// that program is done.
     pub(super) fn forget_clean(self: &Arc<Self>, deadline: &mut Deadline) -> Result<()> {
-        let tier = |_: &mut Deadline, tier: Option<&Tier>| Ok(tier.cloned());
-        self.locked_after(deadline, tier, |_, tier| {
-            tier.iter().for_each(Tier::forget_clean);
-            Ok(())
-        })
-        .map(|_| ())
+        let held = self.acquire(deadline)?;
+        let _inside = fork_gate::enter();
+        held.tier().into_iter().for_each(Tier::forget_clean);
+        Ok(())
     }
 
     /// Before files are given up that have lost their names: what waits in them goes to the database, and whoever else
     /// has them is told. `false`: it has to be tried again.
     pub(crate) fn rescue(self: &Arc<Self>, wait: Wait) -> bool {
-        let retire = |_: &mut Deadline, writing: Option<&mut Writing>| {
-            writing.into_iter().for_each(Writing::retire);
-            Ok(())
-        };
-        !matches!(self.locked_directly(&mut Deadline::new(wait), retire), Err(Error::Timeout { .. }))
+        !matches!(self.retire(&mut Deadline::new(wait)), Err(Error::Timeout { .. }))
+    }
+
+    /// Drains the tier and ends it.
+    fn retire(self: &Arc<Self>, deadline: &mut Deadline) -> Result<()> {
+        let mut attempts = Attempts::new(self, deadline);
+        loop {
+            match self.retire_once(&mut attempts) {
+                Ok(()) => return Ok(()),
+                Err(error) => attempts.recover(error)?,
+            }
+        }
+    }
+
+    fn retire_once(self: &Arc<Self>, attempts: &mut Attempts<'_>) -> Result<()> {
+        let (held, deadline) = attempts.lock()?;
+        let mut writing = self.quiesce_tier(held, deadline)?;
+        let _inside = fork_gate::enter();
+        writing.iter_mut().for_each(Writing::retire);
+        Ok(())
     }
 
     /// Called by the housekeeper at each tick: drains if that has waited for a tick, or too much does. Other processes
@@ -176,22 +189,39 @@ impl Handle {
         Ok(())
     }
 
+    /// Drains once, if it is still wanted under the writer lock.
     pub(super) fn drain(
         self: &Arc<Self>,
         deadline: &mut Deadline,
         limit: Limit,
         wanted: impl Fn(&Tier) -> bool,
     ) -> Result<()> {
-        self.retry_when_full(|| {
-            let (is_known, guard) = self.locked_after(
-                deadline,
-                |_, tier| Ok(tier.filter(|tier| wanted(tier)).cloned()),
-                |deadline, tier| tier.map_or(Ok(true), |tier| self.drain_locked(&tier, deadline, limit)),
-            )?;
-            drop(guard);
-            // With the append lock, which ends such a tier.
-            if is_known { Ok(()) } else { self.locked_directly(deadline, |_, _| Ok(())).map(|_| ()) }
-        })
+        let mut attempts = Attempts::freeing_space(self, deadline);
+        loop {
+            match self.drain_once(&mut attempts, limit, &wanted) {
+                Ok(()) => break,
+                Err(error) => attempts.recover(error)?,
+            }
+        }
+        drop(attempts);
+        self.trim_log_if_scarce();
+        Ok(())
+    }
+
+    fn drain_once(
+        self: &Arc<Self>,
+        attempts: &mut Attempts<'_>,
+        limit: Limit,
+        wanted: impl Fn(&Tier) -> bool,
+    ) -> Result<()> {
+        let (held, deadline) = attempts.lock()?;
+        let Some(tier) = held.tier().filter(|tier| wanted(tier)) else { return Ok(()) };
+        let is_known = {
+            let _inside = fork_gate::enter();
+            self.drain_locked(tier, deadline, limit)?
+        };
+        // With the append lock, which ends such a tier.
+        if is_known { Ok(()) } else { self.quiesce(deadline, tier).map(drop) }
     }
 
     /// One step. `false`: nothing was done, since the database knows of no tier, and [`move_over`](Self::move_over) has
@@ -203,23 +233,12 @@ impl Handle {
             return Ok(true);
         }
         let since = Instant::now();
-        let mut rejected = Rejected::default();
-        let mut step = |write: &mut Write<'_>, mode: ApplyMode| {
-            let Some(found) = applied(write.connection())? else { return Ok(Step::Unknown) };
-            if found.epoch != tier.epoch() {
-                return Ok(Step::Another);
-            }
-            if found.is_disturbed {
-                tier.forget_clean();
-            }
-            let batch = tier.pending(found.seq, limit);
-            rejected = write.apply(&batch, mode)?;
-            let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
-            write.set_applied(found.epoch, batch.seq())?;
-            Ok(Step::Done(batch, expired, found.is_disturbed))
-        };
-        match apply_or_isolate(|mode| self.try_write(deadline, &mut |write| step(write, mode)))? {
-            Step::Done(batch, expired, is_disturbed) => {
+        let mut step = self.drain_batch(tier, deadline, limit, ApplyMode::Batch);
+        if step.as_ref().is_err_and(is_rejection) {
+            step = self.drain_batch(tier, deadline, limit, ApplyMode::PerRecord);
+        }
+        match step? {
+            Step::Done { batch, rejected, expired, is_disturbed } => {
                 tier.drained(&batch);
                 tier.count(Counter::Expirations, expired as u64);
                 tier.count(Counter::Drained, batch.len() as u64);
@@ -230,12 +249,41 @@ impl Handle {
                     // A fill may have been under way the first time; and what was refused is nowhere else.
                     tier.forget_clean();
                 }
+                self.report_rejected(rejected);
             }
             Step::Another => tier.retire(),
             Step::Unknown => return Ok(false),
         }
-        self.report_rejected(rejected);
         Ok(true)
+    }
+
+    /// The transaction of a step: the records after those that the database has become rows.
+    fn drain_batch(
+        self: &Arc<Self>,
+        tier: &Tier,
+        deadline: &mut Deadline,
+        limit: Limit,
+        mode: ApplyMode,
+    ) -> Result<Step> {
+        let transaction = self.begin()?;
+        let mut write = transaction.write();
+        let step = match applied(transaction.connection())? {
+            None => Step::Unknown,
+            Some(found) if found.epoch != tier.epoch() => Step::Another,
+            Some(Applied { epoch, seq, is_disturbed }) => {
+                if is_disturbed {
+                    tier.forget_clean();
+                }
+                let batch = tier.pending(seq, limit);
+                let rejected = write.apply(&batch, mode)?;
+                let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
+                write.set_applied(epoch, batch.seq())?;
+                Step::Done { batch, rejected, expired, is_disturbed }
+            }
+        };
+        let finished = write.finish()?;
+        transaction.commit(finished, deadline)?;
+        Ok(step)
     }
 
     /// Ends a tier that the database does not know: somebody quarantined that, or took it or its log away. What waits
@@ -244,11 +292,28 @@ impl Handle {
     pub(super) fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         let batch = tier.pending(0, EVERYTHING);
         if tier.is_live() && !batch.is_empty() {
-            let apply = |mode| self.try_write(deadline, &mut |write| write.apply(&batch, mode));
-            self.report_rejected(apply_or_isolate(apply)?);
+            let mut rejected = self.apply_batch(&batch, deadline, ApplyMode::Batch);
+            if rejected.as_ref().is_err_and(is_rejection) {
+                rejected = self.apply_batch(&batch, deadline, ApplyMode::PerRecord);
+            }
+            self.report_rejected(rejected?);
         }
         tier.retire();
         Ok(())
+    }
+
+    fn apply_batch(
+        self: &Arc<Self>,
+        batch: &Batch,
+        deadline: &mut Deadline,
+        mode: ApplyMode,
+    ) -> Result<Rejected> {
+        let transaction = self.begin()?;
+        let mut write = transaction.write();
+        let rejected = write.apply(batch, mode)?;
+        let finished = write.finish()?;
+        transaction.commit(finished, deadline)?;
+        Ok(rejected)
     }
 
     pub(super) fn report_copied(&self, stored: Option<usize>, is_whole: bool) {
@@ -310,8 +375,15 @@ fn still_waits(tier: &Tier) -> impl Fn(&Tier) -> bool + use<> {
 
 /// What a drain found in the database.
 enum Step {
-    /// Its own tier: the batch that it took, how many expired entries it removed, and whether others had changed rows.
-    Done(Batch, usize, bool),
+    /// Its own tier.
+    Done {
+        batch: Batch,
+        rejected: Rejected,
+        /// How many expired entries it removed.
+        expired: usize,
+        /// Whether others had changed rows.
+        is_disturbed: bool,
+    },
     /// Another tier: the database is another one.
     Another,
     /// None.

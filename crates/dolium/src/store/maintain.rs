@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::sqlite::transaction::{self, Checkpoint};
 use crate::sqlite::{LOG, trash};
 use crate::store::Handle;
-use crate::system::error::{Error, Result};
+use crate::system::error::Result;
 use crate::system::files;
 use crate::system::fork_gate;
 use crate::system::wait::{Wait, is_own_thread};
@@ -70,17 +70,6 @@ impl Handle {
             || !self.pending.is_empty()
             || !matches!(checkpointed, Ok(true))
             || self.has_trash.load(Ordering::Relaxed)
-    }
-
-    /// Runs what commits to the database; once more if the disk was full and space could be freed. Holding nothing.
-    pub(crate) fn retry_when_full<T>(self: &Arc<Self>, mut commit: impl FnMut() -> Result<T>) -> Result<T> {
-        let done = match commit() {
-            // The housekeeper comes again; callers cannot wait for that.
-            Err(Error::Full { .. }) if !is_own_thread() && self.free_disk_space() => commit(),
-            done => done,
-        }?;
-        self.trim_log_if_scarce();
-        Ok(done)
     }
 
     /// After a write met a full disk: frees what logs and trash take, here and in the other caches of the

@@ -1,6 +1,8 @@
 //! One directory as a process knows it: connections, locks, the hot tier, transactions, damage and upkeep.
 //! Does not know keys and values; [`Handle`] is where the layers above come in.
 
+mod attempts;
+mod begin;
 mod damage;
 mod drain;
 pub(crate) mod fork;

@@ -5,8 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Observer, Records, Tier, Writing};
 
-use crate::sqlite::Write;
-use crate::sqlite::rejection::{ApplyMode, Rejected, apply_or_isolate};
+use crate::sqlite::rejection::{ApplyMode, Rejected, is_rejection};
 use crate::sqlite::tier::{Applied, applied};
 use crate::store::housekeeper;
 use crate::store::lock::Hot;
@@ -53,6 +52,28 @@ impl<'h> SqliteBacking<'h> {
         self.error.take()
     }
 
+    /// Makes rows of what an earlier tier has left, and says which tier comes after it.
+    fn begin_tier(
+        &self,
+        epoch: Option<u64>,
+        records: &Records<'_>,
+        deadline: &mut Deadline,
+        mode: ApplyMode,
+    ) -> Result<Rejected> {
+        self.handle.alone(deadline, |deadline| {
+            let transaction = self.handle.begin()?;
+            let mut write = transaction.write();
+            let rejected = write.apply_each(records.iter(), mode)?;
+            match epoch {
+                Some(epoch) => write.set_applied(epoch, 0)?,
+                None => write.end_tier()?,
+            }
+            let finished = write.finish()?;
+            transaction.commit(finished, deadline)?;
+            Ok(rejected)
+        })
+    }
+
     fn tell<T>(&mut self, result: Result<T>) -> Told<T> {
         result.map_err(|error| {
             let told = error.to_string();
@@ -84,19 +105,12 @@ impl dolium_hot::BackingStore for SqliteBacking<'_> {
             return Ok(());
         }
         let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
-        let handle = self.handle;
-        let mut rejected = Rejected::default();
-        let mut step = |write: &mut Write<'_>, mode: ApplyMode| {
-            rejected = write.apply_each(records.iter(), mode)?;
-            match epoch {
-                Some(epoch) => write.set_applied(epoch, 0),
-                None => write.end_tier(),
-            }
-        };
-        let begun =
-            apply_or_isolate(|mode| handle.write_alone(&mut deadline, &mut |write| step(write, mode)));
-        handle.report_rejected(rejected);
+        let mut begun = self.begin_tier(epoch, &records, &mut deadline, ApplyMode::Batch);
+        if begun.as_ref().is_err_and(is_rejection) {
+            begun = self.begin_tier(epoch, &records, &mut deadline, ApplyMode::PerRecord);
+        }
         self.is_named = epoch.is_some();
+        let begun = begun.map(|rejected| self.handle.report_rejected(rejected));
         self.tell(begun)
     }
 
@@ -344,18 +358,8 @@ impl Handle {
         self.lock_tier(tier, deadline, &mut || true).ok()
     }
 
-    /// Runs `f` in a transaction of its own without the writer lock: only while nobody else can have the directory
-    /// attached.
-    fn write_alone(
-        self: &Arc<Self>,
-        deadline: &mut Deadline,
-        f: &mut impl FnMut(&mut Write<'_>) -> Result<()>,
-    ) -> Result<()> {
-        self.alone(deadline, |deadline| self.try_write(deadline, f))
-    }
-
-    /// Repeats `f` while other programs are busy with the database, and after a damaged one was quarantined, for which
-    /// the writer lock is not needed either.
+    /// Repeats `f` while other programs are busy with the database, and after a damaged one was quarantined. Neither needs
+    /// the writer lock, because nobody else can have the directory attached.
     fn alone<T: Default>(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -378,12 +382,23 @@ impl Handle {
         }
     }
 
+    /// Says in the database that there is no tier.
+    fn end_tier(self: &Arc<Self>, deadline: &mut Deadline) -> Result<()> {
+        self.alone(deadline, |deadline| {
+            let transaction = self.begin()?;
+            let mut write = transaction.write();
+            write.end_tier()?;
+            let finished = write.finish()?;
+            transaction.commit(finished, deadline)
+        })
+    }
+
     /// Lets go of the tier at the end: all is drained, and the last one out says so in the database.
     pub(crate) fn leave(self: &Arc<Self>, wait: Wait) -> Result<()> {
         let mut deadline = Deadline::new(wait);
         for _ in 0..LEAVING {
             self.drain_all(wait)?;
-            if self.lock.leave(|| self.write_alone(&mut deadline, &mut |write| write.end_tier()))? {
+            if self.lock.leave(|| self.end_tier(&mut deadline))? {
                 break;
             }
         }

@@ -10,8 +10,9 @@ use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Guard, Writing};
 
-use crate::sqlite::{Connection, Write, transaction};
+use crate::sqlite::{Connection, Finished, Write, transaction};
 use crate::store::Handle;
+use crate::store::attempts::Attempts;
 use crate::store::housekeeper;
 use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
 use crate::system::context::{self, Context};
@@ -79,7 +80,7 @@ impl OpenTransaction {
             Ok((result, changed, write.finish()?))
         });
         match done {
-            Ok((result, changed, (files, has_trash))) => {
+            Ok((result, changed, Finished { files, has_trash })) => {
                 transaction::end_step(&self.connection)?;
                 self.changed = self.changed.take().zip(changed).map(|(before, now)| [before, now].concat());
                 self.files.extend(files);
@@ -126,20 +127,37 @@ impl Handle {
         let (id, guard, writing) = loop {
             wait_for_forks()?;
             let mut deadline = Deadline::new(wait);
-            let installed =
-                self.locked_directly(&mut deadline, |_, writing| self.install(context, writing))?;
-            if let (Some(id), guard, writing) = installed {
-                break (id, guard, writing);
+            let mut attempts = Attempts::new(self, &mut deadline);
+            let installed = loop {
+                match self.install_once(&mut attempts, context) {
+                    Ok(installed) => break installed,
+                    Err(error) => attempts.recover(error)?,
+                }
+            };
+            if let Some((id, writing)) = installed {
+                break (id, attempts.into_guard(), writing);
             }
         };
         let _inside = fork_gate::enter();
         if let Some(open) = self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            open.guard = Some(guard);
+            open.guard = guard;
             open.writing = writing;
         }
         // It looks after the owner's end.
         housekeeper::wake(self);
         Ok(id)
+    }
+
+    fn install_once(
+        self: &Arc<Self>,
+        attempts: &mut Attempts<'_>,
+        context: &Arc<Context>,
+    ) -> Result<Option<(u64, Option<Writing>)>> {
+        let (held, deadline) = attempts.lock()?;
+        let mut writing = self.quiesce_tier(held, deadline)?;
+        let _inside = fork_gate::enter();
+        let id = self.install(context, writing.as_mut())?;
+        Ok(id.map(|id| (id, writing)))
     }
 
     /// Begins a transaction and puts it into the slot, inside the fork gate: a fork must find an open transaction
@@ -151,27 +169,21 @@ impl Handle {
     ) -> Result<Option<u64>> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
 
-        let connection = self.begin()?;
-        if let Some(writing) = writing
-            && let Err(error) = self.verify_epoch(&connection, writing)
-        {
-            connection.roll_back();
-            self.give_back(connection, None);
-            return Err(error);
+        let begun = self.begin()?;
+        if let Some(writing) = writing {
+            self.verify_epoch(begun.connection(), writing)?;
         }
         let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
         // With the slot locked: who announces a fork and looks into it later finds the transaction there.
         if is_paused() && !has_transaction() {
             drop(slot);
-            let undone = transaction::roll_back(&connection);
-            self.give_back(connection, None);
-            return Ok(undone.map(|()| None)?);
+            return begun.roll_back().map(|()| None);
         }
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         *slot = Some(OpenTransaction {
             id,
             context: Arc::clone(context),
-            connection,
+            connection: begun.into_connection(),
             guard: None,
             depth: 1,
             files: Vec::new(),

@@ -1,0 +1,218 @@
+//! A transaction on SQLite as a value: what is not committed is undone when it is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::sqlite::{Access, Connection, Finished, Write, schema, transaction, trash};
+use crate::store::Handle;
+use crate::store::housekeeper;
+use crate::system::error::{self, Error, Result};
+use crate::system::files;
+use crate::system::wait::Deadline;
+use crate::value::settings::Settings;
+
+/// Reads that a write counts for.
+const WRITE: usize = 512;
+
+/// A transaction that holds SQLite's write lock, on a connection that goes back to the pool in the end.
+///
+/// ```ignore
+/// let transaction = self.begin()?;
+/// let mut write = transaction.write();
+/// write.put(…)?;
+/// let finished = write.finish()?;
+/// transaction.commit(finished, deadline)?;
+/// ```
+#[must_use = "a transaction that is dropped is undone"]
+pub(crate) struct WriteTransaction<'h> {
+    handle: &'h Arc<Handle>,
+    /// None once it is given back, or given to a longer transaction.
+    connection: Option<Connection>,
+}
+
+impl WriteTransaction<'_> {
+    pub fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("it is given away only when the transaction ends")
+    }
+
+    /// What changes rows in this transaction.
+    pub fn write(&self) -> Write<'_> {
+        Write::new(self.connection())
+    }
+
+    /// Commits what a `write` has finished.
+    pub fn commit(self, finished: Finished, deadline: &mut Deadline) -> Result<()> {
+        self.handle.commit(self.connection(), deadline)?;
+        let Finished { files, has_trash } = finished;
+        for file in files {
+            file.keep();
+        }
+        self.handle.after_commit(has_trash);
+        Ok(())
+    }
+
+    /// Undoes all, and says if that fails.
+    pub fn roll_back(self) -> Result<()> {
+        Ok(transaction::roll_back(self.connection())?)
+    }
+
+    /// The connection, with the transaction open, for a transaction that outlives one call.
+    pub fn into_connection(mut self) -> Connection {
+        self.connection.take().expect("it is given away only when the transaction ends")
+    }
+}
+
+impl Drop for WriteTransaction<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            if !connection.is_autocommit() {
+                connection.roll_back();
+            }
+            self.handle.give_back(connection, None);
+        }
+    }
+}
+
+impl Handle {
+    /// Begins a transaction, with all tables there. The caller holds the writer lock and is inside the fork gate; busy is
+    /// an error.
+    pub(crate) fn begin(self: &Arc<Self>) -> Result<WriteTransaction<'_>> {
+        self.renew()?;
+        self.check_replaced();
+        let connection = loop {
+            let connection = match self.pool.take(|version| self.open(version))? {
+                Some(connection) => connection,
+                None => self.create()?,
+            };
+            if !connection.has_moved() {
+                connection.count_reads(WRITE);
+                break connection;
+            }
+            self.pool.forget();
+            self.reopen(connection);
+        };
+        let begin = || {
+            let inherited = if connection.has_schema.get() { None } else { self.settings_of_first()? };
+            connection.init_empty(self.network, inherited.as_ref().unwrap_or(&self.settings()))?;
+            transaction::begin(&connection)?;
+            if self.lock.is_apart() && crate::sqlite::tier::applied(&connection)?.is_some() {
+                // Nobody else can begin one now.
+                transaction::roll_back(&connection)?;
+                return Err(self.lock.exclude());
+            }
+            self.prepare(&connection, inherited)
+        };
+        let started = begin();
+        // SQLite takes a file for read-only if its header names a format that is not ours to write.
+        let is_foreign =
+            connection.is_readonly(c"main").unwrap_or(false) && !files::is_protected(&self.database);
+        if is_foreign {
+            self.pool.forget();
+            connection.close_quickly();
+            let detail = "its header names a format that cannot be written".into();
+            return Err(Error::Damaged { path: self.database.clone(), detail });
+        }
+        match started {
+            Ok(()) => Ok(WriteTransaction { handle: self, connection: Some(connection) }),
+            Err(error) => {
+                self.give_back(connection, Some(&error));
+                Err(error)
+            }
+        }
+    }
+
+    fn create(self: &Arc<Self>) -> Result<Connection> {
+        self.expect_layout()?;
+        files::create_directory(&self.directory)?;
+        let settings = match self.settings_of_first()? {
+            Some(inherited) => Arc::new(inherited),
+            None => self.settings(),
+        };
+        let access = if self.lock.is_exclusive() {
+            Access::Create
+        } else {
+            // Others may be doing the same: what lies beside the database may be theirs.
+            files::create_store(&self.database)?;
+            Access::Write
+        };
+        let opened = self
+            .pool
+            .take(|version| Connection::open(&self.database, access, self.network, &settings, version))?;
+        let connection = opened.ok_or_else(|| Error::Replaced { path: self.database.clone() })?;
+        // A process that makes shards at this moment looks for the database after it has made them.
+        if let Err(error) = self.expect_layout() {
+            self.pool.forget();
+            if access == Access::Create && connection.is_empty()? {
+                drop(connection);
+                crate::sqlite::files::remove_store(&self.database);
+            }
+            return Err(error);
+        }
+        Ok(connection)
+    }
+
+    /// What the first write of each connection, and of each process, has to bring about. It counts only
+    /// once the transaction has committed: `settle`.
+    fn prepare(&self, connection: &Connection, inherited: Option<Settings>) -> Result<()> {
+        if !connection.has_schema.get() {
+            schema::ensure(connection, &inherited.unwrap_or_else(|| self.lasting_settings()))?;
+            schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
+            self.has_trash.fetch_or(trash::is_there(connection)?, Ordering::Relaxed);
+        }
+        let unsaved = self.unsaved().clone();
+        if !unsaved.is_empty() {
+            let settings = self.settings();
+            for name in &unsaved {
+                if let Some(value) = settings.get(name) {
+                    schema::store_setting(connection, name, value)?;
+                }
+            }
+            schema::ensure_policy_index(connection, &settings)?;
+        }
+        connection.saved.set(unsaved.len());
+        Ok(())
+    }
+
+    /// What `prepare` brought about is there to stay.
+    pub(super) fn settle(&self, connection: &Connection) {
+        connection.has_schema.set(true);
+        if !self.is_loaded() {
+            // Another program may have made the store since it was looked for.
+            let _ = self.stored_settings(connection).map(|stored| self.adopt_settings(stored));
+            self.loaded.store(true, Ordering::Release);
+        }
+        let saved = connection.saved.take();
+        if saved > 0 {
+            self.unsaved().drain(..saved);
+        }
+    }
+
+    /// Commits. In a rollback journal, readers may stand in the way of that; the transaction stays open.
+    pub(crate) fn commit(&self, connection: &Connection, deadline: &mut Deadline) -> Result<()> {
+        if connection.is_severed() {
+            return Err(Error::Severed { directory: self.directory.clone() });
+        }
+        loop {
+            match transaction::commit(connection) {
+                Ok(()) => {
+                    self.settle(connection);
+                    return Ok(());
+                }
+                Err(error) if error::is_busy(&error) && !connection.is_autocommit() => {
+                    if !deadline.sleep() {
+                        return Err(self.timeout(deadline));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// After a commit: the housekeeper looks after what it has left.
+    pub(crate) fn after_commit(self: &Arc<Self>, has_trash: bool) {
+        if has_trash {
+            self.has_trash.store(true, Ordering::Relaxed);
+        }
+        housekeeper::wake(self);
+    }
+}
