@@ -2,7 +2,6 @@
 //! a record, or SQLite applies it. Does not know why an operation decides as it does.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use dolium_hot::{Counter, Kind, PendingRecord};
 
@@ -185,7 +184,7 @@ impl Cache {
     /// A record waits in the hot tier now: it may name a value file, and that may be new.
     pub(super) fn left_to_tier(&self, is_filed: bool, file: Option<&NewFile>) {
         if is_filed {
-            self.handle.files_wait.store(true, Ordering::Relaxed);
+            self.handle.volume.expect_file();
         }
         if let Some(file) = file {
             file.keep();

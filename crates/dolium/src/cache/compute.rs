@@ -112,7 +112,7 @@ impl Cache {
 
     /// The shards of one cache share the leases: a circle may lead over several.
     fn place(&self) -> &Place {
-        self.group.as_ref().map_or(&self.handle.place, |group| &group.first().place)
+        &self.group.as_ref().map_or(&self.handle, |group| group.first()).shards.place
     }
 
     fn space(&self) -> Space<'_> {

@@ -2,7 +2,6 @@
 //! and never the entry that was just written.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use dolium_hot::Counter;
 
@@ -42,7 +41,7 @@ impl Cache {
     pub fn expire(&self, now: Option<Timestamp>) -> Result<usize> {
         let now = now.unwrap_or_else(|| self.clock.now());
         let removed = self.in_steps(|write| write.remove_expired(now, STEP))?;
-        self.handle.count(Counter::Expirations, removed as u64);
+        self.handle.tier.count(Counter::Expirations, removed as u64);
         Ok(removed)
     }
 
@@ -110,7 +109,7 @@ impl Cache {
     /// was written since the last time for that to be possible.
     pub(crate) fn wrote(&self, key: &Key<'_>, bytes: u64) -> Result<()> {
         let cost = cost(bytes);
-        let before = self.handle.budget.fetch_sub(cost, Ordering::Relaxed);
+        let before = self.handle.volume.spend(cost);
         if before > cost || self.in_transaction() {
             return Ok(());
         }
@@ -121,9 +120,9 @@ impl Cache {
     /// written last stays.
     pub(crate) fn enforce_limit(&self, last: Option<&Key<'_>>) -> Result<()> {
         self.handle.refresh_limit();
-        let settings = self.handle.settings();
+        let settings = self.handle.settings.current();
         if settings.size_limit.is_none() || settings.policy == Policy::None || settings.cull_limit == 0 {
-            self.handle.budget.store(UNLIMITED, Ordering::Relaxed);
+            self.handle.volume.set_budget(UNLIMITED);
             return Ok(());
         }
         if self.is_far_below_limit(&settings) {
@@ -140,7 +139,7 @@ impl Cache {
     /// known without draining it: most caches are, most of the time.
     fn is_far_below_limit(&self, settings: &Settings) -> bool {
         let Some(limit) = self.total_limit(settings) else { return false };
-        let has_no_files = |shard: &Arc<Handle>| !shard.files_wait.load(Ordering::Relaxed);
+        let has_no_files = |shard: &Arc<Handle>| !shard.volume.expects_files();
         if self.in_transaction() || !self.together().iter().all(has_no_files) {
             return false;
         }
@@ -156,7 +155,7 @@ impl Cache {
     fn set_budget(&self, limit: u64, used: u64) {
         let budget = (limit.saturating_sub(used) / WRITERS).min(limit / PARTS) / self.together().len() as u64;
         for shard in self.together() {
-            shard.budget.store(i64::try_from(budget).unwrap_or(i64::MAX), Ordering::Relaxed);
+            shard.volume.set_budget(i64::try_from(budget).unwrap_or(i64::MAX));
         }
     }
 
@@ -173,12 +172,13 @@ impl Cache {
     /// Evicts until all shards together are within the limit, the fullest first, down to one level. What was written
     /// last, under that key, stays. Returns how many entries have gone.
     fn evict_to_limit(&self, last: Option<&Key<'_>>, scope: Scope) -> Result<usize> {
-        let settings = self.handle.settings();
+        let settings = self.handle.settings.current();
         let Some(limit) = self.total_limit(&settings) else { return Ok(0) };
         // A thread that has one shard locked must not wait for another: the next one may do the reverse.
-        let is_bound = self.group.is_some() && self.together().iter().any(|shard| shard.is_of_thread());
+        let is_bound =
+            self.group.is_some() && self.together().iter().any(|shard| shard.transaction.is_of_thread());
         let volumes = self.together().iter().map(|shard| {
-            let volume = if is_bound && !shard.owns_transaction() { estimate } else { measure };
+            let volume = if is_bound && !shard.transaction.is_own() { estimate } else { measure };
             volume(shard, self.wait)
         });
         let mut volumes = volumes.collect::<Result<Vec<u64>>>()?;
@@ -224,12 +224,12 @@ impl Cache {
     /// Evicts until this directory holds so many bytes at most. Returns how many entries have gone, and the bytes that
     /// are left.
     fn evict_to(&self, level: u64, last: Option<&Key<'_>>) -> Result<(usize, u64)> {
-        let settings = self.handle.settings();
+        let settings = self.handle.settings.current();
         let mut total = 0;
         // The newest entry of a cache stays, but another shard may need its space.
         let mut protection =
             if self.group.is_some() && last.is_none() { Protection::NewestFirst } else { Protection::Newest };
-        self.handle.files_wait.store(false, Ordering::Relaxed);
+        self.handle.volume.expect_no_file();
         loop {
             let used = measure(&self.handle, self.wait)?;
             let Some(column) = settings.policy.plan().column.filter(|_| used > level) else {
@@ -259,8 +259,8 @@ impl Cache {
                 Some(0) => return Ok((total, used)),
                 Some(removed) => {
                     total += removed;
-                    self.handle.evictions.evicted.fetch_add(removed as u64, Ordering::Relaxed);
-                    self.handle.count(Counter::Evictions, removed as u64);
+                    self.handle.volume.count_evicted(removed as u64);
+                    self.handle.tier.count(Counter::Evictions, removed as u64);
                     self.tell_of_default_limit(&settings);
                 }
             }
@@ -306,7 +306,7 @@ fn level(volumes: &[u64], limit: u64) -> u64 {
 /// Bytes in use if what waits in the tier takes twice its size in the database: known without draining it.
 fn estimate(handle: &Arc<Handle>, wait: Wait) -> Result<u64> {
     // Before the look at the database: what is drained between them counts twice.
-    let waiting = handle.tier().map_or(0, |tier| tier.dirty_bytes());
+    let waiting = handle.tier.get().map_or(0, |tier| tier.dirty_bytes());
     let used = handle.read_now(wait, |connection| Ok(used_bytes(connection)?))?;
     Ok(used.saturating_add(2 * waiting))
 }

@@ -173,10 +173,10 @@ impl Cache {
     pub(super) fn count_in_tier(&self, tier: &Tier, lookups: usize, hits: usize) {
         self.count_lookups(tier, lookups, hits);
         // From when this process had no tier.
-        let (found, absent) = self.handle.lookups.take();
+        let (found, absent) = self.handle.reads.lookups.take();
         tier.count(Counter::Hits, found);
         tier.count(Counter::Misses, absent);
-        if self.counts && self.handle.counts_hits() {
+        if self.counts && self.handle.settings.counts_hits() {
             add(tier, [Counter::SettledHits, Counter::SettledMisses], lookups, hits);
         }
     }
@@ -191,8 +191,8 @@ impl Cache {
 
     /// Counts lookups for which there was no tier, unless the database counts them.
     pub(super) fn count_alone(&self, lookups: usize, hits: usize) {
-        if self.counts && !self.handle.counts_hits() {
-            self.handle.lookups.count(lookups, hits);
+        if self.counts && !self.handle.settings.counts_hits() {
+            self.handle.reads.lookups.count(lookups, hits);
         }
     }
 
@@ -242,11 +242,11 @@ impl Cache {
     /// Notes a read for the policies that ask.
     #[inline]
     pub(super) fn note(&self, access: AccessWord<'_>) {
-        let reads = self.handle.noted_reads();
+        let reads = self.handle.settings.noted_reads();
         if self.counts && reads != ReadNotes::Nothing {
             let before = access.get();
             access.set(reads.note(before, &self.clock));
-            if before == 0 && self.handle.pending.expect_notes() {
+            if before == 0 && self.handle.reads.pending.expect_notes() {
                 housekeeper::wake(&self.handle);
             }
         }

@@ -86,12 +86,12 @@ impl Cache {
         // Where the system does not tell, nobody is seen.
         let processes = dolium_hot::count_attached(path).unwrap_or(0);
         let others = || Ok::<_, Error>(self.handle.observer(self.wait)?.map(|(others, _)| others));
-        let seen = match self.handle.tier() {
+        let seen = match self.handle.tier.get() {
             Some(tier) => Some(tier.stats()),
             None => others()?.filter(Observer::is_live).map(|others| others.stats()),
         };
         let refused = || {
-            let own = self.handle.lock.refusal().map(|reason| reason.to_string());
+            let own = self.handle.tier.lock.refusal().map(|reason| reason.to_string());
             own.or_else(|| dolium_hot::note_in(path).filter(|_| processes > 0))
         };
         let why = || match () {

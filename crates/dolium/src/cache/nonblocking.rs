@@ -1,8 +1,6 @@
 //! Owns answering from the hot tier without copying, allocating or waiting, for callers that have a better place for
 //! a value than the heap.
 
-use std::sync::atomic::Ordering;
-
 use dolium_hot::{Cell, Counter, Kind, Tier, View};
 
 use crate::sqlite::tier::{CULLS, cell, scalar};
@@ -115,7 +113,7 @@ impl Cache {
         }
         // The key first: of what kind it is, the compiler knows then.
         key.with_hot(|hot| {
-            self.handle.with_tier_to_answer(|tier| {
+            self.handle.tier.with_tier_to_answer(|tier| {
                 let answer = tier.get(hot, |view, access| {
                     if view.kind() == Kind::Delete {
                         return Some(None);
@@ -154,7 +152,7 @@ impl Cache {
             return None;
         }
         let look = |tier: &Tier| key.with_hot(|hot| tier.get(hot, |view, _| self.is_alive(&view)));
-        self.handle.with_tier_to_answer(look)?
+        self.handle.tier.with_tier_to_answer(look)?
     }
 
     /// Stores a small number, text or bytes in the hot tier, if that needs no waiting; it enters the kernel only where
@@ -181,16 +179,16 @@ impl Cache {
             _ => return false,
         };
         let written = cost((key.len() + value.len()) as u64);
-        let is_simple = value.len() < self.handle.min_file_size().min(SMALL)
-            && self.handle.budget.load(Ordering::Relaxed) > written
+        let is_simple = value.len() < self.handle.settings.min_file_size().min(SMALL)
+            && self.handle.volume.budget() > written
             && !self.in_transaction();
         if !is_simple {
             return false;
         }
         let is_stored =
-            self.handle.lock.with_tier(|tier| self.append(tier, key, value, options)) == Some(true);
+            self.handle.tier.lock.with_tier(|tier| self.append(tier, key, value, options)) == Some(true);
         if is_stored {
-            self.handle.budget.fetch_sub(written, Ordering::Relaxed);
+            self.handle.volume.spend(written);
         }
         is_stored
     }
@@ -263,7 +261,7 @@ impl Cache {
             }
             None
         };
-        self.handle.with_tier_to_answer(change)?
+        self.handle.tier.with_tier_to_answer(change)?
     }
 
     fn append(&self, tier: &Tier, key: &Key<'_>, value: Cell<'_>, options: &PutOptions) -> bool {

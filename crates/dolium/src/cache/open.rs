@@ -182,14 +182,14 @@ impl Cache {
         if let Some(stored) = self.stored_here()? {
             self.handle.adopt_settings(stored);
         }
-        let settings = self.handle.settings();
+        let settings = self.handle.settings.current();
         for (name, value) in passed {
             if settings.get(&name) != Some(&value) {
                 self.handle.change_setting(&name, value, Keep::Save);
             }
         }
         // A new store is made at once, so that what was passed holds for the processes that come next.
-        if self.handle.has_unsaved() || !files::exists(&self.handle.database) {
+        if self.handle.settings.has_unsaved() || !files::exists(&self.handle.database) {
             self.store_settings(|_| Ok(()))?;
         }
         Ok(())
@@ -198,7 +198,9 @@ impl Cache {
     /// As a shard but the first, after that has stored what was passed: takes it over. The copy here is for diskcache,
     /// and for the day when the first store is lost.
     pub(crate) fn copy_settings(&self) -> Result<()> {
-        let Some(agreed) = self.group.as_ref().map(|group| group.first().settings()) else { return Ok(()) };
+        let Some(agreed) = self.group.as_ref().map(|group| group.first().settings.current()) else {
+            return Ok(());
+        };
         let differs = |stored: &Settings| {
             copied(&agreed).any(|(name, value)| stored.get(name).is_none_or(|stored| stored != value))
         };
@@ -247,7 +249,7 @@ impl Cache {
     /// Sees to it that the stored settings are known. What decides how a value is stored asks for it
     /// first: the first operation of a process may be a write.
     pub(crate) fn know_settings(&self) -> Result<()> {
-        if self.handle.is_loaded() { Ok(()) } else { self.load_settings() }
+        if self.handle.settings.is_loaded() { Ok(()) } else { self.load_settings() }
     }
 
     /// Reads the stored settings, if there is a store.

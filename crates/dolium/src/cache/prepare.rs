@@ -32,7 +32,7 @@ pub(crate) enum Prepared {
 impl Prepared {
     /// Turns a value into columns, writing the file if it needs one.
     pub fn new(handle: &Arc<Handle>, payload: Payload<'_>) -> Result<Self> {
-        let min_file_size = handle.settings().min_file_size;
+        let min_file_size = handle.settings.current().min_file_size;
         let inline = |value| Ok(Self::ready(mode::RAW, value));
         match payload {
             Payload::Int(value) => inline(Scalar::Int(value)),
@@ -68,7 +68,7 @@ impl Prepared {
             Body::Column(value) => Ok(Self::ready(mode, value)),
             Body::File(reader) => Self::copied(handle, mode, reader),
             Body::TrustedPickle(pickle) => {
-                Self::pickled(handle, Cow::Borrowed(pickle), handle.settings().min_file_size)
+                Self::pickled(handle, Cow::Borrowed(pickle), handle.settings.current().min_file_size)
             }
         }
     }

@@ -233,9 +233,9 @@ impl Cache {
     /// Counts a read that the hot tier has answered for `statistics`.
     #[inline]
     pub(super) fn count_read(&self, tier: &Tier, hit: bool) {
-        if self.counts && self.handle.counts_hits() {
+        if self.counts && self.handle.settings.counts_hits() {
             tier.count(if hit { Counter::SettledHits } else { Counter::SettledMisses }, 1);
-            if self.handle.pending.count(hit) && !self.is_read_only() {
+            if self.handle.reads.pending.count(hit) && !self.is_read_only() {
                 housekeeper::wake(&self.handle);
             }
         }
@@ -246,11 +246,11 @@ impl Cache {
         if !self.counts {
             return;
         }
-        let mut wake = self.handle.counts_hits() && self.handle.pending.count(hit.is_some());
+        let mut wake = self.handle.settings.counts_hits() && self.handle.reads.pending.count(hit.is_some());
         // The hot tier has noted its own.
         let cold = hit.filter(|rowid| *rowid != Row::HOT);
-        if let Some(rowid) = cold.filter(|_| self.handle.noted_reads() != ReadNotes::Nothing) {
-            wake |= self.handle.pending.record_read(rowid, now());
+        if let Some(rowid) = cold.filter(|_| self.handle.settings.noted_reads() != ReadNotes::Nothing) {
+            wake |= self.handle.reads.pending.record_read(rowid, now());
         }
         if wake && !self.is_read_only() {
             housekeeper::wake(&self.handle);

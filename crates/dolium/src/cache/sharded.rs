@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::cache::{Builder, Cache, HotTierStatus, Stats};
@@ -79,15 +78,14 @@ impl ShardedCache {
         let is_mixed = layout::is_plain(&directory);
         let default = Settings::defaults().get("size_limit").map(|limit| share(limit, count));
         for (shard, handle) in handles.iter().enumerate() {
-            handle.shards.store(count as u64, Ordering::Relaxed);
-            handle.hot_share.store(count as u64, Ordering::Relaxed);
+            handle.shards.set_count(count as u64);
             if shard > 0 {
-                handle.follow(&handles[0]);
+                handle.shards.follow(&handles[0]);
             }
             if let Some(default) = default.clone() {
-                handle.presume_setting(LIMIT, default);
+                handle.settings.presume(LIMIT, default);
             }
-            handle.is_mixed.store(is_mixed, Ordering::Relaxed);
+            handle.shards.set_mixed(is_mixed);
         }
         if is_mixed {
             handles[0].tell_mixed(&directory, true);

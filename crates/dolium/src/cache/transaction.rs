@@ -2,7 +2,6 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Cache;
 use crate::store::Handle;
@@ -26,7 +25,7 @@ impl Cache {
     pub fn keep_limit(&self) -> Result<()> {
         self.handle.trim_log_if_scarce();
         // The shards of one cache commit one after the other: they are measured once.
-        if self.group.is_some() && self.handle.budget.load(Ordering::Relaxed) > 0 {
+        if self.group.is_some() && self.handle.volume.budget() > 0 {
             return Ok(());
         }
         self.enforce_limit(None)
@@ -35,7 +34,7 @@ impl Cache {
     /// Whether the calling context is inside a transaction on this directory.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
-        self.handle.owns_transaction()
+        self.handle.transaction.is_own()
     }
 
     /// The number of that transaction.
@@ -48,7 +47,7 @@ impl Cache {
     /// [`Error::Neighbor`](crate::Error::Neighbor).
     #[must_use]
     pub fn is_held_by_neighbor(&self) -> bool {
-        self.handle.is_of_neighbor()
+        self.handle.transaction.is_of_neighbor()
     }
 }
 

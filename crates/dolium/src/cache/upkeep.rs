@@ -1,6 +1,5 @@
 //! Owns what concerns the cache as a whole: its size, statistics, settings, durability, and raw SQL.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dolium_hot::{Counter, Observer, Tier};
@@ -93,26 +92,27 @@ impl Cache {
             Ok((schema::counter(connection, "hits")?, schema::counter(connection, "misses")?))
         })?;
         let unstored = self.unstored_lookups()?;
+        let (evicted, refused) = self.handle.volume.counted();
         Ok(Stats {
             hits: hits + unstored.0,
             misses: misses + unstored.1,
-            evicted: self.handle.evictions.evicted.load(Ordering::Relaxed),
-            refused: self.handle.evictions.refused.load(Ordering::Relaxed),
-            unshared: self.handle.place.overflows(),
+            evicted,
+            refused,
+            unshared: self.handle.shards.place.overflows(),
         })
     }
 
     /// Hits and misses that the database does not have: those that are about to be written, those that only the hot tier
     /// counts, and those that this process counts because it had no tier.
     fn unstored_lookups(&self) -> Result<(i64, i64)> {
-        let in_tier = if let Some(tier) = self.handle.tier() {
+        let in_tier = if let Some(tier) = self.handle.tier.get() {
             Some(tier.lookups())
         } else {
             let others = self.handle.observer(self.wait)?.map(|(others, _)| others);
             others.filter(Observer::is_live).map(|others| others.lookups())
         };
-        let parts = [in_tier.unwrap_or_default(), self.handle.lookups.counted()];
-        let pending = self.handle.pending.counts();
+        let parts = [in_tier.unwrap_or_default(), self.handle.reads.lookups.counted()];
+        let pending = self.handle.reads.pending.counts();
         Ok(parts.into_iter().fold(pending, |sum, part| {
             (sum.0.saturating_add_unsigned(part.0), sum.1.saturating_add_unsigned(part.1))
         }))
@@ -128,17 +128,17 @@ impl Cache {
         self.handle.write_pending(self.wait)?;
         self.handle.write(self.wait, |write| {
             // While this process holds the writer lock, no other strikes off the same.
-            let (hits, misses) = self.handle.tier().as_ref().map_or((0, 0), Tier::lookups);
+            let (hits, misses) = self.handle.tier.get().as_ref().map_or((0, 0), Tier::lookups);
             for name in names {
                 schema::store_setting(write.connection(), name, value)?;
                 match *name {
                     "hits" => {
-                        self.handle.count(Counter::SettledHits, hits);
-                        self.handle.lookups.forget_hits();
+                        self.handle.tier.count(Counter::SettledHits, hits);
+                        self.handle.reads.lookups.forget_hits();
                     }
                     "misses" => {
-                        self.handle.count(Counter::SettledMisses, misses);
-                        self.handle.lookups.forget_misses();
+                        self.handle.tier.count(Counter::SettledMisses, misses);
+                        self.handle.reads.lookups.forget_misses();
                     }
                     _ => {}
                 }
@@ -151,13 +151,19 @@ impl Cache {
     pub fn setting(&self, name: &str) -> Result<Option<Scalar>> {
         self.know_settings()?;
         self.handle.refresh_settings();
-        Ok(self.handle.settings().get(name).cloned())
+        Ok(self.handle.settings.current().get(name).cloned())
     }
 
     /// All settings as this process knows them.
     pub fn settings(&self) -> Result<Vec<(String, Scalar)>> {
         self.know_settings()?;
-        Ok(self.handle.settings().iter().map(|(name, value)| (name.to_owned(), value.clone())).collect())
+        Ok(self
+            .handle
+            .settings
+            .current()
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect())
     }
 
     /// Reads a setting or counter again from the store: another process may have changed it.
@@ -177,11 +183,12 @@ impl Cache {
         }
         if let Some(value) = &stored {
             self.handle.change_setting(name, value.clone(), Keep::Stored);
-        } else if let Some(value) = Settings::defaults().get(name).filter(|_| self.handle.is_only_here(name))
+        } else if let Some(value) =
+            Settings::defaults().get(name).filter(|_| self.handle.settings.is_only_here(name))
         {
             self.handle.change_setting(name, value.clone(), Keep::Stored);
         }
-        Ok(stored.or_else(|| self.handle.settings().get(name).cloned()))
+        Ok(stored.or_else(|| self.handle.settings.current().get(name).cloned()))
     }
 
     /// Changes a setting for this process, and with `store` for all. Connection settings (`sqlite_…`)
@@ -197,7 +204,7 @@ impl Cache {
         }
         self.handle.change_setting(name, value.clone(), if store { Keep::Stored } else { Keep::Local });
         if store {
-            let settings = self.handle.settings();
+            let settings = self.handle.settings.current();
             self.handle.write(self.wait, |write| {
                 schema::store_setting(write.connection(), name, value)?;
                 schema::ensure_policy_index(write.connection(), &settings)
@@ -205,7 +212,7 @@ impl Cache {
         }
         if name.starts_with("sqlite_") && known.as_ref() != Some(value) && !self.in_transaction() {
             let _inside = fork_gate::enter();
-            self.handle.close_connections(true);
+            self.handle.connections.close(true);
         }
         Ok(())
     }
@@ -267,12 +274,12 @@ impl Cache {
         }
         self.handle.stop_upkeep();
         let _inside = fork_gate::enter();
-        self.handle.close_connections(false);
-        self.handle.forget_settings();
-        self.handle.lock.detach_unused();
-        self.handle.place.close();
-        self.handle.forget_reads();
-        if self.handle.lock.tier_inside().is_some() {
+        self.handle.connections.close(false);
+        self.handle.settings.forget();
+        self.handle.tier.lock.detach_unused();
+        self.handle.shards.place.close();
+        self.handle.tier.forget_reads();
+        if self.handle.tier.lock.tier_inside().is_some() {
             // Another thread uses it at this moment: what it writes has to be drained.
             crate::store::housekeeper::wake(&self.handle);
         }
@@ -283,7 +290,7 @@ impl Cache {
 
     /// Whether nobody else is there who drains: another process, or whoever has the writer lock.
     fn is_last(&self) -> bool {
-        let is_free = self.handle.tier().is_some_and(|tier| !tier.is_writer_locked());
+        let is_free = self.handle.tier.get().is_some_and(|tier| !tier.is_writer_locked());
         is_free && dolium_hot::count_attached(self.directory()).is_ok_and(|count| count <= 1)
     }
 

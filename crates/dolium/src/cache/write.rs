@@ -1,7 +1,5 @@
 //! Owns changing one key: set, add, touch, incr, delete, pop.
 
-use std::sync::atomic::Ordering;
-
 use dolium_hot::{Counter, Kind};
 
 use crate::sqlite::Write;
@@ -103,7 +101,7 @@ impl Cache {
 
     /// Whether a value is larger than the whole cache may be, and so would only drive out all others.
     pub(crate) fn refuses(&self, size: u64) -> bool {
-        let settings = self.handle.settings();
+        let settings = self.handle.settings.current();
         let limit = self.total_limit(&settings).filter(|_| settings.policy != Policy::None);
         let Some(size_limit) = limit.filter(|limit| size > *limit) else {
             return false;
@@ -113,7 +111,7 @@ impl Cache {
             size,
             size_limit,
         });
-        self.handle.evictions.refused.fetch_add(1, Ordering::Relaxed);
+        self.handle.volume.count_refused();
         true
     }
 
@@ -207,10 +205,10 @@ impl Cache {
 
     /// `remove_expired` for every write: at most `cull_limit` entries.
     pub(crate) fn remove_expired(&self, write: &mut Write<'_>, now: Timestamp) -> Result<()> {
-        let limit = self.handle.settings().cull_limit;
+        let limit = self.handle.settings.current().cull_limit;
         if limit > 0 {
             let removed = write.remove_expired(now, limit)?;
-            self.handle.count(Counter::Expirations, removed as u64);
+            self.handle.tier.count(Counter::Expirations, removed as u64);
         }
         Ok(())
     }

@@ -68,7 +68,7 @@ impl Drop for WriteTransaction<'_> {
             if !connection.is_autocommit() {
                 connection.roll_back();
             }
-            self.handle.give_back(connection, None);
+            self.handle.connections.give_back(connection, &self.handle.database, None);
         }
     }
 }
@@ -80,7 +80,7 @@ impl Handle {
         self.renew()?;
         self.check_replaced();
         let connection = loop {
-            let connection = match self.pool.take(|version| self.open(version))? {
+            let connection = match self.connections.pool.take(|version| self.open(version))? {
                 Some(connection) => connection,
                 None => self.create()?,
             };
@@ -88,17 +88,17 @@ impl Handle {
                 connection.count_reads(WRITE);
                 break connection;
             }
-            self.pool.forget();
+            self.connections.pool.forget();
             self.reopen(connection);
         };
         let begin = || {
             let inherited = if connection.has_schema.get() { None } else { self.settings_of_first()? };
-            connection.init_empty(self.network, inherited.as_ref().unwrap_or(&self.settings()))?;
+            connection.init_empty(self.network, inherited.as_ref().unwrap_or(&self.settings.current()))?;
             transaction::begin(&connection)?;
-            if self.lock.is_apart() && crate::sqlite::tier::applied(&connection)?.is_some() {
+            if self.tier.lock.is_apart() && crate::sqlite::tier::applied(&connection)?.is_some() {
                 // Nobody else can begin one now.
                 transaction::roll_back(&connection)?;
-                return Err(self.lock.exclude());
+                return Err(self.tier.lock.exclude());
             }
             self.prepare(&connection, inherited)
         };
@@ -107,7 +107,7 @@ impl Handle {
         let is_foreign =
             connection.is_readonly(c"main").unwrap_or(false) && !files::is_protected(&self.database);
         if is_foreign {
-            self.pool.forget();
+            self.connections.pool.forget();
             connection.close_quickly();
             let detail = "its header names a format that cannot be written".into();
             return Err(Error::Damaged { path: self.database.clone(), detail });
@@ -115,7 +115,7 @@ impl Handle {
         match started {
             Ok(()) => Ok(WriteTransaction { handle: self, connection: Some(connection) }),
             Err(error) => {
-                self.give_back(connection, Some(&error));
+                self.connections.give_back(connection, &self.database, Some(&error));
                 Err(error)
             }
         }
@@ -126,9 +126,9 @@ impl Handle {
         files::create_directory(&self.directory)?;
         let settings = match self.settings_of_first()? {
             Some(inherited) => Arc::new(inherited),
-            None => self.settings(),
+            None => self.settings.current(),
         };
-        let access = if self.lock.is_exclusive() {
+        let access = if self.tier.lock.is_exclusive() {
             Access::Create
         } else {
             // Others may be doing the same: what lies beside the database may be theirs.
@@ -136,12 +136,13 @@ impl Handle {
             Access::Write
         };
         let opened = self
+            .connections
             .pool
             .take(|version| Connection::open(&self.database, access, self.network, &settings, version))?;
         let connection = opened.ok_or_else(|| Error::Replaced { path: self.database.clone() })?;
         // A process that makes shards at this moment looks for the database after it has made them.
         if let Err(error) = self.expect_layout() {
-            self.pool.forget();
+            self.connections.pool.forget();
             if access == Access::Create && connection.is_empty()? {
                 drop(connection);
                 crate::sqlite::files::remove_store(&self.database);
@@ -155,13 +156,13 @@ impl Handle {
     /// once the transaction has committed: `settle`.
     fn prepare(&self, connection: &Connection, inherited: Option<Settings>) -> Result<()> {
         if !connection.has_schema.get() {
-            schema::ensure(connection, &inherited.unwrap_or_else(|| self.lasting_settings()))?;
-            schema::store_shards(connection, self.shards.load(Ordering::Relaxed))?;
-            self.has_trash.fetch_or(trash::is_there(connection)?, Ordering::Relaxed);
+            schema::ensure(connection, &inherited.unwrap_or_else(|| self.settings.lasting()))?;
+            schema::store_shards(connection, self.shards.count())?;
+            self.upkeep.has_trash.fetch_or(trash::is_there(connection)?, Ordering::Relaxed);
         }
-        let unsaved = self.unsaved().clone();
+        let unsaved = self.settings.unsaved().clone();
         if !unsaved.is_empty() {
-            let settings = self.settings();
+            let settings = self.settings.current();
             for name in &unsaved {
                 if let Some(value) = settings.get(name) {
                     schema::store_setting(connection, name, value)?;
@@ -176,14 +177,14 @@ impl Handle {
     /// What `prepare` brought about is there to stay.
     pub(super) fn settle(&self, connection: &Connection) {
         connection.has_schema.set(true);
-        if !self.is_loaded() {
+        if !self.settings.is_loaded() {
             // Another program may have made the store since it was looked for.
             let _ = self.stored_settings(connection).map(|stored| self.adopt_settings(stored));
-            self.loaded.store(true, Ordering::Release);
+            self.settings.set_loaded();
         }
         let saved = connection.saved.take();
         if saved > 0 {
-            self.unsaved().drain(..saved);
+            self.settings.unsaved().drain(..saved);
         }
     }
 
@@ -211,7 +212,7 @@ impl Handle {
     /// After a commit: the housekeeper looks after what it has left.
     pub(crate) fn after_commit(self: &Arc<Self>, has_trash: bool) {
         if has_trash {
-            self.has_trash.store(true, Ordering::Relaxed);
+            self.upkeep.has_trash.store(true, Ordering::Relaxed);
         }
         housekeeper::wake(self);
     }

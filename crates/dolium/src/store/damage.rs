@@ -1,58 +1,31 @@
 //! Owns what becomes of a store that is damaged, removed or replaced under us.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use dolium_hot::Tier;
 
-use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, check, schema};
+use crate::store::connections::CHECK_INTERVAL;
 use crate::system::error::{self, Error, Result};
-use crate::system::files::{self, Identity};
+use crate::system::files;
 use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait};
 use crate::system::warning::Warning;
 
 use super::Handle;
 
-/// How often a handle looks whether somebody replaced the database under it.
-const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Which files the write-ahead log and its index are.
-#[derive(PartialEq, Eq)]
-pub(super) struct Log([Option<Identity>; 2]);
-
-impl Log {
-    fn of(database: &Path) -> Self {
-        Self(Self::paths(database).map(|path| files::identity(&path)))
-    }
-
-    fn paths(database: &Path) -> [PathBuf; 2] {
-        ["-wal", "-shm"].map(|suffix| with_suffix(database, suffix))
-    }
-
-    fn is_whole(&self) -> bool {
-        self.0.iter().all(Option::is_some)
-    }
-}
-
 impl Handle {
     /// Now and then, looks whether the database was replaced, so that readers notice too.
     pub(super) fn check_replaced(&self) {
-        let mut checked = self.last_check.lock().unwrap_or_else(PoisonError::into_inner);
-        if checked.is_some_and(|checked| checked.elapsed() < CHECK_INTERVAL) {
+        if !self.connections.is_check_due() {
             return;
         }
-        *checked = Some(Instant::now());
-        drop(checked);
-        if let Ok(Some(connection)) = self.pool.take(|_| Ok(None)) {
-            if connection.has_moved() || self.log_has_moved() {
-                self.pool.forget();
+        if let Ok(Some(connection)) = self.connections.pool.take(|_| Ok(None)) {
+            if connection.has_moved() || self.connections.has_lost_log(&self.database) {
+                self.connections.pool.forget();
                 self.reopen(connection);
             } else {
-                self.pool.put(connection);
+                self.connections.pool.put(connection);
             }
         }
     }
@@ -61,31 +34,12 @@ impl Handle {
     pub(super) fn reopen(&self, connection: Connection) {
         self.warnings.add(Warning::Replaced { path: self.database.clone() });
         connection.close_quickly();
-        self.close_connections(true);
-        if let Some(tier) = self.lock.tier_inside() {
+        self.connections.close(true);
+        if let Some(tier) = self.tier.lock.tier_inside() {
             tier.forget_clean();
         }
-        self.loaded.store(false, Ordering::Release);
-        self.budget.store(0, Ordering::Relaxed);
-    }
-
-    /// Where the log was removed or replaced, connections of before and after must not meet: they would
-    /// share SQLite's index of the log, not the log.
-    fn log_has_moved(&self) -> bool {
-        let known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().is_some_and(|known| *known != Log::of(&self.database))
-    }
-
-    /// Called with a connection that was used, so that the log, if there is one, is open.
-    pub(super) fn remember_log(&self, connection: &Connection) {
-        if !connection.is_known.replace(true) {
-            files::share_with_group(&self.database, &Log::paths(&self.database));
-            let log = Log::of(&self.database);
-            let mut known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.is_none() && log.is_whole() {
-                *known = Some(log);
-            }
-        }
+        self.settings.forget();
+        self.volume.measure_again();
     }
 
     /// Repairs what an error speaks of, so that the operation can be tried again; else returns the error.
@@ -114,9 +68,9 @@ impl Handle {
         if matches!(error, Error::Damaged { .. }) {
             // A connection that has met damage may have kept pages of it.
             let _inside = fork_gate::enter();
-            self.close_connections(true);
+            self.connections.close(true);
         }
-        if !self.lock.is_exclusive() {
+        if !self.tier.lock.is_exclusive() {
             // Another process may be about to do the same.
             return Err(error);
         }
@@ -142,7 +96,8 @@ impl Handle {
     /// now may have them.
     fn has_our_schema(&self) -> bool {
         let _inside = fork_gate::enter();
-        let opened = Connection::open(&self.database, Access::Write, self.network, &self.settings(), 0);
+        let opened =
+            Connection::open(&self.database, Access::Write, self.network, &self.settings.current(), 0);
         let checked = opened.and_then(|connection| {
             let Some(connection) = connection else { return Ok(()) };
             let checked = schema::verify(&connection);
@@ -156,20 +111,21 @@ impl Handle {
     /// those who use it. They share the index until the last of them lets go of it, unless it is removed too.
     fn drop_lost_log(&self) {
         let _inside = fork_gate::enter();
-        if self.owner.load(Ordering::Relaxed) != 0 {
+        if self.transaction.is_taken() {
             return;
         }
-        self.close_connections(true);
+        self.connections.close(true);
         if self.has_lost_log() {
             crate::sqlite::files::remove_log(&self.database);
             self.warnings.add(Warning::Replaced { path: self.database.clone() });
         }
-        self.loaded.store(false, Ordering::Release);
-        self.budget.store(0, Ordering::Relaxed);
+        self.settings.forget();
+        self.volume.measure_again();
     }
 
     fn has_lost_log(&self) -> bool {
-        let opened = Connection::open(&self.database, Access::Write, self.network, &self.settings(), 0);
+        let opened =
+            Connection::open(&self.database, Access::Write, self.network, &self.settings.current(), 0);
         let read = opened.and_then(|connection| {
             let Some(connection) = connection else { return Ok(()) };
             let read = schema::load_settings(&connection);
@@ -186,18 +142,18 @@ impl Handle {
         let mut deadline = Deadline::new(Wait::AtMost(CHECK_INTERVAL));
         let stopped = tier.and_then(|tier| self.stop_tier(tier, &deadline));
         let _inside = fork_gate::enter();
-        if self.owner.load(Ordering::Relaxed) != 0 {
+        if self.transaction.is_taken() {
             return Err(Error::Damaged {
                 path: self.database.clone(),
                 detail: "found inside a transaction".into(),
             });
         }
-        self.close_connections(true);
+        self.connections.close(true);
         if !surely && self.is_sound() {
             return Ok(());
         }
         let quarantined = crate::sqlite::files::rename_store(&self.database)?;
-        self.budget.store(0, Ordering::Relaxed);
+        self.volume.measure_again();
         // Last, and with the append lock still held: from here on nobody has to wait for this writer lock, and nothing
         // is stored in this tier.
         if let Some(tier) = tier {
@@ -214,9 +170,9 @@ impl Handle {
         let stopped =
             tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Wait::AtMost(CHECK_INTERVAL))));
         let _inside = fork_gate::enter();
-        self.close_connections(true);
+        self.connections.close(true);
         crate::sqlite::files::remove_store(&crate::sqlite::files::rename_store(&self.database)?);
-        self.budget.store(0, Ordering::Relaxed);
+        self.volume.measure_again();
         // What it knows is of a database that is not there any more.
         tier.inspect(|tier| tier.retire());
         drop(stopped);
@@ -224,7 +180,7 @@ impl Handle {
     }
 
     fn is_sound(&self) -> bool {
-        let settings = self.settings();
+        let settings = self.settings.current();
         let opened = Connection::open(&self.database, Access::Write, self.network, &settings, 0);
         let checked = opened.and_then(|connection| match connection {
             None => Ok(true),

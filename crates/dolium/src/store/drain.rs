@@ -83,12 +83,12 @@ impl Handle {
     fn with_awaited<T>(&self, f: impl FnOnce(&mut Option<(u64, u64)>) -> T) -> T {
         // As with every mutex: a forked child would find it locked for ever.
         let _inside = fork_gate::enter();
-        f(&mut self.awaited.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.tier.awaited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Drains all that waits now. What others write meanwhile they would go on writing for ever.
     pub(crate) fn drain_all(self: &Arc<Self>, wait: Wait) -> Result<()> {
-        let Some(tier) = self.tier() else { return Ok(()) };
+        let Some(tier) = self.tier.get() else { return Ok(()) };
         self.drain_while(&mut Deadline::new(wait), DRAIN, still_waits(&tier))
     }
 
@@ -130,10 +130,10 @@ impl Handle {
     /// have housekeepers, too: what one is draining the others need not, and who has the writer lock for something else
     /// has drained before. Returns whether nothing is left.
     pub(crate) fn drain_aged(self: &Arc<Self>, wait: Wait) -> bool {
-        let Some(tier) = self.tier() else { return true };
+        let Some(tier) = self.tier.get() else { return true };
         let head = tier.head();
         // At most: the last tick may have seen another tier.
-        let seen = self.seen_head.swap(head, Ordering::Relaxed).min(head);
+        let seen = self.tier.seen_head.swap(head, Ordering::Relaxed).min(head);
         let is_due = |tier: &Tier| {
             tier.is_dirty() && (tier.drained_to() < seen || tier.dirty_bytes() > tier.capacity() / FULL)
         };
@@ -183,7 +183,7 @@ impl Handle {
         limit: Limit,
         wanted: impl Fn(&Tier) -> bool,
     ) -> Result<()> {
-        while self.tier().is_some_and(|tier| wanted(&tier)) {
+        while self.tier.get().is_some_and(|tier| wanted(&tier)) {
             self.drain(deadline, limit, &wanted)?;
         }
         Ok(())
@@ -276,7 +276,7 @@ impl Handle {
                 }
                 let batch = tier.pending(seq, limit);
                 let rejected = write.apply(&batch, mode)?;
-                let expired = write.remove_expired_after(&batch, self.settings().cull_limit)?;
+                let expired = write.remove_expired_after(&batch, self.settings.current().cull_limit)?;
                 write.set_applied(epoch, batch.seq())?;
                 Step::Done { batch, rejected, expired, is_disturbed }
             }

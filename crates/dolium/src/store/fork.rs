@@ -1,7 +1,6 @@
 //! Owns what happens when the process forks: see `gate` for why connections are closed before.
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crate::flight::watcher;
@@ -43,16 +42,15 @@ fn prepare() {
     housekeeper::stop();
     if fork_gate::close() {
         for handle in Handle::all() {
-            let open = handle.transaction.lock().is_ok_and(|slot| slot.is_some());
-            handle.forked.store(open, Ordering::Release);
-            handle.close_connections(true);
+            handle.transaction.note_fork();
+            handle.connections.close(true);
         }
     }
 }
 
 fn parent() {
     for handle in Handle::all() {
-        handle.forked.store(false, Ordering::Release);
+        handle.transaction.forget_fork();
     }
     fork_gate::open();
     housekeeper::resume(false);

@@ -4,20 +4,22 @@
 //! Knows nothing of keys and values.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::flight::Place;
 use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, read_unopened};
-use crate::store::lock::WriterLock;
+use crate::store::connections::Connections;
+use crate::store::layout::Shards;
 use crate::store::lookups::Lookups;
+use crate::store::maintain::Upkeep;
 use crate::store::pending::Pending;
-use crate::store::pool::Pool;
-use crate::store::read_pin::ReadPin;
+use crate::store::settings::LiveSettings;
+use crate::store::slot::TransactionSlot;
+use crate::store::tier::Membership;
 use crate::store::transaction::OpenTransaction;
-use crate::system::context;
+use crate::store::volume::Volume;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
 use crate::system::fork_gate;
@@ -25,18 +27,20 @@ use crate::system::sentinel;
 use crate::system::value_files::ValueFiles;
 use crate::system::wait::{Deadline, Wait};
 use crate::system::warning::Warnings;
-use crate::value::settings::Settings;
 
 /// How long attaching waits for programs that use the database.
 pub(super) const ATTACHING: Duration = Duration::from_secs(10);
 
-/// What this process has evicted and refused.
-#[derive(Debug, Default)]
-pub(crate) struct Evictions {
-    pub evicted: AtomicU64,
-    pub refused: AtomicU64,
+/// What reads leave to be counted.
+#[derive(Default)]
+pub(crate) struct Reads {
+    /// What the next write stores.
+    pub pending: Pending,
+    /// What neither a tier nor the database counts.
+    pub lookups: Lookups,
 }
 
+/// A directory as this process knows it.
 pub(crate) struct Handle {
     pub directory: PathBuf,
     pub database: PathBuf,
@@ -45,68 +49,15 @@ pub(crate) struct Handle {
     pub network: bool,
     pub(super) read_only: AtomicBool,
     pub(super) generation: AtomicU64,
-    /// The process was forked while a transaction was open here: SQLite's view of this file is void.
-    pub(crate) forked: AtomicBool,
-    pub(super) settings: RwLock<Arc<Settings>>,
-    pub(super) loaded: AtomicBool,
-    /// Of the settings: what the policy asks of reads, a code of `ReadNotes`.
-    pub(super) noted_reads: AtomicU8,
-    /// Of the settings: whether hits and misses are counted.
-    pub(super) counts_hits: AtomicBool,
-    /// A `size_limit` was passed or set in this process.
-    pub(super) chosen_limit: AtomicBool,
-    /// Settings that were passed when there was no store to keep them.
-    pub(super) unsaved: Mutex<Vec<String>>,
-    /// Settings that are changed for this process only.
-    pub(super) local: Mutex<Vec<String>>,
-    pub(crate) pool: Pool,
-    pub(crate) read_pin: ReadPin,
-    pub(crate) lock: WriterLock,
-    pub(crate) transaction: Mutex<Option<OpenTransaction>>,
-    /// The context that the open transaction belongs to ([`context::owner`]), 0 for none.
-    pub(crate) owner: AtomicU64,
-    pub(crate) pending: Pending,
-    pub(crate) lookups: Lookups,
-    /// Where computations of this cache are shared.
-    pub(crate) place: Place,
+    pub(crate) settings: LiveSettings,
+    pub(crate) connections: Connections,
+    pub(crate) tier: Membership,
+    pub(crate) transaction: TransactionSlot,
+    pub(crate) reads: Reads,
+    pub(crate) volume: Volume,
+    pub(crate) upkeep: Upkeep,
+    pub(crate) shards: Shards,
     pub(crate) warnings: Warnings,
-    pub(crate) evictions: Evictions,
-    /// Bytes that may be written before the volume has to be measured again.
-    pub(crate) budget: AtomicI64,
-    /// Value files may wait in the hot tier whose sizes the database does not know yet.
-    pub(crate) files_wait: AtomicBool,
-    pub(super) min_file_size: AtomicUsize,
-    pub(crate) has_trash: AtomicBool,
-    pub(crate) commits: AtomicU32,
-    /// The disk was nearly full when it was looked at last.
-    pub(crate) is_scarce: AtomicBool,
-    /// The tier of others, if this process may only read.
-    pub(super) observer: Mutex<Option<dolium_hot::Observer>>,
-    /// Whether the housekeeper looks, or this process has just looked, for what other programs write.
-    pub(super) detects_foreign: AtomicBool,
-    /// How far the log of the tier reached at the housekeeper's last tick.
-    pub(super) seen_head: AtomicU64,
-    /// The epoch of others' tier and how far its log reached when this process, which may only read, waited in vain for
-    /// a drain.
-    pub(super) awaited: Mutex<Option<(u64, u64)>>,
-    /// Reads before there was a tier.
-    pub(super) reads: AtomicU32,
-    /// How many shards share the memory that one cache may take.
-    pub(crate) hot_share: AtomicU64,
-    /// As one of several shards: their number, which the store keeps. Else 0.
-    pub(crate) shards: AtomicU64,
-    /// As a shard but the first: the first one, whose settings hold.
-    pub(super) first: OnceLock<Arc<Handle>>,
-    /// A cache of another layout was in the directory already when it was opened.
-    pub(crate) is_mixed: AtomicBool,
-    pub(crate) awake: AtomicBool,
-    /// The housekeeper is at work here.
-    pub(crate) maintaining: AtomicBool,
-    /// Closed, and not used since: the housekeeper stays away.
-    pub(crate) closed: AtomicBool,
-    /// The write-ahead log as this process has it open.
-    pub(super) log: Mutex<Option<super::damage::Log>>,
-    pub(super) last_check: Mutex<Option<Instant>>,
 }
 
 impl Handle {
@@ -118,44 +69,15 @@ impl Handle {
             network: crate::store::lock::is_network(directory),
             read_only: AtomicBool::new(read_only),
             generation: AtomicU64::new(crate::store::fork::generation()),
-            forked: AtomicBool::new(false),
-            settings: RwLock::new(Arc::new(Settings::defaults())),
-            loaded: AtomicBool::new(false),
-            noted_reads: AtomicU8::new(0),
-            counts_hits: AtomicBool::new(false),
-            chosen_limit: AtomicBool::new(false),
-            unsaved: Mutex::default(),
-            local: Mutex::default(),
-            pool: Pool::default(),
-            read_pin: ReadPin::default(),
-            lock: WriterLock::new(directory),
-            transaction: Mutex::default(),
-            owner: AtomicU64::new(0),
-            pending: Pending::default(),
-            lookups: Lookups::default(),
-            place: Place::new(),
+            settings: LiveSettings::default(),
+            connections: Connections::default(),
+            tier: Membership::new(directory),
+            transaction: TransactionSlot::default(),
+            reads: Reads::default(),
+            volume: Volume::default(),
+            upkeep: Upkeep::default(),
+            shards: Shards::new(),
             warnings: Warnings::default(),
-            evictions: Evictions::default(),
-            budget: AtomicI64::new(0),
-            files_wait: AtomicBool::new(false),
-            min_file_size: AtomicUsize::new(Settings::defaults().min_file_size),
-            has_trash: AtomicBool::new(false),
-            commits: AtomicU32::new(0),
-            is_scarce: AtomicBool::new(false),
-            observer: Mutex::default(),
-            detects_foreign: AtomicBool::new(false),
-            seen_head: AtomicU64::new(0),
-            awaited: Mutex::default(),
-            reads: AtomicU32::new(0),
-            hot_share: AtomicU64::new(1),
-            shards: AtomicU64::new(0),
-            first: OnceLock::new(),
-            is_mixed: AtomicBool::new(false),
-            awake: AtomicBool::new(false),
-            maintaining: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            log: Mutex::default(),
-            last_check: Mutex::default(),
         }
     }
 
@@ -173,7 +95,7 @@ impl Handle {
         wait: Wait,
         f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
-        if !self.owns_transaction() {
+        if !self.transaction.is_own() {
             self.settle_order(wait)?;
         }
         self.read_now(wait, f)
@@ -194,7 +116,7 @@ impl Handle {
         wait: Wait,
         mut f: impl FnMut(&Connection) -> Result<T>,
     ) -> Result<T> {
-        if self.owns_transaction() {
+        if self.transaction.is_own() {
             return self.in_transaction(|open| f(open.connection()));
         }
         // Before the first try, which may itself last: see `error::is_busy`.
@@ -228,7 +150,7 @@ impl Handle {
     /// What `f` finds in a database that nobody has open, this process neither; else `None`.
     pub(crate) fn read_unopened<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
         let _inside = fork_gate::enter();
-        if self.owns_transaction() || self.renew().is_err() {
+        if self.transaction.is_own() || self.renew().is_err() {
             return None;
         }
         read_unopened(&self.database, f)
@@ -242,7 +164,7 @@ impl Handle {
         self.renew()?;
         self.check_replaced();
         let result = loop {
-            let Some(connection) = self.pool.take(|pool_version| self.open(pool_version))? else {
+            let Some(connection) = self.connections.pool.take(|pool_version| self.open(pool_version))? else {
                 return Ok(T::default());
             };
             // Before, so that nothing old is read; after, because a writer may have come meanwhile.
@@ -250,37 +172,25 @@ impl Handle {
             match is_current().then(|| f(&connection)).filter(|_| is_current()) {
                 Some(result) => {
                     connection.count_reads(1);
-                    self.give_back(connection, result.as_ref().err());
+                    self.connections.give_back(connection, &self.database, result.as_ref().err());
                     break result;
                 }
-                None => self.pool.forget(),
+                None => self.connections.pool.forget(),
             }
         };
-        if result.is_ok() && self.read_pin.count() {
+        if result.is_ok() && self.connections.read_pin.count() {
             self.pin_reads();
         }
         result
     }
 
-    /// Returns a connection to the pool, unless it met damage.
-    pub(crate) fn give_back(&self, connection: Connection, error: Option<&Error>) {
-        let damaged = error.and_then(Error::as_sqlite).is_some_and(error::is_damage);
-        if damaged || !connection.is_autocommit() {
-            self.pool.forget();
-            connection.close_quickly();
-        } else {
-            self.remember_log(&connection);
-            self.pool.put(connection);
-        }
-    }
-
     /// Opens a connection to a store that exists, and reads the settings if nobody has.
     pub(crate) fn open(self: &Arc<Self>, pool_version: u64) -> Result<Option<Connection>> {
-        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let settings = self.settings.current();
         if sentinel::is_broken() {
             // The connections of all handles: SQLite would share their descriptors with a new one.
             for handle in Self::all() {
-                handle.drop_severed();
+                handle.connections.drop_severed();
             }
         }
         let open = |access| {
@@ -297,7 +207,7 @@ impl Handle {
                 Err(Error::Denied { .. }) => return opened,
                 Err(Error::Severed { .. }) => {
                     // No connection of this process would take to the database what goes to the tier.
-                    self.lock.reset();
+                    self.tier.lock.reset();
                     return opened;
                 }
                 _ => {}
@@ -318,7 +228,7 @@ impl Handle {
         let Some(connection) = opened? else {
             return Ok(None);
         };
-        if !self.loaded.load(Ordering::Acquire) {
+        if !self.settings.is_loaded() {
             match self.stored_settings(&connection) {
                 Ok(stored) => self.adopt_settings(stored),
                 Err(error) if error.as_sqlite().is_some_and(error::is_empty_store) => {}
@@ -334,39 +244,15 @@ impl Handle {
         companions.iter().find(|path| files::is_hidden(path)).map_or(error, |path| files::denied(path))
     }
 
-    /// Gives up what the program closed behind our back. The caller is inside the fork gate.
-    pub(crate) fn drop_severed(&self) {
-        self.pool.drop_severed();
-        self.read_pin.drop_severed();
-    }
-
     pub(crate) fn timeout(&self, deadline: &Deadline) -> Error {
         Error::Timeout { directory: self.directory.clone(), waited: deadline.waited(), done: 0 }
     }
 
-    /// Whether the calling context is inside a transaction of its own.
-    pub(crate) fn owns_transaction(&self) -> bool {
-        let owner = self.owner.load(Ordering::Relaxed);
-        owner != 0 && context::is_current(owner)
-    }
-
-    /// Whether a context of the calling thread has the open transaction.
-    pub(crate) fn is_of_thread(&self) -> bool {
-        let owner = self.owner.load(Ordering::Relaxed);
-        owner != 0 && context::is_of_thread(owner)
-    }
-
-    /// Whether another context of the calling thread has the open transaction: while this one keeps the thread, that one
-    /// cannot end it.
-    pub(crate) fn is_of_neighbor(&self) -> bool {
-        self.is_of_thread() && !self.owns_transaction()
-    }
-
     /// Before waiting for writers: to wait for a neighbor would be in vain. Not inside the fork gate.
     pub(crate) fn refuse_neighbor(self: &Arc<Self>) -> Result<()> {
-        if self.is_of_neighbor() {
+        if self.transaction.is_of_neighbor() {
             self.end_orphan();
-            if self.is_of_neighbor() {
+            if self.transaction.is_of_neighbor() {
                 return Err(Error::Neighbor { directory: self.directory.clone() });
             }
         }
@@ -379,7 +265,7 @@ impl Handle {
     ) -> Result<T> {
         let _inside = fork_gate::enter();
         self.renew()?;
-        let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.transaction.lock();
         let open = slot.as_mut().ok_or_else(|| Error::RolledBack { directory: self.directory.clone() })?;
         if open.connection().is_severed() {
             return Err(Error::Severed { directory: self.directory.clone() });
@@ -394,36 +280,18 @@ impl Handle {
     pub(crate) fn renew(&self) -> Result<()> {
         let generation = crate::store::fork::generation();
         if self.generation.load(Ordering::Acquire) != generation {
-            let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(open) = slot.take() {
-                open.abandon();
-                self.forked.store(true, Ordering::Release);
-            }
-            self.owner.store(0, Ordering::Release);
-            self.pool.reset();
-            self.lock.reset();
-            self.pending.reset();
-            self.lookups.reset();
-            self.awake.store(false, Ordering::Relaxed);
-            // By a housekeeper that the child has not.
-            self.detects_foreign.store(false, Ordering::Relaxed);
-            self.maintaining.store(false, Ordering::SeqCst);
+            self.transaction.abandon();
+            self.connections.pool.reset();
+            self.tier.reset();
+            self.reads.pending.reset();
+            self.reads.lookups.reset();
+            self.upkeep.reset();
             self.generation.store(generation, Ordering::Release);
         }
-        if self.forked.load(Ordering::Acquire) {
+        if self.transaction.is_forked() {
             return Err(Error::Forked { directory: self.directory.clone() });
         }
         Ok(())
-    }
-
-    /// Closes all idle connections. `quickly`: without the checkpoint that the last one would make.
-    pub(crate) fn close_connections(&self, quickly: bool) {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        for connection in self.read_pin.take().into_iter().chain(self.pool.drain()) {
-            if quickly {
-                connection.close_quickly();
-            }
-        }
     }
 }
 
@@ -431,7 +299,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let _inside = fork_gate::enter();
         if self.generation.load(Ordering::Acquire) == crate::store::fork::generation() {
-            self.close_connections(false);
+            self.connections.close(false);
         }
         // In a forked child nothing of this is ours; `pool` is empty, since the fork closed it.
     }

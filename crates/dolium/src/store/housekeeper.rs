@@ -33,10 +33,10 @@ static CHANGED: Condvar = Condvar::new();
 
 /// A cache wants to be looked after. One atomic if it is known already.
 pub(crate) fn wake(handle: &Arc<Handle>) {
-    if handle.closed.load(Ordering::SeqCst) {
-        handle.closed.store(false, Ordering::SeqCst);
+    if handle.upkeep.closed.load(Ordering::SeqCst) {
+        handle.upkeep.closed.store(false, Ordering::SeqCst);
     }
-    if handle.awake.load(Ordering::Relaxed) || handle.awake.swap(true, Ordering::Relaxed) {
+    if handle.upkeep.awake.load(Ordering::Relaxed) || handle.upkeep.awake.swap(true, Ordering::Relaxed) {
         return;
     }
     let _inside = fork_gate::enter();
@@ -121,17 +121,17 @@ fn next() -> Option<Vec<Arc<Handle>>> {
 /// round: whoever waits for its end would wait for ever, and other caches would not be looked after.
 fn run_round(handle: &Arc<Handle>, work: impl FnOnce(&Arc<Handle>) -> bool) -> bool {
     // Before the work: what comes during it wakes the housekeeper again.
-    handle.awake.store(false, Ordering::Relaxed);
+    handle.upkeep.awake.store(false, Ordering::Relaxed);
     // In this order, and `Handle::stop_upkeep` in the other: one of the two sees what the other has stored.
-    handle.maintaining.store(true, Ordering::SeqCst);
-    let again = if handle.closed.load(Ordering::SeqCst) {
+    handle.upkeep.maintaining.store(true, Ordering::SeqCst);
+    let again = if handle.upkeep.closed.load(Ordering::SeqCst) {
         // A transaction that is open still may lose its owner.
         handle.end_orphan()
     } else {
         catch_unwind(AssertUnwindSafe(|| work(handle))).unwrap_or(false)
     };
-    handle.maintaining.store(false, Ordering::SeqCst);
-    again && !handle.awake.swap(true, Ordering::Relaxed)
+    handle.upkeep.maintaining.store(false, Ordering::SeqCst);
+    again && !handle.upkeep.awake.swap(true, Ordering::Relaxed)
 }
 
 fn lock() -> MutexGuard<'static, Housekeeper> {
@@ -148,7 +148,7 @@ mod tests {
         let handle = Handle::of(directory.path(), false);
         assert!(!run_round(&handle, |_| panic!("on purpose")));
         handle.stop_upkeep();
-        handle.closed.store(false, Ordering::SeqCst);
+        handle.upkeep.closed.store(false, Ordering::SeqCst);
         assert!(run_round(&handle, |_| true));
     }
 }

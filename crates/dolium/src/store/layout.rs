@@ -1,10 +1,11 @@
 //! What kind of cache a directory is, and how many shards it has: decided once, under a lock, before anything is stored.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::flight::Place;
 use crate::sqlite::schema;
 use crate::system::error::{self, Error, Result};
 use crate::system::files::{self, DATABASE};
@@ -96,10 +97,58 @@ fn try_settle(root: &Path, asked: usize) -> Result<Option<usize>> {
     Ok(Some(files::count_shards(root)))
 }
 
+/// What a store is among the shards of one cache.
+pub(crate) struct Shards {
+    /// The number of shards, which the store keeps; 0 for a cache without.
+    count: AtomicU64,
+    /// As a shard but the first: the first one, whose settings hold.
+    first: OnceLock<Arc<Handle>>,
+    /// A cache of another layout was in the directory already when it was opened.
+    is_mixed: AtomicBool,
+    /// Where computations of the cache are shared. All shards use that of the first.
+    pub place: Place,
+}
+
+impl Shards {
+    pub(super) fn new() -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            first: OnceLock::new(),
+            is_mixed: AtomicBool::new(false),
+            place: Place::new(),
+        }
+    }
+
+    /// The number of shards; 0 for a cache without.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// This is one of so many shards.
+    pub fn set_count(&self, count: u64) {
+        self.count.store(count, Ordering::Relaxed);
+    }
+
+    /// The first shard, unless this is the first, or no shard.
+    pub fn first(&self) -> Option<&Arc<Handle>> {
+        self.first.get()
+    }
+
+    /// Makes this a shard that follows the first one, whose settings hold for all: one transaction there decides.
+    pub fn follow(&self, first: &Arc<Handle>) {
+        let _ = self.first.set(Arc::clone(first));
+    }
+
+    /// Says whether a cache of another layout was in the directory already when this one was opened.
+    pub fn set_mixed(&self, is_mixed: bool) {
+        self.is_mixed.store(is_mixed, Ordering::Relaxed);
+    }
+}
+
 impl Handle {
     /// The directory holds a cache of another layout, too, and has done so before this one was opened.
     pub(crate) fn tell_mixed(&self, root: &Path, is_sharded: bool) {
-        self.is_mixed.store(true, Ordering::Relaxed);
+        self.shards.set_mixed(true);
         self.warnings.add(Warning::Mixed { directory: root.to_path_buf(), is_sharded });
     }
 
@@ -109,7 +158,7 @@ impl Handle {
             return Ok(());
         }
         if let Some(root) = self.directory.parent()
-            && let Ok(shards @ 1..) = usize::try_from(self.shards.load(Ordering::Relaxed))
+            && let Ok(shards @ 1..) = usize::try_from(self.shards.count())
         {
             settle(root, shards)?;
             // A directory more would change what others take for the number of shards.
@@ -122,8 +171,8 @@ impl Handle {
     /// Before a store is made: fails if the directory has become that of a cache with another layout since it was
     /// opened. The caller is inside the fork gate.
     pub(super) fn expect_layout(self: &Arc<Self>) -> Result<()> {
-        let asked = usize::try_from(self.shards.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        if self.is_mixed.load(Ordering::Relaxed) {
+        let asked = usize::try_from(self.shards.count()).unwrap_or(usize::MAX);
+        if self.shards.is_mixed.load(Ordering::Relaxed) {
             return Ok(());
         }
         if asked == 0 {

@@ -305,9 +305,9 @@ mod tests {
         let handle = Handle::of(directory.path(), false);
         let held = handle.acquire(&mut Deadline::new(crate::system::wait::Wait::Forever)).expect("lock");
         std::thread::scope(|scope| scope.spawn(|| cache.close()).join().expect("thread")).expect("close");
-        assert!(handle.tier().is_some(), "it was taken away");
+        assert!(handle.tier.get().is_some(), "it was taken away");
         // What the housekeeper does where the file is gone.
-        handle.lock.detach();
+        handle.tier.lock.detach();
         assert!(held.tier().is_some_and(Tier::is_live), "it does not belong to the lock");
     }
 }

@@ -2,7 +2,7 @@
 //! `close`. Checkpoints run outside commits and hold no lock that writers wait for.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sqlite::transaction::{self, Checkpoint};
@@ -34,21 +34,44 @@ const CLOSING: Duration = Duration::from_millis(250);
 /// How long upkeep waits for writers.
 const UPKEEP_WAIT: Wait = Wait::AtMost(Duration::from_millis(50));
 
+/// What upkeep knows of a directory.
+#[derive(Default)]
+pub(crate) struct Upkeep {
+    pub(super) has_trash: AtomicBool,
+    commits: AtomicU32,
+    /// The disk was nearly full when it was looked at last.
+    is_scarce: AtomicBool,
+    /// The housekeeper will come.
+    pub(super) awake: AtomicBool,
+    /// The housekeeper is at work here.
+    pub(super) maintaining: AtomicBool,
+    /// Closed, and not used since: the housekeeper stays away.
+    pub(super) closed: AtomicBool,
+}
+
+impl Upkeep {
+    /// In a forked child, which has no housekeeper yet.
+    pub(super) fn reset(&self) {
+        self.awake.store(false, Ordering::Relaxed);
+        self.maintaining.store(false, Ordering::SeqCst);
+    }
+}
+
 impl Handle {
     /// One round of upkeep. Returns whether another is needed soon. Failures are left for the next round:
     /// whoever writes will meet them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
         let is_open = self.end_orphan();
         let is_drained = self.drain_aged(UPKEEP_WAIT);
-        if let Some(tier) = self.tier() {
+        if let Some(tier) = self.tier.get() {
             tier.prefault();
         }
-        if self.lock.is_unhealthy() && self.rescue(UPKEEP_WAIT) {
-            self.lock.detach_unhealthy();
+        if self.tier.lock.is_unhealthy() && self.rescue(UPKEEP_WAIT) {
+            self.tier.lock.detach_unhealthy();
         }
         let is_used = self.detect_foreign_writes(UPKEEP_WAIT);
         let is_pinned = self.tick_read_pin();
-        if self.pending.is_due() {
+        if self.reads.pending.is_due() {
             let _ = self.write_pending(UPKEEP_WAIT);
         }
         let log = self.log_length();
@@ -60,16 +83,16 @@ impl Handle {
         } else {
             Ok(true)
         };
-        if self.has_trash.load(Ordering::Relaxed) {
+        if self.upkeep.has_trash.load(Ordering::Relaxed) {
             let _ = self.empty_trash(UPKEEP_WAIT);
         }
         is_open
             || is_pinned
             || is_used
             || !is_drained
-            || !self.pending.is_empty()
+            || !self.reads.pending.is_empty()
             || !matches!(checkpointed, Ok(true))
-            || self.has_trash.load(Ordering::Relaxed)
+            || self.upkeep.has_trash.load(Ordering::Relaxed)
     }
 
     /// After a write met a full disk: frees what logs and trash take, here and in the other caches of the
@@ -83,7 +106,7 @@ impl Handle {
         let is_on_this_disk = |other: &Arc<Self>| {
             !Arc::ptr_eq(self, other)
                 && !other.is_read_only()
-                && !other.closed.load(Ordering::SeqCst)
+                && !other.upkeep.closed.load(Ordering::SeqCst)
                 && files::device(&other.directory) == device
         };
         let others_here: Vec<_> = others.into_iter().filter(is_on_this_disk).collect();
@@ -113,12 +136,12 @@ impl Handle {
     /// Where the disk is nearly full, a writer that is faster than the housekeeper would fill it with its log,
     /// and no checkpoint could move that into the database any more.
     pub(crate) fn trim_log_if_scarce(self: &Arc<Self>) {
-        let is_due = self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(COMMITS);
-        if !is_due && !self.is_scarce.load(Ordering::Relaxed) {
+        let is_due = self.upkeep.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(COMMITS);
+        if !is_due && !self.upkeep.is_scarce.load(Ordering::Relaxed) {
             return;
         }
         let Some(free) = files::free_bytes(&self.directory) else { return };
-        self.is_scarce.store(free < SCARCE, Ordering::Relaxed);
+        self.upkeep.is_scarce.store(free < SCARCE, Ordering::Relaxed);
         if free < SCARCE && self.log_length() > free / IN_TIME {
             self.shrink();
         }
@@ -130,20 +153,20 @@ impl Handle {
 
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.
     pub(crate) fn stop_upkeep(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        while self.maintaining.load(Ordering::SeqCst) && !is_own_thread() {
+        self.upkeep.closed.store(true, Ordering::SeqCst);
+        while self.upkeep.maintaining.load(Ordering::SeqCst) && !is_own_thread() {
             std::thread::sleep(Duration::from_micros(200));
         }
         // The housekeeper's own last write may have taken it for use.
-        self.closed.store(true, Ordering::SeqCst);
+        self.upkeep.closed.store(true, Ordering::SeqCst);
     }
 
     /// Writes the reads that are pending.
     pub(crate) fn write_pending(self: &Arc<Self>, wait: Wait) -> Result<()> {
-        if self.pending.is_empty() || self.is_read_only() {
+        if self.reads.pending.is_empty() || self.is_read_only() {
             return Ok(());
         }
-        let reads = self.pending.take();
+        let reads = self.reads.pending.take();
         let notes = self.take_notes();
         let written = self.write(wait, |write| {
             // None of what the hot tier knows.
@@ -158,7 +181,7 @@ impl Handle {
             write.add_to_counter("misses", reads.misses)
         });
         if written.is_err() {
-            self.pending.restore(reads);
+            self.reads.pending.restore(reads);
         }
         written
     }
@@ -170,7 +193,7 @@ impl Handle {
     }
 
     fn checkpoint_as(self: &Arc<Self>, kind: Checkpoint) -> Result<bool> {
-        if self.owns_transaction() {
+        if self.transaction.is_own() {
             // SQLite makes none on a connection that is in a transaction.
             return Ok(false);
         }
@@ -181,15 +204,15 @@ impl Handle {
     /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
     /// back a row without its file. At most a batch. Returns whether there is more that can go.
     pub(crate) fn empty_trash(self: &Arc<Self>, wait: Wait) -> Result<bool> {
-        if self.owns_transaction() {
+        if self.transaction.is_own() {
             // What the open transaction threw away is still needed if it is undone.
             return Ok(false);
         }
         // Before the look: what is thrown away after it sets this again.
-        self.has_trash.store(false, Ordering::Relaxed);
+        self.upkeep.has_trash.store(false, Ordering::Relaxed);
         let trash = self.trash(wait);
         if !trash.as_ref().is_ok_and(Vec::is_empty) {
-            self.has_trash.store(true, Ordering::Relaxed);
+            self.upkeep.has_trash.store(true, Ordering::Relaxed);
         }
         let trash = trash?;
         let Some(&(last, _)) = trash.last() else {
@@ -209,7 +232,7 @@ impl Handle {
     /// checkpoint at this moment can keep ours from finishing, hence the tries.
     pub(crate) fn take_out_trash(self: &Arc<Self>, wait: Wait) {
         let mut since = Instant::now();
-        while self.has_trash.load(Ordering::Relaxed) && since.elapsed() < CLOSING {
+        while self.upkeep.has_trash.load(Ordering::Relaxed) && since.elapsed() < CLOSING {
             match self.empty_trash(wait) {
                 Ok(true) => since = Instant::now(),
                 Ok(false) | Err(_) => std::thread::sleep(Duration::from_millis(1)),

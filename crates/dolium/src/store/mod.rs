@@ -3,6 +3,7 @@
 
 mod attempts;
 mod begin;
+mod connections;
 mod damage;
 mod drain;
 pub(crate) mod fork;
@@ -18,8 +19,10 @@ mod pool;
 mod read_pin;
 mod registry;
 mod settings;
+mod slot;
 mod tier;
 pub(crate) mod transaction;
+mod volume;
 mod write;
 
 pub(crate) use handle::Handle;

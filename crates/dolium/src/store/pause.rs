@@ -1,7 +1,6 @@
 //! Owns keeping transactions out of the way of a fork that is announced: the child of a fork can use no
 //! directory on which another thread had a transaction open.
 
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -46,15 +45,15 @@ pub(crate) fn end_pauses() {
 fn others_have_transactions() -> bool {
     let _inside = fork_gate::enter();
     Handle::all().iter().any(|handle| {
-        let slot = handle.transaction.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.is_some() && !handle.is_of_thread()
+        let slot = handle.transaction.lock();
+        slot.is_some() && !handle.transaction.is_of_thread()
     })
 }
 
 /// Whether the calling thread has a transaction, on whatever directory: then a fork waits for it to end.
 pub(crate) fn has_transaction() -> bool {
     let _inside = fork_gate::enter();
-    Handle::all().iter().any(|handle| handle.is_of_thread())
+    Handle::all().iter().any(|handle| handle.transaction.is_of_thread())
 }
 
 pub(crate) fn is_paused() -> bool {

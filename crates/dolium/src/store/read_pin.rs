@@ -63,12 +63,12 @@ impl Handle {
         if self.network || self.is_read_only() {
             return;
         }
-        let mut pin = self.read_pin.lock();
+        let mut pin = self.connections.read_pin.lock();
         let is_held = self.hold_if_unchanged(&mut pin).unwrap_or(false);
         if !is_held {
             release(&pin);
         }
-        let was_held = self.read_pin.is_held.swap(is_held, Ordering::Relaxed);
+        let was_held = self.connections.read_pin.is_held.swap(is_held, Ordering::Relaxed);
         drop(pin);
         if is_held && !was_held {
             housekeeper::wake(self);
@@ -101,18 +101,18 @@ impl Handle {
     /// Called by the housekeeper: lets go if nobody has read since it was called last. Returns whether the
     /// read pin is still held.
     pub(crate) fn tick_read_pin(&self) -> bool {
-        let reads = self.read_pin.reads.load(Ordering::Relaxed);
-        if self.read_pin.last_tick.swap(reads, Ordering::Relaxed) == reads {
+        let reads = self.connections.read_pin.reads.load(Ordering::Relaxed);
+        if self.connections.read_pin.last_tick.swap(reads, Ordering::Relaxed) == reads {
             self.release_read_pin();
         }
-        self.read_pin.is_held.load(Ordering::Relaxed)
+        self.connections.read_pin.is_held.load(Ordering::Relaxed)
     }
 
     /// Lets go, so that a checkpoint can finish.
     pub(crate) fn release_read_pin(&self) {
-        if self.read_pin.is_held.swap(false, Ordering::Relaxed) {
+        if self.connections.read_pin.is_held.swap(false, Ordering::Relaxed) {
             let _inside = crate::system::fork_gate::enter();
-            release(&self.read_pin.lock());
+            release(&self.connections.read_pin.lock());
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Owns the settings as this process knows them: stored ones, and those that were changed here.
+//! The settings as this process knows them: stored ones, and those that were changed here.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::sqlite::{Connection, schema};
@@ -28,104 +28,70 @@ pub(crate) enum Keep {
     Stored,
 }
 
-impl Handle {
+/// The settings as this process knows them.
+pub(crate) struct LiveSettings {
+    current: RwLock<Arc<Settings>>,
+    /// The stored settings are among them.
+    loaded: AtomicBool,
+    /// What the policy asks of reads, a code of `ReadNotes`.
+    noted_reads: AtomicU8,
+    /// Whether hits and misses are counted.
+    counts_hits: AtomicBool,
+    min_file_size: AtomicUsize,
+    /// A `size_limit` was passed or set in this process.
+    chosen_limit: AtomicBool,
+    /// Settings that were passed when there was no store to keep them.
+    unsaved: Mutex<Vec<String>>,
+    /// Settings that are changed for this process only.
+    local: Mutex<Vec<String>>,
+}
+
+impl Default for LiveSettings {
+    fn default() -> Self {
+        let defaults = Settings::defaults();
+        Self {
+            loaded: AtomicBool::new(false),
+            noted_reads: AtomicU8::new(0),
+            counts_hits: AtomicBool::new(false),
+            min_file_size: AtomicUsize::new(defaults.min_file_size),
+            chosen_limit: AtomicBool::new(false),
+            unsaved: Mutex::default(),
+            local: Mutex::default(),
+            current: RwLock::new(Arc::new(defaults)),
+        }
+    }
+}
+
+impl LiveSettings {
     /// The settings as this process knows them.
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn current(&self) -> Arc<Settings> {
         let _inside = fork_gate::enter();
-        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes stored settings those of this process, except for what was set here and is not stored yet.
-    pub(crate) fn adopt_settings(&self, mut stored: Settings) {
+    /// Makes stored settings those of this process, except for what was set here and is not stored yet. Returns whether
+    /// that changes any.
+    pub(super) fn adopt(&self, mut stored: Settings) -> bool {
         let _inside = fork_gate::enter();
-        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = self.current.write().unwrap_or_else(PoisonError::into_inner);
         for name in self.unsaved().iter().chain(self.local().iter()) {
             if let Some(value) = settings.get(name) {
                 stored.set(name, value.clone());
             }
         }
-        if !settings.has_values_of(&stored) {
+        let is_changed = !settings.has_values_of(&stored);
+        if is_changed {
             *settings = Arc::new(stored);
             self.remember(&settings);
-            self.budget.store(0, Ordering::Relaxed);
         }
-        self.loaded.store(true, Ordering::Release);
-    }
-
-    /// Makes this a shard that follows the first one, whose settings hold for all: one transaction there decides.
-    pub(crate) fn follow(&self, first: &Arc<Self>) {
-        let _ = self.first.set(Arc::clone(first));
-    }
-
-    /// What the first shard has stored, if this is another one and there is a store. Neither waits.
-    pub(crate) fn settings_of_first(&self) -> Result<Option<Settings>> {
-        let Some(first) = self.first.get() else { return Ok(None) };
-        match first.try_read(&mut |connection| Ok(Some(schema::load_settings(connection)?))) {
-            Err(error) if error.as_sqlite().is_some_and(error::is_busy) => Err(error),
-            // A store that cannot be read has left a copy in each shard.
-            other => Ok(other.ok().flatten()),
-        }
-    }
-
-    /// What the first shard has stored, or the store of this connection. Does not wait.
-    pub(super) fn stored_settings(&self, connection: &Connection) -> Result<Settings> {
-        match self.settings_of_first()? {
-            Some(stored) => Ok(stored),
-            None => Ok(schema::load_settings(connection)?),
-        }
-    }
-
-    /// What the first shard has stored, or the store of this directory, if there is one.
-    pub(crate) fn read_settings(self: &Arc<Self>, wait: Wait) -> Result<Option<Settings>> {
-        let load = |connection: &Connection| Ok(Some(schema::load_settings(connection)?));
-        if let Some(first) = self.first.get()
-            && let Some(stored) = first.read_now(wait, load)?
-        {
-            return Ok(Some(stored));
-        }
-        self.read_now(wait, load)
-    }
-
-    /// What the first shard has stored of one setting, or the store of this directory.
-    pub(crate) fn read_setting(self: &Arc<Self>, name: &str, wait: Wait) -> Result<Option<Scalar>> {
-        let load = |connection: &Connection| Ok(schema::load_setting(connection, name)?);
-        if let Some(first) = self.first.get()
-            && let Some(stored) = first.read_now(wait, load)?
-        {
-            return Ok(Some(stored));
-        }
-        self.read_now(wait, load)
-    }
-
-    /// Notices what other processes have stored since. What cannot be read at this moment stays as it is known.
-    pub(crate) fn refresh_settings(self: &Arc<Self>) {
-        if let Ok(Some(stored)) = self.read_settings(Wait::AtMost(Duration::ZERO)) {
-            self.adopt_settings(stored);
-        }
-    }
-
-    /// The same, if another process may have changed what eviction goes by: the least that has to be read for that.
-    pub(crate) fn refresh_limit(self: &Arc<Self>) {
-        const DECISIVE: [&str; 3] = ["size_limit", "eviction_policy", "cull_limit"];
-        let known = self.settings();
-        let has_changed = |connection: &Connection| {
-            for name in DECISIVE {
-                if schema::load_setting(connection, name)?.as_ref() != known.get(name) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
-        let source = self.first.get().unwrap_or(self);
-        if source.read_now(Wait::AtMost(Duration::ZERO), has_changed).unwrap_or(false) {
-            self.refresh_settings();
-        }
+        self.set_loaded();
+        is_changed
     }
 
     /// Changes a setting for this process.
-    pub(crate) fn change_setting(&self, name: &str, value: Scalar, keep: Keep) {
+    pub(super) fn change(&self, name: &str, value: Scalar, keep: Keep) {
         let _inside = fork_gate::enter();
-        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = self.current.write().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut settings).set(name, value);
         self.remember(&settings);
         self.local().retain(|local| local != name);
@@ -134,27 +100,11 @@ impl Handle {
             Keep::Local => self.local().push(name.to_owned()),
             Keep::Stored => {}
         }
-        self.budget.store(0, Ordering::Relaxed);
-    }
-
-    /// Notes that a `size_limit` was passed or set, so that eviction at it is what was asked for.
-    pub(crate) fn choose_limit(&self) {
-        self.first
-            .get()
-            .map_or(&self.chosen_limit, |first| &first.chosen_limit)
-            .store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the limit of the whole cache is the default, and no program of this process has asked for it. One that
-    /// another process stored is no default, unless it is the same number.
-    pub(crate) fn is_default_limit(&self, limit: u64) -> bool {
-        let chosen = self.first.get().map_or(&self.chosen_limit, |first| &first.chosen_limit);
-        !chosen.load(Ordering::Relaxed) && DEFAULT_LIMIT.abs_diff(limit) < ROUNDED
     }
 
     /// The settings for a new store: those that were changed for this process only are not meant for it.
-    pub(super) fn lasting_settings(&self) -> Settings {
-        let mut settings = Settings::clone(&self.settings());
+    pub(super) fn lasting(&self) -> Settings {
+        let mut settings = Settings::clone(&self.current());
         for name in self.local().iter() {
             settings.forget(name);
         }
@@ -163,9 +113,9 @@ impl Handle {
 
     /// What a setting is as long as nobody has passed or stored it. A store that is made gets it; one that
     /// somebody else has made meanwhile says otherwise as soon as it is read.
-    pub(crate) fn presume_setting(&self, name: &str, value: Scalar) {
+    pub(crate) fn presume(&self, name: &str, value: Scalar) {
         let _inside = fork_gate::enter();
-        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let is_known =
             self.is_loaded() || self.unsaved().iter().chain(self.local().iter()).any(|known| known == name);
         if !is_known {
@@ -196,8 +146,13 @@ impl Handle {
         ReadNotes::of(self.noted_reads.load(Ordering::Relaxed))
     }
 
+    /// The stored settings are known, or there are none.
+    pub(super) fn set_loaded(&self) {
+        self.loaded.store(true, Ordering::Release);
+    }
+
     /// The settings are read again when the store is opened next.
-    pub(crate) fn forget_settings(&self) {
+    pub(crate) fn forget(&self) {
         self.loaded.store(false, Ordering::Release);
     }
 
@@ -222,5 +177,102 @@ impl Handle {
 
     pub(super) fn unsaved(&self) -> MutexGuard<'_, Vec<String>> {
         self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handle {
+    /// Makes stored settings those of this process, except for what was set here and is not stored yet.
+    pub(crate) fn adopt_settings(&self, stored: Settings) {
+        if self.settings.adopt(stored) {
+            self.volume.measure_again();
+        }
+    }
+
+    /// Changes a setting for this process.
+    pub(crate) fn change_setting(&self, name: &str, value: Scalar, keep: Keep) {
+        self.settings.change(name, value, keep);
+        self.volume.measure_again();
+    }
+
+    /// What the first shard has stored, if this is another one and there is a store. Neither waits.
+    pub(crate) fn settings_of_first(&self) -> Result<Option<Settings>> {
+        let Some(first) = self.shards.first() else { return Ok(None) };
+        match first.try_read(&mut |connection| Ok(Some(schema::load_settings(connection)?))) {
+            Err(error) if error.as_sqlite().is_some_and(error::is_busy) => Err(error),
+            // A store that cannot be read has left a copy in each shard.
+            other => Ok(other.ok().flatten()),
+        }
+    }
+
+    /// What the first shard has stored, or the store of this connection. Does not wait.
+    pub(super) fn stored_settings(&self, connection: &Connection) -> Result<Settings> {
+        match self.settings_of_first()? {
+            Some(stored) => Ok(stored),
+            None => Ok(schema::load_settings(connection)?),
+        }
+    }
+
+    /// What the first shard has stored, or the store of this directory, if there is one.
+    pub(crate) fn read_settings(self: &Arc<Self>, wait: Wait) -> Result<Option<Settings>> {
+        let load = |connection: &Connection| Ok(Some(schema::load_settings(connection)?));
+        if let Some(first) = self.shards.first()
+            && let Some(stored) = first.read_now(wait, load)?
+        {
+            return Ok(Some(stored));
+        }
+        self.read_now(wait, load)
+    }
+
+    /// What the first shard has stored of one setting, or the store of this directory.
+    pub(crate) fn read_setting(self: &Arc<Self>, name: &str, wait: Wait) -> Result<Option<Scalar>> {
+        let load = |connection: &Connection| Ok(schema::load_setting(connection, name)?);
+        if let Some(first) = self.shards.first()
+            && let Some(stored) = first.read_now(wait, load)?
+        {
+            return Ok(Some(stored));
+        }
+        self.read_now(wait, load)
+    }
+
+    /// Notices what other processes have stored since. What cannot be read at this moment stays as it is known.
+    pub(crate) fn refresh_settings(self: &Arc<Self>) {
+        if let Ok(Some(stored)) = self.read_settings(Wait::AtMost(Duration::ZERO)) {
+            self.adopt_settings(stored);
+        }
+    }
+
+    /// The same, if another process may have changed what eviction goes by: the least that has to be read for that.
+    pub(crate) fn refresh_limit(self: &Arc<Self>) {
+        const DECISIVE: [&str; 3] = ["size_limit", "eviction_policy", "cull_limit"];
+        let known = self.settings.current();
+        let has_changed = |connection: &Connection| {
+            for name in DECISIVE {
+                if schema::load_setting(connection, name)?.as_ref() != known.get(name) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let source = self.shards.first().unwrap_or(self);
+        if source.read_now(Wait::AtMost(Duration::ZERO), has_changed).unwrap_or(false) {
+            self.refresh_settings();
+        }
+    }
+
+    /// Those of the first shard, or of a cache without shards.
+    fn deciding_settings(&self) -> &LiveSettings {
+        self.shards.first().map_or(&self.settings, |first| &first.settings)
+    }
+
+    /// Notes that a `size_limit` was passed or set, so that eviction at it is what was asked for.
+    pub(crate) fn choose_limit(&self) {
+        self.deciding_settings().chosen_limit.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the limit of the whole cache is the default, and no program of this process has asked for it. One that
+    /// another process stored is no default, unless it is the same number.
+    pub(crate) fn is_default_limit(&self, limit: u64) -> bool {
+        !self.deciding_settings().chosen_limit.load(Ordering::Relaxed)
+            && DEFAULT_LIMIT.abs_diff(limit) < ROUNDED
     }
 }

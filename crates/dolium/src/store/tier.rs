@@ -1,14 +1,15 @@
 //! Owns the hot tier's part in a handle: attaching with what the database says, who may use it, and leaving.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dolium_hot::{Counter, Observer, Records, Tier, Writing};
 
 use crate::sqlite::rejection::{ApplyMode, Rejected, is_rejection};
 use crate::sqlite::tier::{Applied, applied};
 use crate::store::housekeeper;
-use crate::store::lock::Hot;
+use crate::store::lock::{Hot, WriterLock};
 use crate::system::clock::Timestamp;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
@@ -119,18 +120,83 @@ impl dolium_hot::BackingStore for SqliteBacking<'_> {
     }
 }
 
+/// What a process has of the memory that it shares with others.
+pub(crate) struct Membership {
+    pub lock: WriterLock,
+    /// The tier of others, if this process may only read.
+    observer: Mutex<Option<Observer>>,
+    /// Whether the housekeeper looks, or this process has just looked, for what other programs write.
+    detects_foreign: AtomicBool,
+    /// How far the log of the tier reached at the housekeeper's last tick.
+    pub(super) seen_head: AtomicU64,
+    /// The epoch of others' tier and how far its log reached when this process, which may only read, waited in vain for
+    /// a drain.
+    pub(super) awaited: Mutex<Option<(u64, u64)>>,
+    /// Reads before there was a tier.
+    reads: AtomicU32,
+}
+
+impl Membership {
+    pub(super) fn new(directory: &Path) -> Self {
+        Self {
+            lock: WriterLock::new(directory),
+            observer: Mutex::default(),
+            detects_foreign: AtomicBool::new(false),
+            seen_head: AtomicU64::new(0),
+            awaited: Mutex::default(),
+            reads: AtomicU32::new(0),
+        }
+    }
+
+    /// Shows `f` the tier, if this process has one at hand that may answer without asking SQLite whether other programs
+    /// have written.
+    #[inline]
+    pub fn with_tier_to_answer<T>(&self, f: impl FnOnce(&Tier) -> T) -> Option<T> {
+        self.detects_foreign.load(Ordering::Relaxed).then(|| self.lock.with_tier(f)).flatten()
+    }
+
+    /// The tier, if this process has one.
+    pub fn get(&self) -> Option<Tier> {
+        match self.lock.hot() {
+            Hot::Tier(tier) => Some(tier),
+            Hot::None | Hot::Unattached => None,
+        }
+    }
+
+    /// Adds to what all processes have counted, if there is a tier.
+    pub fn count(&self, counter: Counter, by: u64) {
+        if by > 0
+            && let Some(tier) = self.get()
+        {
+            tier.count(counter, by);
+        }
+    }
+
+    /// After closing: the next use is the first again.
+    pub fn forget_reads(&self) {
+        self.reads.store(0, Ordering::Relaxed);
+        self.detects_foreign.store(false, Ordering::Relaxed);
+    }
+
+    /// In a forked child: what is attached is the parent's, and so was the housekeeper.
+    pub(super) fn reset(&self) {
+        self.lock.reset();
+        self.detects_foreign.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Handle {
     /// What the cache, or for this process the environment, says about the bytes of a tier.
     #[expect(clippy::disallowed_methods, reason = "the owner of this variable")]
     pub(crate) fn asked_hot_size(&self) -> Option<i64> {
         let asked = || std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
-        let set = self.settings().get("hot_size").and_then(crate::value::scalar::Scalar::as_int);
+        let set = self.settings.current().get("hot_size").and_then(crate::value::scalar::Scalar::as_int);
         set.or_else(asked)
     }
 
     /// Bytes of the tier that this process would make.
     pub(crate) fn hot_size(self: &Arc<Self>) -> u64 {
-        if !self.is_loaded() {
+        if !self.settings.is_loaded() {
             // Opening the database reads the settings. What is wrong with it will be met again.
             let _inside = fork_gate::enter();
             let _: Result<()> = self.try_read(&mut |_| Ok(()));
@@ -139,45 +205,30 @@ impl Handle {
         if let Ok(size) = u64::try_from(self.asked_hot_size().unwrap_or(-1)) {
             return size;
         }
-        let shards = self.hot_share.load(Ordering::Relaxed).max(1);
+        let shards = self.shards.count().max(1);
         let share = SIZE / shards;
-        let size = self.settings().size_limit.map_or(share, |limit| share.min(limit / 16)).max(SMALL);
+        let size = self.settings.current().size_limit.map_or(share, |limit| share.min(limit / 16)).max(SMALL);
         // Where little is free the databases need it. All shards take as much, so each of them counts all.
         if files::free_bytes(&self.directory).is_none_or(|free| free > 4 * size * shards) { size } else { 0 }
-    }
-
-    /// The tier, if this process has one.
-    pub(crate) fn tier(&self) -> Option<Tier> {
-        match self.lock.hot() {
-            Hot::Tier(tier) => Some(tier),
-            Hot::None | Hot::Unattached => None,
-        }
-    }
-
-    /// Shows `f` the tier, if this process has one at hand that may answer without asking SQLite whether other programs
-    /// have written.
-    #[inline]
-    pub(crate) fn with_tier_to_answer<T>(&self, f: impl FnOnce(&Tier) -> T) -> Option<T> {
-        self.detects_foreign.load(Ordering::Relaxed).then(|| self.lock.with_tier(f)).flatten()
     }
 
     /// Sees to it that what other programs write is noticed, by this call and then by the housekeeper at each tick as
     /// long as the tier is used.
     pub(crate) fn detect_foreign_writes_once(self: &Arc<Self>) -> Result<()> {
-        if self.detects_foreign.load(Ordering::Relaxed) {
+        if self.tier.detects_foreign.load(Ordering::Relaxed) {
             return Ok(());
         }
         if self.is_disturbed(Wait::AtMost(super::handle::ATTACHING))? {
             self.forget_clean(&mut Deadline::new(Wait::AtMost(super::handle::ATTACHING)))?;
         }
-        self.detects_foreign.store(true, Ordering::Relaxed);
+        self.tier.detects_foreign.store(true, Ordering::Relaxed);
         housekeeper::wake(self);
         Ok(())
     }
 
     /// Called by the housekeeper. Returns whether the tier was used since the last time.
     pub(crate) fn detect_foreign_writes(self: &Arc<Self>, wait: Wait) -> bool {
-        if !self.detects_foreign.swap(false, Ordering::Relaxed) {
+        if !self.tier.detects_foreign.swap(false, Ordering::Relaxed) {
             return false;
         }
         // A drain says in the database that it is known. A failure leaves it to the next who asks.
@@ -195,7 +246,7 @@ impl Handle {
 
     /// The tier for a write, attached if need be. Not inside the fork gate.
     pub(crate) fn tier_to_write(self: &Arc<Self>) -> Result<Option<Tier>> {
-        match self.lock.hot() {
+        match self.tier.lock.hot() {
             Hot::Tier(tier) => return Ok(Some(tier)),
             Hot::None => return Ok(None),
             Hot::Unattached if self.is_read_only() => return Ok(None),
@@ -205,7 +256,7 @@ impl Handle {
             let _inside = fork_gate::enter();
             self.renew()?;
         }
-        match self.lock.join(self)? {
+        match self.tier.lock.join(self)? {
             Hot::Tier(tier) => Ok(Some(tier)),
             Hot::None | Hot::Unattached => Ok(None),
         }
@@ -215,16 +266,16 @@ impl Handle {
     /// have one. Not inside the fork gate.
     pub(crate) fn tier_to_read(self: &Arc<Self>) -> Result<Option<Tier>> {
         // To see to the tier may mean to wait for its transaction, during which the tier is empty anyway.
-        if self.is_of_neighbor() {
+        if self.transaction.is_of_neighbor() {
             return Ok(None);
         }
-        match self.lock.hot() {
+        match self.tier.lock.hot() {
             Hot::Tier(tier) => {
                 self.detect_foreign_writes_once()?;
                 return Ok(Some(tier));
             }
-            Hot::None if self.lock.is_apart() && self.has_tier_of_others()? => {
-                return Err(self.lock.exclude());
+            Hot::None if self.tier.lock.is_apart() && self.has_tier_of_others()? => {
+                return Err(self.tier.lock.exclude());
             }
             Hot::None => return Ok(None),
             Hot::Unattached => {}
@@ -236,10 +287,10 @@ impl Handle {
         if self.is_read_only() || !files::exists(&self.database) {
             return Ok(None);
         }
-        let is_worth_it = self.reads.fetch_add(1, Ordering::Relaxed) >= READS;
+        let is_worth_it = self.tier.reads.fetch_add(1, Ordering::Relaxed) >= READS;
         let is_used = || self.has_tier_of_others();
         if is_worth_it || is_used()? {
-            match self.lock.join(self) {
+            match self.tier.lock.join(self) {
                 Ok(Hot::Tier(tier)) => {
                     self.detect_foreign_writes_once()?;
                     return Ok(Some(tier));
@@ -265,19 +316,13 @@ impl Handle {
         self.try_read(&mut |connection| Ok(applied(connection)?.is_some()))
     }
 
-    /// After closing: the next use is the first again.
-    pub(crate) fn forget_reads(&self) {
-        self.reads.store(0, Ordering::Relaxed);
-        self.detects_foreign.store(false, Ordering::Relaxed);
-    }
-
     /// The tier that others have, for a process that may only read, and whether other programs have changed rows that it
     /// knows. The database is asked each time: nobody tells an observer that all have gone.
     pub(crate) fn observer(self: &Arc<Self>, wait: Wait) -> Result<Option<(Observer, bool)>> {
         let found = self.read_now(wait, |connection| Ok(applied(connection)?))?;
         let Some(Applied { epoch, is_disturbed, .. }) = found else { return Ok(None) };
         let _inside = fork_gate::enter();
-        let mut known = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.tier.observer.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().is_none_or(|known| known.epoch() != epoch) {
             *known =
                 Observer::new(&self.directory, epoch).map_err(Error::io(self.directory.join("cache.hot")))?;
@@ -288,7 +333,7 @@ impl Handle {
     /// What reads have noted in the tier.
     pub(crate) fn take_notes(&self) -> Vec<(Key<'static>, Timestamp, i64)> {
         let mut notes = Vec::new();
-        if let Some(tier) = self.tier().filter(|_| self.noted_reads() != ReadNotes::Nothing) {
+        if let Some(tier) = self.tier.get().filter(|_| self.settings.noted_reads() != ReadNotes::Nothing) {
             tier.take_accesses(|view, note| {
                 let (time, count) = policy::noted(note);
                 notes.extend(Key::from_hot(view.key()).map(|key| (key, time, count)));
@@ -315,15 +360,6 @@ impl Handle {
                 writing.retire();
                 Err(Error::Replaced { path: self.database.clone() })
             }
-        }
-    }
-
-    /// Adds to what all processes have counted, if there is a tier.
-    pub(crate) fn count(&self, counter: Counter, by: u64) {
-        if by > 0
-            && let Some(tier) = self.tier()
-        {
-            tier.count(counter, by);
         }
     }
 
@@ -398,7 +434,7 @@ impl Handle {
         let mut deadline = Deadline::new(wait);
         for _ in 0..LEAVING {
             self.drain_all(wait)?;
-            if self.lock.leave(|| self.end_tier(&mut deadline))? {
+            if self.tier.lock.leave(|| self.end_tier(&mut deadline))? {
                 break;
             }
         }

@@ -5,8 +5,8 @@
 //! the state before. Another context of the same thread is refused, because the owner could not go on while it waits.
 //! Any thread may end a transaction: it has a number, by which any caller names it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 
 use dolium_hot::{Counter, Guard, Writing};
 
@@ -15,7 +15,7 @@ use crate::store::Handle;
 use crate::store::attempts::Attempts;
 use crate::store::housekeeper;
 use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
-use crate::system::context::{self, Context};
+use crate::system::context::Context;
 use crate::system::error::{Error, Result};
 use crate::system::fork_gate;
 use crate::system::value_files::NewFile;
@@ -115,10 +115,10 @@ impl OpenTransaction {
 impl Handle {
     /// Opens a transaction of a context of the calling thread, or one more level of the context's own. Returns its number.
     pub(crate) fn begin_transaction(self: &Arc<Self>, wait: Wait, context: &Arc<Context>) -> Result<u64> {
-        if self.owns_transaction() {
+        if self.transaction.is_own() {
             let _inside = fork_gate::enter();
             self.renew()?;
-            let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = self.transaction.lock();
             if let Some(open) = slot.as_mut() {
                 open.depth += 1;
                 return Ok(open.id);
@@ -139,7 +139,7 @@ impl Handle {
             }
         };
         let _inside = fork_gate::enter();
-        if let Some(open) = self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(open) = self.transaction.lock().as_mut() {
             open.guard = guard;
             open.writing = writing;
         }
@@ -173,14 +173,14 @@ impl Handle {
         if let Some(writing) = writing {
             self.verify_epoch(begun.connection(), writing)?;
         }
-        let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.transaction.lock();
         // With the slot locked: who announces a fork and looks into it later finds the transaction there.
         if is_paused() && !has_transaction() {
             drop(slot);
             return begun.roll_back().map(|()| None);
         }
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        *slot = Some(OpenTransaction {
+        let open = OpenTransaction {
             id,
             context: Arc::clone(context),
             connection: begun.into_connection(),
@@ -191,8 +191,8 @@ impl Handle {
             writing: None,
             changed: Some(Vec::new()),
             counted: Counted::new(),
-        });
-        self.owner.store(context::owner(context), Ordering::Release);
+        };
+        self.transaction.put(&mut slot, open, context);
         Ok(Some(id))
     }
 
@@ -229,7 +229,7 @@ impl Handle {
         if done.is_err() && !connection.is_autocommit() {
             connection.roll_back();
         }
-        self.pool.put(connection);
+        self.connections.pool.put(connection);
         drop(writing);
         drop(guard);
         done.map_err(|error| error.located(&self.database))?;
@@ -260,7 +260,7 @@ impl Handle {
 
     /// Rolls back the open transaction if its owner has ended. Returns whether one is open still.
     pub(crate) fn end_orphan(self: &Arc<Self>) -> bool {
-        if self.owner.load(Ordering::Relaxed) == 0 {
+        if !self.transaction.is_taken() {
             return false;
         }
         let _inside = fork_gate::enter();
@@ -268,11 +268,11 @@ impl Handle {
             return false;
         }
         let orphan = {
-            let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = self.transaction.lock();
             if !slot.as_ref().is_some_and(OpenTransaction::is_orphan) {
                 return slot.is_some();
             }
-            self.take_transaction(&mut slot)
+            self.transaction.take(&mut slot)
         };
         if let Some(orphan) = orphan {
             self.undo(orphan);
@@ -282,11 +282,11 @@ impl Handle {
 
     /// The number of the context's own transaction.
     pub(crate) fn transaction_id(&self) -> Option<u64> {
-        if !self.owns_transaction() {
+        if !self.transaction.is_own() {
             return None;
         }
         let _inside = fork_gate::enter();
-        self.transaction.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|open| open.id)
+        self.transaction.lock().as_ref().map(|open| open.id)
     }
 
     /// The caller is inside the fork gate, and has been since the transaction was in its place.
@@ -295,7 +295,7 @@ impl Handle {
         if !connection.is_autocommit() {
             connection.roll_back();
         }
-        self.pool.put(connection);
+        self.connections.pool.put(connection);
         drop(writing);
         drop(guard);
     }
@@ -306,21 +306,16 @@ impl Handle {
         if self.renew().is_err() {
             return Left::Level;
         }
-        let mut slot = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.transaction.lock();
         match slot.as_mut().filter(|open| open.id == id) {
             None => Left::Orphan(None),
-            Some(open) if open.is_orphan() => Left::Orphan(self.take_transaction(&mut slot)),
+            Some(open) if open.is_orphan() => Left::Orphan(self.transaction.take(&mut slot)),
             Some(open) if open.depth > 1 => {
                 open.depth -= 1;
                 Left::Level
             }
-            Some(_) => self.take_transaction(&mut slot).map_or(Left::Orphan(None), Left::Outermost),
+            Some(_) => self.transaction.take(&mut slot).map_or(Left::Orphan(None), Left::Outermost),
         }
-    }
-
-    fn take_transaction(&self, slot: &mut Option<OpenTransaction>) -> Option<OpenTransaction> {
-        self.owner.store(0, Ordering::Release);
-        slot.take()
     }
 }
 

@@ -23,7 +23,7 @@ impl Handle {
         wait: Wait,
         mut f: impl FnMut(&mut Write<'_>) -> Result<T>,
     ) -> Result<T> {
-        if self.owns_transaction() {
+        if self.transaction.is_own() {
             return self.in_transaction(|open| open.step(&mut f));
         }
         let mut deadline = Deadline::new(wait);
@@ -86,7 +86,7 @@ impl Handle {
             let _inside = fork_gate::enter();
             self.renew()?;
         }
-        self.lock.acquire(self, deadline).map_err(|error| match error {
+        self.tier.lock.acquire(self, deadline).map_err(|error| match error {
             Error::Timeout { .. } => self.timeout(deadline),
             other => other,
         })

@@ -1,0 +1,101 @@
+//! The connections of a directory in a process: those of the pool, that of the read pin, and the log that they share.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::sqlite::Connection;
+use crate::sqlite::files::with_suffix;
+use crate::store::pool::Pool;
+use crate::store::read_pin::ReadPin;
+use crate::system::error::{self, Error};
+use crate::system::files::{self, Identity};
+
+/// How often a handle looks whether somebody replaced the database under it.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Which files the write-ahead log and its index are.
+#[derive(PartialEq, Eq)]
+struct Log([Option<Identity>; 2]);
+
+impl Log {
+    fn of(database: &Path) -> Self {
+        Self(Self::paths(database).map(|path| files::identity(&path)))
+    }
+
+    fn paths(database: &Path) -> [PathBuf; 2] {
+        ["-wal", "-shm"].map(|suffix| with_suffix(database, suffix))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.0.iter().all(Option::is_some)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Connections {
+    pub pool: Pool,
+    pub read_pin: ReadPin,
+    /// The write-ahead log as this process has it open.
+    log: Mutex<Option<Log>>,
+    last_check: Mutex<Option<Instant>>,
+}
+
+impl Connections {
+    /// Returns a connection to the pool, unless it met damage.
+    pub fn give_back(&self, connection: Connection, database: &Path, error: Option<&Error>) {
+        let damaged = error.and_then(Error::as_sqlite).is_some_and(error::is_damage);
+        if damaged || !connection.is_autocommit() {
+            self.pool.forget();
+            connection.close_quickly();
+        } else {
+            self.remember_log(&connection, database);
+            self.pool.put(connection);
+        }
+    }
+
+    /// Called with a connection that was used, so that the log, if there is one, is open.
+    fn remember_log(&self, connection: &Connection, database: &Path) {
+        if !connection.is_known.replace(true) {
+            files::share_with_group(database, &Log::paths(database));
+            let log = Log::of(database);
+            let mut known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_none() && log.is_whole() {
+                *known = Some(log);
+            }
+        }
+    }
+
+    /// Whether the log was removed or replaced. Connections of before and after must not meet: they would
+    /// share SQLite's index of the log, not the log.
+    pub fn has_lost_log(&self, database: &Path) -> bool {
+        let known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().is_some_and(|known| *known != Log::of(database))
+    }
+
+    /// Whether it is time to look whether the database was replaced.
+    pub fn is_check_due(&self) -> bool {
+        let mut checked = self.last_check.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.is_some_and(|checked| checked.elapsed() < CHECK_INTERVAL) {
+            return false;
+        }
+        *checked = Some(Instant::now());
+        true
+    }
+
+    /// Gives up what the program closed behind our back. The caller is inside the fork gate.
+    pub fn drop_severed(&self) {
+        self.pool.drop_severed();
+        self.read_pin.drop_severed();
+    }
+
+    /// Closes all idle connections. `quickly`: without the checkpoint that the last one would make.
+    pub fn close(&self, quickly: bool) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        for connection in self.read_pin.take().into_iter().chain(self.pool.drain()) {
+            if quickly {
+                connection.close_quickly();
+            }
+        }
+    }
+}
