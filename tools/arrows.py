@@ -1,4 +1,4 @@
-"""Checks that the folders are the architecture: arrows point down, no circle, no file that is too long.
+"""Checks that the folders are the architecture: arrows point down, no circle, no file or struct that is too large.
 
 An arrow is a path `crate::<module>` in the production code of a Rust crate. Where a crate has floors, a module may
 name its own floor and those below. Where it has none, the modules beside `lib.rs` may name each other, but not in a
@@ -22,6 +22,8 @@ FLOORS = {
 }
 # Lines, tests at the end of the file not counted.
 LONGEST = 500
+# Fields of a struct. One with more belongs to several things.
+MOST = 15
 
 Arrows = dict[str, dict[str, str]]
 
@@ -87,6 +89,16 @@ def circle(drawn: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
         yield f"{drawn[names[0]][names[1]]}: closes a circle: {' → '.join(names)}"
 
 
+def large_structs(path: Path) -> Iterator[str]:
+    """The structs of a file that have too many fields. rustfmt writes one field a line, and closes each struct."""
+    structs = r"^( *)(?:pub(?:\([^)]*\))? )?struct (\w+)[^;{]*\{\n(.*?)^\1\}"
+    for match in re.finditer(structs, production(path), flags=re.MULTILINE | re.DOTALL):
+        indent, name, body = match.groups()
+        fields = re.findall(rf"^{indent}    (?:pub(?:\([^)]*\))? )?\w+: ", body, flags=re.MULTILINE)
+        if len(fields) > MOST:
+            yield f"{path}: struct {name} has {len(fields)} fields, more than {MOST}; split it by what they belong to"
+
+
 def main() -> int:
     """Prints what is wrong, one line each."""
     wrong: list[str] = []
@@ -94,6 +106,7 @@ def main() -> int:
         drawn = arrows(crate)
         wrong += upward(crate, floors, drawn) if floors else circle(drawn)
         for path, _ in sources(crate):
+            wrong += large_structs(path)
             length = path.read_text().partition("#[cfg(test)]\nmod tests {")[0].count("\n")
             if length > LONGEST:
                 wrong.append(f"{path}: has {length} lines, more than {LONGEST}; split it")
