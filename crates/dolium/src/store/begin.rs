@@ -91,18 +91,7 @@ impl Handle {
             self.connections.pool.forget();
             self.reopen(connection);
         };
-        let begin = || {
-            let inherited = if connection.has_schema.get() { None } else { self.settings_of_first()? };
-            connection.init_empty(self.network, inherited.as_ref().unwrap_or(&self.settings.current()))?;
-            transaction::begin(&connection)?;
-            if self.tier.lock.is_apart() && crate::sqlite::tier::applied(&connection)?.is_some() {
-                // Nobody else can begin one now.
-                transaction::roll_back(&connection)?;
-                return Err(self.tier.lock.exclude());
-            }
-            self.prepare(&connection, inherited)
-        };
-        let started = begin();
+        let started = self.start(&connection);
         // SQLite takes a file for read-only if its header names a format that is not ours to write.
         let is_foreign =
             connection.is_readonly(c"main").unwrap_or(false) && !files::is_protected(&self.database);
@@ -119,6 +108,19 @@ impl Handle {
                 Err(error)
             }
         }
+    }
+
+    /// Begins the transaction on a connection, and brings about what its first write needs.
+    fn start(self: &Arc<Self>, connection: &Connection) -> Result<()> {
+        let inherited = if connection.has_schema.get() { None } else { self.settings_of_first()? };
+        connection.init_empty(self.network, inherited.as_ref().unwrap_or(&self.settings.current()))?;
+        transaction::begin(connection)?;
+        if self.tier.lock.is_apart() && crate::sqlite::tier::applied(connection)?.is_some() {
+            // Nobody else can begin one now.
+            transaction::roll_back(connection)?;
+            return Err(self.tier.lock.exclude());
+        }
+        self.prepare(connection, inherited)
     }
 
     fn create(self: &Arc<Self>) -> Result<Connection> {
