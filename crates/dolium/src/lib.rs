@@ -40,7 +40,7 @@ pub use cache::check::Problem;
 pub use cache::sharded::ShardedCache;
 pub use cache::{
     Body, Builder, Cache, EntryRef, HotTierStatus, Info, Keys, Order, OwnedTransaction, QueryResult,
-    RawEntry, Side, Stats, Stream, TierUnavailable, Transaction, ValueRef, shutdown,
+    RawEntry, Side, Stats, Stream, TierUnavailable, Transaction, Unanswered, ValueRef, shutdown,
 };
 pub use dolium_hot::{Counter, TierStats};
 pub use flight::{After, Asked, Ended, Flight, Joined, Space, Waiter};

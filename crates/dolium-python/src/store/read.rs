@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use dolium::{Entry, EntryRef, Scalar, Value, ValueRef, mode};
+use dolium::{Entry, EntryRef, Scalar, Unanswered, Value, ValueRef, mode};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
@@ -48,8 +48,8 @@ impl Ask {
 enum Memory<T> {
     /// There is an entry, or none.
     Knows(Option<T>),
-    /// Ask further.
-    Asks,
+    /// The lookup goes on without the interpreter.
+    Asks(Unanswered),
 }
 
 /// A value as it was found in the hot tier.
@@ -168,8 +168,7 @@ impl Inner {
                 let object = self.unless_refused(py, self.loads(signed).get(py)?.call1((bytes,)))?;
                 Memory::Knows(object.map(|object| (object, beside)))
             }
-            None if answer.is_some() => Memory::Knows(None),
-            None => Memory::Asks,
+            None => answer.map_or_else(Memory::Asks, |_| Memory::Knows(None)),
         })
     }
 
@@ -182,24 +181,13 @@ impl Inner {
         }
     }
 
-    /// The value of a key alone, if the hot tier answers: what is common is to be fast.
+    /// The text that a key is, and the only shard, if keys need no conversion.
     #[inline]
-    fn find_quickly<'py>(
-        &self,
-        object: &Bound<'py, PyAny>,
-        retry: bool,
-    ) -> PyResult<Memory<(Bound<'py, PyAny>, ())>> {
-        if let [only] = &*self.shared.shards
-            && only.custom.is_none()
-            && let Some(text) = key::text(object)
-        {
-            return self.try_get_text(object.py(), only, text, retry);
+    fn plain_text<'a>(&'a self, object: &'a Bound<'_, PyAny>) -> Option<(&'a Shard, &'a str)> {
+        match &*self.shared.shards {
+            [only] if only.custom.is_none() => Some((only, key::text(object)?)),
+            _ => None,
         }
-        let (shard, key) = self.key(object)?;
-        if shard.custom.is_some() {
-            return Ok(Memory::Asks);
-        }
-        self.try_get(object.py(), (shard, &key), retry, |_| ())
     }
 
     // A call, so that the text is passed in registers.
@@ -214,19 +202,55 @@ impl Inner {
         self.try_get(py, (shard, &dolium::Key::from(text)), retry, |_| ())
     }
 
-    /// `get` where the hot tier has not answered, or answered what led to `error`.
-    // Apart, so that the quick way is short.
+    /// `get` of what is no text, or where more than the value is asked for. The key is converted once.
     #[inline(never)]
-    fn get_slowly<'py>(
+    fn get_other<'py>(
         &self,
-        key: &Bound<'py, PyAny>,
-        error: Option<PyErr>,
+        object: &Bound<'py, PyAny>,
         default: Option<Bound<'py, PyAny>>,
         ask: Ask,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = key.py();
-        let found = match error.map_or_else(|| self.find_after(key, ask.read, ask.retry, ask.is_plain()), Err)
-        {
+        let py = object.py();
+        let found = match self.key(object) {
+            Ok((shard, key)) if ask.is_plain() && shard.custom.is_none() => {
+                match self.try_get(py, (shard, &key), ask.retry, |_| ()) {
+                    Ok(Memory::Knows(answer)) => return Ok(alone(py, answer, default)),
+                    Ok(Memory::Asks(unanswered)) => self.find_after(py, (shard, &key), unanswered, ask.retry),
+                    Err(error) => Err(error),
+                }
+            }
+            Ok((shard, key)) => self.find_in(object, (shard, &key), ask.read, ask.retry),
+            Err(error) => Err(error),
+        };
+        self.answer(py, found, default, ask)
+    }
+
+    /// `get` of a text to which the hot tier has no answer.
+    // Apart, so that the quick way is short.
+    #[inline(never)]
+    fn get_text_after<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, text): (&Shard, &str),
+        unanswered: PyResult<Unanswered>,
+        default: Option<Bound<'py, PyAny>>,
+        ask: Ask,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = dolium::Key::from(text);
+        let found =
+            unanswered.and_then(|unanswered| self.find_after(py, (shard, &key), unanswered, ask.retry));
+        self.answer(py, found, default, ask)
+    }
+
+    /// What `get` returns for what was found.
+    fn answer<'py>(
+        &self,
+        py: Python<'py>,
+        found: PyResult<Option<Found<'py>>>,
+        default: Option<Bound<'py, PyAny>>,
+        ask: Ask,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let found = match found {
             Err(error) if self.lenient && error::is_contention(py, &error) => None,
             other => other?,
         };
@@ -246,50 +270,88 @@ impl Inner {
         read: bool,
         retry: bool,
     ) -> PyResult<Option<Found<'py>>> {
-        self.find_after(object, read, retry, false)
+        let (shard, key) = self.key(object)?;
+        self.find_in(object, (shard, &key), read, retry)
     }
 
-    /// The same after the hot tier has been `asked` in vain.
-    fn find_after<'py>(
+    /// The same where the key is converted.
+    fn find_in<'py>(
         &self,
         object: &Bound<'py, PyAny>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
         read: bool,
         retry: bool,
-        asked: bool,
     ) -> PyResult<Option<Found<'py>>> {
         let py = object.py();
-        let (shard, key) = self.key(object)?;
         if let Some(custom) = &shard.custom {
-            let found = custom.find(self, shard, object, &key, read, retry);
+            let found = custom.find(self, shard, object, key, read, retry);
             return Ok(self.unless_refused(py, found)?.flatten());
         }
-        if !read && !asked {
-            let beside = |entry: &EntryRef<'_>| (entry.expire_time(), entry.tag(), entry.store_time());
-            if let Memory::Knows(answer) = self.try_get(py, (shard, &key), retry, beside)? {
-                return Ok(answer.map(|(value, (expire_time, tag, store_time))| Found {
-                    value,
-                    expire_time,
-                    tag,
-                    store_time,
-                }));
-            }
+        if read {
+            return match find_file(py, shard, key, retry)? {
+                Some(found) => Ok(Some(found)),
+                None => self.find_for_reading(py, (shard, key), retry),
+            };
         }
-        if read && let Some(found) = find_file(py, shard, &key, retry)? {
-            return Ok(Some(found));
+        let beside = |entry: &EntryRef<'_>| (entry.expire_time(), entry.tag(), entry.store_time());
+        match self.try_get(py, (shard, key), retry, beside)? {
+            Memory::Knows(answer) => Ok(answer.map(|(value, (expire_time, tag, store_time))| Found {
+                value,
+                expire_time,
+                tag,
+                store_time,
+            })),
+            Memory::Asks(unanswered) => self.find_after(py, (shard, key), unanswered, retry),
         }
-        let Some(entry) = shard.enter(py, retry, |cache| cache.entry_after_try(&key))? else {
-            return Ok(None);
-        };
-        let Entry { value, expire_time, tag, store_time } = entry;
-        let is_bytes = read && matches!(value, Value::Bytes(_));
-        let Some(mut value) = self.unless_refused(py, self.load(py, value))? else {
-            return Ok(None);
-        };
-        if is_bytes {
-            value = BYTES_IO.get(py)?.call1((value,))?;
-        }
-        Ok(Some(Found { value, expire_time, tag, store_time }))
     }
+
+    /// Goes on, without the interpreter, where the hot tier has no answer.
+    fn find_after<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+        unanswered: Unanswered,
+        retry: bool,
+    ) -> PyResult<Option<Found<'py>>> {
+        let entry = shard.enter(py, retry, |cache| cache.entry_after(key, unanswered))?;
+        entry.map_or(Ok(None), |entry| self.found(py, entry))
+    }
+
+    /// The value of a key as a file in memory, if it is bytes.
+    fn find_for_reading<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+        retry: bool,
+    ) -> PyResult<Option<Found<'py>>> {
+        let Some(entry) = shard.enter(py, retry, |cache| cache.entry(key))? else {
+            return Ok(None);
+        };
+        let is_bytes = matches!(entry.value, Value::Bytes(_));
+        let mut found = self.found(py, entry)?;
+        if let Some(found) = found.as_mut().filter(|_| is_bytes) {
+            found.value = BYTES_IO.get(py)?.call1((&found.value,))?;
+        }
+        Ok(found)
+    }
+
+    /// An entry with its value as an object; `None` if that was refused.
+    fn found<'py>(&self, py: Python<'py>, entry: Entry) -> PyResult<Option<Found<'py>>> {
+        let Entry { value, expire_time, tag, store_time } = entry;
+        let value = self.unless_refused(py, self.load(py, value))?;
+        Ok(value.map(|value| Found { value, expire_time, tag, store_time }))
+    }
+}
+
+/// The value alone, or the default.
+#[inline]
+fn alone<'py>(
+    py: Python<'py>,
+    answer: Option<(Bound<'py, PyAny>, ())>,
+    default: Option<Bound<'py, PyAny>>,
+) -> Bound<'py, PyAny> {
+    let value = answer.map(|(value, ())| value).or(default);
+    value.unwrap_or_else(|| py.None().into_bound(py))
 }
 
 /// An open file, if the value of the key is bytes in a value file.
@@ -343,12 +405,18 @@ impl Store {
         let inner = self.inner()?;
         let max_age = max_age.map(|Seconds(age)| age);
         let ask = Ask { read: read.0, expire_time, tag, retry: retry.0, max_age };
-        let quick = if ask.is_plain() { inner.find_quickly(key, ask.retry) } else { Ok(Memory::Asks) };
-        if let Ok(Memory::Knows(answer)) = quick {
-            let value = answer.map(|(value, ())| value).or(default);
-            return Ok(value.unwrap_or_else(|| key.py().None().into_bound(key.py())));
-        }
-        inner.get_slowly(key, quick.err(), default, ask)
+        let py = key.py();
+        // What is common is to be fast.
+        let plain = if ask.is_plain() { inner.plain_text(key) } else { None };
+        let Some((shard, text)) = plain else {
+            return inner.get_other(key, default, ask);
+        };
+        let unanswered = match inner.try_get_text(py, shard, text, ask.retry) {
+            Ok(Memory::Knows(answer)) => return Ok(alone(py, answer, default)),
+            Ok(Memory::Asks(unanswered)) => Ok(unanswered),
+            Err(error) => Err(error),
+        };
+        inner.get_text_after(py, (shard, text), unanswered, default, ask)
     }
 
     /// Return the value of `key` as an open binary file.

@@ -97,8 +97,9 @@ pub(super) fn row_of(view: &View<'_>) -> Option<Row> {
 }
 
 impl Cache {
-    /// The row of a key unless it has expired, from the tier or from SQLite.
-    pub(super) fn look_up(&self, key: &Key<'_>) -> Result<Option<Row>> {
+    /// The row of a key unless it has expired, from the tier or from SQLite. `is_unknown`: the tier was asked during this
+    /// lookup, and does not know the key. What another process puts there meanwhile is newer than this lookup.
+    pub(super) fn look_up(&self, key: &Key<'_>, is_unknown: bool) -> Result<Option<Row>> {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else {
             let observed = self.observe(key, |view| self.is_alive(view).then(|| row_of(view)).flatten())?;
@@ -106,14 +107,16 @@ impl Cache {
             self.count_alone(1, usize::from(row.is_some()));
             return Ok(row);
         };
-        let found = key.with_hot(|hot| {
-            tier.get(hot, |view, access| {
-                let row = self.is_alive(&view).then(|| row_of(&view)).flatten()?;
-                self.note(access);
-                Some(row)
+        let ask = || {
+            key.with_hot(|hot| {
+                tier.get(hot, |view, access| {
+                    let row = self.is_alive(&view).then(|| row_of(&view)).flatten()?;
+                    self.note(access);
+                    Some(row)
+                })
             })
-        });
-        if let Some(answer) = found {
+        };
+        if let Some(answer) = if is_unknown { None } else { ask() } {
             self.count_in_tier(&tier, 1, usize::from(answer.is_some()));
             return Ok(answer);
         }

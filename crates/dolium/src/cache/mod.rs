@@ -27,7 +27,7 @@ mod write;
 
 pub use hot_tier::{HotTierStatus, TierUnavailable};
 pub use iterate::{Keys, Order};
-pub use nonblocking::{EntryRef, ValueRef};
+pub use nonblocking::{EntryRef, Unanswered, ValueRef};
 pub use open::Builder;
 pub use queue::Side;
 pub use read::{Info, Stream};

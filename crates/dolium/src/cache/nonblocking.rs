@@ -61,6 +61,19 @@ impl From<ValueRef<'_>> for Value {
     }
 }
 
+/// Why [`Cache::try_get`] has no answer. [`Cache::entry_after`] goes on from there, so that nothing is asked twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it says where the lookup goes on"]
+pub struct Unanswered {
+    /// The tier does not know the key: only SQLite can.
+    pub(super) is_unknown: bool,
+}
+
+impl Unanswered {
+    const UNKNOWN: Self = Self { is_unknown: true };
+    const DECLINED: Self = Self { is_unknown: false };
+}
+
 /// An entry in shared memory, as long as the function runs that is shown it.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryRef<'a> {
@@ -90,9 +103,12 @@ impl EntryRef<'_> {
 }
 
 impl Cache {
-    /// Shows `f` the entry of a key that the hot tier knows, and counts that as a read. It neither waits nor enters
-    /// the kernel. Returns `None` if [`entry`](Self::entry) must be asked: without a tier, at the first read after a pause,
-    /// if the entry has expired, and if `f` declines with `None`. Returns `Some(None)` if there is no such entry.
+    /// Shows `f` the entry of a key that the hot tier knows, and counts that as a read. Returns `Ok(None)` if there is no
+    /// such entry. It neither waits nor enters the kernel: a caller that holds a lock of its own, such as that of an
+    /// interpreter, may hold it meanwhile.
+    ///
+    /// Returns `Err` if [`entry_after`](Self::entry_after) must be asked: without a tier, at the first read after a pause,
+    /// if the tier does not know the key, if the entry has expired, and if `f` declines with `None`.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -102,17 +118,21 @@ impl Cache {
     /// cache.set("answer", 42)?;
     /// assert!(cache.contains("answer")?);
     /// let shown = cache.try_get(&"answer".into(), |entry| Some(entry.value == ValueRef::Int(42)));
-    /// assert_eq!(shown, Some(Some(true)));
+    /// assert_eq!(shown, Ok(Some(true)));
     /// # Ok::<(), dolium::Error>(())
     /// ```
     // What is passed back is small: moving what was written piece by piece costs more than all the rest.
     #[inline]
-    pub fn try_get<T>(&self, key: &Key<'_>, f: impl FnOnce(EntryRef<'_>) -> Option<T>) -> Option<Option<T>> {
+    pub fn try_get<T>(
+        &self,
+        key: &Key<'_>,
+        f: impl FnOnce(EntryRef<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Unanswered> {
         if self.in_transaction() {
-            return None;
+            return Err(Unanswered::DECLINED);
         }
         // The key first: of what kind it is, the compiler knows then.
-        key.with_hot(|hot| {
+        let answer = key.with_hot(|hot| {
             self.handle.tier.with_tier_to_answer(|tier| {
                 let answer = tier.get(hot, |view, access| {
                     if view.kind() == Kind::Delete {
@@ -127,12 +147,13 @@ impl Cache {
                     self.note(access);
                     Some(Some(seen))
                 });
-                let found = answer.flatten()?;
+                let found = answer.ok_or(Unanswered::UNKNOWN)?.ok_or(Unanswered::DECLINED)?;
                 self.count_lookups(tier, 1, usize::from(found.is_some()));
                 self.count_read(tier, found.is_some());
-                Some(found)
+                Ok(found)
             })
-        })?
+        });
+        answer.unwrap_or(Err(Unanswered::DECLINED))
     }
 
     /// Whether a key is there, if the hot tier knows; as [`try_get`](Self::try_get), but it does not count as a read.

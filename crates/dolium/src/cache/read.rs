@@ -21,6 +21,7 @@ use crate::value::{Entry, Row, Value, mode};
 
 use super::Cache;
 use super::hot::row_of;
+use super::nonblocking::Unanswered;
 use super::prepare::signer;
 
 /// What is known of an entry beside its value.
@@ -86,10 +87,10 @@ impl Cache {
     /// The value of a key, or `None` if there is none, it has expired or it is damaged.
     pub fn get<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Value>> {
         let key = key.into();
-        if let Some(known) = self.try_get(&key, |entry| Some(Value::from(entry.value))) {
-            return Ok(known);
+        match self.try_get(&key, |entry| Some(Value::from(entry.value))) {
+            Ok(known) => Ok(known),
+            Err(unanswered) => Ok(self.entry_after(&key, unanswered)?.map(|entry| entry.value)),
         }
-        Ok(self.entry_after_try(&key)?.map(|entry| entry.value))
     }
 
     /// The value of a key with its expiry, tag and time of writing.
@@ -103,12 +104,12 @@ impl Cache {
                 store_time: entry.store_time(),
             })
         });
-        known.map_or_else(|| self.entry_after_try(&key), Ok)
+        known.or_else(|unanswered| self.entry_after(&key, unanswered))
     }
 
-    /// The same after [`try_get`](Self::try_get) had no answer.
-    pub fn entry_after_try(&self, key: &Key<'_>) -> Result<Option<Entry>> {
-        let found = self.find(key, |row| self.fetch(key, row))?;
+    /// Goes on with a lookup to which [`try_get`](Self::try_get) had no answer. It may wait, and read the disk.
+    pub fn entry_after(&self, key: &Key<'_>, unanswered: Unanswered) -> Result<Option<Entry>> {
+        let found = self.find(key, Some(unanswered), |row| self.fetch(key, row))?;
         Ok(found.map(|(row, value)| Entry::of(row, value)))
     }
 
@@ -116,13 +117,13 @@ impl Cache {
     /// has one, may be gone: then ask again, and if the row is the same, the entry is damaged.
     pub fn row<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Row>> {
         let key = key.into();
-        Ok(self.find(&key, |_| Ok(Fetched::There(())))?.map(|(row, ())| row))
+        Ok(self.find(&key, None, |_| Ok(Fetched::There(())))?.map(|(row, ())| row))
     }
 
     /// The value of a key as a stream of bytes: text and pickles as they are stored.
     pub fn open_value<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry<Stream>>> {
         let key = key.into();
-        let found = self.find(&key, |row| self.fetch_stream(row))?;
+        let found = self.find(&key, None, |row| self.fetch_stream(row))?;
         Ok(found.map(|(row, stream)| Entry::of(row, stream)))
     }
 
@@ -191,15 +192,18 @@ impl Cache {
     }
 
     /// Finds a row and its value. A value file that is gone means that the row was overwritten after it
-    /// was read, so it is read again: a miss only if it still names the missing file.
+    /// was read, so it is read again: a miss only if it still names the missing file. `unanswered`: the tier was asked.
     fn find<T>(
         &self,
         key: &Key<'_>,
+        unanswered: Option<Unanswered>,
         fetch: impl Fn(&mut Row) -> Result<Fetched<T>>,
     ) -> Result<Option<(Row, T)>> {
         let mut missing: Option<String> = None;
+        let mut is_unknown = unanswered.is_some_and(|unanswered| unanswered.is_unknown);
         let found = loop {
-            let Some(mut row) = self.look_up(key)? else { break None };
+            let looked_up = self.look_up(key, std::mem::take(&mut is_unknown))?;
+            let Some(mut row) = looked_up else { break None };
             if missing.is_some() && row.columns.filename == missing {
                 break None;
             }
