@@ -6,11 +6,11 @@ use rusqlite::types::ValueRef;
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
 
-/// The mode of a row whose columns do not have the types they should have. Nobody stores it.
+/// The mode of a row whose columns do not have the types they should have. No program stores it.
 pub(crate) const UNREADABLE: i64 = -1;
 
 /// Reads the columns `rowid, store_time, expire_time, tag, size, mode, filename, value`, starting with
-/// column `first`. A row that somebody has spoilt is an entry without a value, not an error.
+/// column `first`. A row that another program has spoilt is an entry without a value, not an error.
 pub(crate) fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
     let filename: Scalar = row.get(first + 6)?;
     let mode: Scalar = row.get(first + 5)?;

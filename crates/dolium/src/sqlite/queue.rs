@@ -76,7 +76,7 @@ pub(crate) fn end_key(
     select.query_row(bounds(prefix), |row| row.get(0)).optional()
 }
 
-/// The row at a place, without a key if somebody has spoilt that: then it is as damaged as one whose file is gone.
+/// The row at a place, without a key if another program has spoilt that: then it is as damaged as one whose file is gone.
 pub(crate) fn at(
     connection: &Connection,
     place: Pick<'_>,

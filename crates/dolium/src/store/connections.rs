@@ -11,7 +11,7 @@ use crate::store::read_pin::ReadPin;
 use crate::system::error::{self, Error};
 use crate::system::files::{self, Identity};
 
-/// How often a handle looks whether somebody replaced the database under it.
+/// How often a handle looks whether another program replaced the database under it.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Which files the write-ahead log and its index are.

@@ -1,4 +1,4 @@
-//! Owns draining: taking what waits in the hot tier into the database, in the moments at which that has to be.
+//! The drain: applies dirty records of the hot tier to the store, and decides when.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -101,8 +101,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Before files are given up that have lost their names: what waits in them goes to the database, and whoever else
-    /// has them is told. `false`: it has to be tried again.
+    /// Drains a tier whose files have lost their names, and retires it, so that each process attaches to a new one. Returns
+    /// `false` if that took too long.
     pub(crate) fn rescue(self: &Arc<Self>, wait: Wait) -> bool {
         !matches!(self.retire(&mut Deadline::new(wait)), Err(Error::Timeout { .. }))
     }
@@ -126,9 +126,9 @@ impl Handle {
         Ok(())
     }
 
-    /// Called by the housekeeper at each tick: drains if that has waited for a tick, or too much does. Other processes
-    /// have housekeepers, too: what one is draining the others need not, and who has the writer lock for something else
-    /// has drained before. Returns whether nothing is left.
+    /// Called by the housekeeper at each tick: drains records that were dirty at the last tick, or many dirty records. Other
+    /// processes have housekeepers, too. What one of them drains the others need not, and a writer with the writer lock has
+    /// drained before. Returns whether no record is dirty.
     pub(crate) fn drain_aged(self: &Arc<Self>, wait: Wait) -> bool {
         let Some(tier) = self.tier.get() else { return true };
         let head = tier.head();
@@ -143,8 +143,8 @@ impl Handle {
         drained.is_ok() && !tier.is_dirty()
     }
 
-    /// Makes space in the log for a record that found none, unless somebody else does meanwhile: it looks again in each
-    /// turn, since who waits for the writer lock until it is free stands behind all others who found the log full.
+    /// Makes space in the log for a record that found none, unless another writer does so meanwhile. It looks again in each
+    /// turn, because a writer that waits until the writer lock is free stands behind all others that found the log full.
     pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         let (epoch, seen) = (tier.epoch(), tier.drained_to());
         self.drain_in_turns(deadline, FORCED, |tier| {
@@ -152,8 +152,8 @@ impl Handle {
         })
     }
 
-    /// Drains as long as it is wanted, which is asked again in each turn of waiting: who has the writer lock may have
-    /// drained it all, and keep the writer lock for long.
+    /// Drains as long as it is wanted. Each turn of waiting asks that again: the owner of the writer lock may have drained
+    /// all, and keep the writer lock for long.
     fn drain_in_turns(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -175,8 +175,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Drains as long as it is wanted, which is asked again when the writer lock is there: who had it before may have
-    /// done it all.
+    /// Drains as long as it is wanted. `drain` asks that again under the writer lock, whose last owner may have drained all.
     fn drain_while(
         self: &Arc<Self>,
         deadline: &mut Deadline,
@@ -224,11 +223,11 @@ impl Handle {
         if is_known { Ok(()) } else { self.quiesce(deadline, tier).map(drop) }
     }
 
-    /// One step. `false`: nothing was done, since the database knows of no tier, and [`move_over`](Self::move_over) has
-    /// to be called with the append lock. The caller holds the writer lock and is inside the fork gate.
+    /// Drains once. Returns `false` if the database knows of no tier: then the caller must take the append lock and call
+    /// [`move_over`](Self::move_over). The caller holds the writer lock and is inside the fork gate.
     fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<bool> {
         if !files::exists(&self.database) {
-            // Removed, perhaps with its directory: what waits has nowhere to go, and nothing may be made for it.
+            // Removed, perhaps with its directory. Dirty records have nowhere to go, and nothing may be made for them.
             tier.retire();
             return Ok(true);
         }
@@ -286,9 +285,9 @@ impl Handle {
         Ok(step)
     }
 
-    /// Ends a tier that the database does not know: somebody quarantined that, or took it or its log away. What waits
-    /// was acknowledged, and is written to it. The caller holds the writer lock and the append lock, so that nothing is
-    /// added, and is inside the fork gate.
+    /// Ends a tier that the database does not know, because another program renamed the database, or took it or its log
+    /// away. Dirty records were acknowledged, and go to the database that is there. The caller holds the writer lock and the
+    /// append lock, so that no record is added, and is inside the fork gate.
     pub(super) fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         let batch = tier.pending(0, EVERYTHING);
         if tier.is_live() && !batch.is_empty() {
@@ -366,7 +365,7 @@ impl Handle {
     }
 }
 
-/// Whether what waits in a tier now still does.
+/// Whether records that are dirty now still are.
 fn still_waits(tier: &Tier) -> impl Fn(&Tier) -> bool + use<> {
     // Offsets of another epoch mean nothing here.
     let (epoch, head) = (tier.epoch(), tier.head());

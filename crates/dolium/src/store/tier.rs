@@ -395,7 +395,7 @@ impl Handle {
     }
 
     /// Repeats `f` while other programs are busy with the database, and after a damaged one was quarantined. Neither needs
-    /// the writer lock, because nobody else can have the directory attached.
+    /// the writer lock, because no other process can have the directory attached.
     fn alone<T: Default>(
         self: &Arc<Self>,
         deadline: &mut Deadline,

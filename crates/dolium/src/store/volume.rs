@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 pub(crate) struct Volume {
     evicted: AtomicU64,
     refused: AtomicU64,
-    /// Bytes that may be written before the volume has to be measured again.
+    /// Bytes that may be written before the process measures the volume again.
     budget: AtomicI64,
     /// Value files may wait in the hot tier whose sizes the database does not know yet.
     files_wait: AtomicBool,
 }
 
 impl Volume {
-    /// Bytes that may be written before the volume has to be measured again.
+    /// Bytes that may be written before the process measures the volume again.
     #[inline]
     pub fn budget(&self) -> i64 {
         self.budget.load(Relaxed)
