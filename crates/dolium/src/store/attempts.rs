@@ -84,3 +84,38 @@ impl<'a> Attempts<'a> {
         self.held.take().map(Held::into_guard)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cache;
+    use crate::system::wait::Wait;
+
+    #[test]
+    fn an_attempt_after_a_failed_one_finds_the_writer_lock_free() -> Result<()> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::open(directory.path())?;
+        cache.set("there", 1)?;
+        let replaced = || Error::Replaced { path: cache.handle.database.clone() };
+        let mut deadline = Deadline::new(Wait::AtMost(std::time::Duration::from_secs(20)));
+        let mut attempts = Attempts::new(&cache.handle, &mut deadline);
+        for _ in 0..2 {
+            attempts.lock()?;
+            attempts.recover(replaced())?;
+            std::thread::scope(|scope| scope.spawn(|| cache.clear().expect("free")).join().expect("thread"));
+        }
+        attempts.lock()?;
+        let third = attempts.recover(replaced());
+        assert!(matches!(third, Err(Error::Replaced { .. })), "no store is replaced so often: {third:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn an_attempt_that_never_had_the_lock_is_the_last() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::open(directory.path()).expect("opened");
+        let mut deadline = Deadline::new(Wait::Forever);
+        let mut attempts = Attempts::freeing_space(&cache.handle, &mut deadline);
+        assert!(matches!(attempts.recover(Error::Interrupted), Err(Error::Interrupted)));
+    }
+}

@@ -219,3 +219,39 @@ impl Handle {
         housekeeper::wake(self);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cache;
+    use crate::sqlite::schema::{load_setting, store_setting};
+    use crate::system::fork_gate;
+    use crate::system::wait::Wait;
+
+    #[test]
+    fn a_transaction_that_is_dropped_is_undone_and_gives_its_connection_back() -> Result<()> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let cache = Cache::builder(directory.path()).setting("hot_size", 0).open()?;
+        cache.set("there", 1)?;
+        let handle = Arc::clone(&cache.handle);
+        let mut deadline = Deadline::new(Wait::Forever);
+        let _held = handle.acquire(&mut deadline)?;
+        let _inside = fork_gate::enter();
+        let change = |transaction: &WriteTransaction<'_>| {
+            store_setting(transaction.connection(), "undone", &1.into())?;
+            Ok::<_, Error>(transaction.write().finish()?)
+        };
+        change(&handle.begin()?)?;
+        let connection = handle.connections.pool.take(|_| Ok(None))?.expect("it is in the pool");
+        assert!(connection.is_autocommit(), "no transaction is open");
+        assert_eq!(load_setting(&connection, "undone")?, None);
+        handle.connections.pool.put(connection);
+        let transaction = handle.begin()?;
+        let finished = change(&transaction)?;
+        transaction.commit(finished, &mut deadline)?;
+        let connection = handle.connections.pool.take(|_| Ok(None))?.expect("it is in the pool");
+        assert_eq!(load_setting(&connection, "undone")?, Some(1.into()));
+        handle.connections.pool.put(connection);
+        Ok(())
+    }
+}

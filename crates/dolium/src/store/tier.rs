@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dolium_hot::{Counter, Observer, Records, Tier, Writing};
 
+use crate::sqlite::Connection;
 use crate::sqlite::rejection::{ApplyMode, Rejected, is_rejection};
 use crate::sqlite::tier::{Applied, applied};
 use crate::store::housekeeper;
@@ -344,11 +345,7 @@ impl Handle {
 
     /// At the beginning of a direct transaction: is this still the database behind the tier, and has nobody else
     /// written to it?
-    pub(crate) fn verify_epoch(
-        &self,
-        connection: &rusqlite::Connection,
-        writing: &mut Writing,
-    ) -> Result<()> {
+    pub(crate) fn verify_epoch(&self, connection: &Connection, writing: &mut Writing) -> Result<()> {
         match applied(connection)? {
             Some(found) if found.epoch == writing.epoch() => {
                 if found.is_disturbed {
