@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BUDGETS = {
-    "crates/dolium/": 118,
+    "crates/dolium/": 98,
     "crates/dolium-cli/": 10,
     "crates/dolium-hot/": 105,
     "crates/dolium-python/": 15,

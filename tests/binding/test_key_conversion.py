@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import dolium
@@ -18,22 +19,25 @@ class Counted:
         return Counted, ()
 
 
+Cache = dolium.Cache | dolium.FanoutCache
+LOOKUPS: dict[str, Callable[[Cache, object], object]] = {
+    "get": lambda cache, key: cache.get(key),
+    "expire_time": lambda cache, key: cache.get(key, expire_time=True),
+    "max_age": lambda cache, key: cache.get(key, max_age=60),
+    "read": lambda cache, key: cache.get(key, read=True),
+    "in": lambda cache, key: key in cache,
+}
+
+
 @pytest.mark.parametrize("shards", [1, 3], ids=["one", "shards"])
-def test_lookup_converts_its_key_once(tmp_path: Path, shards: int) -> None:
-    cache = dolium.Cache(tmp_path) if shards == 1 else dolium.FanoutCache(tmp_path, shards=shards)
-    with cache:
-        for look_up in (
-            cache.get,
-            lambda key: cache.get(key, expire_time=True),
-            lambda key: cache.get(key, max_age=60),
-            lambda key: cache.get(key, read=True),
-            lambda key: key in cache,
-        ):
-            # At first there is neither a store nor a tier; then both know the key.
-            for stored in (False, True):
-                key = ("key", Counted())
-                if stored:
-                    cache.set(key, "value")
-                Counted.conversions = 0
-                look_up(key)
-                assert Counted.conversions == 1
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_lookup_converts_its_key_once(tmp_path: Path, name: str, shards: int) -> None:
+    with dolium.Cache(tmp_path) if shards == 1 else dolium.FanoutCache(tmp_path, shards=shards) as cache:
+        # At first there is neither a store nor a tier; then both know the key.
+        for stored in (False, True):
+            key = ("key", Counted())
+            if stored:
+                cache.set(key, "value")
+            Counted.conversions = 0
+            LOOKUPS[name](cache, key)
+            assert Counted.conversions == 1

@@ -68,7 +68,7 @@ impl Connections {
 
     /// Whether the log was removed or replaced. Connections of before and after must not meet: they would
     /// share SQLite's index of the log, not the log.
-    pub fn has_lost_log(&self, database: &Path) -> bool {
+    pub fn log_has_moved(&self, database: &Path) -> bool {
         let known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().is_some_and(|known| *known != Log::of(database))
     }

@@ -21,7 +21,7 @@ impl Handle {
             return;
         }
         if let Ok(Some(connection)) = self.connections.pool.take(|_| Ok(None)) {
-            if connection.has_moved() || self.connections.has_lost_log(&self.database) {
+            if connection.has_moved() || self.connections.log_has_moved(&self.database) {
                 self.connections.pool.forget();
                 self.reopen(connection);
             } else {
