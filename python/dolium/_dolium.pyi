@@ -34,6 +34,7 @@ __all__ = [
     "KeyIterator",
     "Raw",
     "Store",
+    "Tally",
     "Transaction",
     "Waiter",
     "__version__",
@@ -93,6 +94,20 @@ def stored_key(
     None, truth values, integers of 64 bits, floats, and text of up to 64 bytes stand for themselves, all else is its
     fingerprint. `labels` say in an error what a value is, as in "argument 'options'".
     """
+
+@final
+class Tally:
+    """How often the results of a function were found, and how many seconds that saved, in this process."""
+
+    def __new__(cls) -> Self: ...
+    @property
+    def hits(self) -> int:
+        """How often a result was found."""
+    @property
+    def saved(self) -> float:
+        """How many seconds the results that were found had taken."""
+    def add(self, seconds: float, /) -> None:
+        """Counts a result that was found elsewhere."""
 
 @final
 class Flight:
@@ -669,6 +684,30 @@ class Store:
         """Begin the flight of a key, or join it; None: the caller computes without. Those who waited for `after` share the
         next attempt.
         """
+    def _result(self, key: Any, tally: Tally, /) -> Any:
+        """The fresh result under a key, or MISS. One that is stale, or an exception, is a MISS as well."""
+    def _known_result(
+        self, key: Any, /
+    ) -> tuple[Any, bool, float, float | None, float | None, float, int] | None:
+        """All that is known of the result under a key, fresh or not; None if there is none."""
+    def _keep_result(
+        self,
+        key: Any,
+        value: Any,
+        /,
+        *,
+        expire: _Seconds | None,
+        fresh_until: float | None,
+        seconds: float,
+        tag: _Tag,
+        raised: bool,
+        since: float | None,
+    ) -> tuple[bool, Any]:
+        """Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return."""
+    def _annotation(self, name: str, /) -> bytes | None:
+        """The annotation of a name, or None."""
+    def _annotate(self, name: str, note: bytes, /) -> None:
+        """Replace the annotation of a name."""
     def _keep(
         self, key: Any, value: Any, expire: _Seconds | None = None, tag: _Tag = None, add: bool = False
     ) -> bool: ...

@@ -41,6 +41,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Python's messages about arguments name the class, and users know it as `Cache`.
     module.add("Store", module.py().get_type::<store::Store>())?;
     module.add_class::<store::Transaction>()?;
+    module.add_class::<store::Tally>()?;
     module.add_class::<info::Info>()?;
     module.add_class::<store::KeyIterator>()?;
     module.add_class::<store::Cursor>()?;

@@ -39,8 +39,8 @@ pub use cache::backup::Backup;
 pub use cache::check::Problem;
 pub use cache::sharded::ShardedCache;
 pub use cache::{
-    Body, Builder, Cache, EntryRef, HotTierStatus, Info, Keys, Order, OwnedTransaction, QueryResult,
-    RawEntry, Side, Stats, Stream, TierUnavailable, Transaction, Unanswered, ValueRef, shutdown,
+    Body, Builder, Cache, EntryRef, FrameRef, Framed, HotTierStatus, Info, Keys, Order, OwnedTransaction,
+    QueryResult, RawEntry, Side, Stats, Stream, TierUnavailable, Transaction, Unanswered, ValueRef, shutdown,
 };
 pub use dolium_hot::{Counter, TierStats};
 pub use flight::{After, Asked, Ended, Flight, Joined, Space, Waiter};
@@ -52,6 +52,7 @@ pub use system::error::{Error, Result};
 pub use system::value_files::ValueFiles;
 pub use system::wait::{Wait, set_interrupt_hook};
 pub use system::warning::Warning;
+pub use value::frame::{Frame, encoder, int_body};
 pub use value::key::{Key, Object};
 #[cfg(feature = "serde")]
 pub use value::msgpack;

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use dolium::{Cache, Columns, Key, Payload, PutOptions, Row, Scalar, Side};
-use pyo3::exceptions::{PyOSError, PyTypeError};
+use dolium::{Cache, Columns, Key, Payload, PutOptions, Row, Scalar, Side, mode};
+use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -170,6 +170,13 @@ impl Custom {
         columns: &Columns,
         read: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if columns.mode == mode::FRAME {
+            // No `Disk` knows them.
+            let value = shard.enter(py, false, |cache| cache.framed_value(key, columns))?;
+            let value =
+                value.ok_or_else(|| PyFileNotFoundError::new_err("the value file of a frame is gone"))?;
+            return inner.load(py, value);
+        }
         let _current = Current::enter(shard.cache(false), key, inner.shared.trust);
         let value = unscalar(py, &columns.value)?;
         self.disk.bind(py).call_method1("fetch", (columns.mode, columns.filename.as_deref(), value, read))
@@ -388,7 +395,9 @@ impl Custom {
         retry: bool,
         change: impl FnOnce() -> PyResult<usize>,
     ) -> PyResult<usize> {
-        const NAMES: &str = "SELECT filename FROM Cache WHERE filename IS NOT NULL";
+        // The engine itself removes the files of frames.
+        const NAMES: &str =
+            "SELECT filename FROM Cache WHERE filename IS NOT NULL AND substr(filename, -7) != '.dolium'";
         let names = || {
             let table = shard.step(py, |cache| cache.sql(NAMES, &[]))?;
             let names = table.rows.into_iter().filter_map(|row| match row.into_iter().next() {

@@ -5,6 +5,7 @@ mod bulk;
 mod custom;
 pub(crate) mod deferred;
 pub(crate) mod flight;
+mod frame;
 mod iterator;
 mod open;
 mod queue;
@@ -27,6 +28,7 @@ use custom::Custom;
 use crate::trust::Trust;
 use crate::{context, enter, error, key, value};
 
+pub(crate) use frame::Tally;
 pub(crate) use iterator::KeyIterator;
 pub(crate) use queue::QueueItem;
 pub(crate) use read::Found;

@@ -173,7 +173,7 @@ impl Inner {
     }
 
     /// What loads a pickle.
-    fn loads(&self, signed: bool) -> &'static Lazy {
+    pub(super) fn loads(&self, signed: bool) -> &'static Lazy {
         match self.shared.trust {
             Trust::All => &LOADS,
             Trust::Signed if signed => &LOADS,

@@ -170,7 +170,7 @@ impl Cache {
 
     /// Compares a row's value file with the row; a file that is there is added to the names.
     fn compare(&self, head: &Head, filename: &Stored, names: &mut HashSet<PathBuf>) -> Option<Problem> {
-        let resolved = filename.as_text().and_then(|name| self.handle.values.path(name));
+        let resolved = head.filename.as_deref().and_then(|name| self.handle.values.path(name));
         let Some(path) = resolved else {
             // It names nothing that could be a value file.
             return Some(Problem::Missing(

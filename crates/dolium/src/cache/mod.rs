@@ -1,6 +1,7 @@
 //! Owns [`Cache`]: a directory's entries as a map that is shared by threads and processes. Its methods
 //! are spread over this folder by what they do; each turns into one read or one write of the handle.
 
+mod annotations;
 pub(crate) mod backup;
 mod bulk;
 mod change;
@@ -8,6 +9,7 @@ pub(crate) mod check;
 mod compute;
 mod evict;
 mod exit;
+mod frame;
 mod hot;
 mod hot_tier;
 mod iterate;
@@ -25,6 +27,7 @@ mod typed;
 mod upkeep;
 mod write;
 
+pub use frame::{FrameRef, Framed};
 pub use hot_tier::{HotTierStatus, TierUnavailable};
 pub use iterate::{Keys, Order};
 pub use nonblocking::{EntryRef, Unanswered, ValueRef};

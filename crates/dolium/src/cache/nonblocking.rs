@@ -128,6 +128,17 @@ impl Cache {
         key: &Key<'_>,
         f: impl FnOnce(EntryRef<'_>) -> Option<T>,
     ) -> Result<Option<T>, Unanswered> {
+        self.try_view(key, |view| f(EntryRef { value: self.value_in(key, &view)?, view }))
+    }
+
+    /// Shows `see` the live record of a key; see [`try_get`](Self::try_get).
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the two callers are what is hot")]
+    pub(super) fn try_view<T>(
+        &self,
+        key: &Key<'_>,
+        see: impl FnOnce(View<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Unanswered> {
         if self.in_transaction() {
             return Err(Unanswered::DECLINED);
         }
@@ -142,8 +153,7 @@ impl Cache {
                         // The general way may know better what time it is.
                         return None;
                     }
-                    let value = self.value_in(key, &view)?;
-                    let seen = f(EntryRef { value, view })?;
+                    let seen = see(view)?;
                     self.note(access);
                     Some(Some(seen))
                 });

@@ -10,6 +10,7 @@ use crate::store::Handle;
 use crate::system::error::{Error, Result};
 use crate::system::value_files::NewFile;
 use crate::system::warning::Warning;
+use crate::value::frame::{Frame, encoder};
 use crate::value::key::Key;
 use crate::value::pickle;
 use crate::value::scalar::Scalar;
@@ -25,8 +26,8 @@ use super::restore::Body;
 pub(crate) enum Prepared {
     /// Columns as they will be stored, whatever the key.
     Ready { columns: Columns, file: Option<Arc<NewFile>> },
-    /// A pickle, whose signature waits for the key.
-    Signed { body: Vec<u8>, file: Option<NewFile>, mac: Box<Mac> },
+    /// A pickle, or a frame of one, whose signature waits for the key.
+    Signed { mode: i64, body: Vec<u8>, file: Option<NewFile>, mac: Box<Mac> },
 }
 
 impl Prepared {
@@ -37,18 +38,18 @@ impl Prepared {
         match payload {
             Payload::Int(value) => inline(Scalar::Int(value)),
             Payload::Float(value) if value.is_nan() => {
-                Self::pickled(handle, Cow::Owned(pickle::encode(&value)), min_file_size)
+                Self::signed(handle, mode::PICKLE, Cow::Owned(pickle::encode(&value)), min_file_size)
             }
             Payload::Float(value) => inline(Scalar::Real(value)),
             Payload::Text(value) if value.len() < min_file_size => inline(Scalar::from(value)),
             Payload::Text(value) => Self::filed(handle, mode::TEXT, value.as_bytes()),
             Payload::Bytes(value) if value.len() < min_file_size => inline(Scalar::from(value)),
             Payload::Bytes(value) => Self::filed(handle, mode::BINARY, value),
-            Payload::Packed(value) if value.len() < min_file_size => {
-                Ok(Self::ready(mode::PACKED, Scalar::from(value)))
+            Payload::Packed(value) => {
+                Self::framed(handle, &Frame::new(encoder::PACKED, value), min_file_size)
             }
-            Payload::Packed(value) => Self::filed(handle, mode::PACKED, value),
-            Payload::Pickle(value) => Self::pickled(handle, Cow::Borrowed(value), min_file_size),
+            Payload::Frame(frame) => Self::framed(handle, &frame, min_file_size),
+            Payload::Pickle(value) => Self::signed(handle, mode::PICKLE, Cow::Borrowed(value), min_file_size),
             Payload::Columns(columns) => Ok(Self::Ready { columns, file: None }),
             Payload::Reader(reader) => Self::copied(handle, mode::BINARY, reader),
         }
@@ -58,7 +59,7 @@ impl Prepared {
     pub fn number(handle: &Arc<Handle>, number: Number) -> Result<Self> {
         match number.columns() {
             Some(columns) => Ok(Self::Ready { columns, file: None }),
-            None => Self::pickled(handle, Cow::Owned(pickle::encode(&f64::NAN)), usize::MAX),
+            None => Self::signed(handle, mode::PICKLE, Cow::Owned(pickle::encode(&f64::NAN)), usize::MAX),
         }
     }
 
@@ -67,8 +68,8 @@ impl Prepared {
         match body {
             Body::Column(value) => Ok(Self::ready(mode, value)),
             Body::File(reader) => Self::copied(handle, mode, reader),
-            Body::TrustedPickle(pickle) => {
-                Self::pickled(handle, Cow::Borrowed(pickle), handle.settings.current().min_file_size)
+            Body::TrustedPickle(unsigned) => {
+                Self::signed(handle, mode, Cow::Borrowed(unsigned), handle.settings.current().min_file_size)
             }
         }
     }
@@ -92,7 +93,29 @@ impl Prepared {
         Ok(Self::Ready { columns: file_columns(mode, &file), file: Some(Arc::new(file)) })
     }
 
-    fn pickled(handle: &Arc<Handle>, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
+    fn framed(handle: &Arc<Handle>, frame: &Frame<'_>, min_file_size: usize) -> Result<Self> {
+        let head = frame.head();
+        let is_filed = head.len() + frame.body.len() >= min_file_size;
+        if !is_filed {
+            let bytes = [&head, frame.body].concat();
+            return if frame.is_signed() {
+                Self::signed(handle, mode::FRAME, Cow::Owned(bytes), usize::MAX)
+            } else {
+                Ok(Self::ready(mode::FRAME, Scalar::Blob(bytes)))
+            };
+        }
+        let mut file = file_with(handle, &head)?;
+        file.copy_from(&mut &*frame.body, || handle.free_disk_space())?;
+        if !frame.is_signed() {
+            return Self::sealed(mode::FRAME, file);
+        }
+        let mut mac = Box::new(signer(handle)?.begin());
+        mac.update(&head);
+        mac.update(frame.body);
+        Ok(Self::Signed { mode: mode::FRAME, body: Vec::new(), file: Some(file), mac })
+    }
+
+    fn signed(handle: &Arc<Handle>, mode: i64, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
         let mut mac = Box::new(signer(handle)?.begin());
         mac.update(&bytes);
         let (body, file) = if bytes.len() < min_file_size {
@@ -100,7 +123,7 @@ impl Prepared {
         } else {
             (Vec::new(), Some(file_with(handle, &bytes)?))
         };
-        Ok(Self::Signed { body, file, mac })
+        Ok(Self::Signed { mode, body, file, mac })
     }
 
     /// Bytes that the value will take.
@@ -117,19 +140,19 @@ impl Prepared {
 
     /// Signs for a key, if need be. May be called again, for the same key.
     pub fn finish(&mut self, key: &Key<'_>) -> Result<&Columns> {
-        if let Self::Signed { body, file, mac } = self {
-            let (kind, bytes) = key.signed_form();
-            let trailer = mac.clone().finish(kind, &bytes, mode::PICKLE);
+        if let Self::Signed { mode, body, file, mac } = self {
+            let (mode, (kind, bytes)) = (*mode, key.signed_form());
+            let trailer = mac.clone().finish(kind, &bytes, mode);
             let columns = match file {
                 None => {
                     body.extend_from_slice(&trailer);
                     let value = Scalar::Blob(std::mem::take(body));
-                    Columns { size: 0, mode: mode::PICKLE, filename: None, value }
+                    Columns { size: 0, mode, filename: None, value }
                 }
                 Some(file) => {
                     file.write(&trailer)?;
                     file.seal()?;
-                    file_columns(mode::PICKLE, file)
+                    file_columns(mode, file)
                 }
             };
             *self = Self::Ready { columns, file: file.take().map(Arc::new) };

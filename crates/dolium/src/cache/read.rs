@@ -193,7 +193,7 @@ impl Cache {
 
     /// Finds a row and its value. A value file that is gone means that the row was overwritten after it
     /// was read, so it is read again: a miss only if it still names the missing file. `unanswered`: the tier was asked.
-    fn find<T>(
+    pub(super) fn find<T>(
         &self,
         key: &Key<'_>,
         unanswered: Option<Unanswered>,
@@ -270,15 +270,24 @@ impl Cache {
             let value = std::mem::take(&mut row.columns.value);
             return Ok(Fetched::There(self.decode(key, row.columns.mode, value)?));
         };
-        let Some(path) = self.handle.values.path(filename) else {
-            return Ok(Fetched::Damaged);
-        };
-        match self.handle.values.read_at(&path, row.columns.size) {
-            Ok(Some(bytes)) => Ok(match self.decode(key, row.columns.mode, Scalar::Blob(bytes))? {
+        Ok(match self.read_file(filename, row.columns.size)? {
+            Fetched::There(bytes) => match self.decode(key, row.columns.mode, Scalar::Blob(bytes))? {
                 Value::Bytes(bytes) if row.columns.mode == mode::TEXT => String::from_utf8(bytes)
                     .map_or(Fetched::Damaged, |text| Fetched::There(Value::Text(text))),
                 value => Fetched::There(value),
-            }),
+            },
+            Fetched::Damaged => Fetched::Damaged,
+            Fetched::Gone => Fetched::Gone,
+        })
+    }
+
+    /// All bytes of a value file.
+    pub(super) fn read_file(&self, filename: &str, size: i64) -> Result<Fetched<Vec<u8>>> {
+        let Some(path) = self.handle.values.path(filename) else {
+            return Ok(Fetched::Damaged);
+        };
+        match self.handle.values.read_at(&path, size) {
+            Ok(Some(bytes)) => Ok(Fetched::There(bytes)),
             Ok(None) => Ok(Fetched::Damaged),
             Err(error) => missing_or(error, path),
         }
@@ -291,6 +300,7 @@ impl Cache {
             (_, Scalar::Real(value)) => Value::Float(value),
             (_, Scalar::Text(value)) => Value::Text(value),
             (mode::PICKLE, Scalar::Blob(bytes)) => self.verify(key, bytes)?,
+            (mode::FRAME, Scalar::Blob(bytes)) => self.value_of_frame(key, bytes)?,
             (mode::PACKED, Scalar::Blob(bytes)) => Value::Packed(bytes),
             (mode::RAW | mode::BINARY | mode::TEXT, Scalar::Blob(bytes)) => Value::Bytes(bytes),
             (mode, Scalar::Blob(bytes)) => Value::Unknown { mode, bytes },

@@ -31,7 +31,7 @@ impl Cache {
         value: impl Into<Payload<'v>>,
         options: &PutOptions,
     ) -> Result<bool> {
-        self.store(&key.into(), value.into(), options, true)
+        self.store(&key.into(), value.into(), options, Timestamp::INFINITY)
     }
 
     /// Stores a value unless the key has one. Returns whether it was stored.
@@ -41,22 +41,54 @@ impl Cache {
         value: impl Into<Payload<'v>>,
         options: &PutOptions,
     ) -> Result<bool> {
-        self.store(&key.into(), value.into(), options, false)
+        self.add_since(key, value, options, Timestamp::NEG_INFINITY)
     }
 
-    fn store(&self, key: &Key<'_>, value: Payload<'_>, options: &PutOptions, replace: bool) -> Result<bool> {
+    /// Stores a value unless the key has got one since a moment: of several callers that computed one at the same time,
+    /// the first counts. Returns whether it was stored.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use dolium::{Cache, PutOptions};
+    ///
+    /// let cache = Cache::open(dir.path())?;
+    /// cache.set("answer", 41)?;
+    /// let begun = dolium::Clock::System.now();
+    /// assert!(cache.add_since("answer", 42, &PutOptions::new(), begun)?);
+    /// assert!(!cache.add_since("answer", 43, &PutOptions::new(), begun)?);
+    /// assert_eq!(cache.get("answer")?, Some(42.into()));
+    /// # Ok::<(), dolium::Error>(())
+    /// ```
+    pub fn add_since<'k, 'v>(
+        &self,
+        key: impl Into<Key<'k>>,
+        value: impl Into<Payload<'v>>,
+        options: &PutOptions,
+        since: Timestamp,
+    ) -> Result<bool> {
+        self.store(&key.into(), value.into(), options, since)
+    }
+
+    /// Stores a value unless the key has one that was stored after `since`.
+    fn store(
+        &self,
+        key: &Key<'_>,
+        value: Payload<'_>,
+        options: &PutOptions,
+        since: Timestamp,
+    ) -> Result<bool> {
         self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value)?;
         if self.refuses(prepared.size()) {
             return Ok(false);
         }
         let now = self.clock.now();
-        let stored = if replace {
+        let stored = if since == Timestamp::INFINITY {
             self.put(key, &mut prepared, options, now)?;
             true
         } else {
             self.change(key, now, |row| {
-                if alive(row, now).is_some() {
+                if alive(row, now).is_some_and(|row| row.store_time > since) {
                     return Ok(Change::Leave(false));
                 }
                 Ok(Change::Put(NewRow::of(&mut prepared, key, options, now)?, true))

@@ -6,7 +6,7 @@ use crate::system::error::Result;
 use crate::value::scalar::Stored;
 
 use super::Head;
-use super::columns::{SIZES, int, real, text};
+use super::columns::{SIZES, filename, int, real};
 use super::schema::counter;
 
 /// What SQLite's integrity check finds wrong.
@@ -26,13 +26,15 @@ pub(crate) fn is_sound(connection: &Connection) -> rusqlite::Result<bool> {
 /// The rows that name a value file, each with the name as it is stored.
 pub(crate) fn rows_with_files(connection: &Connection) -> Result<Vec<(Head, Stored)>> {
     let mut select = connection
-        .prepare("SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL")?;
+        .prepare(
+        "SELECT rowid, expire_time, size, filename FROM Cache WHERE filename IS NOT NULL AND filename IS NOT '.dolium'",
+    )?;
     let rows = select.query_map([], |row| {
         let head = Head {
             rowid: row.get(0)?,
             expire_time: real(row, 1)?,
             size: int(row, 2)?,
-            filename: text(row, 3)?,
+            filename: filename(row, 3)?,
         };
         Ok((head, row.get(3)?))
     })?;

@@ -6,17 +6,20 @@ use rusqlite::types::ValueRef;
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
 
+use super::disguise;
+
 /// The mode of a row whose columns do not have the types they should have. No program stores it.
 pub(crate) const UNREADABLE: i64 = -1;
 
 /// Reads the columns `rowid, store_time, expire_time, tag, size, mode, filename, value`, starting with
 /// column `first`. A row that another program has spoilt is an entry without a value, not an error.
 pub(crate) fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
-    let filename: Scalar = row.get(first + 6)?;
+    let named: Scalar = row.get(first + 6)?;
     let mode: Scalar = row.get(first + 5)?;
     let is_readable = matches!(mode, Scalar::Int(_))
-        && matches!(&filename, Scalar::Null | Scalar::Text(_))
+        && matches!(&named, Scalar::Null | Scalar::Text(_))
         && matches!(row.get_ref(first + 2)?, ValueRef::Null | ValueRef::Real(_) | ValueRef::Integer(_));
+    let (mode, filename) = disguise::seen(mode.as_int().filter(|_| is_readable), named.as_text());
     Ok(Row {
         rowid: row.get(first)?,
         store_time: real(row, first + 1)?.unwrap_or(0.0),
@@ -24,8 +27,8 @@ pub(crate) fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
         tag: row.get(first + 3)?,
         columns: Columns {
             size: int(row, first + 4)?,
-            mode: mode.as_int().filter(|_| is_readable).unwrap_or(UNREADABLE),
-            filename: filename.as_text().map(str::to_owned),
+            mode: mode.unwrap_or(UNREADABLE),
+            filename,
             value: row.get(first + 7)?,
         },
     })
@@ -44,6 +47,11 @@ pub(crate) fn int(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<i64> {
 /// Text, if there is one.
 pub(crate) fn text(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<String>> {
     Ok(row.get::<_, Scalar>(column)?.as_text().map(str::to_owned))
+}
+
+/// The value file that a row names, if it has one.
+pub(crate) fn filename(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(text(row, column)?.and_then(|name| disguise::file_of(&name)))
 }
 
 /// The sum of the column `size`, of which only numbers count, as `int` reads them. SQLite's own `sum` fails

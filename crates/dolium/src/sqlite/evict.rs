@@ -7,7 +7,7 @@ use crate::system::error::Result;
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
 
-use super::columns::{int, real, text};
+use super::columns::{filename, int, real};
 use super::schema::counter;
 use super::statements::page_bytes;
 use super::{Head, Write};
@@ -83,7 +83,7 @@ impl Write<'_> {
                 rowid: row.get(0)?,
                 expire_time: real(row, 1)?,
                 size: int(row, 2)?,
-                filename: text(row, 3)?,
+                filename: filename(row, 3)?,
             };
             Ok((head, row.get(4)?))
         })?;

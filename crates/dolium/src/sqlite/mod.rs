@@ -2,9 +2,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place of SQL, and of connections")]
 
+pub(crate) mod annotations;
 pub(crate) mod check;
 pub(crate) mod columns;
 pub(crate) mod connection;
+pub(crate) mod disguise;
 pub(crate) mod evict;
 pub(crate) mod files;
 pub(crate) mod keys;

@@ -6,6 +6,8 @@ use crate::system::error::{Result, is_empty_store};
 use crate::value::scalar::Scalar;
 use crate::value::settings::{METADATA, Settings};
 
+use super::disguise::file_of_sql;
+
 /// diskcache's schema. Part of the on-disk format: names and columns may not change. Its triggers keep
 /// `count` and `size` when other programs write; our connections do not fire them.
 const DISKCACHE: &str = r"
@@ -65,15 +67,29 @@ END;
 INSERT OR IGNORE INTO Dolium VALUES ('version', 1), ('foreign', 0);
 ";
 
+/// Another program that removes or replaces the row of a frame does not know the value file, so that we remove it.
+const FRAMES: &str = concat!(
+    "CREATE TRIGGER IF NOT EXISTS Dolium_foreign_frame_delete AFTER DELETE ON Cache FOR EACH ROW
+    WHEN OLD.filename != '.dolium' AND substr(OLD.filename, -7) = '.dolium' BEGIN
+        INSERT INTO DoliumTrash (filename) VALUES (", file_of_sql!("OLD.filename"), ");
+    END;
+    CREATE TRIGGER IF NOT EXISTS Dolium_foreign_frame_update AFTER UPDATE OF filename ON Cache FOR EACH ROW
+    WHEN OLD.filename != '.dolium' AND substr(OLD.filename, -7) = '.dolium' AND OLD.filename IS NOT NEW.filename BEGIN
+        INSERT INTO DoliumTrash (filename) VALUES (", file_of_sql!("OLD.filename"), ");
+    END;"
+);
+
 /// Adds what is missing, inside the caller's transaction: everything to a new store, our tables to one
 /// that diskcache made, the newest of them to one of an earlier version.
 pub(crate) fn ensure(connection: &Connection, settings: &Settings) -> Result<()> {
-    const IS_OURS: &str = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'DoliumKeys'";
+    const IS_OURS: &str =
+        "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'Dolium_foreign_frame_update'";
     if connection.query_row(IS_OURS, [], |_| Ok(())).optional()?.is_some() {
         return Ok(());
     }
     connection.execute_batch(DISKCACHE)?;
     connection.execute_batch(DOLIUM)?;
+    connection.execute_batch(FRAMES)?;
     let mut insert = connection.prepare("INSERT OR IGNORE INTO Settings VALUES (?, ?)")?;
     for (name, value) in settings.iter() {
         insert.execute(params![name, value])?;

@@ -9,12 +9,13 @@ use crate::value::key::Key;
 use crate::value::put_options::is_alive;
 use crate::value::scalar::Scalar;
 
-use super::columns::{self, int, real, text};
+use super::columns::{self, filename, int, real, text};
+use super::disguise;
 
 /// The names of all value files. One that is not text names nothing.
 pub(crate) fn filenames(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut select = connection.prepare_cached("SELECT filename FROM Cache WHERE filename IS NOT NULL")?;
-    let names = select.query_map([], |row| text(row, 0))?;
+    let names = select.query_map([], |row| filename(row, 0))?;
     names.filter_map(Result::transpose).collect()
 }
 
@@ -105,8 +106,8 @@ pub(crate) fn facts(connection: &Connection, key: &Key<'_>) -> rusqlite::Result<
             access_count: int(row, 3)?,
             tag: row.get(4)?,
             size: int(row, 5)?.saturating_add(int(row, 8)?),
-            mode: int(row, 6)?,
-            filename: text(row, 7)?,
+            mode: disguise::seen(Some(int(row, 6)?), text(row, 7)?.as_deref()).0.unwrap_or_default(),
+            filename: filename(row, 7)?,
         })
     });
     found.optional()

@@ -11,9 +11,10 @@ use crate::system::error::Result;
 use crate::system::value_files::NewFile;
 use crate::value::key::Key;
 use crate::value::scalar::{Scalar, Stored};
-use crate::value::{Columns, Row};
+use crate::value::{Columns, Row, mode};
 
-use super::columns::{SIZES, int, real, text};
+use super::columns::{SIZES, filename, int, real};
+use super::disguise;
 use super::statements;
 
 /// What a change must know of the row that it replaces.
@@ -156,7 +157,7 @@ impl<'c> Write<'c> {
                 rowid: row.get(0)?,
                 expire_time: real(row, 1)?,
                 size: int(row, 2)?,
-                filename: text(row, 3)?,
+                filename: filename(row, 3)?,
             })
         });
         Ok(found.optional()?)
@@ -196,6 +197,7 @@ impl<'c> Write<'c> {
             "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count,
             tag, size, mode, filename, value)
             VALUES (?1, ?2, ?3, ?4, ?3, (?3 = 253402300799) << 62, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
+        let (mode, filename) = disguise::worn(columns);
         let added = self.rows.insert.get(self.connection, INSERT)?.execute(params![
             key,
             key.raw(),
@@ -203,8 +205,8 @@ impl<'c> Write<'c> {
             expire,
             tag,
             columns.size,
-            columns.mode,
-            columns.filename,
+            mode,
+            filename,
             columns.value,
         ])?;
         if added > 0 {
@@ -231,7 +233,8 @@ impl<'c> Write<'c> {
             access_count = (?2 = 253402300799) << 62, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7,
             expire_time = ?8 WHERE rowid = ?1";
         self.is_anonymous = true;
-        let Columns { size, mode, filename, value } = columns;
+        let Columns { size, value, .. } = columns;
+        let (mode, filename) = disguise::worn(columns);
         if expire == head.expire_time {
             let mut update = self.rows.update.get(self.connection, SAME_EXPIRY)?;
             update.execute(params![head.rowid, now, tag, size, mode, filename, value])?;
@@ -255,6 +258,10 @@ impl<'c> Write<'c> {
         const UPDATE: &str = "UPDATE Cache SET store_time = ?3, access_time = ?3,
             access_count = (?3 = 253402300799) << 62, tag = ?4, mode = ?5, value = ?6
             WHERE key = ?1 AND raw = ?2 AND expire_time IS NULL AND filename IS NULL AND size = 0";
+        if columns.mode == mode::FRAME {
+            // Its row has to name a file.
+            return Ok(false);
+        }
         let mut update = self.rows.update_plain.get(self.connection, UPDATE)?;
         let updated = update.execute(params![key, key.raw(), now, tag, columns.mode, columns.value])?;
         self.is_anonymous |= updated > 0;
@@ -391,9 +398,11 @@ impl<'c> Write<'c> {
         let (count, size, files): (i64, i64, i64) =
             self.connection.query_row(&sums, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         if files > 0 {
-            self.connection.execute_batch(
-                "INSERT INTO DoliumTrash (filename) SELECT filename FROM Cache WHERE typeof(filename) = 'text'",
-            )?;
+            self.connection.execute_batch(concat!(
+                "INSERT INTO DoliumTrash (filename) SELECT ",
+                disguise::file_of_sql!("filename"),
+                " FROM Cache WHERE typeof(filename) = 'text' AND filename != '.dolium'",
+            ))?;
             self.has_trash = true;
         }
         self.connection.execute_batch("DELETE FROM Cache; DELETE FROM DoliumKeys")?;

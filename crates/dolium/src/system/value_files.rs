@@ -23,7 +23,7 @@ use crate::system::error::{Error, Result};
 use crate::system::files;
 
 /// The ending of value files, and of those that are still being written.
-const FINAL: &str = "val";
+pub(crate) const FINAL: &str = "val";
 const TEMPORARY: &str = "tmp";
 
 /// Attempts to make a file whose directory others remove, or have not yet given its rights.

@@ -1,5 +1,6 @@
 //! Keys, values and settings: the bytes that they have in a row. Does not know SQL, nor where a row is stored.
 
+pub(crate) mod frame;
 pub(crate) mod key;
 #[cfg(feature = "serde")]
 pub mod msgpack;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Read;
 
 use crate::system::clock::Timestamp;
+use crate::value::frame::Frame;
 use crate::value::scalar::Scalar;
 
 /// The column `mode`: how the rest of a row encodes its value. Below 16 as in diskcache, from 16 on ours.
@@ -19,8 +20,10 @@ pub mod mode {
     pub const TEXT: i64 = 3;
     /// A pickle, in the row or in a value file, with our signature behind it if we wrote it.
     pub const PICKLE: i64 = 4;
-    /// `MessagePack`, in the row or in a value file.
+    /// `MessagePack`, in the row or in a value file. Earlier versions wrote it.
     pub const PACKED: i64 = 16;
+    /// A [`Frame`](crate::Frame). A row says [`BINARY`] instead, and names a value file that is not there.
+    pub const FRAME: i64 = 17;
 }
 
 /// A value to store. Borrows: nothing is copied before it is bound to a row or written to a file.
@@ -36,8 +39,10 @@ pub enum Payload<'a> {
     Bytes(&'a [u8]),
     /// A pickle that this program made; it is signed, so that it is trusted when it is read.
     Pickle(&'a [u8]),
-    /// `MessagePack`.
+    /// `MessagePack`, stored as a frame.
     Packed(&'a [u8]),
+    /// A value with what is kept beside it.
+    Frame(Frame<'a>),
     /// Bytes that are read to the end and always kept in a value file.
     Reader(&'a mut dyn Read),
     /// Columns that somebody else made, with a value file that already exists.
@@ -53,6 +58,7 @@ impl fmt::Debug for Payload<'_> {
             Self::Bytes(value) => f.debug_tuple("Bytes").field(value).finish(),
             Self::Pickle(value) => f.debug_tuple("Pickle").field(value).finish(),
             Self::Packed(value) => f.debug_tuple("Packed").field(value).finish(),
+            Self::Frame(value) => f.debug_tuple("Frame").field(value).finish(),
             Self::Reader(_) => f.write_str("Reader"),
             Self::Columns(value) => f.debug_tuple("Columns").field(value).finish(),
         }
@@ -153,7 +159,7 @@ macro_rules! payload_from {
     )*};
 }
 
-payload_from!(i64 => Int, i32 => Int, u32 => Int, f64 => Float, &'a str => Text, &'a [u8] => Bytes);
+payload_from!(i64 => Int, i32 => Int, u32 => Int, f64 => Float, &'a str => Text, &'a [u8] => Bytes, Frame<'a> => Frame);
 
 impl<'a> From<&'a String> for Payload<'a> {
     fn from(value: &'a String) -> Self {

@@ -1,0 +1,272 @@
+//! What wrapped functions ask of a store: their results, which are frames.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dolium::{Clock, Entry, Frame, FrameRef, Framed, Payload, Value, encoder, int_body};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
+
+use super::{Flag, Inner, Seconds, Shard, Store, put};
+use crate::lazy::Lazy;
+use crate::{clock, error, packed};
+
+static DUMPS: Lazy = Lazy::new("pickle", "dumps");
+static MISS: Lazy = Lazy::new("dolium.constants", "MISS");
+
+/// How often the results of a function were found, and how many seconds that saved, in this process.
+#[pyclass(frozen, module = "dolium._dolium")]
+#[derive(Default)]
+pub(crate) struct Tally {
+    hits: AtomicU64,
+    saved: AtomicU64,
+}
+
+impl Tally {
+    fn hit(&self, seconds: f32) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        // Two threads at once may lose one of their seconds, which is what a hit can afford.
+        let saved = f64::from_bits(self.saved.load(Ordering::Relaxed)) + f64::from(seconds);
+        self.saved.store(saved.to_bits(), Ordering::Relaxed);
+    }
+}
+
+#[pymethods]
+impl Tally {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often a result was found.
+    #[getter]
+    fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// How many seconds the results that were found had taken.
+    #[getter]
+    fn saved(&self) -> f64 {
+        f64::from_bits(self.saved.load(Ordering::Relaxed))
+    }
+
+    /// Counts a result that was found elsewhere.
+    #[pyo3(signature = (seconds, /))]
+    #[expect(clippy::cast_possible_truncation, reason = "a frame has no more")]
+    fn add(&self, seconds: f64) {
+        self.hit(seconds as f32);
+    }
+}
+
+/// A value as it was found in the hot tier.
+enum Shown<'py> {
+    Object(Bound<'py, PyAny>),
+    Pickle(Bound<'py, PyBytes>),
+    Packed(Vec<u8>),
+}
+
+impl<'py> Shown<'py> {
+    #[inline]
+    fn of(py: Python<'py>, frame: &Frame<'_>) -> Option<Self> {
+        Some(Self::Object(match frame.encoder {
+            encoder::INT => PyInt::new(py, frame.int()?).into_any(),
+            encoder::FLOAT => PyFloat::new(py, frame.float()?).into_any(),
+            encoder::TEXT => PyString::new(py, frame.text()?).into_any(),
+            encoder::BYTES => PyBytes::new(py, frame.body).into_any(),
+            encoder::NONE => py.None().into_bound(py),
+            encoder::PICKLE => return Some(Self::Pickle(PyBytes::new(py, frame.body))),
+            encoder::PACKED => return Some(Self::Packed(frame.body.to_vec())),
+            _ => return None,
+        }))
+    }
+}
+
+/// A result on its way into a frame.
+enum Body<'py> {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(Bound<'py, PyString>),
+    Bytes(Bound<'py, PyBytes>),
+    Pickle(Bound<'py, PyBytes>),
+}
+
+impl<'py> Body<'py> {
+    fn of(value: &Bound<'py, PyAny>, protocol: impl FnOnce() -> PyResult<i64>) -> PyResult<Self> {
+        if value.is_none() {
+            return Ok(Self::None);
+        } else if let Ok(value) = value.cast_exact::<PyBool>() {
+            return Ok(Self::Bool(value.is_true()));
+        } else if let Ok(text) = value.cast_exact::<PyString>() {
+            if text.to_str().is_ok() {
+                return Ok(Self::Text(text.clone()));
+            }
+        } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            return Ok(Self::Bytes(bytes.clone()));
+        } else if value.is_exact_instance_of::<PyInt>() {
+            if let Ok(number) = value.extract() {
+                return Ok(Self::Int(number));
+            }
+        } else if let Ok(number) = value.cast_exact::<PyFloat>() {
+            return Ok(Self::Float(number.value()));
+        }
+        let pickled = DUMPS.get(value.py())?.call1((value, protocol()?))?;
+        Ok(Self::Pickle(pickled.cast_into::<PyBytes>()?))
+    }
+
+    /// Calls `f` with a frame of the value.
+    fn framed<T>(&self, f: impl FnOnce(Frame<'_>) -> PyResult<T>) -> PyResult<T> {
+        match self {
+            Self::None => f(Frame::new(encoder::NONE, b"")),
+            // MessagePack's true and false.
+            Self::Bool(value) => f(Frame::new(encoder::PACKED, if *value { b"\xc3" } else { b"\xc2" })),
+            Self::Int(value) => {
+                let (bytes, length) = int_body(*value);
+                f(Frame::new(encoder::INT, &bytes[..length]))
+            }
+            Self::Float(value) => f(Frame::new(encoder::FLOAT, &value.to_le_bytes())),
+            Self::Text(value) => f(Frame::new(encoder::TEXT, value.to_str()?.as_bytes())),
+            Self::Bytes(value) => f(Frame::new(encoder::BYTES, value.as_bytes())),
+            Self::Pickle(value) => f(Frame::new(encoder::PICKLE, value.as_bytes())),
+        }
+    }
+}
+
+/// What is known of a result: value, whether it is an exception, when it was stored, until when it is fresh, when it
+/// expires, the seconds that it took, and its bytes.
+type Known<'py> = (Bound<'py, PyAny>, bool, f64, Option<f64>, Option<f64>, f64, u64);
+
+impl Inner {
+    /// The fresh result of a key that the hot tier has.
+    #[inline]
+    fn result_in_memory<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+        tally: &Tally,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let is_told = clock::was_told() && clock::follow(py);
+        let mut shown = None;
+        let _ = shard.cache(true).try_get_frame(key, |found: FrameRef<'_>| {
+            let Frame { raised, fresh_until, seconds, .. } = found.frame;
+            let is_timeless = fresh_until.is_none() && found.expire_time().is_none();
+            let is_sure = is_timeless || is_told || !clock::follow(py);
+            let is_fresh = fresh_until.is_none_or(|until| Clock::System.now() < until);
+            if raised || !is_sure || !is_fresh {
+                return None;
+            }
+            shown = Shown::of(py, &found.frame).map(|value| (value, seconds.unwrap_or(0.0)));
+            shown.is_some().then_some(())
+        });
+        let Some((value, seconds)) = shown else { return Ok(None) };
+        let value = match value {
+            Shown::Object(object) => object,
+            Shown::Pickle(bytes) => self.loads(true).get(py)?.call1((bytes,))?,
+            Shown::Packed(bytes) => packed::load(py, &bytes)?,
+        };
+        tally.hit(seconds);
+        Ok(Some(value))
+    }
+
+    /// All that is known of the result of a key, fresh or not.
+    fn known<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Option<Known<'py>>> {
+        let py = object.py();
+        let (shard, key) = self.key(object)?;
+        let Some(entry) = shard.enter(py, self.lenient, |cache| cache.framed(&key))? else { return Ok(None) };
+        let Entry {
+            value: Framed { value, raised, fresh_until, seconds, size },
+            store_time,
+            expire_time,
+            ..
+        } = entry;
+        if matches!(value, Value::Unknown { .. }) {
+            return Ok(None);
+        }
+        let value = self.unless_refused(py, self.load(py, value))?;
+        let seconds = f64::from(seconds.unwrap_or(0.0));
+        Ok(value.map(|value| (value, raised, store_time, fresh_until, expire_time, seconds, size)))
+    }
+}
+
+#[pymethods]
+impl Store {
+    /// The fresh result under a key, or MISS. One that is stale, or an exception, is a MISS as well.
+    #[pyo3(signature = (key, tally, /))]
+    fn _result<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        tally: &Bound<'py, Tally>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (inner, py) = (self.inner()?, key.py());
+        let (shard, stored) = inner.key(key)?;
+        if let Some(value) = inner.result_in_memory(py, (shard, &stored), tally.get())? {
+            return Ok(value);
+        }
+        drop(stored);
+        clock::follow(py);
+        match inner.known(key)? {
+            Some((value, false, _, fresh_until, _, seconds, _))
+                if fresh_until.is_none_or(|until| Clock::System.now() < until) =>
+            {
+                tally.get().add(seconds);
+                Ok(value)
+            }
+            _ => Ok(MISS.get(py)?.clone()),
+        }
+    }
+
+    /// The annotation of a name, or None.
+    #[pyo3(signature = (name, /))]
+    fn _annotation<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let inner = self.inner()?;
+        let note = inner.shared.shards[0].enter(py, inner.lenient, |cache| cache.annotation(name))?;
+        Ok(note.map(|note| PyBytes::new(py, &note)))
+    }
+
+    /// Replace the annotation of a name.
+    #[pyo3(signature = (name, note, /))]
+    fn _annotate(&self, py: Python<'_>, name: &str, note: &[u8]) -> PyResult<()> {
+        let inner = self.inner()?;
+        inner.shared.shards[0].change(py, inner.lenient, |cache| cache.annotate(name, note))
+    }
+
+    /// All that is known of the result under a key, fresh or not; None if there is none.
+    #[pyo3(signature = (key, /))]
+    fn _known_result<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Option<Known<'py>>> {
+        self.inner()?.known(key)
+    }
+
+    /// Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return.
+    #[pyo3(signature = (key, value, /, *, expire, fresh_until, seconds, tag, raised, since))]
+    #[expect(clippy::too_many_arguments, reason = "all that a frame says")]
+    fn _keep_result<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        expire: Option<Seconds>,
+        fresh_until: Option<f64>,
+        seconds: f32,
+        tag: Option<&Bound<'py, PyAny>>,
+        raised: Flag,
+        since: Option<f64>,
+    ) -> PyResult<(bool, Bound<'py, PyAny>)> {
+        let (inner, py) = (self.inner()?, key.py());
+        let put = put(expire, tag)?;
+        let body = Body::of(value, || inner.protocol(py))
+            .map_err(|error| error::unstorable(Some(key), py, error))?;
+        // First, so that nothing is stored that cannot be read.
+        let again = match &body {
+            Body::Pickle(pickle) => inner.loads(true).get(py)?.call1((pickle,))?,
+            _ => value.clone(),
+        };
+        let (shard, stored) = inner.key(key)?;
+        let is_kept = body.framed(|frame| {
+            let frame = Frame { raised: raised.0, fresh_until, seconds: Some(seconds), ..frame };
+            shard.change(py, inner.lenient, |cache| match since {
+                Some(since) => cache.add_since(&stored, Payload::Frame(frame), &put, since),
+                None => cache.set_with(&stored, Payload::Frame(frame), &put),
+            })
+        })?;
+        Ok((is_kept, again))
+    }
+}

@@ -1,0 +1,349 @@
+//! Frames: a value with what it needs to be judged and decoded, in one run of bytes. Does not know where a frame lies.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 1 | magic, `0xdf` |
+//! | 1 | format, 1 |
+//! | 1 | encoder: what the body is, see [`encoder`] |
+//! | 1 | flags: which of the fields below are there |
+//! | 1 + n, 1–10 | *filters*: their number, their numbers in the order of writing, the length of the body before them |
+//! | 1–10 | length of the body |
+//! | 6 | *fresh until*: milliseconds since 1970 |
+//! | 4 | *seconds* that the value took, a float |
+//! | 4 | *dictionary*: its number |
+//! | n | body |
+//! | 24 | *signature*: a trailer as in [`sign`](crate::sign), over all bytes before it, the stored key and [`mode::FRAME`](crate::mode::FRAME) |
+//!
+//! Lengths are LEB128; all other numbers have their least significant byte first. A field in italics is there if its flag
+//! is set. A flag that this version does not know makes the frame unreadable, and so does a length that does not fit: then
+//! an entry counts as missing. A pickle is always signed; nothing else can run code, and nothing else is.
+
+use crate::system::clock::Timestamp;
+use crate::value::sign::TRAILER_LEN;
+
+const MAGIC: u8 = 0xdf;
+const FORMAT: u8 = 1;
+
+/// Which optional fields a frame has, and whether its value is an exception.
+mod flag {
+    pub const FILTERS: u8 = 1;
+    pub const FRESH: u8 = 1 << 1;
+    pub const SECONDS: u8 = 1 << 2;
+    pub const DICTIONARY: u8 = 1 << 3;
+    pub const SIGNATURE: u8 = 1 << 4;
+    pub const RAISED: u8 = 1 << 5;
+    pub const KNOWN: u8 = (1 << 6) - 1;
+}
+
+/// What the body of a frame is.
+pub mod encoder {
+    /// Nothing: the value is null.
+    pub const NONE: u8 = 0;
+    /// An integer of 64 bits in as few bytes as hold it, 0 in none.
+    pub const INT: u8 = 1;
+    /// A float of 64 bits.
+    pub const FLOAT: u8 = 2;
+    /// UTF-8 text.
+    pub const TEXT: u8 = 3;
+    /// Bytes.
+    pub const BYTES: u8 = 4;
+    /// A pickle of Python.
+    pub const PICKLE: u8 = 5;
+    /// `MessagePack`.
+    pub const PACKED: u8 = 6;
+}
+
+/// A value with what is kept beside it.
+///
+/// ```
+/// use dolium::{Cache, Frame, PutOptions, encoder};
+///
+/// let directory = tempfile::tempdir()?;
+/// let cache = Cache::open(directory.path())?;
+/// let frame = Frame { seconds: Some(1.5), ..Frame::new(encoder::TEXT, b"found") };
+/// cache.set_with("answer", frame, &PutOptions::new())?;
+/// assert_eq!(cache.get("answer")?, Some("found".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Frame<'a> {
+    /// What the body is, see [`encoder`].
+    pub encoder: u8,
+    /// What the body went through, in the order of writing. This version knows none.
+    pub filters: &'a [u8],
+    /// The length of the body before the filters.
+    pub length: u64,
+    /// Whether the value is an exception, which a reader raises.
+    pub raised: bool,
+    /// Until when the value is fresh; `None`: as long as the entry lives.
+    pub fresh_until: Option<Timestamp>,
+    /// How many seconds the value took to compute.
+    pub seconds: Option<f32>,
+    /// The dictionary that the filters need.
+    pub dictionary: Option<u32>,
+    /// The value.
+    pub body: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// A frame without optional fields.
+    #[must_use]
+    pub fn new(encoder: u8, body: &'a [u8]) -> Self {
+        Self {
+            encoder,
+            filters: &[],
+            length: body.len() as u64,
+            raised: false,
+            fresh_until: None,
+            seconds: None,
+            dictionary: None,
+            body,
+        }
+    }
+
+    /// Whether reading the body can run code, so that the frame has to be signed.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.encoder == encoder::PICKLE
+    }
+
+    /// All bytes before the body.
+    #[must_use]
+    pub fn head(&self) -> Vec<u8> {
+        let mut head = vec![MAGIC, FORMAT, self.encoder, self.flags()];
+        if !self.filters.is_empty() {
+            head.push(u8::try_from(self.filters.len()).unwrap_or(u8::MAX));
+            head.extend_from_slice(self.filters);
+            write_length(&mut head, self.length);
+        }
+        write_length(&mut head, self.body.len() as u64);
+        if let Some(time) = self.fresh_until {
+            head.extend_from_slice(&milliseconds(time).to_le_bytes()[..6]);
+        }
+        if let Some(seconds) = self.seconds {
+            head.extend_from_slice(&seconds.to_le_bytes());
+        }
+        if let Some(dictionary) = self.dictionary {
+            head.extend_from_slice(&dictionary.to_le_bytes());
+        }
+        head
+    }
+
+    fn flags(&self) -> u8 {
+        [
+            (!self.filters.is_empty(), flag::FILTERS),
+            (self.fresh_until.is_some(), flag::FRESH),
+            (self.seconds.is_some(), flag::SECONDS),
+            (self.dictionary.is_some(), flag::DICTIONARY),
+            (self.is_signed(), flag::SIGNATURE),
+            (self.raised, flag::RAISED),
+        ]
+        .into_iter()
+        .fold(0, |flags, (is_set, flag)| if is_set { flags | flag } else { flags })
+    }
+
+    /// Reads a stored frame, of which nothing is believed. Returns `None` if it is damaged, or of a format that this
+    /// version does not know. A pickle in it may be run only after its signature was verified.
+    #[must_use]
+    #[inline]
+    pub fn parse(stored: &'a [u8]) -> Option<Self> {
+        let [MAGIC, FORMAT, encoder, flags, rest @ ..] = stored else { return None };
+        let mut rest = Rest(rest);
+        let has = |flag| flags & flag != 0;
+        let is_known = flags & !flag::KNOWN == 0 && has(flag::SIGNATURE) == (*encoder == encoder::PICKLE);
+        if !is_known {
+            return None;
+        }
+        let (filters, length) = if has(flag::FILTERS) {
+            let [count] = rest.take()?;
+            (rest.take_slice(usize::from(count))?, Some(rest.length()?))
+        } else {
+            (&[][..], None)
+        };
+        let body_length = rest.length()?;
+        let fresh_until = if has(flag::FRESH) { Some(rest.time()?) } else { None };
+        let seconds = if has(flag::SECONDS) { Some(f32::from_le_bytes(rest.take()?)) } else { None };
+        let dictionary = if has(flag::DICTIONARY) { Some(u32::from_le_bytes(rest.take()?)) } else { None };
+        let body = rest.take_slice(usize::try_from(body_length).ok()?)?;
+        let trailer = if has(flag::SIGNATURE) { TRAILER_LEN } else { 0 };
+        (rest.0.len() == trailer).then(|| Self {
+            encoder: *encoder,
+            filters,
+            length: length.unwrap_or(body_length),
+            raised: has(flag::RAISED),
+            fresh_until,
+            seconds,
+            dictionary,
+            body,
+        })
+    }
+
+    /// The integer in the body.
+    #[must_use]
+    #[inline]
+    pub fn int(&self) -> Option<i64> {
+        let negative = self.body.last().is_some_and(|last| last & 0x80 != 0);
+        let mut bytes = [if negative { 0xff } else { 0 }; 8];
+        bytes.get_mut(..self.body.len())?.copy_from_slice(self.body);
+        Some(i64::from_le_bytes(bytes))
+    }
+
+    /// The float in the body.
+    #[must_use]
+    pub fn float(&self) -> Option<f64> {
+        self.body.try_into().ok().map(f64::from_le_bytes)
+    }
+
+    /// The text in the body.
+    #[must_use]
+    pub fn text(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.body).ok()
+    }
+}
+
+/// The body of an integer: its bytes, least significant first, without those that repeat its sign.
+///
+/// ```
+/// let (bytes, length) = dolium::int_body(-2);
+/// assert_eq!(&bytes[..length], [0xfe]);
+/// ```
+#[must_use]
+pub fn int_body(value: i64) -> ([u8; 8], usize) {
+    let repeated = if value < 0 { value.leading_ones() } else { value.leading_zeros() };
+    let bits = if value == 0 { 0 } else { 65 - repeated };
+    (value.to_le_bytes(), bits.div_ceil(8) as usize)
+}
+
+/// A time of a frame, which is never earlier than it was.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 48 bits")]
+fn milliseconds(time: Timestamp) -> u64 {
+    (time * 1e3).ceil().clamp(0.0, 281_474_976_710_655.0) as u64
+}
+
+fn write_length(bytes: &mut Vec<u8>, mut length: u64) {
+    while length >= 0x80 {
+        bytes.push(length.to_le_bytes()[0] | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length.to_le_bytes()[0]);
+}
+
+/// What of a frame was not read yet.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    #[inline]
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    #[inline]
+    fn take_slice(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    #[inline]
+    fn length(&mut self) -> Option<u64> {
+        let mut length = 0;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.take()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return None;
+            }
+            length |= bits << shift;
+            if byte < 0x80 {
+                return Some(length);
+            }
+        }
+        None
+    }
+
+    #[inline]
+    #[expect(clippy::cast_precision_loss, reason = "48 bits fit")]
+    fn time(&mut self) -> Option<Timestamp> {
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&self.take::<6>()?);
+        Some(u64::from_le_bytes(bytes) as f64 / 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(frame: &Frame<'_>) -> Vec<u8> {
+        let trailer = if frame.is_signed() { TRAILER_LEN } else { 0 };
+        [frame.head(), frame.body.to_vec(), vec![0; trailer]].concat()
+    }
+
+    #[test]
+    fn every_field_comes_back() {
+        let full = Frame {
+            filters: &[7, 9],
+            length: 1 << 40,
+            raised: true,
+            fresh_until: Some(1.8e9 + 0.125),
+            seconds: Some(0.25),
+            dictionary: Some(3),
+            ..Frame::new(encoder::PICKLE, b"N.")
+        };
+        for frame in [full, Frame::new(encoder::NONE, b""), Frame::new(encoder::BYTES, &[1; 300])] {
+            assert_eq!(Frame::parse(&stored(&frame)), Some(frame));
+        }
+    }
+
+    #[test]
+    fn a_small_frame_takes_five_bytes_beside_its_body() {
+        assert_eq!(stored(&Frame::new(encoder::TEXT, b"abc")), b"\xdf\x01\x03\x00\x03abc");
+    }
+
+    #[test]
+    fn integers_take_the_bytes_that_they_need() {
+        for (value, expected) in [(0, 0), (1, 1), (-1, 1), (127, 1), (128, 2), (-128, 1), (-129, 2)] {
+            let (bytes, length) = int_body(value);
+            assert_eq!(length, expected, "{value}");
+            assert_eq!(Frame::new(encoder::INT, &bytes[..length]).int(), Some(value));
+        }
+        for value in [i64::MIN, i64::MAX, i64::MIN / 3, i64::MAX / 5] {
+            let (bytes, length) = int_body(value);
+            assert_eq!(Frame::new(encoder::INT, &bytes[..length]).int(), Some(value));
+        }
+        assert_eq!(Frame::new(encoder::INT, &[0; 9]).int(), None);
+    }
+
+    #[test]
+    fn no_cut_and_no_longer_frame_is_read() {
+        let frame =
+            Frame { fresh_until: Some(5.0), seconds: Some(1.0), ..Frame::new(encoder::PICKLE, b"N.") };
+        let whole = stored(&frame);
+        for length in 0..whole.len() {
+            assert_eq!(Frame::parse(&whole[..length]), None, "{length}");
+        }
+        assert_eq!(Frame::parse(&[whole, vec![0]].concat()), None);
+    }
+
+    #[test]
+    fn nothing_that_this_version_does_not_know_is_read() {
+        let whole = stored(&Frame::new(encoder::TEXT, b"abc"));
+        for (at, byte) in [(0, 0xde), (1, 2), (3, 1 << 6), (3, 1 << 7), (3, 1 << 4)] {
+            let mut other = whole.clone();
+            other[at] = byte;
+            assert_eq!(Frame::parse(&other), None, "byte {at}");
+        }
+        let unsigned = [0xdf, 1, encoder::PICKLE, 0, 2, b'N', b'.'];
+        assert_eq!(Frame::parse(&unsigned), None, "a pickle without a signature");
+    }
+
+    #[test]
+    fn a_length_of_more_than_64_bits_is_refused() {
+        let mut huge = vec![0xdf, 1, encoder::BYTES, 0];
+        huge.extend_from_slice(&[0xff; 9]);
+        huge.push(0x7f);
+        assert_eq!(Frame::parse(&huge), None);
+    }
+}
