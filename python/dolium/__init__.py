@@ -35,6 +35,7 @@ from .errors import (
     InvalidArgumentError,
     MissingDirectoryError,
     MixedDirectoryWarning,
+    NotCachedError,
     ReadOnlyError,
     RefusedEntryWarning,
     ReplacedStoreWarning,
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
     from .functions.fingerprint import fingerprint as fingerprint
     from .functions.key import file_content as file_content
     from .functions.key import file_stamp as file_stamp
+    from .functions.modes import using as using
+    from .functions.term import Term as Term
     from .functions.version import code as code
 
 __all__ = [
@@ -99,6 +102,7 @@ __all__ = [
     "Lock",
     "MissingDirectoryError",
     "MixedDirectoryWarning",
+    "NotCachedError",
     "RLock",
     "ReadOnlyError",
     "RefusedEntryWarning",
@@ -110,6 +114,7 @@ __all__ = [
     "Stats",
     "StorageError",
     "StorageFullError",
+    "Term",
     "Timeout",
     "UnkeyableError",
     "UnknownFileWarning",
@@ -130,15 +135,18 @@ __all__ = [
     "install_as_diskcache",
     "memoize_stampede",
     "throttle",
+    "using",
 ]
 
 
 # What a program that wraps no function need not import.
 _LATE = {
+    "Term": "dolium.functions.term",
     "code": "dolium.functions.version",
     "file_content": "dolium.functions.key",
     "file_stamp": "dolium.functions.key",
     "fingerprint": "dolium.functions.fingerprint",
+    "using": "dolium.functions.modes",
 }
 
 

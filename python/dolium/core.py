@@ -9,10 +9,18 @@ import errno
 import functools
 import os
 import os.path as op
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import constants, memo, names
 from ._dolium import Info, Store, in_seconds
@@ -44,6 +52,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from .functions.async_generators import AsyncCachedGenerator
+    from .functions.asynchronous import AsyncCached
+    from .functions.binding import Rule
+    from .functions.cached import Cached
+    from .functions.decorator import Decorator
+    from .functions.generators import CachedGenerator
+    from .functions.term import Lifetime
     from .settings import Directory, Settings, Trust
 
 __all__ = [
@@ -71,6 +86,7 @@ __all__ = [
     "full_name",
 ]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 Self = TypeVar("Self", bound="BaseCache")
 
@@ -291,6 +307,84 @@ class BaseCache(Store):
             return look()
 
         return flight.run(self, key, look, function, store, wait)
+
+    @overload
+    def cached(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncCached[P, R]: ...
+    @overload
+    def cached(self, function: Callable[P, AsyncIterator[R]], /) -> AsyncCachedGenerator[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def cached(self, function: Callable[P, Iterator[R]], /) -> CachedGenerator[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def cached(self, function: Callable[P, R], /) -> Cached[P, R]: ...
+    @overload
+    def cached(
+        self,
+        function: None = None,
+        /,
+        *,
+        key: Rule = None,
+        version: str | None = None,
+        name: str | None = None,
+        expire: Lifetime | Callable[[Any], Lifetime] = None,
+        errors: Mapping[type[Exception], Lifetime] = {},
+        tag: str | None = None,
+        wait: float | None = None,
+    ) -> Decorator: ...
+    def cached(
+        self,
+        function: Any = None,
+        /,
+        *,
+        key: Rule = None,
+        version: str | None = None,
+        name: str | None = None,
+        expire: Lifetime | Callable[[Any], Lifetime] = None,
+        errors: Mapping[type[Exception], Lifetime] = {},
+        tag: str | None = None,
+        wait: float | None = None,
+    ) -> Any:
+        """A decorator that keeps the results of a function: of ordinary and coroutine functions, generators, methods.
+
+        A call is the same as another if its arguments and the code are. Of all threads, tasks and processes that miss a
+        result at the same time one computes it.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> @cache.cached(version="1", expire=dolium.Term(3600, on_error=86400))
+        ... def square(number):
+        ...     print("computing")
+        ...     return number * number
+        >>> square(3), square(number=3)
+        computing
+        (9, 9)
+        >>> square.invalidate(3)
+        True
+
+        Args:
+            key: How a parameter counts, by its name: None leaves it out, a function replaces its value. Or a
+                function that takes the arguments of the call, and returns what stands for them.
+            version: The version of the results. By default a digest of the code that the function reaches.
+            name: What the keys begin with, instead of the function's own name.
+            expire: How long a result is used: seconds, a `timedelta`, a :class:`Term`, or a function that makes one of
+                these from the result. Zero or less stores nothing.
+            errors: Exceptions that are stored and raised again, by type, each with its lifetime.
+            tag: The tag of the entries.
+            wait: How long to wait for a computation of another caller, in seconds; None: as long as it lasts.
+
+        Raises:
+            TypeError: `key` names what is no parameter, or the code cannot be followed and there is no `version`.
+        """
+        from .functions.calls import Options
+        from .functions.decorator import wrap
+
+        options = Options(key, version, name, expire, errors, tag, wait)
+
+        def decorator(given: Any) -> Any:
+            return wrap(self, given, options)
+
+        return decorator if function is None else decorator(function)
 
     def __enter__(self: Self) -> Self:
         return self

@@ -29,6 +29,7 @@ __all__ = [
     "InvalidArgumentError",
     "MissingDirectoryError",
     "MixedDirectoryWarning",
+    "NotCachedError",
     "ReadOnlyError",
     "RefusedEntryWarning",
     "ReplacedStoreWarning",
@@ -113,6 +114,16 @@ class UnkeyableError(DoliumError, TypeError):
 
 class UntrustedValueError(DoliumError, ValueError):
     """A pickle without a signature of this user's holds more than plain data, and was not loaded."""
+
+
+class NotCachedError(DoliumError, LookupError):
+    """A wrapped function has no result for a call, and the mode "only" lets no function run.
+
+    `function` is the name of the function, `key` what the cache was asked for.
+    """
+
+    function: str
+    key: tuple[object, ...]
 
 
 class DoliumWarning(UserWarning):

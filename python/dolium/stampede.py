@@ -12,12 +12,9 @@ end in bits that no measured time has, so that neither takes the other's entries
 
 from __future__ import annotations
 
-import atexit
 import functools
 import math
-import os
 import random
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
@@ -26,6 +23,8 @@ from ._dolium import in_seconds
 from .constants import ENOVAL, MISS
 from .functions import flight
 from .functions.flight import in_transaction, off_loop
+from .functions.renew import PATIENCE_AT_EXIT as PATIENCE_AT_EXIT
+from .functions.renew import renewals
 from .memo import (
     Pairs,
     is_coroutine_function,
@@ -38,10 +37,6 @@ from .names import warn_of_shared_name
 if TYPE_CHECKING:
     import asyncio
     from datetime import timedelta
-
-PATIENCE_AT_EXIT = 1.0
-"""Seconds for which a process that exits waits for recomputations under way, all together."""
-
 
 class StampedeCache(Protocol):
     """The methods of a cache that :func:`memoize_stampede` uses."""
@@ -184,7 +179,7 @@ def _wrap_function(func: Callable[..., Any], entries: _Entries) -> Callable[...,
 
     def renew_in_background(key: CacheKey, args: Any, kwargs: Any) -> None:
         result, took = compute(args, kwargs)
-        _renewals.unless_over(entries.save, key, result, took)
+        renewals.unless_over(entries.save, key, result, took)
 
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -194,7 +189,7 @@ def _wrap_function(func: Callable[..., Any], entries: _Entries) -> Callable[...,
             is_alone = in_transaction(entries.cache)  # for which the owner of a flight might wait
             return renew(key, args, kwargs) if is_alone else lead(key, args, kwargs)
         if entry.due and entries.claim(key, entry.took):
-            _renewals.start(renew_in_background, key, args, kwargs)
+            renewals.start(renew_in_background, key, args, kwargs)
         return entry.result
 
     def refresh(*args: Any, **kwargs: Any) -> Any:
@@ -268,50 +263,5 @@ def _wrap_coroutine(func: Callable[..., Any], entries: _Entries) -> Callable[...
     return wrapper
 
 
-class _Renewals:
-    """The background threads of this process.
-
-    They are daemons, so that a long computation does not keep a program from ending. But no daemon thread may be inside
-    the cache when the interpreter is torn down. After a last wait none of them therefore begins to write.
-    """
-
-    def __init__(self) -> None:
-        self._reset()
-        atexit.register(self._finish)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._reset)
-
-    def _reset(self) -> None:
-        self._threads: set[threading.Thread] = set()
-        self._writing = threading.Lock()
-        self._over = False
-
-    def start(self, target: Callable[..., None], *args: Any) -> None:
-        def run() -> None:
-            try:
-                target(*args)
-            finally:
-                self._threads.discard(thread)
-
-        thread = threading.Thread(target=run, name="dolium-renewal", daemon=True)
-        self._threads.add(thread)
-        thread.start()
-
-    def unless_over(self, save: Callable[..., object], *args: Any) -> None:
-        """Save a result of a background thread, unless the process is ending."""
-        with self._writing:
-            if not self._over:
-                save(*args)
-
-    def _finish(self) -> None:
-        deadline = time.monotonic() + PATIENCE_AT_EXIT
-        for thread in list(self._threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self._over = True
-        if self._writing.acquire(timeout=PATIENCE_AT_EXIT):
-            self._writing.release()
-
-
-_renewals = _Renewals()
 _tasks: set[asyncio.Task[Any]] = set()
 """Renewals of coroutine functions: a loop keeps only weak references to its tasks."""

@@ -85,6 +85,11 @@ def _unwrap(function: Any) -> tuple[Any, Bound]:
         if isinstance(function, functools.partial):
             # `partial` merges what two of them bind, and knows placeholders.
             merged = _partial(function, *args, **kwargs)
+            if merged.func is function:
+                # It does not merge with one that has attributes of its own.
+                merged = _partial(
+                    _partial(function.func, *function.args, **function.keywords), *args, **kwargs
+                )
             function, args, kwargs = merged.func, merged.args, merged.keywords
         elif isinstance(function, types.MethodType):
             args, function = (function.__self__, *args), function.__func__

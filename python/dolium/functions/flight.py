@@ -15,7 +15,7 @@ import copy
 import sys
 import time
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
 
@@ -199,6 +199,70 @@ def _await(waiter: Waiter, end: float | None) -> Ending:
     return waiter.wait(_left(end))
 
 
+@contextlib.contextmanager
+def aboard(flight: Flight | None) -> Generator[None, None, None]:
+    """A block in which code runs for this flight, too: one that meets its key computes."""
+    token = _aboard.set(_aboard.get() if flight is None else (*_aboard.get(), flight.number))
+    try:
+        yield
+    finally:
+        _aboard.reset(token)
+
+
+def board(
+    place: Place, key: Any, look: Callable[[], Any], wait: float | None = None
+) -> tuple[Any, Flight | None]:
+    """The value of a key that is missing, after another has computed it; or :data:`MISS`, and the caller computes.
+
+    For computations that are no call: the caller ends the flight that it is given, if any.
+    """
+    if not may_fly(place, wait):
+        return MISS, None
+    end = None if wait is None else time.monotonic() + wait
+    after: Waiter | None = None
+    while True:
+        joined = place._flight(key, _aboard.get(), not may_share_thread(), after)  # pyright: ignore[reportPrivateUsage]
+        if joined is None:
+            return MISS, None
+        if isinstance(joined, Flight):
+            return _looked(joined, look)
+        try:
+            ended = _await(joined, end)
+        finally:
+            joined.leave()
+        value = look()
+        if value is not MISS:
+            return value, None
+        if isinstance(ended, BaseException):
+            raise own(ended)
+        if ended is None or ended == "unkept":
+            return MISS, None
+        after = joined
+
+
+def _looked(flight: Flight, look: Callable[[], Any]) -> tuple[Any, Flight | None]:
+    """Look again, after the flight has begun: another may have stored the value since the caller looked."""
+    try:
+        value = look()
+    except BaseException:
+        flight.end("left")
+        raise
+    if value is MISS:
+        return MISS, flight
+    flight.end("kept")
+    return value, None
+
+
+@contextlib.contextmanager
+def aboard_only(flight: Flight) -> Generator[None, None, None]:
+    """A block in which code runs for this flight alone, and for none of those of the caller that started it."""
+    token = _aboard.set((flight.number,))
+    try:
+        yield
+    finally:
+        _aboard.reset(token)
+
+
 # Tasks
 
 
@@ -355,6 +419,35 @@ async def _await_async(loop: asyncio.AbstractEventLoop, waiter: Waiter, end: flo
     else:
         await called
     return waiter.ended()
+
+
+async def board_async(
+    place: Place, key: Any, look: Callable[[], Any], wait: float | None = None
+) -> tuple[Any, Flight | None]:
+    """The same as :func:`board`, for tasks."""
+    loop = _running_loop()
+    if loop is None or not may_fly(place, wait):
+        return MISS, None
+    end = None if wait is None else time.monotonic() + wait
+    after: Waiter | None = None
+    while True:
+        joined = place._flight(key, _aboard.get(), False, after)  # pyright: ignore[reportPrivateUsage]
+        if joined is None:
+            return MISS, None
+        if isinstance(joined, Flight):
+            return _looked(joined, look)
+        try:
+            ended = await _await_async(loop, joined, end)
+        finally:
+            joined.leave()
+        value = look()
+        if value is not MISS:
+            return value, None
+        if isinstance(ended, BaseException):
+            raise own(ended)
+        if ended is None or ended == "unkept":
+            return MISS, None
+        after = joined
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -1,0 +1,186 @@
+"""The results of one function in a cache: looking them up, and keeping them. Nothing here fails a call.
+
+What cannot be read is a miss. What cannot be stored is returned to the caller, with one warning for each function.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from .._dolium import Tally, warn
+from ..constants import MISS
+from ..errors import UnstoredResultWarning
+from .term import Lifetime, Term, term
+
+__all__ = ["Entry", "Known", "Results"]
+
+
+class Entry(NamedTuple):
+    """A result that is kept, with what is known of it."""
+
+    value: Any
+    """The result; of an exception that was stored, the exception."""
+    stored: float
+    """When it was stored, in seconds since 1970."""
+    fresh_until: float | None
+    """Until when calls return it without doing anything else; None is for ever."""
+    expires: float | None
+    """When the cache forgets it; None is never."""
+    seconds: float
+    """How long it took to compute."""
+    size: int
+    """Bytes in the cache, without the key."""
+    raised: bool = False
+    """Whether the function raised `value`."""
+
+
+class Known(NamedTuple):
+    """What the cache has under a key, as the native module says it."""
+
+    value: Any
+    raised: bool
+    stored: float
+    fresh_until: float | None
+    expires: float | None
+    seconds: float
+    size: int
+
+    def entry(self) -> Entry:
+        until = self.expires if self.fresh_until is None else self.fresh_until
+        return Entry(
+            self.value, self.stored, until, self.expires, self.seconds, self.size, raised=self.raised
+        )
+
+    def lasts(self, more: float) -> bool:
+        """Whether it is younger than its fresh time and so many seconds."""
+        return self.fresh_until is None or time.time() < self.fresh_until + more
+
+
+Errors = Mapping[type[Exception], Lifetime]
+
+
+class Results:
+    """The results of one function."""
+
+    def __init__(
+        self,
+        cache: Any,
+        name: str,
+        expire: Lifetime | Callable[[Any], Lifetime],
+        errors: Errors,
+        tag: str | None,
+    ) -> None:
+        self.cache: Final = cache
+        self.name: Final = name
+        self.tally: Final = Tally()
+        self.tag: Final = tag
+        self.of_result: Final = expire if callable(expire) else None
+        # Where each result has its own term, those that are read say for themselves until when they are fresh.
+        self.term: Final = term(None) if callable(expire) else term(expire)
+        self.errors: Final = _checked(errors)
+        self._is_told = False
+
+    # Reading
+
+    def known(self, key: Any) -> Known | None:
+        """All that is known of a key, fresh or not."""
+        try:
+            found = self.cache._known_result(key)
+        except Exception as error:
+            self.tell("read", error)
+            return None
+        return None if found is None else Known(*found)
+
+    def fresh(self, key: Any) -> Any:
+        """The fresh result of a key, or MISS. An exception that was stored is raised."""
+        known = self.known(key)
+        if known is None or not known.lasts(0):
+            return MISS
+        if known.raised:
+            raise known.value
+        return known.value
+
+    # Storing
+
+    def keep(self, key: Any, value: Any, seconds: float, since: float | None) -> Any:
+        """Keep a result, unless one was stored after `since`. Return what a hit returns, or MISS if it is not kept."""
+        lifetime = self._term_of(value)
+        return MISS if lifetime is None else self._store(key, value, lifetime, seconds, since, raised=False)
+
+    def _term_of(self, value: Any) -> Term | None:
+        """The term of a result; None if it is not kept."""
+        if self.of_result is None:
+            return self.term if self.term.fresh > 0 else None
+        try:
+            found = term(self.of_result(value))
+        except Exception as error:
+            self.tell("stored", error)
+            return None
+        return found if found.fresh > 0 else None
+
+    def keep_error(self, key: Any, error: Exception, seconds: float, since: float | None) -> bool:
+        """Keep an exception if its type is one that is stored, and if it comes back equal."""
+        lifetime = self.term_of_error(error)
+        if lifetime is None or lifetime.fresh <= 0 or not _comes_back(error):
+            return False
+        return self._store(key, error, lifetime, seconds, since, raised=True) is not MISS
+
+    def term_of_error(self, error: Exception) -> Term | None:
+        """The term of an exception; None if such exceptions are not stored."""
+        return next((term for kind, term in self.errors.items() if isinstance(error, kind)), None)
+
+    def _store(
+        self, key: Any, value: Any, lifetime: Term, seconds: float, since: float | None, *, raised: bool
+    ) -> Any:
+        fresh_until = time.time() + lifetime.fresh if lifetime.says_fresh else None
+        try:
+            is_kept, again = self.cache._keep_result(
+                key,
+                value,
+                expire=lifetime.kept,
+                fresh_until=fresh_until,
+                seconds=seconds,
+                tag=self.tag,
+                raised=raised,
+                since=since,
+            )
+        except Exception as error:
+            self.tell("stored", error, value)
+            return MISS
+        if is_kept:
+            return again
+        # Somebody was first, or the value is too large, of which the cache warns.
+        known = self.known(key)
+        if known is None or known.raised or not known.lasts(0):
+            return MISS
+        return known.value
+
+    def tell(self, what: str, error: Exception, value: object = MISS) -> None:
+        """Warn once of what goes wrong with the results of this function."""
+        if self._is_told:
+            return
+        self._is_told = True
+        kind = "" if value is MISS else f" of type {type(value).__module__}.{type(value).__qualname__}"
+        message = (
+            f"a result{kind} could not be {what}, and each call computes it: {type(error).__name__}: {error}"
+        )
+        warn(UnstoredResultWarning, f"{self.name}: {message}")
+
+
+def _checked(errors: Errors) -> dict[type[Exception], Term]:
+    for kind in errors:
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"errors: {kind!r} is no class of exceptions; pass {{KeyError: 30}}, say")
+    return {kind: term(lifetime) for kind, lifetime in errors.items()}
+
+
+def _comes_back(error: Exception) -> bool:
+    """Whether type, arguments and text of an exception survive being stored."""
+    try:
+        again = pickle.loads(pickle.dumps(error))
+        return bool(type(again) is type(error) and again.args == error.args and str(again) == str(error))
+    except Exception:
+        return False
