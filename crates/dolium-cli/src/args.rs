@@ -42,6 +42,10 @@ pub(crate) enum Command {
     List(List),
     /// List the tags, and how many entries have each
     Tags(Tags),
+    /// List the functions whose results are kept: entries, bytes, and seconds of computing that they hold
+    Functions(Functions),
+    /// Remove the results of a function
+    Forget(Forget),
     /// Print a value
     Get(Get),
     /// Store a value
@@ -230,6 +234,31 @@ pub(crate) struct Tags {
     #[command(flatten)]
     pub cache: CacheArg,
     /// Print one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Functions {
+    #[command(flatten)]
+    pub cache: CacheArg,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Forget {
+    /// The directory of the cache
+    #[arg(value_name = "DIR")]
+    pub dir: Option<OsString>,
+    /// The name of the function, as `functions` prints it
+    #[arg(value_name = "NAME")]
+    pub name: Option<OsString>,
+    /// Leave the results of the version that was stored last
+    #[arg(long)]
+    pub old: bool,
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -200,6 +200,7 @@ pub(super) fn mode_name(mode: i64) -> &'static str {
         mode::TEXT => "text",
         mode::PICKLE => "pickle",
         mode::PACKED => "msgpack",
+        mode::FRAME => "frame",
         _ => "unknown",
     }
 }

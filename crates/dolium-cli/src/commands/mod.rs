@@ -3,6 +3,7 @@
 mod backup;
 mod change;
 mod check;
+mod functions;
 mod info;
 mod list;
 mod read;
@@ -32,6 +33,8 @@ pub(crate) fn act(cli: Cli) -> Result<Outcome> {
         Command::Top(args) => top::act(args, timeout),
         Command::List(args) => list::act(args, timeout),
         Command::Tags(args) => tags::act(args, timeout),
+        Command::Functions(args) => functions::functions(args, timeout),
+        Command::Forget(args) => functions::forget(args, timeout),
         Command::Get(args) => read::get(args, timeout),
         Command::Pop(args) => read::pop(args, timeout),
         Command::Path(args) => read::path(args, timeout),
