@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import asyncio
     from datetime import timedelta
 
+
 class StampedeCache(Protocol):
     """The methods of a cache that :func:`memoize_stampede` uses."""
 
