@@ -21,7 +21,7 @@ static LOOP: Lazy = Lazy::new("asyncio", "_get_running_loop");
 static TASK: Lazy = Lazy::new("asyncio", "current_task");
 static IS_TRIO: Lazy = Lazy::new("trio.lowlevel", "in_trio_task");
 static TRIO_TASK: Lazy = Lazy::new("trio.lowlevel", "current_task");
-static PAUSE: Lazy = Lazy::new("dolium.waiting", "let_greenlets_run");
+static PAUSE: Lazy = Lazy::new("dolium.greenlets", "let_greenlets_run");
 
 /// The longest pause of a greenlet between two looks.
 const LONGEST: Duration = Duration::from_millis(16);
