@@ -239,7 +239,7 @@ mod tests {
         let _inside = fork_gate::enter();
         let change = |transaction: &WriteTransaction<'_>| {
             store_setting(transaction.connection(), "undone", &1.into())?;
-            Ok::<_, Error>(transaction.write().finish()?)
+            transaction.write().finish()
         };
         change(&handle.begin()?)?;
         let connection = handle.connections.pool.take(|_| Ok(None))?.expect("it is in the pool");
