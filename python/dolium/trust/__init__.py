@@ -29,6 +29,9 @@ from typing import Any
 from .._dolium import load_plain
 from ..errors import UntrustedValueError
 
+# The native reader finds it by name, and a process that can open no file cannot import.
+from . import names as names
+
 __all__ = ["loads"]
 
 
