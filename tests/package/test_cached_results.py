@@ -177,7 +177,7 @@ cache = dolium.Cache(sys.argv[1])
 f = cache.cached(version="1", name="f()")(lambda: [os.getcwd])
 f()
 """
-    run(script, tmp_path, env={"DOLIUM_SIGNING_KEY": "the key of somebody else"})
+    run(script, tmp_path, env={"DOLIUM_SIGNING_KEY": "the key of another user"})
     with dolium.Cache(tmp_path) as cache:
         f = cache.cached(version="1", name="f()")(lambda: ["computed"])
         with pytest.warns(dolium.UntrustedValueWarning):

@@ -70,7 +70,7 @@ class AsyncPlay(Generic[T]):
         return self._refuse("sent into")
 
     async def athrow(self, *_: object) -> NoReturn:
-        """Refused: a result from the cache has nobody to catch it."""
+        """Refused: no code would catch it in a result from the cache."""
         self._refuse("thrown into")
 
     def _refuse(self, what: str) -> NoReturn:

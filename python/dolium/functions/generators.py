@@ -1,7 +1,7 @@
 """Generators whose items are kept: the first caller gets them as they come, and later ones from the cache.
 
 The items are stored when the first caller reaches the end. If it breaks off, or drops the generator, nothing is stored
-and another caller may begin. Nothing can be sent into such a generator, because a hit has nobody to send it to.
+and another caller may begin. Nothing can be sent into such a generator, because a hit runs no code that could take it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 PLAIN: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
-"""Items of which no copy is needed, because nobody can change them."""
+"""Items of which no copy is needed, because they cannot change."""
 
 
 class Record:
@@ -115,7 +115,7 @@ class Play(Generic[T]):
         return self._refuse("sent into")
 
     def throw(self, *_: object) -> NoReturn:
-        """Refused: a result from the cache has nobody to catch it."""
+        """Refused: no code would catch it in a result from the cache."""
         self._refuse("thrown into")
 
     def _refuse(self, what: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Background work on results: renewing them before anybody has to wait.
+"""Background work on results: renewing them before a caller must wait.
 
 At most four threads of a process renew. They are daemons, so that a long computation does not keep a program from
 ending. None of them may be inside a cache when the interpreter is torn down, so after a last wait none begins to write.

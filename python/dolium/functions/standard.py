@@ -334,7 +334,7 @@ _NATIVE: Final = (
 def _is_python(cls: type) -> bool:
     """Whether a class was made by a ``class`` statement, so that its attributes are all that a value adds to its base.
 
-    A class in C may keep anything where nobody can see it. It has methods in C of its own.
+    A class in C may keep anything where no code can see it. It has methods in C of its own.
     """
     if not cls.__flags__ & _HEAP:
         return False

@@ -18,7 +18,7 @@ How that is kept true:
   are not used: types are described to ``numpy.dtype`` afresh, which checks them, and arrays are
   made with ``numpy.frombuffer``.
 
-Out of scope: exhausting memory or time. Whoever can write to the cache directory can as well put a
+Out of scope: exhausting memory or time. A program that can write to the cache directory can as well put a
 huge value there.
 """
 
@@ -36,7 +36,7 @@ __all__ = ["loads"]
 
 
 def loads(data: bytes | bytearray | memoryview) -> Any:
-    """Return the plain data in a pickle that may have been written by anybody.
+    """Return the plain data in a pickle that any program may have written.
 
     Whatever follows the pickle's end is ignored.
 

@@ -101,7 +101,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Whether reading the body can run code, so that the frame has to be signed.
+    /// Whether reading the body can run code, so that the frame carries a signature.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         self.encoder == encoder::PICKLE
