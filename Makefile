@@ -73,7 +73,7 @@ lint: $(VENV)/ready-develop deny ## formatting, clippy, ruff, English, arrows an
 	$(BIN)/ruff check .
 	$(BIN)/python tools/english.py
 	$(BIN)/python tools/arrows.py
-	@said=$$($(BIN)/lint-imports --no-cache) || { echo "$$said" >&2; exit 1; }
+	@said=$$(PYTHONPATH=python $(BIN)/lint-imports --no-cache) || { echo "$$said" >&2; exit 1; }
 	$(PYO3) $(CARGO) clippy $(LOCKED) --workspace --all-targets --quiet -- -D warnings
 
 # Every command here runs on the oldest Rust that the crates promise, so each of them checks that promise.
