@@ -307,6 +307,8 @@ fn the_help_is_as_it_was_agreed() {
         "cull",
         "clear",
         "check",
+        "functions",
+        "forget",
         "backup",
         "export",
         "import",
