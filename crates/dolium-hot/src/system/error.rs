@@ -87,7 +87,7 @@ pub enum AttachError {
     BackingStore {
         /// The directory.
         path: PathBuf,
-        /// What the caller's [`BackingStore`](crate::Base) said.
+        /// What the caller's [`BackingStore`](crate::BackingStore) said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No shared memory here: use [`FileLock`](crate::FileLock).
