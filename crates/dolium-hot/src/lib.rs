@@ -1,11 +1,11 @@
 //! What the processes of a dolium cache share besides its database: a lock that survives its owner, and the knowledge
 //! that a fork has happened.
 //!
-//! A directory has two files of this crate. `cache.hot` is mapped by everybody and holds the writer lock's word (and
-//! later the log and the index of the hot tier). `cache.lock` holds nothing but a note why no memory is shared; its
-//! bytes are locked: one of the first 4,096 says that the process with that slot is alive, the next guards joining and
-//! creation. A word that names a dead process is taken over by whoever can lock that process's byte, which the kernel
-//! released when it died.
+//! A directory has two files of this crate. `cache.hot` is mapped by every process and holds the writer lock's word
+//! (and later the log and the index of the hot tier). `cache.lock` holds nothing but a note why no memory is shared;
+//! its bytes are locked: one of the first 4,096 says that the process with that slot is alive, the next guards joining
+//! and creation. A word that names a dead process is taken over by the process that can lock the dead one's byte, which
+//! the kernel has released.
 //!
 //! ```
 //! use dolium_hot::{Access, Acquired, WriterLock};

@@ -1,10 +1,10 @@
 //! The write lock of a directory, of whichever kind fits it.
 //!
 //! Owns the choice. By itself it depends on nothing but the kind of file system, which all processes of a kernel see
-//! alike. A process to which the system refuses memory on a local one is the exception: while it is here those who come
-//! do without memory as well, and it is refused where others share some: if each fell back on its own account, some would
-//! hold the word and others the file. Who sees the directory through another file system (a network mount of a local
-//! disk) is told so on attaching.
+//! alike. The exception is a process to which the system refuses memory on a local one. While it is attached, processes
+//! that come do without memory as well. Where others share memory already, it is refused. If each fell back on its own
+//! account, some would hold the word and others the file. A process that sees the directory through another file system
+//! (a network mount of a local disk) is told so on attaching.
 
 use crate::lock::file_lock::FileLock;
 use crate::lock::guard::Guard;

@@ -246,7 +246,7 @@ fn a_deleted_or_replaced_lock_file_is_noticed() {
     let lock = directory.path().join("cache.lock");
     std::fs::remove_file(&lock).expect("remove");
     assert_eq!(shared.check(), Health::LockGone);
-    // Who comes now starts afresh, and who was there sees that, too.
+    // A process that comes now starts afresh, and one that was there sees that, too.
     let anew = attach(directory.path());
     assert_eq!(anew.check(), Health::Sound);
     assert_eq!(shared.check(), Health::LockGone);

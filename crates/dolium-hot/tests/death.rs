@@ -135,7 +135,7 @@ fn lock_bytes(file: &std::fs::File, first: u32, count: u32) {
     assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) }, 0);
 }
 
-/// Takes the lock again and again, and looks whether somebody alive is inside already.
+/// Takes the lock again and again, and looks whether a living worker is inside already.
 fn work(directory: &Path, rounds: &str) {
     let rounds: u64 = rounds.parse().expect("a number");
     let shared = attach(directory);
@@ -188,7 +188,7 @@ fn nobody_is_let_in_beside_a_living_owner_while_others_are_killed() {
         std::thread::sleep(Duration::from_millis(5 + u64::try_from(kills % 7).expect("small")));
         assert!(
             workers[victim].process.try_wait().expect("wait").is_none(),
-            "a worker found somebody inside"
+            "a worker found another worker inside"
         );
         workers[victim].kill();
         workers[victim] = Other::start("work", directory.path(), "1000000000");
@@ -197,7 +197,7 @@ fn nobody_is_let_in_beside_a_living_owner_while_others_are_killed() {
     let before = counter.get();
     until("work after the kills", || counter.get() > before + 100);
     for worker in &mut workers {
-        assert!(worker.process.try_wait().expect("wait").is_none(), "a worker found somebody inside");
+        assert!(worker.process.try_wait().expect("wait").is_none(), "a worker found another worker inside");
     }
     println!("{kills} kills among {before} turns");
 }

@@ -1,4 +1,4 @@
-//! One owner at a time, whoever they are: threads, processes, stopped ones, on the word and on the file.
+//! One owner at a time, of whatever kind: threads, processes, stopped ones, on the word and on the file.
 
 mod common;
 
@@ -136,7 +136,7 @@ fn hog(directory: &Path, threads: usize, micros: u64) -> (u64, Duration) {
     })
 }
 
-/// Whoever takes the lock again at once leaves a turn to the others. `make torture` tries more crowds of them.
+/// An owner that takes the lock again at once leaves a turn to the others. `make torture` tries more crowds of them.
 #[test]
 fn how_fair() {
     let crowds: &[(u32, u32, u32)] = if std::env::var_os("DOLIUM_TORTURE").is_some() {

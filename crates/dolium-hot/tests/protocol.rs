@@ -1,9 +1,9 @@
 //! Every interleaving of the protocol on one key, with a kill at every step.
 //!
-//! A model, not the code: what `src/tier` and the engine do in one step of theirs is one step here, so that the order of
-//! steps is what is searched. Versions of the key grow with each change. A read must return at least the newest version
-//! that was acknowledged, or read by anybody, before it began; and somebody must always be able to go on. Each rule
-//! is left out in turn, too, and must be missed.
+//! A model, not the code: what `src/tier` and the engine do in one step of theirs is one step here, so that the order
+//! of steps is what is searched. Versions of the key grow with each change. A read must return at least the newest
+//! version that was acknowledged, or that any process had read, before it began. And a process must always be able to
+//! go on. Each rule is left out in turn, too, and must be missed.
 //!
 //! What is simplified: one key (the other searches have several), no laps of the log, no chunks, no value but the version.
 
@@ -48,12 +48,12 @@ enum Rule {
     RecoveryLeavesClean,
 }
 
-/// Who has a lock.
+/// The owner of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Lock {
     Free,
     Of(usize),
-    /// Its owner died: whoever takes it recovers first.
+    /// Its owner died: the next owner recovers first.
     Dead,
 }
 
@@ -82,8 +82,8 @@ struct State {
     /// The database: version of the key, sequence number that it has applied.
     stored: u8,
     stored_seq: u8,
-    /// The same in frames of SQLite's log that are not committed. If their writer is dead they come to life should the log
-    /// be recovered before somebody else commits.
+    /// The same in frames of SQLite's log that are not committed. If their writer is dead, they come to life if the log
+    /// is recovered before another process commits.
     orphan: Option<(u8, u8)>,
     log: Vec<Record>,
     /// What the index names.
@@ -96,7 +96,7 @@ struct State {
     announced: u8,
     tier: Lock,
     database: Option<usize>,
-    /// The newest version, and the newest that somebody knows of.
+    /// The newest version, and the newest that a process knows of.
     newest: u8,
     floor: u8,
     kills: u8,
@@ -146,7 +146,7 @@ impl State {
         }
     }
 
-    /// What whoever opens the cache finds when all are gone.
+    /// Returns what the next process that opens the cache finds when all are gone.
     fn reopened(&self) -> u8 {
         self.pending().0
     }
@@ -223,7 +223,7 @@ impl State {
         self.database.is_none().then(|| self.database = Some(who))
     }
 
-    /// SQLite's frames are in its log. Whoever commits writes over those that a dead one left there.
+    /// SQLite's frames are in its log. A process that commits writes over those that a dead one left there.
     fn write_frames(&mut self, version: u8, seq: u8) {
         self.orphan = Some((version, seq));
     }

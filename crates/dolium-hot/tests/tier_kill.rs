@@ -126,7 +126,7 @@ fn set(shared: &Shared, tier: &Tier, database: &Database, record: &mut PendingRe
     }
 }
 
-/// What anybody is told who asks now; what the database has is offered to the tier.
+/// Returns what a reader is told now. Offers what the database has to the tier.
 fn look(tier: &Tier, database: &Database, key: u64) -> i64 {
     let bytes = key.to_le_bytes();
     let name = Key { kind: 1, spelling: 1, bytes: &bytes };
@@ -217,7 +217,7 @@ fn torture(rounds: u32, all_die_every: u32) {
             *floor = acknowledged.get(key).max(*floor);
             let found = look(tier, database, key);
             assert!(found >= *floor, "key {key} went back from {floor} to {found}");
-            assert!(found <= begun.get(key), "key {key} has {found}, which nobody set");
+            assert!(found <= begun.get(key), "key {key} has {found}, which was never set");
             *floor = found;
         }
     };
@@ -230,7 +230,7 @@ fn torture(rounds: u32, all_die_every: u32) {
             check(&mine.1, &mine.2);
         }
         if round % all_die_every == all_die_every - 1 {
-            // We leave, too, without a word: whoever comes first finds nobody.
+            // We leave, too, without a word: the first process that comes finds no other.
             drop(mine);
             others.iter_mut().for_each(Other::kill);
             kills += others.len();

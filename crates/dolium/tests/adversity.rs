@@ -32,7 +32,7 @@ fn value_files(directory: &Path) -> usize {
         .sum()
 }
 
-/// Who makes a store may be killed right after the file is there.
+/// A process that makes a store may be killed right after the file is there.
 #[test]
 fn a_store_that_was_left_empty_gets_its_journal() {
     let directory = tempfile::tempdir().unwrap();
@@ -107,7 +107,7 @@ fn closing_leaves_no_value_file_that_nothing_names() {
     assert_eq!(value_files(directory.path()), 0);
 }
 
-/// Who reads an older state keeps a checkpoint from finishing, and so the trash from being emptied.
+/// A reader of an older state keeps a checkpoint from finishing, and so the trash from being emptied.
 #[test]
 fn closing_waits_a_little_for_readers() {
     const SLOW: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)

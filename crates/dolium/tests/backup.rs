@@ -118,7 +118,7 @@ fn an_interrupted_backup_leaves_nothing() {
         };
         match cache.backup_with(&copy, false, &mut watch) {
             Err(Error::Interrupted) => assert_eq!(names(world.path()), ["cache"]),
-            // It was done before anybody asked a second time.
+            // It was done before any thread asked a second time.
             made => assert!(calls > 0 && made.is_ok()),
         }
     }

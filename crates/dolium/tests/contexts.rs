@@ -1,4 +1,4 @@
-//! Transactions and the contexts that they belong to: who is part of one, who may end it, and who outlives it.
+//! Transactions and the contexts that they belong to: which is part of one, which may end it, and which outlives it.
 
 use std::cell::Cell;
 use std::sync::Arc;

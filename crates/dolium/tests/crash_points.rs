@@ -262,7 +262,7 @@ fn expected(script: Script, done: usize) -> [Map; 2] {
 fn crash_at(script: Script, step: usize) -> Option<usize> {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    // Every other time somebody lives who has the cache open, and recovers what it needs.
+    // Every other time this process has the cache open, lives on, and recovers what it needs.
     let witness = step.is_multiple_of(2).then(|| {
         let cache = open(directory);
         cache.set(KEYS, 0).unwrap();
@@ -287,13 +287,13 @@ fn crash_at(script: Script, step: usize) -> Option<usize> {
             let is_known = found == before.get(&key) || found == after.get(&key);
             assert!(is_known, "step {step}, {done} done: {key} is {found:?}, not as in {expected:?}");
         }
-        // Whoever writes next recovers. What was under way may only now be done, but not be undone.
+        // The next writer recovers. What was under way may only now be done, but not be undone.
         witness.set(KEYS, 1).unwrap();
         let recovered = look(witness);
         check(&recovered, "recovered by the living");
         assert!(seen == *before || recovered == *after, "step {step}: from {seen:?} to {recovered:?}");
     } else {
-        // Whoever opens it may die of that, too: at the first step, at the second, and so on.
+        // A process that opens it may die of that, too: at the first step, at the second, and so on.
         let dies = |step: &usize| spawn(directory, script, *step, true).code() == Some(CRASHED);
         dead += (1..1000).take_while(dies).count();
         assert!(dead > 1, "opening has steps");
@@ -338,7 +338,7 @@ fn who_closes_after_a_writer_died_between_a_record_and_its_number_comes_to_an_en
             continue;
         }
         met += 1;
-        // Only looks, which drains what the dead has left, but takes the append lock from nobody.
+        // Only looks, which drains what the dead process has left, but takes the append lock from no other thread.
         witness.len().unwrap();
         let (done, closed) = mpsc::channel();
         std::thread::spawn(move || done.send(witness.close()));

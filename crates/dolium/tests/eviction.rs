@@ -52,7 +52,7 @@ fn values_in_files_count_before_they_are_drained() {
     const LIMIT: usize = 2 << 20;
     let (_directory, cache, clock) = open(LIMIT, Policy::LeastRecentlyStored);
     fill(&cache, &clock, 80);
-    // Small ones last: it is they who look.
+    // Small ones last, because their writes look at the limit.
     for n in 0..100 {
         cache.set(format!("small {n}"), &vec![7; 100]).unwrap();
     }

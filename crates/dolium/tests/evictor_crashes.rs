@@ -73,7 +73,8 @@ fn newest(done: i64) -> BTreeMap<i64, i64> {
     old.chain((1..=done).map(|version| (version % WRITTEN, version))).collect()
 }
 
-/// Ends a process at its step of that number, and sees to what it leaves. The name of the step; `None`: there is none.
+/// Ends a process at its step of that number, and sees to what it leaves. Returns the name of the step, or `None` if
+/// there is none.
 fn crash_at(step: usize) -> Option<String> {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
@@ -86,7 +87,7 @@ fn crash_at(step: usize) -> Option<String> {
         "it evicts: {}",
         before.len()
     );
-    // Every other time somebody lives who has the cache open, and recovers what it needs.
+    // Every other time this process has the cache open, lives on, and recovers what it needs.
     let has_witness = step.is_multiple_of(2);
     if !has_witness {
         cache.close().unwrap();
@@ -105,7 +106,7 @@ fn crash_at(step: usize) -> Option<String> {
     };
     let seen = look(&cache);
     check(&seen, "at once");
-    // Whoever writes next recovers.
+    // The next writer recovers.
     set(&cache, KEYS, 0);
     cache.flush().unwrap();
     let recovered = look(&cache);

@@ -96,7 +96,7 @@ fn number(cache: &Cache, key: &str) -> i64 {
     }
 }
 
-/// Whoever asks later sees the same or what came after it.
+/// A later read returns the same change or one that came after it.
 fn read(cache: &Cache, directory: &Path) {
     let (mut seen, mut changes) = (0, 0);
     std::fs::write(directory.join(std::process::id().to_string()), "reads").unwrap();

@@ -356,7 +356,7 @@ fn settings_that_lie_in_a_log_alone_are_found_on_opening() {
     drop(second);
     assert!(!killed.path().join("cache.db-wal").exists());
     let third = Cache::builder(killed.path()).setting("statistics", 1).open().unwrap();
-    assert!(!killed.path().join("cache.db-wal").exists(), "nobody has it open, so opening makes no log");
+    assert!(!killed.path().join("cache.db-wal").exists(), "no process has it open, so opening makes no log");
     assert_eq!(third.setting("cull_limit").unwrap(), Some(Scalar::Int(77)));
 }
 

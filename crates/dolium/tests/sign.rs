@@ -270,7 +270,7 @@ proptest! {
         let at = at.index(changed.len());
         changed[at] ^= 1 << bit;
         let trailer = changed.len() - TRAILER_LEN;
-        // Without the magic or with another key's id it is nobody's claim to be ours.
+        // Without the magic, or with another key's id, the bytes do not claim to be ours.
         let in_claim = (trailer..trailer + 8).contains(&at);
         let expected = if in_claim { Verdict::Foreign } else { Verdict::Forged };
         prop_assert_eq!(signer.verify(&changed, 3, b"key", 4), expected);

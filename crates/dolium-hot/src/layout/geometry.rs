@@ -56,7 +56,7 @@ impl Geometry {
         8 * (self.log() as u64) + self.log_bytes()
     }
 
-    /// Bytes at the start of the file that whoever comes will touch soon, wherever their keys lie.
+    /// Returns how many bytes at the start of the file a new process touches soon, wherever its keys lie.
     pub fn front(self) -> u64 {
         (8 * (self.log() as u64) + self.log_bytes() / 16).min(FRONT) & !4095
     }

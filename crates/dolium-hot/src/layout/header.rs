@@ -13,9 +13,9 @@
 //! | 32 | 8 | inode of the `cache.lock` whose slots the words below name |
 //! | 40 | 8 | length of the log, 0 without a tier |
 //! | 48 | 8 | inode of this very file, 0 where a program did not know it: a copy has another |
-//! | 128 | 4 | the writer lock: who may write the database |
-//! | 256 | 4 | the append lock: who may write the tier |
-//! | 264 | 8 | not 0: the owner of the append lock died or panicked, and nobody has recovered yet |
+//! | 128 | 4 | the writer lock: its owner may write the database |
+//! | 256 | 4 | the append lock: its owner may write the tier |
+//! | 264 | 8 | not 0: the owner of the append lock died or panicked, and no later owner has recovered yet |
 //! | 384 | 24 | head, last, the sequence number that a direct commit has announced |
 //! | 512 | 40 | tail, drained, applied, commits, state |
 //!
@@ -78,7 +78,7 @@ impl Header {
         self.hot_inode != 0 && self.hot_inode != inode
     }
 
-    /// Bytes at the start of the file that are not left to be made by those who touch them.
+    /// Bytes at the start of the file that are made at once, not when a process touches them.
     pub(crate) fn front(self) -> u64 {
         self.geometry.map_or(0, Geometry::front)
     }

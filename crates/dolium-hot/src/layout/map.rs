@@ -35,7 +35,7 @@ impl Map {
         Self::with(file, len, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    /// The same for somebody who may only read it, and must not write a word.
+    /// Maps the file for a process that may only read it, and must not write a word.
     pub(crate) fn read_only(file: &File, len: u64) -> io::Result<Self> {
         Self::with(file, len, ProtFlags::READ)
     }
@@ -63,8 +63,8 @@ impl Map {
     pub(crate) fn half(&self, number: usize) -> SharedWord<'_> {
         assert!(number < self.len / 4, "a word behind the mapping");
         // SAFETY: inside the mapping, which lives as long as `self` and starts at a page boundary, so that the word is
-        // aligned; every process accesses it atomically only. Whoever truncates the file gets everybody a SIGBUS, which
-        // this crate never does: it replaces files by new ones.
+        // aligned; every process accesses it atomically only. A process that truncates the file causes a SIGBUS in
+        // every process, which this crate never does: it replaces files by new ones.
         SharedWord(unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(4 * number).cast()) })
     }
 
@@ -74,7 +74,7 @@ impl Map {
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast(), self.len / 8) }
     }
 
-    /// Has the kernel map the pages of these words before somebody writes them, if it can.
+    /// Has the kernel map the pages of these words before a process writes them, if it can.
     pub(crate) fn populate(&self, words: Range<usize>) {
         let page = rustix::param::page_size();
         let start = 8 * words.start / page * page;
@@ -100,8 +100,8 @@ impl Drop for Map {
 pub(crate) struct SharedWord<'a>(&'a AtomicU32);
 
 impl SharedWord<'_> {
-    /// Sleeps unless the word has changed already. Where futexes are forbidden it polls: the word's rules need nobody
-    /// to be woken.
+    /// Sleeps unless the word has changed already. Polls where futexes are forbidden: the rules of the word rely on no
+    /// wake-up.
     pub(crate) fn sleep(self, seen: u32, at_most: Duration) {
         match futex::wait(self.0, futex::Flags::empty(), seen, Some(&timespec(at_most))) {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => {}
@@ -120,7 +120,7 @@ impl SharedWord<'_> {
         self.0.store(value, Release);
     }
 
-    /// Wakes at most so many. Whether somebody was asleep.
+    /// Wakes at most so many sleepers. Returns whether any was asleep.
     pub(crate) fn wake(self, most: u32) -> bool {
         futex::wake(self.0, futex::Flags::empty(), most).is_ok_and(|woken| woken > 0)
     }

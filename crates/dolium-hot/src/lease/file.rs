@@ -106,7 +106,7 @@ fn fill(file: &File, name: &str) -> io::Result<()> {
     file.write_all_at(&bytes, 0)
 }
 
-/// `Err`: the file is not ours to use, and has this version, 0 if it is no table.
+/// Reads the version of the file. Returns `Err` with it if the file is not ours to use, 0 if it is no table.
 fn read(file: &File) -> io::Result<Result<(), u32>> {
     let found = file.metadata()?;
     let mut bytes = [0; PREFIX];

@@ -85,7 +85,8 @@ impl Leases {
         Ok(Self(Arc::new(kind)))
     }
 
-    /// Whether the leases know who waits for whom and how a computation ended. Where they do not, waiting needs a limit.
+    /// Whether the leases know which process waits for which, and how a computation ended. Where they do not, waiting
+    /// needs a limit.
     #[must_use]
     pub fn is_table(&self) -> bool {
         matches!(*self.0, Kind::Table(_))
@@ -133,7 +134,7 @@ impl Leases {
         }
     }
 
-    /// Rings the bell: all who sleep look around.
+    /// Rings the bell: all sleepers look around.
     pub fn ring(&self) {
         if let Kind::Table(table) = &*self.0 {
             table.ring();

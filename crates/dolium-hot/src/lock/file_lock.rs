@@ -1,13 +1,14 @@
 //! The write lock where shared memory cannot be had: network file systems, platforms other than Linux, and processes to
 //! which the system refuses it.
 //!
-//! The contract is that of [`Shared`](crate::Shared)'s lock, kept by a lock on one byte of `cache.lock` (elsewhere
-//! than on Linux, on the whole file). A directory whose other users have the lock word is refused. The kernel releases a
-//! dead owner's lock, so there is nobody to take over; waiters poll.
+//! The contract is that of [`Shared`](crate::Shared)'s lock, kept by a lock on one byte of `cache.lock` (elsewhere than
+//! on Linux, on the whole file). A directory whose other users have the lock word is refused. The kernel releases a
+//! dead owner's lock, so no waiter needs to take it over; waiters poll.
 //!
 //! Where byte locks are refused, too, only the threads of the process take turns, and the lock of the database alone
-//! keeps processes apart. That is safe, since the lock here is for order; but nobody can see such a process, so that it
-//! must ask the database, in each transaction and before each read, whether others have put a tier in front of it.
+//! keeps processes apart. That is safe, since the lock here is for order. But other processes cannot see such a
+//! process, so it must ask the database, in each transaction and before each read, whether others have put a tier in
+//! front of it.
 
 use crate::lock::guard::{Guard, Release, Which};
 use crate::lock::health::Health;
@@ -50,8 +51,8 @@ impl FileLock {
         Ok(Self::of(Some(file), false, generation))
     }
 
-    /// Joins a local directory where the system refuses this process shared memory, which is told to all who ask. Those
-    /// who come meanwhile do without it, too; those who share memory already exclude it.
+    /// Joins a local directory where the system refuses this process shared memory, and leaves a note of that.
+    /// Processes that come meanwhile do without shared memory, too. Those that share memory already exclude this one.
     #[cfg(target_os = "linux")]
     pub(crate) fn attach_apart(
         directory: &Path,
@@ -166,7 +167,7 @@ mod platform {
         paths: Paths,
     }
 
-    /// Takes the byte of those who share a kind of lock.
+    /// Takes the byte of the processes that share a kind of lock.
     fn join(descriptor: &Descriptor, paths: &Paths, byte: u32) -> Result<bool, AttachError> {
         let taken = descriptor.borrow().and_then(|fd| ofd::try_lock(fd, byte, LockKind::Shared));
         taken.map_err(|error| AttachError::io("lock", &paths.lock, error))
@@ -194,7 +195,7 @@ mod platform {
             Ok(Self { descriptor, paths })
         }
 
-        /// On a local file system, while nobody shares memory.
+        /// On a local file system, while no process shares memory.
         pub(super) fn open_apart(
             directory: &Path,
             access: Access,

@@ -8,9 +8,9 @@ use std::sync::Arc;
 /// One of the two locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
-    /// The writer lock: who may write the database.
+    /// The writer lock: its owner may write the database.
     Database,
-    /// The append lock: who may write the tier.
+    /// The append lock: its owner may write the tier.
     Tier,
 }
 

@@ -15,9 +15,9 @@ pub enum Health {
     Forked,
     /// This program closed our descriptor (daemons do), and with it gave up our slot.
     Closed,
-    /// `cache.lock` was deleted or replaced: who comes now does not see us.
+    /// `cache.lock` was deleted or replaced: a process that comes now does not see us.
     LockGone,
-    /// `cache.hot` was deleted, replaced or cut short: who comes now uses another lock word.
+    /// `cache.hot` was deleted, replaced or cut short: a process that comes now uses another lock word.
     FileGone,
 }
 

@@ -75,7 +75,7 @@ impl Pause {
     }
 }
 
-/// Why those who use a directory share no memory there, if one of them was refused it. Only looks.
+/// Returns why the processes that use a directory share no memory there, if one of them was refused it. Only looks.
 #[must_use]
 pub fn note_in(directory: &Path) -> Option<String> {
     File::open(directory.join("cache.lock")).ok().and_then(|file| note(&file))

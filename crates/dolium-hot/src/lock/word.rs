@@ -3,16 +3,16 @@
 //! Owns every transition of the word: take, announce, take over, release. Refuses time, sleeping and files; those come
 //! in through the two traits, so that a model checker can run exactly this code.
 //!
-//! The word is 0 when free. Bits 0 to 15 hold the owner's slot + 1, bit 31 says that somebody may sleep on it, all
+//! The word is 0 when free. Bits 0 to 15 hold the owner's slot + 1, bit 31 says that a waiter may sleep on it, all
 //! others are 0. A slot belongs to the process that holds the lock on its byte, hence the one rule behind everything
-//! here: *a word that names slot s is changed in more than bit 31 only by whoever holds byte s.*
+//! here: *only the holder of byte s changes more than bit 31 of a word that names slot s.*
 
 #[cfg(test)]
 mod model;
 
 use std::io;
 
-/// Somebody may sleep.
+/// A waiter may sleep.
 pub(crate) const WAITERS: u32 = 1 << 31;
 
 /// The word in memory. Successful replacements order like an acquire and a release together, loads like an acquire.
@@ -24,7 +24,7 @@ pub(crate) trait Word {
 
 /// The byte locks that tell the living from the dead.
 pub(crate) trait OwnerLocks {
-    /// Takes the byte of a slot, if nobody has it.
+    /// Takes the byte of a slot, if it is free.
     fn claim(&self, slot: u32) -> io::Result<bool>;
     fn release(&self, slot: u32) -> io::Result<()>;
 }
@@ -45,14 +45,14 @@ fn owner(word: u32, slots: u32) -> Owner {
     }
 }
 
-/// One attempt at a free word. Who has slept keeps the waiter bit, since others may still sleep.
+/// Makes one attempt at a free word. A waiter that has slept keeps the waiter bit, since others may still sleep.
 pub(crate) fn try_take(word: &impl Word, me: u32, slept: bool) -> bool {
     let seen = word.load();
     let waiters = if slept { WAITERS } else { seen & WAITERS };
     seen & !WAITERS == 0 && word.replace(seen, (me + 1) | waiters).is_ok()
 }
 
-/// Says that the caller is about to sleep. `Some` is the value to sleep on; `None`: look again.
+/// Says that the caller is about to sleep. Returns the value to sleep on, or `None` if the caller must look again.
 pub(crate) fn announce(word: &impl Word) -> Option<u32> {
     let seen = word.load();
     if seen & !WAITERS == 0 {
@@ -76,8 +76,8 @@ pub(crate) fn take_over(
     let seen = word.load();
     match owner(seen, slots) {
         Owner::Nobody => Ok(false),
-        // Ours: no other thread of this process holds it (the local lock says so) and nobody else can have this slot.
-        // Garbage: there is no byte to hold, and only one of us can win the replacement.
+        // Ours: no other thread of this process holds it (the local lock says so) and no other process can have this
+        // slot. Garbage: there is no byte to hold, and only one of us can win the replacement.
         Owner::Garbage => Ok(word.replace(seen, (me + 1) | WAITERS).is_ok()),
         Owner::Slot(dead) if dead == me => Ok(replace_owner(word, dead, me)),
         Owner::Slot(dead) => {

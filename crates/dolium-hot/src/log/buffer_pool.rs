@@ -1,4 +1,5 @@
-//! Owns the memory that a thread keeps from one record to the next, since who writes or reads does it again and again.
+//! Owns the memory that a thread keeps from one record to the next, since a thread that writes or reads does so again
+//! and again.
 
 use std::cell::Cell;
 

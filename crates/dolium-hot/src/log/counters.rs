@@ -1,5 +1,5 @@
-//! Owns what is counted: every process adds to a line of its own, and anybody may add the lines up. They outlive their
-//! processes, so that sums never fall; two processes may come to share a line, hence atomic additions.
+//! Owns what is counted: every process adds to a line of its own, and any process may add the lines up. They outlive
+//! their processes, so that sums never fall. Two processes may come to share a line, hence atomic additions.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -96,7 +96,7 @@ impl<A: Atomic> Memory<'_, A> {
         self.sum(counter as usize)
     }
 
-    /// The same for the counter with this place in each line.
+    /// Adds up the counter with this place in each line.
     pub fn sum(&self, counter: usize) -> u64 {
         let lines = (0..LINES).map(|line| Geometry::COUNTERS + line * LINE + counter);
         lines.fold(0, |sum, at| sum.wrapping_add(self.field(at).load(Relaxed)))

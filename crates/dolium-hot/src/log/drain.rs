@@ -115,7 +115,7 @@ impl<A: Atomic> Memory<'_, A> {
         // Before the head: every sequence number up to it is below.
         let last = self.field(field::LAST).load(Acquire);
         let Some(Bounds { drained, head }) = self.bounds() else {
-            // Nothing here can be found by walking. Whoever starts the tier anew scans for it.
+            // Nothing here can be found by walking. The process that starts the tier anew scans for it.
             self.retire();
             return Batch { seq: applied, ..Batch::default() };
         };
@@ -137,7 +137,7 @@ impl<A: Atomic> Memory<'_, A> {
             at = next;
         }
         if at >= head {
-            // Numbers whose records somebody damaged are gone; nobody must wait for them.
+            // Sequence numbers of damaged records are gone, and no process may wait for them.
             batch.seq = batch.seq.max(last);
         }
         batch.end = at;
@@ -155,8 +155,8 @@ impl<A: Atomic> Memory<'_, A> {
         self.field(field::DRAINED).fetch_max(end, Release);
     }
 
-    /// The sequence number after the last is about to be used by a transaction of another kind. The caller holds the
-    /// append lock. Whoever finds it announced after a death uses it up: nobody but SQLite's own recovery could tell
+    /// Announces the sequence number after the last for a direct write, and returns it. The caller holds the append
+    /// lock. If the process dies, the next owner uses the number up, because only SQLite's own recovery could tell
     /// whether that commit exists.
     pub fn announce(&self) -> u64 {
         let seq = self.field(field::LAST).load(Acquire) + 1;
@@ -190,7 +190,7 @@ impl<A: Atomic> Memory<'_, A> {
         self.renounce();
     }
 
-    /// Nobody may use the tier any more.
+    /// Ends the tier: no process may use it any more.
     pub fn retire(&self) {
         self.field(field::STATE).store(field::GONE, Release);
     }

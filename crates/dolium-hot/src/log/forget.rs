@@ -41,7 +41,8 @@ impl<A: Atomic> Memory<'_, A> {
                 let first = self.bucket(self.hash(key.kind, key.bytes));
                 for slot in (first..first + crate::layout::geometry::BUCKET).map(|slot| self.slot(slot)) {
                     let word = slot.load(Relaxed);
-                    // Whoever has the append lock may be giving the slot away: then it stays as it wants it.
+                    // The owner of the append lock may be giving the slot away: then the slot stays as that owner wants
+                    // it.
                     if Self::offset_of(word) == at {
                         slot.replace(word, 0, Release);
                     }

@@ -1,4 +1,4 @@
-//! The tier's memory as everybody sees it: header words, slots, log.
+//! The tier's memory as every process sees it: header words, slots, log.
 //!
 //! Owns lock-free reading and the order of loads. Writing, which needs the append lock, is in `write`; neither knows of
 //! files.
@@ -6,11 +6,11 @@
 //! Everything is atomic words: racing with a writer gives a record that fails its checks, never undefined behaviour.
 //!
 //! **Order.** A writer stores bytes (relaxed), then `head` (release), then the slot (release). Before it uses space
-//! again it stores `tail` (release, since that drops slots: whoever finds their keys gone asks the database, and must
-//! find them there) and puts a release fence between that and the bytes. A reader loads the slot (acquire), so that it
-//! sees the bytes that were stored before it, copies (relaxed), and after an acquire fence loads `tail` again: if the
-//! copy saw any byte of a later lap, the two fences make it see the `tail` that came before that byte, and the record is
-//! discarded. The checksum stands behind that, for files that somebody damaged. `tests/weak.rs` tries every order.
+//! again it stores `tail` (release, since that drops slots: a reader that finds their keys gone asks the database, and
+//! must find them there) and puts a release fence between that and the bytes. A reader loads the slot (acquire), so
+//! that it sees the bytes that were stored before it, copies (relaxed), and after an acquire fence loads `tail` again:
+//! if the copy saw any byte of a later lap, the two fences make it see the `tail` that came before that byte, and the
+//! record is discarded. The checksum stands behind that, for damaged files. `tests/weak.rs` tries every order.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -67,7 +67,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         self.field(field::STATE).load(Acquire) == field::LIVE
     }
 
-    /// Whether the header can be believed so far that every walk ends. `None`: something has damaged it.
+    /// Reads the header, if it can be believed so far that every walk ends. Returns `None` if something has damaged it.
     pub fn bounds(&self) -> Option<Bounds> {
         // In this order: each is at most what is loaded after it.
         let tail = self.field(field::TAIL).load(Acquire);
@@ -129,7 +129,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         Some((found, View::verified(scratch.words())))
     }
 
-    /// Copies the record at an offset out of the log. `None`: it is gone, or was never there.
+    /// Copies the record at an offset out of the log. Returns `None` if it is gone, or was never there.
     // A call, so that a walk over slots prepares nothing for it before one is worth it.
     #[inline(never)]
     pub fn copy<'s>(&self, offset: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
@@ -150,7 +150,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         (self.field(field::TAIL).load(Acquire) <= offset).then_some(body)
     }
 
-    /// The record at an offset, whose space nobody will use again meanwhile, if it ends at or below `end`.
+    /// Returns the record at an offset, if it ends at or below `end`. No writer uses its space again meanwhile.
     pub fn copy_below<'s>(&self, end: u64, offset: u64, scratch: &'s mut Scratch) -> Option<View<'s>> {
         let body = scratch.copy(self.extent(end, offset)?, self.epoch);
         View::read(scratch.words(), body, offset)
@@ -184,7 +184,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
         unit as usize * UNIT
     }
 
-    /// Makes a slot name an offset: release, so that whoever sees it sees the record.
+    /// Makes a slot name an offset. Stores with release, so that a reader that sees the offset sees the record.
     pub fn point(&self, slot: usize, hash: u64, offset: u64) {
         self.slot(slot).store(hash & !OFFSET | offset, Release);
     }

@@ -14,8 +14,8 @@ use crate::layout::header::field;
 
 impl<A: Atomic> Memory<'_, A> {
     /// Publishes what the owner of the append lock had stored, and gives the sequence numbers that it used their due.
-    /// `applied` is the sequence number that the database has applied. Dying anywhere in it leaves the same to do.
-    /// `false`: it cannot be repaired.
+    /// `applied` is the sequence number that the database has applied. A death anywhere in it leaves the same to do.
+    /// Returns `false` if the tier cannot be repaired.
     pub fn recover(&self, applied: u64, scratch: &mut Scratch) -> bool {
         let Some(Bounds { drained, head }) = self.bounds().filter(|_| applied >> 48 == 0) else {
             return false;
@@ -113,8 +113,8 @@ impl<A: Atomic> Memory<'_, A> {
         is_used
     }
 
-    /// What lies at an offset below `head`, and where the next begins. `None`: the end. What somebody damaged is passed
-    /// over unit by unit, so that it is not in the way of what lies behind it.
+    /// Returns what lies at an offset below `head`, and where the next record begins; `None` at the end. Passes over
+    /// damage unit by unit, so that it is not in the way of what lies behind it.
     pub fn next<'s>(&self, at: u64, head: u64, scratch: &'s mut Scratch) -> Option<(Option<View<'s>>, u64)> {
         if at >= head {
             return None;

@@ -1,4 +1,4 @@
-//! Owns finding the records of a tier that nobody has attached: after a crash, a reboot, a loss of power.
+//! Owns finding the records of a tier that no process has attached: after a crash, a reboot, a loss of power.
 
 use super::atomic::Atomic;
 use super::memory::Memory;

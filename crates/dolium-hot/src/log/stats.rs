@@ -1,4 +1,4 @@
-//! Owns what can be told of a tier as a whole, by whoever can see its memory.
+//! Owns what a process that can see the memory of a tier can tell of it as a whole.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 

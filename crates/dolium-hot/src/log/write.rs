@@ -45,8 +45,8 @@ impl<A: Atomic> Memory<'_, A> {
         self.append_at(slot, record)
     }
 
-    /// The same if the record at an offset still is the newest of the key, as who has copied it says. `false`: it is
-    /// not.
+    /// Appends a record if the one at an offset, which the caller has copied, still is the newest of the key. Returns
+    /// `false` if it is not.
     pub fn append_over(&self, record: &mut PendingRecord, offset: u64) -> Result<bool, LogFull> {
         self.settle();
         let hash = record.known(self.epoch).hash;
@@ -84,8 +84,8 @@ impl<A: Atomic> Memory<'_, A> {
         Ok(())
     }
 
-    /// What can be done for a record before the append lock is taken: others wait while it is held. Most of what is
-    /// looked at here only has to be in the cache when it is read again.
+    /// Does what can be done for a record before the append lock is taken, because other writers wait while it is held.
+    /// Most of what this looks at only needs to be in the processor's cache when it is read again.
     pub fn prepare(&self, record: &mut PendingRecord) {
         // Without the append lock the header may be anything.
         let Some(Bounds { head, .. }) = self.bounds() else { return };
@@ -157,8 +157,8 @@ impl<A: Atomic> Memory<'_, A> {
     fn make_way(&self, end: u64, drained: u64) {
         let needed = end.saturating_sub(self.geometry.units);
         if needed > self.field(field::TAIL).load(Relaxed) {
-            // Release, since it drops slots: who finds their keys gone must find them in the database. Not a store:
-            // whoever forgets what is clean moves the tail without the append lock.
+            // Release, since it drops slots: a reader that finds their keys gone must find them in the database. Not a
+            // store, because a process that forgets clean records moves the tail without the append lock.
             self.field(field::TAIL).fetch_max((needed + self.geometry.units / 64).min(drained), Release);
             crash::point("tail stored");
         }
@@ -180,7 +180,7 @@ impl<A: Atomic> Memory<'_, A> {
 
     fn name(&self, slot: usize, hash: u64, offset: u64) {
         let access = self.access(slot);
-        // It hardly ever is anything else, and pages that nobody stores to are never written back.
+        // It hardly ever is anything else, and pages that no process stores to are never written back.
         if access.load(Relaxed) != 0 {
             access.store(0, Relaxed);
         }
@@ -205,16 +205,16 @@ impl<A: Atomic> Memory<'_, A> {
         self.clean_slots(self.bucket(hash)).min_by_key(|slot| self.named(*slot))
     }
 
-    /// The slot of a record's key, whose hash this is. Nobody changes records while the append lock is held, so that
-    /// the key is compared where it lies; without the append lock it may be another's key that is found, if the tail
-    /// goes past its record.
+    /// Returns the slot of a record's key, whose hash this is. No process changes records while the append lock is
+    /// held, so that the key is compared where it lies. Without the append lock this may find another's key, if the
+    /// tail goes past its record.
     fn own_slot(&self, record: &PendingRecord, hash: u64) -> Option<Own> {
         let first = self.bucket(hash);
         let slots = self.slots(first);
         let is_tagged = |slot: &A| slot.load(Acquire) >> 48 == hash >> 48;
         let mut tagged =
             (0..BUCKET).fold(0_u32, |tagged, at| tagged | u32::from(is_tagged(&slots[at])) << at);
-        // One only, and clean: it is the key's, or may be given away. Nobody has to look into the log to know which.
+        // One only, and clean: it is the key's, or may be given away. No look into the log is needed to know which.
         if tagged.is_power_of_two() {
             let slot = first + tagged.trailing_zeros() as usize;
             if self.named(slot) < self.field(field::DRAINED).load(Acquire) {
@@ -283,7 +283,7 @@ impl<A: Atomic> Memory<'_, A> {
         word.is_some_and(|word| Self::offset_of(word) >= self.field(field::DRAINED).load(Acquire))
     }
 
-    /// Appends a record that nobody looks up.
+    /// Appends a no-op, which no reader looks up.
     pub fn append_noop(&self) -> Result<(), LogFull> {
         let mut record = PendingRecord::noop();
         self.settle();

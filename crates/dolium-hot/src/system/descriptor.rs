@@ -73,7 +73,7 @@ impl Descriptor {
         Ok(Self { number, identity: Identity::of(&found), generation: fork::generation(), is_noted })
     }
 
-    /// Leaves word for those who ask why no memory is shared here. It is only told, so a failure costs nothing else.
+    /// Leaves a note why no memory is shared here. Other processes only report it, so a failure costs nothing else.
     pub(crate) fn note(&self, text: &str) {
         let _ = self.write_note(text.as_bytes());
     }
@@ -127,7 +127,7 @@ impl Drop for Descriptor {
         // SAFETY: as in `borrow`.
         let ours = same_file(unsafe { BorrowedFd::borrow_raw(number) }, self.identity);
         if ours {
-            // SAFETY: the number means our file, this object owned it, and nobody can reach it any more.
+            // SAFETY: the number means our file, this object owned it, and nothing can reach it any more.
             drop(unsafe { OwnedFd::from_raw_fd(number) });
         }
     }
@@ -164,8 +164,8 @@ pub(crate) fn open_existing(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Makes a file that has its content and its final rights when it gets its name, so that a process of another user never
-/// sees it too early and a kill leaves nothing behind. Whoever is faster wins; a file that is there stays as it is.
+/// Makes a file that has its content and its final rights when it gets its name. So a process of another user never
+/// sees it too early, and a kill leaves nothing behind. The fastest process wins: a file that is there stays as it is.
 pub(crate) fn create(path: &Path, access: Access, write: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let result =
         create_nameless(path, access, &write).unwrap_or_else(|| create_plainly(path, access, &write));

@@ -119,11 +119,12 @@ impl Drop for Gate {
 impl Gate {
     /// Children will close this descriptor.
     pub(crate) fn watch(&self, descriptor: &Arc<AtomicI32>) {
-        // SAFETY: `self` proves that the gate is held, so nobody else refers to the vector.
+        // SAFETY: `self` proves that the gate is held, so nothing else refers to the vector.
         let list = unsafe { &mut *self.0.0.get() };
         let number = descriptor.load(Relaxed);
         for known in list.iter().filter(|known| known.load(Relaxed) == number) {
-            // The kernel gave its number away, so somebody closed it behind our back. It must never close the new one.
+            // The kernel gave its number away, so other code closed it behind our back. It must never close the new
+            // one.
             known.store(-1, Relaxed);
         }
         list.push(Arc::clone(descriptor));

@@ -1,7 +1,7 @@
 //! The lock among the threads of one process.
 //!
 //! Owns a timed mutex that is one word, so that a fork hook can lock it in one handler and unlock it in another, which
-//! `std::sync::Mutex` does not allow. Refuses to know who holds it: whoever unlocks must have locked.
+//! `std::sync::Mutex` does not allow. Does not know its owner: a caller that unlocks must have locked.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
-/// Held, and somebody may sleep.
+/// Held, and a waiter may sleep.
 const WANTED: u32 = 2;
 
 #[derive(Debug, Default)]
@@ -37,8 +37,8 @@ impl LocalLock {
         if self.try_lock() {
             return true;
         }
-        // Whoever has slept takes the lock as WANTED: others may still sleep, and one wake too many costs less than
-        // one too few.
+        // A waiter that has slept takes the lock as WANTED: others may still sleep, and one wake too many costs less
+        // than one too few.
         while self.word.swap(WANTED, Acquire) != FREE {
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
             else {
@@ -56,9 +56,9 @@ impl LocalLock {
     }
 }
 
-/// Fairness for locks that are not handed over. Whoever releases a lock and takes it again at once would win against the
-/// one it has just woken for a tenth of a second on end, since waking takes longer. So a releaser that woke somebody
-/// owes it a moment.
+/// Fairness for locks that are not handed over. A thread that releases a lock and takes it again at once would win
+/// against the waiter that it has just woken. That could go on for a tenth of a second, since waking takes longer. So a
+/// releaser that woke a waiter owes it a moment.
 #[derive(Debug, Default)]
 pub(crate) struct Courtesy(AtomicBool);
 

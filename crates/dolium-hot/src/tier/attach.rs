@@ -1,10 +1,10 @@
 //! Joining a directory: the one place where `cache.hot` is made.
 //!
 //! Owns the open lock (byte 4,096 of `cache.lock`): shared while joining, exclusive while creating or replacing, and
-//! held for moments only. Refuses to wait without a limit and to replace a file that somebody uses.
+//! held for moments only. Refuses to wait without a limit and to replace a file that another process uses.
 //!
 //! A kill may fall anywhere. The kernel then drops the byte locks; what can be left is a `cache.hot` without a name
-//! (gone), none, or an incomplete one, and all three are replaced by the next who comes while nobody is attached.
+//! (gone), none, or an incomplete one, and the next process that comes while none is attached replaces all three.
 
 use crate::layout::geometry::Geometry;
 use crate::layout::header::{self, HEADER_LEN, Header, PREFIX_LEN, Reading, field};
@@ -38,7 +38,8 @@ pub(crate) struct Joined {
 
 /// What the file shall have if it is made now.
 pub(crate) enum AttachMode<'b> {
-    /// The locks. What a tier still holds cannot be saved, so its directory is refused while nobody has it attached.
+    /// The locks alone. What a tier still holds cannot be saved, so its directory is refused while no process has it
+    /// attached.
     None,
     /// A tier of so many bytes, 0 for none, in front of a database.
     Tier { bytes: u64, backing: &'b mut dyn BackingStore },
@@ -73,7 +74,8 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
         if !enter(&descriptor, &paths.lock, if creates { LockKind::Exclusive } else { LockKind::Shared })? {
             return Ok(Err(Retry::Busy));
         }
-        // Those who come apart take the open lock exclusively: none can be missed here, nor can come before we have a slot.
+        // Processes without shared memory take the open lock exclusively: none can be missed here, nor can one come
+        // before we have a slot.
         if held_elsewhere(&descriptor, &paths.lock, FILE_REGIME_BYTE, APART_BYTE - FILE_REGIME_BYTE + 1)? {
             return if held_elsewhere(&descriptor, &paths.lock, APART_BYTE, 1)? {
                 Err(AttachError::Apart { path: paths.directory.clone(), note: note_in(&paths.directory) })
@@ -137,8 +139,8 @@ fn take_back(
     error
 }
 
-/// Before memory is done without, with the exclusive open lock and nobody here: the database is told that there is no
-/// tier. One that still holds entries is an error.
+/// Says in the database that there is no tier, before a process does without memory. The caller has the exclusive open
+/// lock, and no process is attached. A tier that still holds entries is an error.
 pub(crate) fn forgo(
     paths: &Paths,
     lock: Identity,
@@ -155,8 +157,8 @@ pub(crate) fn forgo(
     backing.begin(None, Records::new(&[])).map_err(told)
 }
 
-/// Nobody is here: what the old file holds and the database has not goes there, with the epoch of the new file. Returns
-/// that epoch, and the geometry that the new file shall have.
+/// Stores what the old file holds and the database has not, with the epoch of the new file. No process is attached.
+/// Returns that epoch, and the geometry for the new file.
 fn hand_over(
     paths: &Paths,
     found: &HotFile,
@@ -191,7 +193,8 @@ fn hand_over(
         let mut is_whole = !memory.is_dirty();
         if let Some((_, applied)) = applied.filter(|(epoch, _)| *epoch == header.epoch) {
             if matches!(found, HotFile::Foreign(..)) {
-                // Whoever still has it, since its `cache.lock` was removed, is to write no more than is found here.
+                // A process that still has it, since its `cache.lock` was removed, must write no more than is found
+                // here.
                 memory.retire();
             }
             records = memory.scan(applied);
@@ -211,7 +214,7 @@ fn hand_over(
     Ok((epoch, geometry))
 }
 
-/// Whether the file says that its database was replaced. Those who have it attached will notice.
+/// Returns whether the file says that its database was replaced. Processes that have it attached will notice.
 fn is_gone(path: &Path) -> bool {
     let mut state = [0; 8];
     open_existing(path).is_ok_and(|file| file.read_exact_at(&mut state, 8 * field::STATE as u64).is_ok())
@@ -245,13 +248,13 @@ pub fn count_attached(directory: &Path) -> io::Result<u32> {
 
 /// Removes the file. The caller is the last and has the open lock.
 pub(crate) fn remove(path: &Path) {
-    // Left behind it would only take space: whoever comes next makes a new one.
+    // Left behind it would only take space, because the next process makes a new one.
     let _ = std::fs::remove_file(path);
 }
 
 enum HotFile {
     Valid(File, Header),
-    /// Of another `cache.lock`: that was removed, or the directory is a copy. What waits in it counts all the same.
+    /// Of another `cache.lock`: that was removed, or the directory is a copy. Its dirty records count all the same.
     Foreign(File, Header),
     /// None, incomplete, or garbage.
     Unusable,
@@ -283,8 +286,8 @@ fn read(path: &Path, lock: Identity) -> Result<HotFile, AttachError> {
     }
 }
 
-/// A fresh file in place of whatever was there. Only with the exclusive open lock, and nobody who uses the old one.
-/// Its blocks are reserved for good, or there is none.
+/// Makes a fresh file in place of whatever was there. The caller has the exclusive open lock, and no process uses the
+/// old file. Its blocks are reserved for good, or there is none.
 fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(), AttachError> {
     let path = &paths.hot;
     match std::fs::remove_file(path) {
@@ -312,7 +315,8 @@ fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(),
     made.map_err(|error| AttachError::io("reserve", path, error))
 }
 
-/// Writes zeros behind the header: pages that are made one at a time, when somebody touches them, cost four times as much.
+/// Writes zeros behind the header. Pages that are made one at a time, when a process touches them, cost four times as
+/// much.
 fn write_out(file: &File, front: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = u64::from(HEADER_LEN);
@@ -332,7 +336,7 @@ struct Settled {
     header: Header,
 }
 
-/// Maps the file and takes a slot. `None`: it is not the file that was expected.
+/// Maps the file and takes a slot. Returns `None` if it is not the file that was expected.
 fn settle(descriptor: &Descriptor, paths: &Paths, found: HotFile) -> Result<Option<Settled>, AttachError> {
     let HotFile::Valid(file, header) = found else { return Ok(None) };
     let found = file.metadata().map_err(|error| AttachError::io("examine", &paths.hot, error))?;

@@ -5,10 +5,10 @@ use crate::log::record::View;
 /// An error of a [`BackingStore`].
 type BackingError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The database behind a tier, as the first who attaches needs it.
+/// The database behind a tier, as the first process that attaches needs it.
 pub trait BackingStore {
-    /// The epoch of the tier, and the sequence number in it, that the database has applied. `None`: it knows of no
-    /// tier.
+    /// Returns the epoch of the tier, and the sequence number in it, that the database has applied. Returns `None` if
+    /// the database knows of no tier.
     fn applied(&mut self) -> Result<Option<(u64, u64)>, BackingError>;
 
     /// Applies records, in this order, and says in the same transaction that the sequence number 0 of a new epoch is
@@ -22,7 +22,7 @@ pub trait BackingStore {
     }
 }
 
-/// Records that were found in a tier that nobody had attached.
+/// Records that were found in a tier that no process had attached.
 #[derive(Clone, Copy, Debug)]
 pub struct Records<'a>(&'a [Vec<u64>]);
 

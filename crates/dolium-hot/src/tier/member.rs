@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 /// When a waiter first asks whether the owner lives.
 const FIRST_PROBE: Duration = Duration::from_millis(1);
-/// Nobody sleeps longer without looking, and probes come at least this often.
+/// The longest sleep of a waiter before it looks again. Probes come at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_millis(16);
 /// Attempts before a waiter sleeps.
 const SPINS: u32 = 100;
@@ -73,8 +73,9 @@ impl Shared {
         Self::attach_with(directory, access, AttachMode::None)
     }
 
-    /// The same, with a tier of about `bytes` bytes, if the file is made now; else with the tier that the directory has.
-    /// Zero means none. What a tier that nobody has attached still holds goes to `backing` first, whatever the wish.
+    /// Attaches in the same way. If the file is made now, it gets a tier of about `bytes` bytes, none for zero; else
+    /// the directory keeps its tier. What a tier that no process has attached still holds goes to `backing` first,
+    /// whatever the wish.
     pub fn attach_tier(
         directory: &Path,
         access: Access,
@@ -117,9 +118,9 @@ impl Shared {
         Tier::of(&self.0)
     }
 
-    /// Ends the membership in good order: if nobody else is attached and nobody can be attaching, calls `clear`, which
-    /// says in the database that there is no tier, and removes the file. All must have been drained before. Returns
-    /// whether that was done.
+    /// Ends the membership in good order. If no other process is attached or can be attaching, calls `clear`, which
+    /// says in the database that there is no tier, and removes the file. The caller must have drained all before.
+    /// Returns whether that was done.
     pub fn leave<E>(self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
         let member = &*self.0;
         // Another thread may be using it, and would keep our slot when the file is gone.
@@ -143,13 +144,13 @@ impl Shared {
         Arc::strong_count(&self.0)
     }
 
-    /// The writer lock: who may write the database.
+    /// The writer lock: its owner may write the database.
     #[must_use]
     pub fn lock(&self) -> Lock {
         Lock(Arc::clone(&self.0), Which::Database)
     }
 
-    /// Tells those who ask why there is no tier.
+    /// Leaves a note why there is no tier.
     pub(crate) fn note(&self, text: &str) {
         self.0.descriptor.note(text);
     }
@@ -160,7 +161,8 @@ impl Shared {
         self.0.slot
     }
 
-    /// Names the epoch of the shared file: another number means that everybody had left, or the file was replaced.
+    /// Names the epoch of the shared file. Another number means that all processes had left, or that the file was
+    /// replaced.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.0.header.epoch
@@ -230,7 +232,7 @@ impl Lock {
         Ok(Guard::new(Arc::clone(member) as _, *which, member.generation, acquired))
     }
 
-    /// Takes the lock if it is free and nobody else is to have it first: no system call, no clock.
+    /// Takes the lock if it is free and no other thread is due first. Needs no system call and no clock.
     pub(crate) fn try_take(member: &Arc<Member>, which: Which) -> Option<Guard> {
         let held = member.try_take(which);
         held.then(|| Guard::new(Arc::clone(member) as _, which, member.generation, Acquired::Free))
@@ -288,12 +290,13 @@ impl Member {
         self.header
     }
 
-    /// Whoever takes the append lock next has to recover first.
+    /// Makes the next owner of the append lock recover first.
     pub(crate) fn must_recover(&self) {
         self.words()[field::UNRECOVERED].store(1, Relaxed);
     }
 
-    /// Takes a lock if it is free and nobody else is to have it first. Then [`release`](Self::release) has to come.
+    /// Takes a lock if it is free and no other thread is due first. Then the caller must call
+    /// [`release`](Self::release).
     #[inline]
     pub(crate) fn try_take(&self, which: Which) -> bool {
         let turn = self.turn(which);

@@ -90,8 +90,8 @@ impl Tier {
         self.member.is_stale()
     }
 
-    /// Calls `f` with the newest record of a key: the truth about the key, be it a row or its removal. `None`: ask the
-    /// database, in a transaction begun after this call.
+    /// Calls `f` with the newest record of a key: the truth about the key, be it a row or its removal. Returns `None`
+    /// if the caller must ask the database, in a transaction begun after this call.
     #[inline]
     pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>, AccessWord<'_>) -> T) -> Option<T> {
         let memory = self.memory();
@@ -104,7 +104,7 @@ impl Tier {
         memory.is_live().then(|| f(view, AccessWord(memory.access(place.slot))))
     }
 
-    /// Grows with each change of the database. Read it before a row that is to be offered as a fill.
+    /// Grows with each change of the database. Read it before a row that you offer as a fill.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.memory().commits()
@@ -116,8 +116,8 @@ impl Tier {
         self.memory().is_dirty()
     }
 
-    /// Whether somebody has the writer lock at this moment: who drains, or who has drained before he writes directly.
-    /// One load.
+    /// Returns whether a process has the writer lock at this moment: it drains, or it has drained before a direct
+    /// write. Costs one load.
     #[must_use]
     pub fn is_writer_locked(&self) -> bool {
         self.member.is_taken(Which::Database)
@@ -129,9 +129,9 @@ impl Tier {
         self.memory().is_announced()
     }
 
-    /// Whether draining would change nothing, although the header says that something is dirty: so it is after a death
-    /// between storing a record and its sequence number, until somebody takes the append lock and recovers, and if the
-    /// header is damaged.
+    /// Returns whether draining would change nothing, although the header says that something is dirty. That is so
+    /// after a death between storing a record and its sequence number, until a process takes the append lock and
+    /// recovers. It is also so if the header is damaged.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.drained_to() >= self.head()
@@ -230,7 +230,7 @@ impl Tier {
         self.try_with_t(|memory| memory.append(record).is_ok())
     }
 
-    /// The same if the record at an offset still is the newest of the key.
+    /// Appends a record in the same way if the one at an offset still is the newest of the key.
     #[inline]
     pub fn try_append_over(&self, record: &mut PendingRecord, offset: u64) -> bool {
         self.try_with_t(|memory| memory.append_over(record, offset) == Ok(true))
@@ -258,12 +258,14 @@ impl Tier {
         self.memory().drained(batch.end(), batch.seq());
     }
 
-    /// Before a commit that makes clean records wrong: the index forgets all of them. The caller holds the writer lock.
+    /// Makes the index forget all clean records, before a commit that makes them wrong. The caller holds the writer
+    /// lock.
     pub fn forget_clean(&self) {
         self.memory().drop_clean(&mut Scratch::new());
     }
 
-    /// The database is being replaced: nobody may use the tier any more. The caller holds the writer lock.
+    /// Ends the tier, because the database is being replaced: no process may use it any more. The caller holds the
+    /// writer lock.
     pub fn retire(&self) {
         self.memory().retire();
     }
@@ -297,7 +299,7 @@ impl Tier {
         }
     }
 
-    /// Adds to a counter, in a line that hardly anybody else writes.
+    /// Adds to a counter, in a line that hardly any other process writes.
     #[inline]
     pub fn count(&self, counter: Counter, by: u64) {
         self.memory().count(self.member.slot(), counter, by);
@@ -337,7 +339,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// As [`Tier::get`]; nobody can change the answer as long as the append lock is held.
+    /// Does the same as [`Tier::get`]. The answer cannot change as long as the append lock is held.
     pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>) -> T) -> Option<T> {
         self.tier.get(key, |view, _| f(view))
     }
@@ -364,9 +366,9 @@ impl Writing {
         self.tier.epoch()
     }
 
-    /// Before a direct commit, for which the writer lock is held too: the index forgets everything that is clean.
+    /// Makes the index forget everything that is clean, before a direct commit. The caller holds the writer lock, too.
     pub fn forget_clean(&mut self) {
-        // Else fills above `drained` would have to be named one by one.
+        // Else fills above `drained` would need to be named one by one.
         self.tier.memory().settle();
         self.tier.forget_clean();
     }
@@ -387,32 +389,33 @@ impl Writing {
         self.tier.memory().append_all(records, &mut Scratch::new())
     }
 
-    /// The sequence number that a direct commit has to store as the one applied. After it comes
-    /// [`committed`](Self::committed) or [`rolled_back`](Self::rolled_back); with neither, nobody knows, and the next
-    /// owner of the append lock recovers.
+    /// Returns the sequence number that a direct write must store as the one applied. After it comes
+    /// [`committed`](Self::committed) or [`rolled_back`](Self::rolled_back). With neither, the outcome is unknown, and
+    /// the next owner of the append lock recovers.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.tier.memory().announce()
     }
 
-    /// After a direct commit that was rolled back for certain.
+    /// Takes back the announced sequence number, after a direct commit that was rolled back for certain.
     pub fn rolled_back(&mut self) {
         self.tier.memory().renounce();
     }
 
-    /// Before a direct commit: the index forgets a key, of which nothing is dirty.
+    /// Makes the index forget a key, of which nothing is dirty, before a direct commit.
     pub fn forget(&mut self, key: Key<'_>) {
         let is_clean = self.evict(key);
         debug_assert!(is_clean, "a direct commit comes after draining");
     }
 
-    /// Before a commit that removes a row which may be older than what the tier has: the index forgets the key. `false`:
-    /// its newest record is dirty, and the row must stay.
+    /// Makes the index forget a key, before a commit that removes a row which may be older than what the tier has.
+    /// Returns `false` if the newest record of the key is dirty, and the row must stay.
     pub fn evict(&mut self, key: Key<'_>) -> bool {
         self.tier.memory().drop_key(key.kind, key.bytes, &mut Scratch::new())
     }
 
-    /// After a direct commit with [`next_seq`](Self::next_seq). The caller holds the writer lock, too.
+    /// Counts a direct commit with [`next_seq`](Self::next_seq), after it has succeeded. The caller holds the writer
+    /// lock, too.
     pub fn committed(&mut self) {
         self.tier.memory().committed();
     }

@@ -20,9 +20,9 @@ pub(crate) struct Prefault {
 }
 
 impl Tier {
-    /// Has the kernel map what the log will reach next: twice what it has moved since the last call, so that a log that
-    /// is hardly used takes hardly any memory, and at most a quarter of it. For a thread that nobody waits for. Before
-    /// Linux 5.14 nothing happens.
+    /// Has the kernel map what the log will reach next: twice what it has moved since the last call, and at most a
+    /// quarter of it. So a log that is hardly used takes hardly any memory. Meant for a thread that no other thread
+    /// waits for. Does nothing before Linux 5.14.
     pub fn prefault(&self) {
         let Some(Bounds { head, .. }) = self.memory().bounds() else { return };
         let (prefault, units) = (self.member.prefault(), self.geometry.units);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Generous: a loaded machine must not fail a test, a hang must.
 pub const LONG: Duration = Duration::from_mins(1);
 
-/// Of owners of a lock, each while somebody waits for it.
+/// How many owners of a lock a test kills, each while a waiter waits for it.
 pub const KILLS: usize = 30;
 
 /// Waiters probe every 16 ms at least, so a lock is free within 100 ms of its owner's death. The median says so: on a

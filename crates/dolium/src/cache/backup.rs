@@ -129,7 +129,7 @@ fn back_up(
                 cache.directory().display()
             )));
         }
-        // Asking for the volume also takes what waits in the hot tier to the database.
+        // Asking for the volume also drains the hot tier.
         *volume = cache.volume()?;
     }
     let total = parts.iter().map(|part| part.volume).sum();

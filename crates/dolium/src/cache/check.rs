@@ -31,7 +31,7 @@ pub enum Problem {
     },
     /// A value file is missing. Fixed by removing the entry.
     Missing(PathBuf),
-    /// A file that nothing names and nobody is writing. Fixed by removing it.
+    /// A file that the store does not name and that no process is writing. Fixed by removing it.
     Unknown(PathBuf),
     /// A directory without files. Fixed by removing it.
     EmptyDirectory(PathBuf),
@@ -191,8 +191,8 @@ impl Cache {
         names.extend(trash.into_iter().filter_map(|name| self.handle.values.path(&name)));
     }
 
-    /// Compares the files with the rows. What the store itself consists of, and what somebody may be
-    /// writing at this moment, is no orphan.
+    /// Compares the files with the rows. The files of the store itself, and those that a process may be writing at this
+    /// moment, are no orphans.
     fn check_files(&self, names: &HashSet<PathBuf>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
         for found in files::walk(&self.handle.directory)? {
             let known = found.path.ancestors().any(|path| names.contains(path));

@@ -105,7 +105,7 @@ impl Cache {
         flight::join(&self.space(), Self::mark(key), asked)
     }
 
-    /// The same for the callers of this process alone.
+    /// Joins a flight that only the callers of this process share.
     pub fn local_flight(&self, key: &Key<'_>, asked: Asked<'_>) -> Joined {
         flight::join(&Space::of_place(self.place()), Self::mark(key), asked)
     }

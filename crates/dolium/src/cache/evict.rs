@@ -105,8 +105,8 @@ impl Cache {
         }
     }
 
-    /// After a write of so many bytes, last under that key: evicts if the cache has become too large. Measures only when enough
-    /// was written since the last time for that to be possible.
+    /// Notes a write of so many bytes, the last of them under that key, and evicts if the cache has become too large.
+    /// Measures only when enough was written since the last time for that to be possible.
     pub(crate) fn wrote(&self, key: &Key<'_>, bytes: u64) -> Result<()> {
         let cost = cost(bytes);
         let before = self.handle.volume.spend(cost);
@@ -116,8 +116,8 @@ impl Cache {
         self.enforce_limit(Some(key))
     }
 
-    /// Evicts what is too much, and notes how much may be written before it is to be looked at again. What was
-    /// written last stays.
+    /// Evicts entries until the limit is kept, and sets how many bytes may be written before the next look. The entry
+    /// `last`, which was written last, stays.
     pub(crate) fn enforce_limit(&self, last: Option<&Key<'_>>) -> Result<()> {
         self.handle.refresh_limit();
         let settings = self.handle.settings.current();
@@ -135,8 +135,8 @@ impl Cache {
         }
     }
 
-    /// Whether less than half of the limit is used even if what waits in the tier takes twice its size there, which is
-    /// known without draining it: most caches are, most of the time.
+    /// Returns whether less than half of the limit is used, even if the dirty records take twice their size in the
+    /// database. That needs no drain, and it is true of most caches, most of the time.
     fn is_far_below_limit(&self, settings: &Settings) -> bool {
         let Some(limit) = self.total_limit(settings) else { return false };
         let has_no_files = |shard: &Arc<Handle>| !shard.volume.expects_files();
@@ -288,7 +288,7 @@ enum Protection {
     Nothing,
 }
 
-/// The level down to which the fullest of these have to be emptied, so that they hold no more than `limit` together.
+/// Returns the level to which the fullest of these must be emptied, so that all together hold no more than `limit`.
 fn level(volumes: &[u64], limit: u64) -> u64 {
     let mut sorted = volumes.to_vec();
     sorted.sort_unstable();
@@ -303,7 +303,7 @@ fn level(volumes: &[u64], limit: u64) -> u64 {
     u64::MAX
 }
 
-/// Bytes in use if what waits in the tier takes twice its size in the database: known without draining it.
+/// Returns the bytes in use if the dirty records take twice their size in the database. Needs no drain.
 fn estimate(handle: &Arc<Handle>, wait: Wait) -> Result<u64> {
     // Before the look at the database: what is drained between them counts twice.
     let waiting = handle.tier.get().map_or(0, |tier| tier.dirty_bytes());

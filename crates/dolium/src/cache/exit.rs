@@ -1,7 +1,7 @@
 //! What happens when the process ends without closing its caches: the hot tier is drained, as `close` drains it.
 //!
 //! A program that ends returns from `main` or calls `exit`. One that is killed runs nothing, and the next process that
-//! opens the cache replays what waits in `cache.hot`.
+//! opens the cache replays the dirty records in `cache.hot`.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};

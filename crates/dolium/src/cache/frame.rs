@@ -22,7 +22,7 @@ pub struct Framed {
     pub value: Value,
     /// Whether the value is an exception, which a reader raises.
     pub raised: bool,
-    /// Until when the value is fresh; `None`: as long as the entry lives.
+    /// Until when the value is fresh, or `None` if that is as long as the entry lives.
     pub fresh_until: Option<Timestamp>,
     /// How many seconds the value took to compute.
     pub seconds: Option<f32>,
@@ -109,8 +109,8 @@ impl Cache {
         Ok(found.map(|(row, framed)| Entry::of(row, framed)))
     }
 
-    /// The value of a row that is a frame, for callers that decode all others themselves. `None`: its value file is not
-    /// there.
+    /// Returns the value of a row that is a frame, for callers that decode all others themselves. Returns `None` if its
+    /// value file is not there.
     pub fn framed_value(&self, key: &Key<'_>, columns: &Columns) -> Result<Option<Value>> {
         match self.fetch_bytes(columns)? {
             Fetched::There(stored) => self.value_of_frame(key, stored).map(Some),

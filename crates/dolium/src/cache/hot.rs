@@ -67,7 +67,7 @@ pub(super) fn stage(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> Pen
     key.with_hot(|key| PendingRecord::row(kind, key, row))
 }
 
-/// The proof of a key rides with its rows: whoever drains them stores it.
+/// Makes the record of a row. A set carries the proof of its key, so that the process that drains it stores both.
 #[cold]
 fn stage_with_proof(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> PendingRecord {
     let proof = if kind == Kind::Set { key.proof() } else { None };
@@ -129,13 +129,13 @@ impl Cache {
         Ok(row)
     }
 
-    /// The rows of many keys, all of one moment, from the tier and, for what is not there, from SQLite. `None`: without a
-    /// tier, and where writers are too fast for that.
+    /// Returns the rows of many keys, all of one moment, from the tier and, for what is not there, from SQLite. Returns
+    /// `None` without a tier, and where writers are too fast for that.
     pub(super) fn look_up_many(&self, keys: &[Key<'_>], now: Timestamp) -> Result<Option<Vec<Option<Row>>>> {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else { return Ok(None) };
-        // Whoever changes something grows one of these; but a change that is under way has grown them already, and a direct
-        // commit does so after SQLite has it.
+        // Every change grows one of these. But a change that is under way has grown them already, and a direct commit
+        // does so after SQLite has it.
         let moment = || (tier.last(), tier.commits());
         let Some(before) = tier.try_lock().map(|_quiet| moment()) else { return Ok(None) };
         let mut cold = Vec::new();
@@ -255,8 +255,8 @@ impl Cache {
         }
     }
 
-    /// Changes a key in the tier, as `decide` says about its row; that may be asked again if others are faster.
-    /// `None`: it has to be done directly.
+    /// Changes a key in the tier as `decide` says about its row. Asks `decide` again if another writer was faster.
+    /// Returns `None` if a direct write is needed.
     pub(super) fn change_hot<T>(
         &self,
         key: &Key<'_>,
@@ -298,8 +298,9 @@ impl Cache {
         }
     }
 
-    /// Changes keys in the tier, all of them or none, as `decide` says about the row of each; it may be asked again if
-    /// others are faster. Returns the positions of those that it wanted changed. `None`: it has to be done directly.
+    /// Changes keys in the tier, all of them or none, as `decide` says about the row of each. Asks `decide` again if
+    /// another writer was faster. Returns the positions of the keys that `decide` wanted changed, or `None` if a direct
+    /// write is needed.
     pub(super) fn change_many_hot(
         &self,
         keys: &[Key<'_>],
@@ -350,7 +351,7 @@ impl Cache {
         Ok(None)
     }
 
-    /// Stores a row whatever was there before. `None`: it has to be done directly.
+    /// Stores rows whatever was there before. Returns `None` if a direct write is needed.
     pub(super) fn set_hot(&self, records: &mut [PendingRecord]) -> Result<Option<()>> {
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
         if !fit(&tier, records) {
@@ -385,7 +386,8 @@ impl Cache {
         }
     }
 
-    /// After a record found the log full. `false`: nothing is dirty, so that it will not find any.
+    /// Makes space after a record found the log full. Returns `false` if nothing is dirty, so that draining cannot
+    /// help.
     fn make_way(&self, tier: &Tier, deadline: &mut Deadline) -> Result<bool> {
         if !tier.is_dirty() {
             return Ok(false);
@@ -447,7 +449,8 @@ fn confirm(tier: &Tier, writing: &Writing, key: &Key<'_>, seen: &Seen) -> bool {
     }
 }
 
-/// Repeats a row that was read in the tier, if nothing has changed since and nobody is writing.
+/// Offers the tier a row that was read, as a fill. Does nothing if the row may have changed since, or if a writer has
+/// the append lock.
 fn offer(tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
     if row.columns.value.len() > FILLED || row.columns.mode == UNREADABLE {
         return;

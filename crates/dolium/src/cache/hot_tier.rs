@@ -83,7 +83,7 @@ impl Cache {
     /// ```
     pub fn hot_tier(&self) -> Result<HotTierStatus> {
         let path = self.directory();
-        // Where the system does not tell, nobody is seen.
+        // Where the system does not tell, no process is seen.
         let processes = dolium_hot::count_attached(path).unwrap_or(0);
         let others = || Ok::<_, Error>(self.handle.observer(self.wait)?.map(|(others, _)| others));
         let seen = match self.handle.tier.get() {

@@ -121,7 +121,7 @@ impl Cache {
         self.handle.is_read_only()
     }
 
-    /// Warnings that nobody has taken yet.
+    /// Takes the warnings that no earlier call has taken.
     #[must_use]
     pub fn take_warnings(&self) -> Vec<Warning> {
         self.handle.warnings.take()

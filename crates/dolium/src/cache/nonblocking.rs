@@ -186,9 +186,10 @@ impl Cache {
         self.handle.tier.with_tier_to_answer(look)?
     }
 
-    /// Stores a small number, text or bytes in the hot tier, if that needs no waiting; it enters the kernel only where
-    /// the thread that drains has to be woken. `false`: nothing has happened, and [`set_with`](Self::set_with) has to be
-    /// asked.
+    /// Stores a small number, text or bytes in the hot tier, if that needs no waiting. It enters the kernel only to
+    /// wake the thread that drains.
+    ///
+    /// Returns `false` if nothing has happened: then call [`set_with`](Self::set_with).
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -224,8 +225,9 @@ impl Cache {
         is_stored
     }
 
-    /// Adds to a number that the hot tier knows, if that needs no waiting, and returns the sum. `None`: nothing has
-    /// happened, and [`incr`](Self::incr) has to be asked.
+    /// Adds to a number that the hot tier knows, if that needs no waiting, and returns the sum.
+    ///
+    /// Returns `None` if nothing has happened: then call [`incr`](Self::incr).
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -240,15 +242,16 @@ impl Cache {
         let delta = delta.into();
         let add = |row| {
             let sum = number(&row)?.plus(delta)?;
-            // Not a number: a pickle, and to sign it the key may have to be read from its file.
+            // Not a number: it would be a pickle, and the key may have to come from its file before it can be signed.
             let columns = sum.columns().ok_or(Error::NotANumber)?;
             Ok(Change::value(row, columns, self.clock.now(), sum))
         };
         self.try_change(key, row_of, add)
     }
 
-    /// Removes an entry that the hot tier knows, if that needs no waiting. `false`: nothing has happened, and
-    /// [`delete`](Self::delete) has to be asked.
+    /// Removes an entry that the hot tier knows, if that needs no waiting.
+    ///
+    /// Returns `false` if nothing has happened: then call [`delete`](Self::delete).
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -264,8 +267,8 @@ impl Cache {
         self.try_change(key, |_| Some(()), |()| Ok(Change::Delete(()))).is_some()
     }
 
-    /// Changes an entry that the tier knows, as `decide` says of what `see` took of it; what those find wrong is left to the
-    /// general way.
+    /// Changes an entry that the tier knows: `see` takes what it needs from the record, and `decide` says what becomes
+    /// of that. Returns `None` if either fails, so that the caller takes the general way.
     fn try_change<S, T>(
         &self,
         key: &Key<'_>,
@@ -317,7 +320,7 @@ impl Cache {
         is_stored
     }
 
-    /// `None`: the value is elsewhere, or of a kind that is better left to the general way.
+    /// Returns `None` if the value is elsewhere, or of a kind that is better left to the general way.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "else what it is, is decided twice")]
     fn value_in<'v>(&self, key: &Key<'_>, view: &View<'v>) -> Option<ValueRef<'v>> {
@@ -334,7 +337,7 @@ impl Cache {
         }
     }
 
-    /// `None`: the general way has to say why the key cannot be read.
+    /// Returns `None` if the key cannot be read: the general way then says why.
     fn vouched<'v>(&self, key: &Key<'_>, bytes: &'v [u8]) -> Option<ValueRef<'v>> {
         let signer = signer(&self.handle).ok()?;
         let (kind, form) = key.signed_form();

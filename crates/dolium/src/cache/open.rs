@@ -141,7 +141,8 @@ impl Builder {
                 return Err(files::not_there(&self.directory));
             }
             match files::create_cache_directory(&self.directory) {
-                // Whoever makes a cache while his program starts may never use it: the first write says so.
+                // A program may open a cache while it starts and never use it, so the first write reports the failure
+                // instead.
                 Err(error) if !error.is_environmental() => return Err(error),
                 _ => {}
             }

@@ -76,7 +76,7 @@ impl<'c> Transaction<'c> {
         Ok(Self { owned: cache.transact_owned(None)?, cache, not_send: PhantomData })
     }
 
-    /// Makes the changes visible to everybody, if this is the outermost transaction of the thread.
+    /// Makes the changes visible to all readers, if this is the outermost transaction of the thread.
     pub fn commit(self) -> Result<()> {
         if self.owned.commit()? { self.cache.keep_limit() } else { Ok(()) }
     }
@@ -114,10 +114,10 @@ impl OwnedTransaction {
         self.id
     }
 
-    /// Makes the changes visible to everybody, if this is the outermost level. Returns whether it is: then
-    /// [`Cache::keep_limit`] is due.
+    /// Makes the changes visible to all readers, if this is the outermost level. Returns whether it is: then the caller
+    /// calls [`Cache::keep_limit`].
     ///
-    /// [`Error::Orphaned`]: its owner has ended, and all was undone.
+    /// Fails with [`Error::Orphaned`] if the owner of the transaction has ended, and all was undone.
     pub fn commit(mut self) -> Result<bool> {
         self.open = false;
         self.handle.commit_transaction(self.id)

@@ -81,7 +81,7 @@ impl Cache {
         Ok(u64::try_from(volume).unwrap_or(0))
     }
 
-    /// How SQLite journals changes of this store, like `wal`. `None`: there is no store yet.
+    /// Returns how SQLite journals changes of this store, like `wal`, or `None` if there is no store yet.
     pub fn journal_mode(&self) -> Result<Option<String>> {
         self.handle.read(self.wait, |connection| Ok(Some(statements::journal_mode(connection)?)))
     }
@@ -280,7 +280,7 @@ impl Cache {
         self.handle.shards.place.close();
         self.handle.tier.forget_reads();
         if self.handle.tier.lock.tier_inside().is_some() {
-            // Another thread uses it at this moment: what it writes has to be drained.
+            // Another thread uses the tier at this moment, and its writes must be drained, too.
             crate::store::housekeeper::wake(&self.handle);
         }
         // A program that removes the directory and only then closes the cache knows that the entries are gone.
@@ -288,14 +288,14 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether nobody else is there who drains: another process, or whoever has the writer lock.
+    /// Returns whether no other process can drain: none is attached, and none has the writer lock.
     fn is_last(&self) -> bool {
         let is_free = self.handle.tier.get().is_some_and(|tier| !tier.is_writer_locked());
         is_free && dolium_hot::count_attached(self.directory()).is_ok_and(|count| count <= 1)
     }
 
-    /// Another program keeps the database locked. Its changes would be an argument against what waits here, so that is
-    /// not left behind as long as somebody who writes to the database would wait, too.
+    /// Drains while another program may keep the database locked. Its changes would be an argument against the dirty
+    /// records. So this waits as long as a writer to the database would, before it leaves them behind.
     fn drain_as_the_last(&self) {
         let wait = match self.wait {
             Wait::AtMost(timeout) => Wait::AtMost(timeout),
@@ -343,7 +343,7 @@ pub fn shutdown() {
             group: None,
             counts: false,
         };
-        // At exit nobody is left to tell.
+        // At exit no caller is left to tell.
         let _: Result<(), Error> = cache.close();
     }
 }

@@ -18,7 +18,7 @@ pub(super) type Id = u64;
 
 type Deserted = Arc<dyn Fn() + Send + Sync>;
 
-/// How one who waits is told.
+/// How a waiting caller is told.
 pub(super) enum Wake {
     Thread(Thread),
     Call(Box<dyn FnOnce() + Send>),
@@ -79,7 +79,7 @@ pub(super) fn with<T>(f: impl FnOnce(&mut Board) -> T) -> T {
     f(slot.get_or_insert_default())
 }
 
-/// Ends a flight, and tells those who wait.
+/// Ends a flight, and tells the callers that wait.
 pub(super) fn end(id: Id, ended: Ended) {
     let Some(entry) = with(|board| {
         let entry = board.remove(id)?;
@@ -97,7 +97,7 @@ pub(super) fn end(id: Id, ended: Ended) {
     }
 }
 
-/// One who waited does so no longer.
+/// Notes that a caller waits no longer.
 pub(super) fn leave(id: Id, from: &[Id]) {
     let (gone, deserted, is_linked) = with(|board| {
         let is_linked = board.unlink(id, from);
@@ -107,7 +107,7 @@ pub(super) fn leave(id: Id, from: &[Id]) {
             return (None, None, is_linked);
         }
         let deserted = entry.deserted.clone();
-        // Nobody is interested in what the other process does.
+        // No caller is left that needs the result of the other process.
         let gone = if entry.remote.is_some() { board.remove(id) } else { None };
         (gone, deserted, is_linked)
     });
@@ -132,7 +132,7 @@ pub(super) fn forget(id: Id, token: u64) {
     drop(gone);
 }
 
-/// Says in the tables for what those who wait for `id` wait. `false`: that closes a circle.
+/// Says in the tables for what the callers that wait for `id` wait. Returns `false` if that closes a circle.
 pub(super) fn link(id: Id) -> bool {
     let tables = with(|board| board.tables_behind(id));
     tables.iter().all(|leases| {
@@ -193,7 +193,7 @@ impl Board {
         }
     }
 
-    /// As one more who waits for a flight.
+    /// Adds one more caller that waits for a flight.
     pub fn board(&mut self, id: Id, asked: Asked<'_>) -> Option<(Arc<Ending>, Vec<Id>)> {
         let mut from = self.stopped_by(asked);
         from.retain(|flight| *flight != id);

@@ -29,7 +29,7 @@ const SLICE: Duration = Duration::from_millis(40);
 /// The longest wait where no table can tell a circle.
 const BLIND: Duration = Duration::from_mins(1);
 
-/// How a flight ended, for those who waited.
+/// How a flight ended, for the callers that waited.
 #[derive(Clone, Debug)]
 pub enum Ended {
     /// The result is stored: look it up.
@@ -140,7 +140,7 @@ impl Flight {
         if id == 0 || self.generation != dolium_hot::generation() {
             return;
         }
-        // First: a caller who then finds no flight of this process must not find its own process's lease.
+        // First: a caller that then finds no flight of this process must not find its own process's lease.
         if let Some((leases, lease)) = self.lease.take() {
             leases.release(lease, ended.outcome());
         }
@@ -165,7 +165,7 @@ impl Drop for Flight {
     }
 }
 
-/// One who waits for a flight. Dropped, it waits no longer.
+/// A caller that waits for a flight. Dropped, it waits no longer.
 #[derive(Debug)]
 #[must_use = "the wait ends when this is dropped"]
 pub struct Waiter {
@@ -187,7 +187,7 @@ impl Waiter {
         Self { id, generation: dolium_hot::generation(), ending, from, watched, limit, calls }
     }
 
-    /// How long waiting makes sense; `None`: as long as the flight lasts.
+    /// Returns how long waiting makes sense, or `None` if that is as long as the flight lasts.
     #[must_use]
     pub fn limit(&self) -> Option<Duration> {
         self.limit
@@ -208,8 +208,8 @@ impl Waiter {
         self.ending.outcome.get().cloned()
     }
 
-    /// Waits until the flight ends. `None`: it has not, and `patience` or the limit is over. `tick` is asked at least every
-    /// 50 ms whether to go on, with nothing held.
+    /// Waits until the flight ends. Returns `None` if it has not, and `patience` or the limit is over. Asks `tick` at
+    /// least every 50 ms whether to go on, with nothing held.
     pub fn wait(&self, patience: Option<Duration>, tick: &mut dyn FnMut() -> bool) -> Result<Option<Ended>> {
         let patience = patience.into_iter().chain(self.limit).min();
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
@@ -293,7 +293,7 @@ pub(crate) fn join(space: &Space<'_>, mark: u128, asked: Asked<'_>) -> Joined {
                 board::end(id, Ended::of(outcome));
             }
             if board::with(|board| board.is_awaited_by_flights(id)) && !board::link(id) {
-                // Each of those who wait computes for itself.
+                // Each waiting caller computes for itself.
                 board::end(id, Ended::Unkept);
                 return Joined::Alone;
             }

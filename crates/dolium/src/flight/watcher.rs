@@ -23,7 +23,8 @@ const ENDING: Duration = Duration::from_millis(50);
 /// A fork is about to happen.
 static IS_PAUSED: AtomicBool = AtomicBool::new(false);
 
-/// Has the table looked after from now on. `false`: the system refuses a thread, so those who wait look themselves.
+/// Has the table looked after from now on. Returns `false` if the system refuses a thread, so that waiting callers look
+/// themselves.
 pub(super) fn watch(leases: &Leases) -> bool {
     if IS_PAUSED.load(Ordering::SeqCst) || !board::with(|board| board.must_watch(leases)) {
         return true;
@@ -83,7 +84,7 @@ fn run(leases: &Leases) {
         }
         let is_paused = IS_PAUSED.load(Ordering::SeqCst);
         if is_paused || busy.elapsed() > IDLE {
-            // Those who come now start another thread.
+            // Callers that come now start another thread.
             let last = board::with(|board| {
                 if is_paused || board.remotes(leases).is_empty() { board.unwatch(leases) } else { None }
             });

@@ -81,7 +81,7 @@ pub(crate) fn compare(connection: &Connection, sum: Sum) -> rusqlite::Result<(i6
     Ok((counter(connection, sum.name())?, found))
 }
 
-/// The same in one statement, for a connection without a transaction: both numbers are of one moment.
+/// Compares in one statement, for a connection without a transaction, so that both numbers are of one moment.
 pub(crate) fn compare_at_once(connection: &Connection, sum: Sum) -> rusqlite::Result<(i64, i64)> {
     let both = format!("SELECT (SELECT value FROM Settings WHERE key = ?1), ({})", sum.truth());
     connection.query_row(&both, [sum.name()], |row| Ok((int(row, 0)?, int(row, 1)?)))

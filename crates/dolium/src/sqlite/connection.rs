@@ -48,7 +48,7 @@ pub(crate) struct Connection {
     frozen: Option<FileStamp>,
 }
 
-/// What of a store changes when somebody writes.
+/// The parts of a store's state that change with a write: the stamp of the database and the length of its log.
 type FileStamp = (Option<files::Stamp>, u64);
 
 fn stamp(database: &Path) -> FileStamp {
@@ -114,7 +114,7 @@ impl Connection {
             Access::Write => open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
             Access::Create => {
                 if !files::exists(path) {
-                    // Who still has the old database open is on the old log.
+                    // A process that still has the old database open uses the old log.
                     crate::sqlite::files::remove_log(path);
                 }
                 files::create_store(path)?;
@@ -139,7 +139,7 @@ impl Connection {
         }))
     }
 
-    /// Before the first write: the file may be there and empty, if who made it was killed or disturbed.
+    /// Before the first write: the file may be there and empty, if the process that made it was killed or disturbed.
     pub fn init_empty(&self, network: bool, settings: &Settings) -> Result<()> {
         if self.has_schema.get() { Ok(()) } else { init_empty(self, network, settings) }
     }
@@ -164,7 +164,8 @@ impl Connection {
     }
 
     /// Counts reads of a row. After as many as its cache has pages, a connection gets the whole of it: memory that is
-    /// touched for the first time costs more than a page that is read again, and only who stays has it back.
+    /// touched for the first time costs more than a page that is read again, and only a connection that stays has it
+    /// back.
     pub fn count_reads(&self, reads: usize) {
         let unread = self.unread.get();
         if unread > 0 {
@@ -206,7 +207,7 @@ impl Connection {
     }
 }
 
-/// Opens a new database that is about to become a copy, and is nobody else's yet.
+/// Opens a new database that is about to become a copy, and that no other process uses yet.
 pub(crate) fn create_copy(path: &Path) -> Result<rusqlite::Connection> {
     files::create_store(path)?;
     let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -265,8 +266,11 @@ fn open_for_reading(path: &Path) -> Result<(rusqlite::Connection, Option<FileSta
     Ok((open_immutable(path)?, Some(before)))
 }
 
-/// Shows `f` a database that nobody has open: no lock is taken and no log made, which is most of what opening costs.
-/// `None`: somebody has it open, or came meanwhile, or `f` failed. The usual way will tell.
+/// Shows `f` a database that no process has open. This takes no lock and makes no log, which is most of what opening
+/// costs.
+///
+/// Returns `None` if a process has the database open or has opened it meanwhile, or if `f` failed. The usual way then
+/// tells why.
 pub(crate) fn read_unopened<T>(path: &Path, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
     let is_alone = || ["-wal", "-journal"].iter().all(|suffix| !files::exists(&with_suffix(path, suffix)));
     let before = files::stamp(path)?;

@@ -22,7 +22,7 @@ pub enum Order {
 /// Keys that are read at once.
 pub(crate) const BATCH: usize = 256;
 
-/// A row that was met. Its key and `raw` may be anything: who spoilt one row must not end the walk.
+/// A row that was met. Its key and `raw` may be anything, because one spoilt row must not end the walk.
 #[derive(Clone)]
 pub(crate) struct Met {
     pub rowid: i64,
@@ -95,7 +95,8 @@ impl Walk {
     }
 }
 
-/// The least text after all that start with `prefix`, as SQLite compares (by bytes). `None`: there is none.
+/// Returns the least text after all that start with `prefix`, as SQLite compares (by bytes), or `None` if there is
+/// none.
 fn after_prefix(prefix: &str) -> Option<SqlValue> {
     let mut chars: Vec<char> = prefix.chars().collect();
     while let Some(last) = chars.pop() {

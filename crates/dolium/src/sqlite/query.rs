@@ -23,7 +23,7 @@ pub(crate) fn only_reads(connection: &Connection, statement: &str) -> rusqlite::
     Ok(connection.prepare(statement)?.readonly())
 }
 
-/// The same as `run`, with the triggers that keep the counters, as diskcache fires them.
+/// Does the same as `run`, with the triggers that keep the counters, as diskcache fires them.
 pub(crate) fn run_with_triggers(
     connection: &Connection,
     statement: &str,

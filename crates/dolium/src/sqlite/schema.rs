@@ -128,7 +128,7 @@ pub(crate) fn load_settings(connection: &Connection) -> rusqlite::Result<Setting
     let mut select = connection.prepare_cached("SELECT key, value FROM Settings")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
-        // A setting without a name is nobody's.
+        // A setting without a name belongs to no cache.
         if let Some(name) = super::columns::text(row, 0)?.filter(|name| !METADATA.contains(&name.as_str())) {
             settings.set(&name, row.get(1)?);
         }

@@ -35,7 +35,8 @@ impl<'c> Snapshot<'c> {
             if !go_on(u64::try_from(done).unwrap_or(0)) {
                 return Ok(false);
             }
-            // Nothing else can come of it for long: nobody else knows the copy, and this moment is ours already.
+            // No other process knows the copy, and this moment is ours already, so nothing else can come of it for
+            // long.
             if step == StepResult::Done {
                 return Ok(true);
             }

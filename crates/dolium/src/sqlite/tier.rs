@@ -34,7 +34,7 @@ pub(crate) struct Applied {
     pub is_disturbed: bool,
 }
 
-/// What the database has of a tier; `None`: nothing is in front of it.
+/// Returns what the database has of a tier, or `None` if nothing is in front of it.
 pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applied>> {
     const SELECT: &str = "SELECT ours.value, theirs.value FROM Dolium AS ours
         LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign' WHERE ours.key = ?1";

@@ -1,5 +1,5 @@
-//! Owns the statements that change rows, inside a transaction that somebody else began.
-//! Triggers do not run here: `count`, `size` and the trash are kept by `Write` itself.
+//! Owns the statements that change rows, inside a transaction that the caller has begun. Triggers do not run here:
+//! `Write` itself keeps `count`, `size` and the trash.
 
 use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
@@ -56,9 +56,9 @@ pub(crate) struct Write<'c> {
     files: Vec<Arc<NewFile>>,
     /// Keys whose rows are changed.
     named: Vec<Key<'static>>,
-    /// Rows are changed whose keys nobody has named.
+    /// The transaction changes rows whose keys it does not name.
     is_anonymous: bool,
-    /// All keys are named, somebody says.
+    /// The caller vouches that all keys are named.
     is_vouched: bool,
     /// Whether proofs of keys lie beside the rows, once that was asked.
     has_proofs: Option<bool>,
@@ -112,8 +112,8 @@ impl<'c> Write<'c> {
         }
     }
 
-    /// Says which keys' rows the transaction changes, beside those that it names itself. If nobody says so, all that is
-    /// hot turns cold.
+    /// Names keys whose rows the transaction changes, beside those that it names itself. Without this call, a change of
+    /// unnamed rows turns all that is hot cold.
     pub fn changes<'k>(&mut self, keys: impl IntoIterator<Item = Key<'k>>) {
         self.named.extend(keys.into_iter().map(Key::into_owned));
         self.is_vouched = true;
@@ -124,7 +124,7 @@ impl<'c> Write<'c> {
         self.is_anonymous = true;
     }
 
-    /// The keys whose rows are changed; `None`: any.
+    /// Takes the keys whose rows are changed, or `None` if any row may be.
     pub fn take_changed(&mut self) -> Option<Vec<Key<'static>>> {
         let named = std::mem::take(&mut self.named);
         (self.is_vouched || !self.is_anonymous).then_some(named)
@@ -136,7 +136,7 @@ impl<'c> Write<'c> {
         self.named.extend(changed.into_iter().flatten());
     }
 
-    /// Before a direct commit: the hot tier forgets what becomes wrong, and the sequence number is noted.
+    /// Makes the hot tier forget what becomes wrong, and stores the announced sequence number, before a direct commit.
     pub fn publish(&mut self, writing: &mut dolium_hot::Writing) -> Result<()> {
         let changed = self.take_changed();
         forget(writing, changed);
@@ -419,7 +419,7 @@ impl<'c> Write<'c> {
         Ok(())
     }
 
-    /// The same for the row of a key, if there is one.
+    /// Credits the row of a key in the same way, if there is one.
     pub fn record_reads_of(&mut self, key: &Key<'_>, time: Timestamp, count: i64) -> Result<()> {
         const UPDATE: &str = "UPDATE Cache SET access_time = max(access_time, ?3),
             access_count = access_count + ?4 WHERE key = ?1 AND raw = ?2";

@@ -35,7 +35,7 @@ impl<'a> Attempts<'a> {
         Self { handle, deadline, held: None, damages: 0, may_free_space: false }
     }
 
-    /// The same for what commits to the database: after a full disk it is tried again if space could be freed. The
+    /// Makes attempts for what commits to the database. After a full disk they go on if space could be freed. The
     /// housekeeper comes again anyway; callers cannot wait for that.
     pub fn freeing_space(handle: &'a Arc<Handle>, deadline: &'a mut Deadline) -> Self {
         Self { may_free_space: !is_own_thread(), ..Self::new(handle, deadline) }

@@ -116,7 +116,7 @@ impl Handle {
         connection.init_empty(self.network, inherited.as_ref().unwrap_or(&self.settings.current()))?;
         transaction::begin(connection)?;
         if self.tier.lock.is_apart() && crate::sqlite::tier::applied(connection)?.is_some() {
-            // Nobody else can begin one now.
+            // No other thread can begin one now.
             transaction::roll_back(connection)?;
             return Err(self.tier.lock.exclude());
         }
@@ -211,7 +211,7 @@ impl Handle {
         }
     }
 
-    /// After a commit: the housekeeper looks after what it has left.
+    /// Wakes the housekeeper after a commit, so that it looks after what that has left.
     pub(crate) fn after_commit(self: &Arc<Self>, has_trash: bool) {
         if has_trash {
             self.upkeep.has_trash.store(true, Ordering::Relaxed);

@@ -30,7 +30,8 @@ impl Handle {
         }
     }
 
-    /// The database was removed or replaced by somebody: its connections speak to a file without a name.
+    /// Gives up the connections after another program removed or replaced the database: they use a file that has lost
+    /// its name.
     pub(super) fn reopen(&self, connection: Connection) {
         self.warnings.add(Warning::Replaced { path: self.database.clone() });
         connection.close_quickly();
@@ -57,7 +58,7 @@ impl Handle {
         }
     }
 
-    /// The same for who holds the writer lock, and has the tier that came with it.
+    /// Repairs in the same way for a caller that holds the writer lock, and the tier that came with it.
     pub(super) fn repair_locked(
         self: &Arc<Self>,
         tier: Option<&Tier>,
@@ -107,8 +108,9 @@ impl Handle {
         !checked.is_err_and(|error| error.as_sqlite().is_some_and(error::is_schema_error))
     }
 
-    /// SQLite's index of the log speaks of frames that the log does not have: somebody removed the log under
-    /// those who use it. They share the index until the last of them lets go of it, unless it is removed too.
+    /// Removes SQLite's index of the log if it names frames that the log does not have, because another program removed
+    /// the log. The processes that use the index share it until the last of them lets go of it, unless it is removed,
+    /// too.
     fn drop_lost_log(&self) {
         let _inside = fork_gate::enter();
         if self.transaction.is_taken() {
@@ -154,8 +156,8 @@ impl Handle {
         }
         let quarantined = crate::sqlite::files::rename_store(&self.database)?;
         self.volume.measure_again();
-        // Last, and with the append lock still held: from here on nobody has to wait for this writer lock, and nothing
-        // is stored in this tier.
+        // Last, and with the append lock still held: from here on no thread needs to wait for this writer lock, and
+        // nothing is stored in this tier.
         if let Some(tier) = tier {
             self.move_over(tier, &mut deadline)?;
         }

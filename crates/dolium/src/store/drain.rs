@@ -24,7 +24,7 @@ pub(super) const DRAIN: Limit = Limit { keys: 8192, bytes: 32 << 20 };
 /// All that waits.
 const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
 
-/// What a writer drains that found the log full: it is to be quick.
+/// How much a writer drains that found the log full: little, so that it is quick.
 const FORCED: Limit = Limit { keys: 256, bytes: 1 << 20 };
 
 /// How long a writer that found the log full waits for the writer lock before it looks again.
@@ -33,7 +33,7 @@ const TURN: Duration = Duration::from_millis(2);
 /// Turns after which the interrupt hook is asked.
 const TURNS: u32 = 16;
 
-/// How long who may only read waits until others have drained; their housekeepers do at the second tick.
+/// How long a process that may only read waits for others to drain. Their housekeepers do so at the second tick.
 const OTHERS: Duration = Duration::from_secs(1);
 
 /// The part of the log that may wait for a tick.
@@ -54,8 +54,8 @@ impl Handle {
         self.drain_in_turns(&mut Deadline::new(wait), DRAIN, still_waits(&tier))
     }
 
-    /// The same for who may only read: those who have the tier drain. Where all are dead, or one is stuck, what waits is
-    /// left out, and nobody waits for it again.
+    /// Waits, in a process that may only read, until the members of the tier have drained. If all of them are dead, or
+    /// one is stuck, the dirty records are left out, and no later read waits for them again.
     fn await_drain(self: &Arc<Self>, wait: Wait) -> Result<()> {
         let Some((observer, _)) = self.observer(wait)? else { return Ok(()) };
         let head = observer.head();
@@ -69,7 +69,7 @@ impl Handle {
         while observer.waits_before(head) && self.with_awaited(|awaited| *awaited != place) {
             if is_alone() || !deadline.pause()? {
                 self.with_awaited(|awaited| *awaited = place);
-                // Whoever was the last may have drained before it left.
+                // The last process may have drained before it left.
                 if observer.waits_before(head) && observer.is_copy() {
                     self.report_copied(None, true);
                 } else if observer.waits_before(head) {
@@ -325,17 +325,18 @@ impl Handle {
         }
     }
 
-    /// After a record was appended: it is to be drained within a tick, or sooner where much waits.
+    /// Wakes the housekeeper after a record was appended. It drains within a tick, or sooner if many bytes are dirty.
     pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
         housekeeper::wake(self);
-        // Who has the writer lock sees to it; a housekeeper that wakes in vain takes the processor from somebody.
+        // The holder of the writer lock drains anyway, and a housekeeper that wakes in vain takes the processor from
+        // another thread.
         if tier.dirty_bytes() > tier.capacity() / FULL && !tier.is_writer_locked() {
             housekeeper::wake_now();
         }
     }
 
-    /// Empties the tier and keeps it so: before SQLite is written directly. The caller holds the writer lock and is not
-    /// inside the fork gate.
+    /// Empties the tier before a direct write, and keeps it empty. The caller holds the writer lock and is not inside
+    /// the fork gate.
     pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline, tier: &Tier) -> Result<Writing> {
         let drain = |deadline: &mut Deadline| {
             let _inside = fork_gate::enter();
@@ -350,7 +351,7 @@ impl Handle {
                 self.move_over(tier, deadline)?;
             }
             if tier.is_dirty() && tier.is_drained() {
-                // Whoever had the append lock has recovered: the header is damaged.
+                // A process that had the append lock has recovered, so the header is damaged.
                 tier.retire();
             }
         }
@@ -422,7 +423,7 @@ mod tests {
                 handle.drain_locked(tier, &mut Deadline::new(Wait::Forever), FORCED).expect("drain");
             }
         });
-        done.expect("all are stored though D was never free");
+        done.expect("all are stored though the writer lock was never free");
     }
 
     #[test]
@@ -455,7 +456,7 @@ mod tests {
                 handle.drain_locked(&tier, &mut Deadline::new(Wait::Forever), EVERYTHING).expect("drain");
             }
             std::thread::sleep(Duration::from_millis(500));
-            assert!(counter.is_finished(), "len waits for D though all is drained");
+            assert!(counter.is_finished(), "len waits for the writer lock though all is drained");
             drop(held);
         });
     }

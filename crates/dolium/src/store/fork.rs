@@ -30,10 +30,11 @@ thread_local! {
     static TURN: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
 }
 
-/// Before: nobody inside, nothing open. The forking thread's own transaction, or one that another thread
-/// left open between two calls, stays open in the parent; in the child its directory is unusable.
+/// Prepares a fork: afterwards no thread is inside the fork gate, and no connection is open. A transaction of the
+/// forking thread stays open in the parent, and so does one that another thread left open between two calls. In the
+/// child the directory of such a transaction is unusable.
 fn prepare() {
-    // Who forks inside the fork gate cannot wait: the other may be waiting for the fork gate.
+    // A thread that forks inside the fork gate cannot wait, because another may be waiting for the fork gate.
     if !fork_gate::is_inside() {
         let turn = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
         TURN.with(|mine| *mine.borrow_mut() = Some(turn));

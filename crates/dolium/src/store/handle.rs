@@ -85,11 +85,10 @@ impl Handle {
         self.read_only.load(Ordering::Relaxed)
     }
 
-    /// Runs `f` on a connection, after what waited in the hot tier was drained. Where there is no store yet the
-    /// answer is `T::default()`.
+    /// Drains the hot tier and then runs `f` on a connection. Returns `T::default()` if there is no store yet.
     ///
-    /// `f` may run more than once. SQLite's view is one transaction per statement, or the open transaction of the calling
-    /// context.
+    /// `f` may run more than once. SQLite's view is one transaction per statement, or the open transaction of the
+    /// calling context.
     pub fn read<T: Default>(
         self: &Arc<Self>,
         wait: Wait,
@@ -101,7 +100,8 @@ impl Handle {
         self.read_now(wait, f)
     }
 
-    /// The same for one of many reads that belong together: who may only read waits for others at the first of them.
+    /// Does the same for one of many reads that belong together. A process that may only read waits for others at the
+    /// first of them alone.
     pub fn read_on<T: Default>(
         self: &Arc<Self>,
         wait: Wait,
@@ -110,7 +110,7 @@ impl Handle {
         if self.is_read_only() { self.read_now(wait, f) } else { self.read(wait, f) }
     }
 
-    /// The same with what SQLite has now.
+    /// Runs `f` on what SQLite has now, without draining first.
     pub fn read_now<T: Default>(
         self: &Arc<Self>,
         wait: Wait,
@@ -147,7 +147,7 @@ impl Handle {
         }
     }
 
-    /// What `f` finds in a database that nobody has open, this process neither; else `None`.
+    /// Returns what `f` finds in a database that no process has open, not even this one; else `None`.
     pub(crate) fn read_unopened<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
         let _inside = fork_gate::enter();
         if self.transaction.is_own() || self.renew().is_err() {
@@ -184,7 +184,7 @@ impl Handle {
         result
     }
 
-    /// Opens a connection to a store that exists, and reads the settings if nobody has.
+    /// Opens a connection to a store that exists, and reads the settings if this process has not read them yet.
     pub(crate) fn open(self: &Arc<Self>, pool_version: u64) -> Result<Option<Connection>> {
         let settings = self.settings.current();
         if sentinel::is_broken() {
@@ -248,7 +248,8 @@ impl Handle {
         Error::Timeout { directory: self.directory.clone(), waited: deadline.waited(), done: 0 }
     }
 
-    /// Before waiting for writers: to wait for a neighbor would be in vain. Not inside the fork gate.
+    /// Fails if a neighbor has the transaction, because waiting for it would be in vain. Called before waiting for
+    /// writers, and not inside the fork gate.
     pub(crate) fn refuse_neighbor(self: &Arc<Self>) -> Result<()> {
         if self.transaction.is_of_neighbor() {
             self.end_orphan();

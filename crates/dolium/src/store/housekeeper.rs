@@ -12,7 +12,7 @@ use crate::store::Handle;
 use crate::system::fork_gate;
 use crate::system::wait::Wait;
 
-/// How often dirty caches are looked after. What waits is drained at the second tick that sees it.
+/// How often the housekeeper looks after dirty caches. It drains a dirty record at the second tick that sees it.
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long the last words of a cache may take.
@@ -21,13 +21,13 @@ const EXIT_WAIT: Wait = Wait::AtMost(Duration::from_millis(200));
 struct Housekeeper {
     thread: Option<JoinHandle<()>>,
     stopping: bool,
-    /// Held, so that what waits is written even if its cache is dropped.
+    /// Held, so that the dirty records are drained even if their cache is dropped.
     dirty: Vec<Arc<Handle>>,
 }
 
 static HOUSEKEEPER: Mutex<Housekeeper> =
     Mutex::new(Housekeeper { thread: None, stopping: false, dirty: Vec::new() });
-/// Beside the mutex, so that a writer who wants it again and again takes none.
+/// Beside the mutex, so that a writer that wants it again and again takes none.
 static WAKE_NOW: AtomicBool = AtomicBool::new(false);
 static CHANGED: Condvar = Condvar::new();
 
@@ -45,7 +45,7 @@ pub(crate) fn wake(handle: &Arc<Handle>) {
     housekeeper.start();
 }
 
-/// What waits shall not wait for the tick. One load if that is known already.
+/// Wakes the housekeeper before its tick. Costs one load if another thread has done so already.
 pub(crate) fn wake_now() {
     if WAKE_NOW.load(Ordering::Relaxed) || WAKE_NOW.swap(true, Ordering::Relaxed) {
         return;
@@ -96,14 +96,14 @@ fn run() {
             if run_round(&handle, Handle::maintain) {
                 lock().dirty.push(handle);
             } else if Arc::strong_count(&handle) == 1 {
-                // Its cache is gone: nobody else would say goodbye.
+                // Its cache is gone, so no other thread would say goodbye.
                 let _ = handle.leave(EXIT_WAIT);
             }
         }
     }
 }
 
-/// Waits until something is dirty, and then a tick. `None`: the thread shall end.
+/// Waits until something is dirty, and then a tick. Returns `None` if the thread must end.
 fn next() -> Option<Vec<Arc<Handle>>> {
     let mut housekeeper = lock();
     while housekeeper.dirty.is_empty() && !housekeeper.stopping {
@@ -117,8 +117,9 @@ fn next() -> Option<Vec<Arc<Handle>>> {
     (!housekeeper.stopping).then(|| std::mem::take(&mut housekeeper.dirty))
 }
 
-/// Looks after one cache. Returns whether it has to be done again. A panic, which has been printed, costs this
-/// round: whoever waits for its end would wait for ever, and other caches would not be looked after.
+/// Looks after one cache, and returns whether another round is needed. A panic, which has been printed, costs only this
+/// round. Else a thread that waits for the end of the round would wait for ever, and no other cache would be looked
+/// after.
 fn run_round(handle: &Arc<Handle>, work: impl FnOnce(&Arc<Handle>) -> bool) -> bool {
     // Before the work: what comes during it wakes the housekeeper again.
     handle.upkeep.awake.store(false, Ordering::Relaxed);

@@ -72,7 +72,7 @@ pub(crate) fn settle(root: &Path, asked: usize) -> Result<usize> {
     }
 }
 
-/// The same without waiting. `None`: another process decides at this moment.
+/// Decides in the same way without waiting. Returns `None` if another process decides at this moment.
 fn try_settle(root: &Path, asked: usize) -> Result<Option<usize>> {
     let found = files::count_shards(root);
     if found > 0 {
@@ -168,8 +168,8 @@ impl Handle {
         files::create_cache_directory(&self.directory)
     }
 
-    /// Before a store is made: fails if the directory has become that of a cache with another layout since it was
-    /// opened. The caller is inside the fork gate.
+    /// Fails if the directory has become that of a cache with another layout since it was opened. Called before a store
+    /// is made, inside the fork gate.
     pub(super) fn expect_layout(self: &Arc<Self>) -> Result<()> {
         let asked = usize::try_from(self.shards.count()).unwrap_or(usize::MAX);
         if self.shards.is_mixed.load(Ordering::Relaxed) {

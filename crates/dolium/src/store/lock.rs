@@ -14,8 +14,8 @@ use crate::system::files;
 use crate::system::fork_gate;
 use crate::system::wait::{Deadline, may_continue};
 
-/// The writer lock, held. Whoever has it answers for the tier that came with it, whatever other threads let go of
-/// meanwhile.
+/// A held writer lock, with the tier that came with it. Its holder answers for that tier, even if other threads let go
+/// of theirs meanwhile.
 #[must_use = "the lock is released when this is dropped"]
 pub(crate) struct Held {
     guard: Guard,
@@ -42,8 +42,8 @@ pub(crate) fn is_network(directory: &Path) -> bool {
 
 pub(crate) struct WriterLock {
     directory: PathBuf,
-    /// Changed only with `changing` held. Readers may find nothing for a moment while [`take_unused`](Self::take_unused)
-    /// looks, so that "nothing" is to be believed only with `changing` held, too.
+    /// Changed only with `changing` held. Readers may find nothing for a moment while
+    /// [`take_unused`](Self::take_unused) looks, so a caller may believe "nothing" only with `changing` held, too.
     attached: ArcSwapOption<Attached>,
     changing: Mutex<()>,
 }
@@ -80,7 +80,8 @@ impl WriterLock {
         loop {
             let Attached { lock, tier, .. } = self.attach(handle)?;
             let error = match lock.acquire(deadline.left(), &mut may_continue) {
-                // Whoever replaced the database has told the tier so; its lock is not the one that others use now.
+                // The process that replaced the database has told the tier so. Other processes now use another lock
+                // than the tier's.
                 Ok(_) if tier.as_ref().is_some_and(|tier| !tier.is_live()) => {
                     String::from("another process replaced the hot tier; try again")
                 }
@@ -127,7 +128,7 @@ impl WriterLock {
         }
     }
 
-    /// The same from inside the fork gate.
+    /// Returns the tier, for a caller inside the fork gate.
     pub fn tier_inside(&self) -> Option<Tier> {
         let _changing = self.change();
         self.attached.load().as_ref()?.tier.clone().filter(Tier::is_live)
@@ -182,8 +183,8 @@ impl WriterLock {
         Ok(attached)
     }
 
-    /// Ends the membership in good order: `clear` says in the database that there is no tier. `false`: something has to
-    /// be drained before. A membership that another thread uses stays.
+    /// Ends the membership in good order: `clear` says in the database that there is no tier. A membership that another
+    /// thread uses stays. Returns `false` if dirty records must be drained before.
     pub fn leave(&self, clear: impl FnOnce() -> Result<()>) -> Result<bool> {
         let Some(Attached { lock, tier, .. }) = self.take_unused(|tier| !tier.is_dirty()) else {
             return Ok(!self.tier_inside().is_some_and(|tier| tier.is_dirty()));
@@ -196,7 +197,8 @@ impl WriterLock {
     fn take_unused(&self, accept: impl Fn(&Tier) -> bool) -> Option<Attached> {
         let _inside = fork_gate::enter();
         let _changing = self.change();
-        // Nobody finds it meanwhile, so that no clone appears after the look; whoever found it before is counted.
+        // No thread finds it meanwhile, so that no clone appears after the look. A thread that found it before is
+        // counted.
         let attached = self.attached.swap(None)?;
         let is_unused = |attached: &Attached| {
             attached.lock.holders() == 1 + usize::from(attached.tier.is_some())

@@ -58,8 +58,8 @@ impl Upkeep {
 }
 
 impl Handle {
-    /// One round of upkeep. Returns whether another is needed soon. Failures are left for the next round:
-    /// whoever writes will meet them too, and can report them.
+    /// Runs one round of upkeep, and returns whether another is needed soon. Failures are left for the next round: a
+    /// writer meets them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {
         let is_open = self.end_orphan();
         let is_drained = self.drain_aged(UPKEEP_WAIT);
@@ -95,8 +95,8 @@ impl Handle {
             || self.upkeep.has_trash.load(Ordering::Relaxed)
     }
 
-    /// After a write met a full disk: frees what logs and trash take, here and in the other caches of the
-    /// process on this disk, like the other shards. Returns whether to try again.
+    /// Frees what logs and trash take after a write met a full disk, here and in the other caches of the process on
+    /// this disk, like the other shards. Returns whether to try again.
     pub(crate) fn free_disk_space(self: &Arc<Self>) -> bool {
         let others = {
             let _inside = fork_gate::enter();
@@ -228,8 +228,8 @@ impl Handle {
         Ok(trash.len() == usize::from(BATCH))
     }
 
-    /// Empties the trash for `close`, after which nobody may come for a long time. Whoever reads or makes a
-    /// checkpoint at this moment can keep ours from finishing, hence the tries.
+    /// Empties the trash for `close`, after which no process may come for a long time. A reader, or another process's
+    /// checkpoint, can keep ours from finishing at this moment, hence the tries.
     pub(crate) fn take_out_trash(self: &Arc<Self>, wait: Wait) {
         let mut since = Instant::now();
         while self.upkeep.has_trash.load(Ordering::Relaxed) && since.elapsed() < CLOSING {

@@ -12,10 +12,11 @@ use crate::system::wait::may_continue;
 /// How many forks are about to happen: no transaction begins meanwhile.
 static PAUSES: AtomicU32 = AtomicU32::new(0);
 
-/// How often somebody who waits for a transaction, or for a fork, looks.
+/// How often a thread that waits for a transaction, or for a fork, looks.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// How long a transaction is held up by a fork at most: it has taken place, or whoever announced it is gone.
+/// How long a fork holds up a transaction at most. After that the fork has taken place, or the thread that announced it
+/// is gone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Announces a fork: waits until the transactions of other threads are over, at most as long as `limit`, and lets
@@ -108,7 +109,7 @@ mod tests {
             let second = scope.spawn(|| cache.transact().and_then(crate::Transaction::commit));
             std::thread::sleep(Duration::from_millis(50));
             assert!(!second.is_finished());
-            // Who is waited for may begin another.
+            // The thread that the pause waits for may begin another.
             mine.transact().and_then(crate::Transaction::commit).expect("nested");
             resume_transactions();
             second.join().expect("no panic").expect("begun after the pause");
@@ -117,6 +118,6 @@ mod tests {
         let start = Instant::now();
         pause_transactions(Duration::from_secs(50));
         resume_transactions();
-        assert!(start.elapsed() < Duration::from_secs(1), "it waits for nobody");
+        assert!(start.elapsed() < Duration::from_secs(1), "it waits though no transaction is open");
     }
 }

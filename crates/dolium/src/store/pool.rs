@@ -14,9 +14,9 @@ struct State {
     idle: Vec<Connection>,
     /// Connections that are lent out.
     lent: usize,
-    /// Threads that wait for one. Waking nobody would still cost a system call.
+    /// Threads that wait for a connection. If there are none, waking would still cost a system call.
     waiting: usize,
-    /// Grows when all connections are to be closed: those lent out then are not taken back.
+    /// Grows when all connections must be closed: the pool does not take back those that are lent out then.
     pool_version: u64,
 }
 

@@ -57,8 +57,8 @@ impl ReadPin {
 }
 
 impl Handle {
-    /// After a number of reads: holds the read transaction if nothing has changed since the last time, else
-    /// lets go of it. The caller is inside the fork gate. A failure costs the shortcut, nothing else.
+    /// Holds the read transaction, after a number of reads, if nothing has changed since the last time; else lets go of
+    /// it. The caller is inside the fork gate. A failure costs the shortcut, nothing else.
     pub(crate) fn pin_reads(self: &Arc<Self>) {
         if self.network || self.is_read_only() {
             return;
@@ -98,8 +98,8 @@ impl Handle {
         Ok(Some(connection).filter(|_| has_log))
     }
 
-    /// Called by the housekeeper: lets go if nobody has read since it was called last. Returns whether the
-    /// read pin is still held.
+    /// Lets go of the read pin if no thread has read since the last call. The housekeeper calls this. Returns whether
+    /// the read pin is still held.
     pub(crate) fn tick_read_pin(&self) -> bool {
         let reads = self.connections.read_pin.reads.load(Ordering::Relaxed);
         if self.connections.read_pin.last_tick.swap(reads, Ordering::Relaxed) == reads {

@@ -10,11 +10,11 @@ use crate::system::fork_gate;
 
 use super::Handle;
 
-/// `None`: the directory could not be made yet.
+/// Where a handle lives; `None` if its directory could not be made yet.
 type Location = (Option<Identity>, bool);
 
-/// Several at one place: a directory that is gone may have left its inode to another, and who has the old
-/// one's handle still uses it.
+/// Holds several handles at one place, because a directory that is gone may have left its inode to another. The users
+/// of the old directory's handle still use it.
 static REGISTRY: Mutex<Option<HashMap<Location, Vec<Weak<Handle>>>>> = Mutex::new(None);
 
 impl Handle {

@@ -111,8 +111,8 @@ impl LiveSettings {
         settings
     }
 
-    /// What a setting is as long as nobody has passed or stored it. A store that is made gets it; one that
-    /// somebody else has made meanwhile says otherwise as soon as it is read.
+    /// Sets a default, which holds until a caller passes or stores the setting. A new store is created with it. If
+    /// another process has created the store meanwhile, the value in it overrides the default as soon as it is read.
     pub(crate) fn presume(&self, name: &str, value: Scalar) {
         let _inside = fork_gate::enter();
         let mut settings = self.current.write().unwrap_or_else(PoisonError::into_inner);
@@ -241,7 +241,8 @@ impl Handle {
         }
     }
 
-    /// The same, if another process may have changed what eviction goes by: the least that has to be read for that.
+    /// Reads the settings again if another process has changed one that eviction depends on. Looks at no others for
+    /// that.
     pub(crate) fn refresh_limit(self: &Arc<Self>) {
         const DECISIVE: [&str; 3] = ["size_limit", "eviction_policy", "cull_limit"];
         let known = self.settings.current();

@@ -57,7 +57,7 @@ impl TransactionSlot {
         slot.take()
     }
 
-    /// Before a fork: whether a transaction is open decides whether the child can use the directory.
+    /// Notes before a fork whether a transaction is open: that decides whether the child can use the directory.
     pub fn note_fork(&self) {
         let open = self.open.lock().is_ok_and(|slot| slot.is_some());
         self.forked.store(open, Ordering::Release);

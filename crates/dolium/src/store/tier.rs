@@ -28,7 +28,7 @@ const SIZE: u64 = 16 << 20;
 /// The least of it.
 const SMALL: u64 = 512 << 10;
 
-/// Reads of a directory that nobody has a tier of before one is made for them.
+/// How many reads of a directory without a tier come before one is made for them.
 const READS: u32 = 256;
 
 /// How often a process that leaves drains what others have written meanwhile. It is theirs after that.
@@ -36,7 +36,8 @@ const LEAVING: u32 = 3;
 
 type Told<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The database, for the first who attaches. The open lock keeps all others out, so that the writer lock is not needed.
+/// The database, for the first process that attaches. The open lock keeps all others out, so that the writer lock is
+/// not needed.
 pub(crate) struct SqliteBacking<'h> {
     handle: &'h Arc<Handle>,
     error: Option<Error>,
@@ -93,7 +94,7 @@ impl dolium_hot::BackingStore for SqliteBacking<'_> {
             .alone(&mut deadline, |_| self.handle.try_read(&mut |connection| Ok(applied(connection)?)));
         let found = self.tell(found)?;
         self.is_named = found.is_some();
-        // What others have written since is newer than what waits.
+        // The changes that others have written since are newer than the dirty records.
         if let Some(Applied { is_disturbed: true, .. }) = found {
             self.handle
                 .warnings
@@ -173,7 +174,7 @@ impl Membership {
         }
     }
 
-    /// After closing: the next use is the first again.
+    /// Forgets the reads when a cache is closed, so that the next use is the first again.
     pub fn forget_reads(&self) {
         self.reads.store(0, Ordering::Relaxed);
         self.detects_foreign.store(false, Ordering::Relaxed);
@@ -232,7 +233,7 @@ impl Handle {
         if !self.tier.detects_foreign.swap(false, Ordering::Relaxed) {
             return false;
         }
-        // A drain says in the database that it is known. A failure leaves it to the next who asks.
+        // A drain says in the database that it is known. A failure leaves that to the next caller.
         if self.is_disturbed(wait).unwrap_or(false) {
             let _ = self.drain(&mut Deadline::new(wait), DRAIN, |_| true);
         }
@@ -298,7 +299,7 @@ impl Handle {
                 }
                 // Opening the database has shown that it can only be read.
                 Err(_) if self.is_read_only() => {}
-                // On a full disk, say: as long as nobody has a tier, none is needed for reading.
+                // For example on a full disk: as long as no process has a tier, reading needs none.
                 Err(error) if is_used()? => return Err(error),
                 Err(_) | Ok(Hot::None | Hot::Unattached) => {}
             }
@@ -311,14 +312,16 @@ impl Handle {
         self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(applied(connection)?.is_some()))
     }
 
-    /// The same without repairing what is met: for the one who attaches, who has no lock to repair anything with.
+    /// Returns whether the database names a tier, without repairing damage. The process that attaches has no lock to
+    /// repair anything with.
     pub(crate) fn names_tier(self: &Arc<Self>) -> Result<bool> {
         let _inside = fork_gate::enter();
         self.try_read(&mut |connection| Ok(applied(connection)?.is_some()))
     }
 
-    /// The tier that others have, for a process that may only read, and whether other programs have changed rows that it
-    /// knows. The database is asked each time: nobody tells an observer that all have gone.
+    /// Returns the tier that others have, for a process that may only read, and whether other programs have changed
+    /// rows that the tier knows. Asks the database each time, because nothing tells an observer that all members have
+    /// gone.
     pub(crate) fn observer(self: &Arc<Self>, wait: Wait) -> Result<Option<(Observer, bool)>> {
         let found = self.read_now(wait, |connection| Ok(applied(connection)?))?;
         let Some(Applied { epoch, is_disturbed, .. }) = found else { return Ok(None) };
@@ -343,8 +346,8 @@ impl Handle {
         notes
     }
 
-    /// At the beginning of a direct transaction: is this still the database behind the tier, and has nobody else
-    /// written to it?
+    /// Checks, at the beginning of a direct write, that this is still the database behind the tier. The tier forgets
+    /// its clean records if another program has written to the database.
     pub(crate) fn verify_epoch(&self, connection: &Connection, writing: &mut Writing) -> Result<()> {
         match applied(connection)? {
             Some(found) if found.epoch == writing.epoch() => {
@@ -386,7 +389,7 @@ impl Handle {
         })
     }
 
-    /// The append lock, so that nothing is added to what waits in the tier. None if it cannot be had.
+    /// Takes the append lock, so that no record is added to the dirty ones. Returns `None` if that fails.
     pub(super) fn stop_tier(self: &Arc<Self>, tier: &Tier, deadline: &Deadline) -> Option<Writing> {
         self.lock_tier(tier, deadline, &mut || true).ok()
     }

@@ -61,7 +61,7 @@ pub(crate) struct OpenTransaction {
     has_trash: bool,
     /// The append lock, if there is a hot tier, which is empty and stays so.
     writing: Option<Writing>,
-    /// The keys whose rows have changed; `None`: any.
+    /// The keys whose rows have changed, or `None` if any may have.
     changed: Option<Vec<Key<'static>>>,
     counted: Counted,
 }
@@ -161,7 +161,7 @@ impl Handle {
     }
 
     /// Begins a transaction and puts it into the slot, inside the fork gate: a fork must find an open transaction
-    /// there. `None`: a fork was announced meanwhile.
+    /// there. Returns `None` if a fork was announced meanwhile.
     fn install(
         self: &Arc<Self>,
         context: &Arc<Context>,
@@ -174,7 +174,8 @@ impl Handle {
             self.verify_epoch(begun.connection(), writing)?;
         }
         let mut slot = self.transaction.lock();
-        // With the slot locked: who announces a fork and looks into it later finds the transaction there.
+        // With the slot locked: a thread that announces a fork and looks into the slot later finds the transaction
+        // there.
         if is_paused() && !has_transaction() {
             drop(slot);
             return begun.roll_back().map(|()| None);

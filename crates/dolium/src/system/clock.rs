@@ -158,7 +158,7 @@ mod tests {
             assert!(now < first && first < second, "{now} {first} {second}");
             assert!((second - now).abs() < 2.0 * LEAD, "{now} {second}");
         }
-        // Somebody puts the clock back.
+        // The user puts the clock back.
         LATEST.store((clock.now() + 3600.0).to_bits(), Ordering::Relaxed);
         assert!((clock.recently() - clock.now()).abs() < 2.0 * LEAD);
     }

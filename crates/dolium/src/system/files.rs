@@ -67,8 +67,8 @@ fn share(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The same for the directory of a cache. On btrfs its files are then overwritten in place: SQLite maps one of them, and
-/// on a full disk whoever writes to a mapped page that has to be copied dies of SIGBUS.
+/// Does the same for the directory of a cache. On btrfs its files are then overwritten in place: SQLite maps one of
+/// them, and writing to a mapped page that btrfs cannot copy on a full disk raises SIGBUS.
 pub(crate) fn create_cache_directory(path: &Path) -> Result<()> {
     create_directory(path)?;
     if dolium_hot::filesystem(path).is_ok_and(|(_, name)| dolium_hot::may_copy(&name)) {
@@ -156,7 +156,7 @@ pub(crate) fn walk(directory: &Path) -> Result<Vec<Found>> {
 fn walk_into(directory: &Path, found: &mut Vec<Found>) -> Result<bool> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        // Somebody else removed it meanwhile.
+        // Another process removed it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(Error::io(directory)(error)),
     };
@@ -210,7 +210,7 @@ pub(crate) struct Stamp {
     times: [(i64, i64); 2],
 }
 
-/// `None`: there is no such file.
+/// Returns the stamp of a file, or `None` if there is no such file.
 pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
     Some(Stamp {
@@ -256,7 +256,7 @@ pub(crate) fn file_in_the_way(path: &Path) -> Option<PathBuf> {
     nearest(path).filter(|(_, data)| !data.is_dir()).map(|(path, _)| path)
 }
 
-/// The error for a directory that has to be there.
+/// Returns the error for a directory that must exist and does not.
 pub(crate) fn not_there(directory: &Path) -> Error {
     let errno = match file_in_the_way(directory) {
         Some(_) => rustix::io::Errno::NOTDIR,
@@ -436,7 +436,8 @@ impl Drop for DirectoryLock {
     }
 }
 
-/// Locks a directory against other processes that lock it, without leaving a file in it. `None`: another process has it.
+/// Locks a directory against other processes that lock it, without leaving a file in it. Returns `None` if another
+/// process has it.
 pub(crate) fn try_lock_directory(directory: &Path) -> Option<DirectoryLock> {
     let in_place = || File::open(directory);
     // File systems of a network lock only what is open for writing.

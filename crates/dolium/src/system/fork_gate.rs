@@ -56,8 +56,8 @@ pub(crate) fn is_wanted() -> bool {
     WANTED.load(Ordering::Relaxed) > 0
 }
 
-/// Waits until nobody is inside and keeps everybody out. Called before a fork, by the forking thread.
-/// `false`: this thread is inside itself, and the fork gate stays as it is.
+/// Waits until no thread is inside the fork gate, and keeps all threads out. The forking thread calls this before a
+/// fork. Returns `false` if this thread is inside itself; then the fork gate stays as it is.
 pub(crate) fn close() -> bool {
     if is_inside() {
         return false;
@@ -71,7 +71,7 @@ pub(crate) fn close() -> bool {
     true
 }
 
-/// Lets everybody in again. Called after the fork, by the same thread, in parent and child.
+/// Lets all threads in again. The same thread calls this after the fork, in the parent and in the child.
 pub(crate) fn open() {
     if CLOSED.with(|closed| closed.borrow().is_some()) {
         DEPTH.with(|depth| depth.set(0));

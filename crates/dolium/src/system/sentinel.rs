@@ -32,7 +32,8 @@ static SEVERED: Mutex<Vec<Identity>> = Mutex::new(Vec::new());
 static ANY: AtomicBool = AtomicBool::new(false);
 
 impl Sentinel {
-    /// The sentinel for a new connection. `None`: the system has no descriptor for it, and the connection goes without.
+    /// Returns the sentinel for a new connection, or `None` if the system has no descriptor for it: the connection goes
+    /// without.
     pub fn current() -> Option<Arc<Self>> {
         let known = lock(&CURRENT).upgrade();
         if let Some(known) = known.filter(|known| known.is_intact()) {
@@ -109,7 +110,8 @@ mod mark {
     }
 }
 
-/// Whether something is open beside a sentinel that was closed: it has to be given up before anything is opened.
+/// Returns whether something is open beside a sentinel that was closed. The caller must give it up before it opens
+/// anything.
 pub(crate) fn is_broken() -> bool {
     lock(&CURRENT).upgrade().is_some_and(|known| !known.is_intact())
 }

@@ -89,7 +89,7 @@ impl ValueFiles {
         self.open_beneath(path, READ, Mode::empty()).map_err(without_links)
     }
 
-    /// Reads a value file whose row says it is `size` bytes long. `None`: it has another length.
+    /// Reads a value file whose row says it is `size` bytes long. Returns `None` if it has another length.
     pub(crate) fn read_at(&self, path: &Path, size: i64) -> io::Result<Option<Vec<u8>>> {
         let mut file = self.open_at(path)?;
         let length = file.metadata()?.len();
@@ -122,13 +122,14 @@ impl ValueFiles {
                 Err(error) => return Err(Error::io(path)(error)),
             }
         }
-        // Not ours, and perhaps not readable for us; whoever made it may have synced it.
+        // Not ours, and perhaps not readable for us. The user that made it may have synced it.
         let _ = self.directory.parent().map(files::sync);
         Ok(())
     }
 
-    /// What has to be synced for value files to be there after a power loss, in the order that never leaves an entry
-    /// that leads to nothing: a name is an entry of a directory, which may be new itself, up to the cache's own.
+    /// Returns the paths that must be synced so that value files are there after a power loss. A name is an entry of a
+    /// directory, which may be new itself, up to the cache's own. The order of the paths never leaves an entry that
+    /// leads to nothing.
     fn chain(&self, names: &[String]) -> Vec<PathBuf> {
         let mut chain: Vec<_> = names.iter().filter_map(|name| self.path(name)).collect();
         let mut directories = BTreeSet::from([self.directory.clone()]);

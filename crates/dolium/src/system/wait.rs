@@ -65,7 +65,7 @@ impl Deadline {
         Self { wait, end, pause: Duration::from_micros(100) }
     }
 
-    /// What is left. `None`: for ever.
+    /// Returns what is left of the time, or `None` if there is no limit.
     pub fn left(&self) -> Option<Duration> {
         self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
@@ -83,7 +83,7 @@ impl Deadline {
         if may_continue() { Ok(self.sleep()) } else { Err(Error::Interrupted) }
     }
 
-    /// Sleeps before another try. `false`: the time is over.
+    /// Sleeps before another try. Returns `false` if the time is over.
     pub fn sleep(&mut self) -> bool {
         let left = self.left();
         if left.is_some_and(|left| left.is_zero()) {

@@ -75,7 +75,7 @@ pub struct Frame<'a> {
     pub length: u64,
     /// Whether the value is an exception, which a reader raises.
     pub raised: bool,
-    /// Until when the value is fresh; `None`: as long as the entry lives.
+    /// Until when the value is fresh, or `None` if that is as long as the entry lives.
     pub fresh_until: Option<Timestamp>,
     /// How many seconds the value took to compute.
     pub seconds: Option<f32>,

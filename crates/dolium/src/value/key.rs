@@ -143,7 +143,7 @@ impl Key<'_> {
         }
     }
 
-    /// The key from its two columns. `None` if no key is stored like that: nobody can look that row up.
+    /// Returns the key from its two columns, or `None` if no key is stored like that. No lookup finds such a row.
     pub(crate) fn from_columns(key: Stored, raw: &Scalar) -> Option<Key<'static>> {
         let raw = match raw {
             Scalar::Int(raw @ (0 | 1)) => *raw == 1,

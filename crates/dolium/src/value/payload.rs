@@ -45,7 +45,7 @@ pub enum Payload<'a> {
     Frame(Frame<'a>),
     /// Bytes that are read to the end and always kept in a value file.
     Reader(&'a mut dyn Read),
-    /// Columns that somebody else made, with a value file that already exists.
+    /// Columns that were made elsewhere, with a value file that already exists.
     Columns(Columns),
 }
 
@@ -102,7 +102,7 @@ impl Row {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
-    /// No value: a mode that nobody writes, or SQL's NULL.
+    /// No value: a mode that no writer uses, or SQL's NULL.
     Null,
     /// A 64-bit integer.
     Int(i64),
@@ -112,7 +112,7 @@ pub enum Value {
     Text(String),
     /// Bytes.
     Bytes(Vec<u8>),
-    /// A pickle. Run it only if it is `signed`, or if somebody vouches for the directory.
+    /// A pickle. Run it only if it is `signed`, or if the user vouches for the directory.
     Pickle {
         /// The pickle; without our signature if that was verified, else as it is stored.
         bytes: Vec<u8>,

@@ -63,7 +63,7 @@ pub mod read;
 use frame::HEADER_LEN;
 pub use plain::{Plain, encode};
 
-/// The bytes, without its frames, that the canonical pickle of a key may have to be stored as it is.
+/// The most bytes, without its frames, of a key's canonical pickle that is stored as it is.
 pub const LONGEST: usize = 64 << 10;
 
 /// A pickle protocol that has frames and short strings. Older ones are left to Python.

@@ -25,7 +25,7 @@ pub(crate) struct Plan {
     pub index: Option<&'static str>,
     /// The column that orders candidates.
     pub column: Option<&'static str>,
-    /// What has to be recorded of reads.
+    /// What the cache must record of reads.
     pub reads: ReadNotes,
 }
 

@@ -155,7 +155,7 @@ pub fn known_setting(name: &str) -> Result<(), Option<&'static str>> {
     Err(near.filter(|(distance, known)| *distance <= known.len() / 3).map(|(_, known)| known))
 }
 
-/// How many letters have to be changed, added or removed to make one word of the other.
+/// Returns how many letters must be changed, added or removed to make one word of the other.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

@@ -266,10 +266,10 @@ impl Signing {
     }
 }
 
-/// A secret of this process and of the children that it forks from now on. Drawn when the first cache is opened, so that
-/// workers which are forked after that agree, whoever of them signs first.
+/// A secret of this process and of the children that it forks from now on. It is drawn when the first cache is opened,
+/// so that workers that are forked after that agree, whichever of them signs first.
 ///
-/// Words that are each decided once: no lock, which a child that is forked in the middle would find locked.
+/// Each word is decided once. There is no lock, because a child that is forked in the middle would find it locked.
 pub(crate) fn own_secret() -> Result<[u8; blake3::KEY_LEN], SignError> {
     static WORDS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
     let mut secret = [0; blake3::KEY_LEN];

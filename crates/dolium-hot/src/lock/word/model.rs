@@ -79,7 +79,7 @@ struct Plan {
     turns: u32,
     kills: u32,
     strict: bool,
-    /// Whether a release wakes all who sleep, as that of the append lock does, or one.
+    /// Whether a release wakes all sleepers, as that of the append lock does, or one.
     wakes_all: bool,
     take_over: TakeOver,
 }
@@ -151,7 +151,7 @@ impl Process {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct State {
     word: u32,
-    /// Who has the byte of each slot.
+    /// The process that has the byte of each slot.
     bytes: [Option<usize>; SLOTS as usize],
     processes: Vec<Process>,
     kills: u32,
@@ -250,7 +250,7 @@ impl State {
         Some(after)
     }
 
-    /// Nobody can do anything any more: then a newcomer must be able to have the lock.
+    /// No process can do anything any more: then a newcomer must be able to have the lock.
     fn check_end(&self) {
         assert!(
             self.processes.iter().all(|process| process.status != Status::Asleep),

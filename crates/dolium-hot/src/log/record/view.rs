@@ -11,8 +11,8 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Reads the record that should lie at `offset`, and whose body has this sum. `None`: it is not one, not whole, or
-    /// not from there.
+    /// Reads the record that should lie at `offset`, and whose body has this sum. Returns `None` if it is no record,
+    /// not whole, or not from there.
     #[inline]
     pub(crate) fn read(words: &'a [u64], body: u64, offset: u64) -> Option<Self> {
         let (head, rest) = words.split_first_chunk()?;
@@ -72,7 +72,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Its row; `None` if it removes one, or if nobody could have written it.
+    /// Returns its row; `None` if the record removes one, or if no writer could have written it.
     #[must_use]
     pub fn row(&self) -> Option<Row<'a>> {
         if self.kind() == Kind::Delete {
@@ -106,7 +106,7 @@ impl<'a> View<'a> {
         rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)
     }
 
-    /// The value of its row; `None` if nobody could have written it.
+    /// Returns the value of its row, or `None` if no writer could have written it.
     #[must_use]
     #[inline]
     pub fn value(&self) -> Option<Cell<'a>> {
@@ -114,7 +114,7 @@ impl<'a> View<'a> {
         Cell::of(byte(self.head[7], 2), self.bytes().get(start..start + self.value_len())?)
     }
 
-    /// The tag of its row; `None` if nobody could have written it.
+    /// Returns the tag of its row, or `None` if no writer could have written it.
     #[must_use]
     pub fn tag(&self) -> Option<Cell<'a>> {
         let start = self.key_len();
@@ -142,7 +142,7 @@ impl<'a> View<'a> {
         f64::from_bits(self.head[4])
     }
 
-    /// Until when it is good; `None`: for ever.
+    /// Returns until when it is good, or `None` if it never expires.
     #[must_use]
     #[inline]
     pub fn expire_time(&self) -> Option<f64> {

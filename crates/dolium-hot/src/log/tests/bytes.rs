@@ -1,4 +1,4 @@
-//! Any bytes: never a crash, a hang, or a value that nobody stored.
+//! Any bytes: never a crash, a hang, or a value that was never stored.
 
 use super::model::{geometry, operation};
 use super::mortal::Mortal;

@@ -38,13 +38,14 @@ fn script() -> Vec<Op> {
     ops
 }
 
-/// After a kill: what was done is there, what was not done is not, and what was under way is one or the other.
+/// Checks the state after a kill: what was done is there, what was not done is not, and what was under way is one or
+/// the other.
 fn check_after(world: &mut World, when: &str) {
     let (before, after) = (world.truth.clone(), world.next.clone());
     let reopened = world.reopened();
     assert!(same(&reopened, &before) || same(&reopened, &after), "reopened {when}: {reopened:?}");
     if world.holds_t {
-        // Whoever drains needs no append lock, and may come first.
+        // A drain needs no append lock, and may come first.
         let mut drained = world.clone();
         drained.drain(usize::MAX);
         drained.recover();
@@ -60,7 +61,7 @@ fn check_after(world: &mut World, when: &str) {
     for op in [Op::Set(7, 1), Op::Set(7, 2), Op::Drain(1), Op::Set(8, 46), Op::Delete(8), Op::Set(1, 3)] {
         world.run(&op);
         world.check_sees(&world.truth, when);
-        // Until somebody writes the database, an orphan of it may still come up.
+        // Until a process writes the database, an orphan of it may still come up.
         let reopened = if world.database.orphan.is_some() { world.truth.clone() } else { world.reopened() };
         assert!(same(&reopened, &world.truth), "reopened later {when}: {reopened:?} for {:?}", world.truth);
     }
@@ -143,7 +144,7 @@ fn a_direct_commit_that_only_sqlites_recovery_knows_takes_no_acknowledged_write_
         orphans += 1;
         victim.recover();
         victim.run(&Op::Set(3, 3));
-        // Everybody dies; the first who opens lets SQLite recover its log.
+        // All processes die, and the first that opens the database lets SQLite recover its log.
         let mut expected = victim.truth.clone();
         put(&mut expected, 2, victim.database.orphan.as_ref().and(Some(2)));
         assert!(same(&victim.reopened(), &victim.truth) || same(&victim.reopened(), &expected));

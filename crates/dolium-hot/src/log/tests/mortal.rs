@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{self, SeqCst};
 
 thread_local! {
-    /// Stores left; `None`: no end.
+    /// Stores left, or `None` without an end.
     static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
@@ -16,7 +16,8 @@ pub(crate) struct Mortal(AtomicU64);
 
 pub(crate) struct Killed;
 
-/// Before each store of shared memory, and wherever else a kill may fall.
+/// Kills the process if its steps are used up. Called before each store of shared memory, and wherever else a kill may
+/// fall.
 pub(crate) fn step() {
     LEFT.with(|left| match left.get() {
         Some(0) => resume_unwind(Box::new(Killed)),

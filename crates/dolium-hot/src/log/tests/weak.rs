@@ -1,4 +1,4 @@
-//! A reader against whoever writes, in every order that the memory model allows.
+//! A reader against a writer, in every order that the memory model allows.
 //!
 //! Writers do not depend on readers, so their stores are recorded once, in program order. A load may then return any store
 //! to its word that is not older than what the reader has seen of that word, or must know of: an acquire load knows all
@@ -25,7 +25,7 @@ const DATABASE: usize = usize::MAX;
 struct Store {
     time: usize,
     value: u64,
-    /// Who acquires this knows of every store before that time.
+    /// A load that acquires this knows of every store before that time.
     view: usize,
 }
 
@@ -223,7 +223,7 @@ fn check(prepare: fn(&WeakTier), write: fn(&WeakTier), history: &[u64]) -> usize
     let ways = tier.explore(before, |tier| {
         let (first, second) = (tier.look(), tier.look());
         let (Some(first), Some(second)) = (place(first), place(second)) else {
-            panic!("{first} then {second}: nobody stored that");
+            panic!("{first} then {second}: that was never stored");
         };
         assert!(first <= second, "{} then {}", history[first], history[second]);
         (met[first], met[second]) = (true, true);

@@ -23,7 +23,7 @@ pub(crate) enum Op {
     /// Prepares the record with which `Late` then sets the key, however much happens in between.
     Early(u8),
     Late(u8),
-    /// Sets a key if the tier knows it, only if that still is the newest record, as whoever adds to a number does.
+    /// Sets a key if the tier knows it, only if that still is the newest record, as adding to a number does.
     Over(u8, u32),
     /// All or none.
     Chunk(Vec<(u8, u32)>),
@@ -39,8 +39,8 @@ pub(crate) enum Op {
 pub(crate) struct Database {
     pub rows: Rows,
     pub applied: u64,
-    /// A transaction whose process died between the last frame of the log and the header of its index: nobody sees it,
-    /// but if the log is recovered before somebody else writes, it is there.
+    /// A transaction whose process died between the last frame of the log and the header of its index. No reader sees
+    /// it, but it is there if the log is recovered before another process writes.
     pub orphan: Option<Box<(Rows, u64)>>,
 }
 
@@ -153,7 +153,7 @@ impl World {
         Memory::new(&self.words, self.geometry, self.epoch)
     }
 
-    /// What anybody who looks a key up is told.
+    /// Returns what a reader that looks a key up is told.
     pub(crate) fn look(&self, key: u8) -> Option<u32> {
         let memory = self.memory();
         let bytes = key_bytes(key);
@@ -268,7 +268,7 @@ impl World {
             assert_eq!(elsewhere, Ok(false), "nothing lies there");
             match appended {
                 Ok(true) => return,
-                Ok(false) => panic!("nobody has changed it"),
+                Ok(false) => panic!("no other process has changed it"),
                 Err(_) => self.drain(3),
             }
         }
@@ -308,7 +308,7 @@ impl World {
         self.recover_log();
     }
 
-    /// What whoever opens the database first makes of an orphan.
+    /// Does what the first process that opens the database makes of an orphan.
     pub(crate) fn recover_log(&mut self) {
         if let Some(orphan) = self.database.orphan.take() {
             (self.database.rows, self.database.applied) = *orphan;
@@ -365,7 +365,7 @@ impl World {
         self.holds_t = false;
     }
 
-    /// Everybody died: what the first who opens makes of it.
+    /// Returns what the first process that opens the database finds after all have died.
     pub(crate) fn reopened(&self) -> Rows {
         let mut world = self.clone();
         world.recover_log();

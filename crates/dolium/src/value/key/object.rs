@@ -1,9 +1,9 @@
 //! Keys whose stored form does not say all: long keys, stored by their digest, and keys of classes, which are signed.
 //!
-//! What a row's column `key` cannot hold lies beside it, in the table `DoliumKeys`, as the key's *proof*: the whole pickle
-//! of a long key, with references where its parts are shared (nothing for a key that is stored as it is), then the
-//! signature of that pickle for the stored form. The column stays what it would be without: equal keys are equal bytes,
-//! whoever signs.
+//! What a row's column `key` cannot hold lies beside it, in the table `DoliumKeys`, as the key's *proof*: the whole
+//! pickle of a long key, with references where its parts are shared (nothing for a key that is stored as it is), then
+//! the signature of that pickle for the stored form. The column stays what it would be without: equal keys are equal
+//! bytes, whichever user signs.
 
 use crate::value::pickle::graph::{self, Sets, Why};
 use crate::value::pickle::{self, LONGEST};
@@ -147,7 +147,7 @@ pub(crate) fn recall(stored: &[u8], proof: &[u8], signer: Option<&Signer>) -> Op
     (self::stored(&digest(whole)) == stored).then(|| (whole.to_vec(), is_ours))
 }
 
-/// The shortest form of a pickle that says the same to everybody.
+/// Returns the shortest form of a pickle that says the same to every reader.
 fn whole(pickle: Vec<u8>) -> Vec<u8> {
     graph::optimized(&pickle).unwrap_or(pickle)
 }

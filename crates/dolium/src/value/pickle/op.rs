@@ -242,7 +242,7 @@ impl<'p> Op<'p> {
         &self.input[self.len..]
     }
 
-    /// The value that it is. `None`: it is none, or its text is not what the opcode says.
+    /// Returns the value that the opcode is, or `None` if it is none, or if its text is not what the opcode says.
     #[must_use]
     #[inline]
     pub fn scalar(&self) -> Option<Scalar<'p>> {

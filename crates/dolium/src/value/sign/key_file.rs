@@ -36,7 +36,7 @@ impl KeyFile {
     }
 
     pub fn open(&self) -> Result<Signer, String> {
-        // Twice only if somebody deletes the file between our losing the race and reading it.
+        // Twice only if another process deletes the file between our losing the race and reading it.
         for _ in 0..3 {
             if let Some(signer) = self.read()? {
                 return Ok(signer);
@@ -107,7 +107,7 @@ fn parse(text: &str) -> Option<Vec<SigningKey>> {
     (!keys.is_empty()).then_some(keys)
 }
 
-/// Who may read and replace the key file.
+/// Checks which users may read and replace the key file.
 #[cfg(unix)]
 mod guard {
     use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -127,7 +127,7 @@ mod guard {
     }
 
     pub fn open(path: &Path) -> io::Result<File> {
-        // Should somebody put a FIFO there, opening it must not wait for a writer.
+        // If another user puts a FIFO there, opening it must not wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits();
         OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
     }
@@ -151,7 +151,7 @@ mod guard {
         Ok(())
     }
 
-    /// Whoever may write the directory can take the key away.
+    /// Checks that no other user may write the directory, and so take the key away.
     pub fn check_directory(directory: &Path) -> Result<(), String> {
         let shown = directory.display();
         let meta = fs::metadata(directory).map_err(|error| format!("{shown} cannot be read ({error})"))?;
