@@ -216,7 +216,7 @@ class Odd(LookupError):
         super().__init__(f"code {code}")
 
 
-def test_an_exception_that_would_not_come_back_equal_is_not_stored(cache: Any, counter: Counter):
+def test_exception_that_comes_back_unequal_is_not_stored(cache: Any, counter: Counter):
     f = cache.cached(version="1", errors={LookupError: 30})(counter)
     counter.error = Odd(5)
     for _ in range(2):

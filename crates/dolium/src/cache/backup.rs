@@ -293,7 +293,11 @@ impl Copy<'_> {
             self.job.done.fetch_add(bytes, Ordering::Relaxed);
             self.goes_on(at_once)
         };
-        self.staging.add(source, &self.part.place.join(below), &mut go_on)
+        let added = self.staging.add(source, &self.part.place.join(below), &mut go_on)?;
+        if added == Added::Missing {
+            self.staging.remove_empty_parents(&self.part.place, below);
+        }
+        Ok(added)
     }
 
     /// Copies the database, then the value files that are not there yet. `last`: forks wait for it.

@@ -117,7 +117,7 @@ impl OwnedTransaction {
     /// Makes the changes visible to all readers, if this is the outermost level. Returns whether it is: then the caller
     /// calls [`Cache::keep_limit`].
     ///
-    /// Fails with [`Error::Orphaned`] if the owner of the transaction has ended, and all was undone.
+    /// Fails with [`Error::Orphaned`](crate::Error::Orphaned) if the owner of the transaction has ended, and all was undone.
     pub fn commit(mut self) -> Result<bool> {
         self.open = false;
         self.handle.commit_transaction(self.id)

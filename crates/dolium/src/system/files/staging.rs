@@ -118,6 +118,14 @@ impl Staging {
         Ok(Added::Done)
     }
 
+    /// Removes the directories of a file `below` a place that were made for it, if another program removed the file
+    /// before it was copied.
+    pub fn remove_empty_parents(&self, place: &Path, below: &Path) {
+        let place = self.path.join(place);
+        let parents = below.ancestors().skip(1).take_while(|parent| !parent.as_os_str().is_empty());
+        let _ = parents.map(|parent| fs::remove_dir(place.join(parent))).find(io::Result::is_err);
+    }
+
     /// Makes everything in it durable.
     pub fn sync(&self) -> Result<()> {
         sync_all(&self.path)
