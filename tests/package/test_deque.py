@@ -180,7 +180,11 @@ def test_dropped_values_leave_no_files(deque: Deque[Any]):
     deque.extend(LARGE * 3)
     assert list(deque) == LARGE[1:]
     deque.cache.check(fix=True)
-    assert len(value_files(deque)) <= 2
+    # The thread for upkeep may be removing them at this moment.
+    end = time.monotonic() + 30
+    while len(value_files(deque)) > 2:
+        assert time.monotonic() < end, value_files(deque)
+        time.sleep(0.01)
 
 
 def test_extend_keeps_what_came_before_an_error(deque: Deque[int]):
