@@ -102,7 +102,10 @@ def key_maker(
     def cache_key(*args: Any, **kwargs: Any) -> CacheKey:
         return args_to_key(base, args[:rest], kwargs, typed, skip)
 
-    return cache_key
+    def plain_key(*args: Any, **kwargs: Any) -> CacheKey:
+        return args_to_key(base, args, kwargs, False, ()) if kwargs else (*base, *args, None)
+
+    return cache_key if typed or skip or rest is not None else plain_key
 
 
 def _resolve_names(func: Callable[..., Any], ignore: Iterable[Any]) -> tuple[Iterable[Any], int | None]:
@@ -173,7 +176,8 @@ def memoize(
 
     def load(key: CacheKey) -> Any:
         value: Any = cache.get(key, default=MISS, retry=True)
-        return MISS if Pairs.is_stampedes(cache, key, value, expire) else value
+        # The class first, because most hits are no tuples.
+        return MISS if value.__class__ is tuple and Pairs.is_stampedes(cache, key, value, expire) else value
 
     def save(key: CacheKey, value: Any) -> object:
         return cache.set(key, value, expire=expire, tag=tag, retry=True)
