@@ -315,6 +315,21 @@ pub(crate) struct NewFile {
 impl NewFile {
     /// Starts a file under a random name.
     pub fn create(files: &Arc<ValueFiles>) -> Result<Self> {
+        let mut tries = 0;
+        loop {
+            match Self::create_once(files) {
+                // A kernel said so once of a name that no other file can have, while its directory was removed and made.
+                Err(Error::Io { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists && tries < TRIES =>
+                {
+                    tries += 1;
+                }
+                made => return made,
+            }
+        }
+    }
+
+    fn create_once(files: &Arc<ValueFiles>) -> Result<Self> {
         let mut random = [0u8; 16];
         getrandom::fill(&mut random)
             .map_err(|error| Error::Io { path: files.directory.clone(), source: io::Error::other(error) })?;
