@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from ._dolium import in_seconds
 from .constants import ENOVAL, MISS
 from .functions import flight
+from .functions.background import PATIENCE_AT_EXIT as PATIENCE_AT_EXIT
+from .functions.background import renewals
 from .functions.flight import in_transaction, off_loop
-from .functions.renew import PATIENCE_AT_EXIT as PATIENCE_AT_EXIT
-from .functions.renew import renewals
 from .memo import (
     Pairs,
     is_coroutine_function,

@@ -51,6 +51,7 @@ class Ticket:
     """
 
     def __init__(self) -> None:
+        self.has_left = False
         self._called = threading.Lock()
         self._called.acquire()
 
@@ -70,6 +71,7 @@ class TaskTicket:
     def __init__(self) -> None:
         import asyncio  # as in `memo`: half the time of `import dolium`
 
+        self.has_left = False
         self._loop = asyncio.get_running_loop()
         self._called = asyncio.Event()
 
@@ -92,7 +94,8 @@ class Line:
 
     def __init__(self) -> None:
         self._guard = threading.RLock()  # reentrant, as a signal handler may release a lock
-        # Weak: a second Ctrl-C may come where a thread would give its ticket back, and who has gone is not in line.
+        # Weak, because a second Ctrl-C may come even before a thread notes that it leaves. The note counts where a
+        # traceback still holds the ticket.
         self._tickets: deque[weakref.ref[Ticket | TaskTicket]] = deque()
         self._turn = SHORT_TURN
         self._since = self._released = float("-inf")
@@ -144,6 +147,7 @@ class Line:
                 self._tickets.append(mine)
             yield
         finally:
+            ticket.has_left = True  # before anything that a second Ctrl-C could keep from happening
             with self._guard, contextlib.suppress(ValueError):  # it may not have come to that
                 self._tickets.remove(mine)
             self.call_first()
@@ -152,7 +156,7 @@ class Line:
         with self._guard:
             while self._tickets:
                 ticket = self._tickets[0]()
-                if ticket is not None:
+                if ticket is not None and not ticket.has_left:
                     return ticket
                 self._tickets.popleft()
         return None

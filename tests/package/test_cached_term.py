@@ -14,7 +14,7 @@ from typing import Any
 import dolium
 import pytest
 from dolium import Term
-from dolium.functions.renew import THREADS, Renewals
+from dolium.functions.background import THREADS, Renewals
 from dolium.functions.renewal import is_early
 from dolium.functions.results import Known
 from helpers.children import Child, run

@@ -389,14 +389,16 @@ def test_process_interrupted_twice_is_not_in_line():
 
     line = Line()
     guard, line._guard = line._guard, Interrupting()  # type: ignore[assignment]
-    with pytest.raises(KeyboardInterrupt):
+    # Its traceback holds the frames of the wait, as `sys.last_exc` of an interactive session does.
+    with pytest.raises(KeyboardInterrupt) as kept:
         line.wait(interrupted)
     assert line._guard.entered == 3
     line._guard = guard
     waiter = threading.Thread(target=line.wait, args=(lambda: True,), daemon=True)
     waiter.start()
     waiter.join(30)
-    assert not waiter.is_alive(), "it waits behind somebody who has gone"
+    assert not waiter.is_alive(), "it waits behind a thread that has gone"
+    del kept
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -485,6 +485,6 @@ fn every_rule_of_leases_is_missed_where_it_is_left_out() {
     ] {
         let found = crowds().find_map(|crowd| search(crowd, Some(rule)).err());
         println!("without {rule:?}: {found:?}");
-        assert!(found.is_some(), "nobody misses {rule:?}");
+        assert!(found.is_some(), "the search finds nothing without {rule:?}");
     }
 }

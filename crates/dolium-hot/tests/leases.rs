@@ -149,7 +149,7 @@ fn a_process_that_would_close_a_circle_is_told() {
     other.expect("mine");
     let lease = ours(&leases, 1);
     let watch = theirs(&leases, 2);
-    assert!(links(&leases, lease, &[watch]), "nobody waits yet");
+    assert!(links(&leases, lease, &[watch]), "no caller waits yet");
     other.tell();
     other.expect("circle");
     // A wait that is over closes no circle.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._dolium import Flight
 from ..constants import MISS
+from .background import renewals
 from .calls import Timer, mark
 from .flight import aboard_only, off_loop
 from .modes import MODE, NORMAL
-from .renew import renewals
 from .results import Known
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
 use super::{Flag, Inner, Seconds, Shard, Store, put};
 use crate::lazy::Lazy;
+use crate::value::Outgoing;
 use crate::{clock, error, packed};
 
-static DUMPS: Lazy = Lazy::new("pickle", "dumps");
 static MISS: Lazy = Lazy::new("dolium.constants", "MISS");
 
 /// How often the results of a function were found, and how many seconds that saved, in this process.
@@ -80,38 +80,22 @@ impl<'py> Shown<'py> {
     }
 }
 
-/// A result on its way into a frame.
+/// A result on its way into a frame: a value as [`Outgoing`], or what a frame has a form of its own for.
 enum Body<'py> {
     None,
     Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(Bound<'py, PyString>),
-    Bytes(Bound<'py, PyBytes>),
-    Pickle(Bound<'py, PyBytes>),
+    Value(Outgoing<'py>),
 }
 
 impl<'py> Body<'py> {
     fn of(value: &Bound<'py, PyAny>, protocol: impl FnOnce() -> PyResult<i64>) -> PyResult<Self> {
         if value.is_none() {
             return Ok(Self::None);
-        } else if let Ok(value) = value.cast_exact::<PyBool>() {
-            return Ok(Self::Bool(value.is_true()));
-        } else if let Ok(text) = value.cast_exact::<PyString>() {
-            if text.to_str().is_ok() {
-                return Ok(Self::Text(text.clone()));
-            }
-        } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
-            return Ok(Self::Bytes(bytes.clone()));
-        } else if value.is_exact_instance_of::<PyInt>() {
-            if let Ok(number) = value.extract() {
-                return Ok(Self::Int(number));
-            }
-        } else if let Ok(number) = value.cast_exact::<PyFloat>() {
-            return Ok(Self::Float(number.value()));
         }
-        let pickled = DUMPS.get(value.py())?.call1((value, protocol()?))?;
-        Ok(Self::Pickle(pickled.cast_into::<PyBytes>()?))
+        match value.cast_exact::<PyBool>() {
+            Ok(value) => Ok(Self::Bool(value.is_true())),
+            Err(_) => Outgoing::of(value, protocol).map(Self::Value),
+        }
     }
 
     /// Calls `f` with a frame of the value.
@@ -120,14 +104,14 @@ impl<'py> Body<'py> {
             Self::None => f(Frame::new(encoder::NONE, b"")),
             // MessagePack's true and false.
             Self::Bool(value) => f(Frame::new(encoder::PACKED, if *value { b"\xc3" } else { b"\xc2" })),
-            Self::Int(value) => {
+            Self::Value(Outgoing::Int(value)) => {
                 let (bytes, length) = int_body(*value);
                 f(Frame::new(encoder::INT, &bytes[..length]))
             }
-            Self::Float(value) => f(Frame::new(encoder::FLOAT, &value.to_le_bytes())),
-            Self::Text(value) => f(Frame::new(encoder::TEXT, value.to_str()?.as_bytes())),
-            Self::Bytes(value) => f(Frame::new(encoder::BYTES, value.as_bytes())),
-            Self::Pickle(value) => f(Frame::new(encoder::PICKLE, value.as_bytes())),
+            Self::Value(Outgoing::Float(value)) => f(Frame::new(encoder::FLOAT, &value.to_le_bytes())),
+            Self::Value(Outgoing::Text(value)) => f(Frame::new(encoder::TEXT, value.to_str()?.as_bytes())),
+            Self::Value(Outgoing::Bytes(value)) => f(Frame::new(encoder::BYTES, value.as_bytes())),
+            Self::Value(Outgoing::Pickle(value)) => f(Frame::new(encoder::PICKLE, value.as_bytes())),
         }
     }
 }
@@ -256,7 +240,7 @@ impl Store {
             .map_err(|error| error::unstorable(Some(key), py, error))?;
         // First, so that nothing is stored that cannot be read.
         let again = match &body {
-            Body::Pickle(pickle) => inner.loads(true).get(py)?.call1((pickle,))?,
+            Body::Value(Outgoing::Pickle(pickle)) => inner.loads(true).get(py)?.call1((pickle,))?,
             _ => value.clone(),
         };
         let (shard, stored) = inner.key(key)?;
