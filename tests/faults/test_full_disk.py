@@ -92,6 +92,53 @@ def test_a_full_disk_is_an_error_and_changes_nothing(run_on_disk, kind, size):
     assert run_on_disk(body, kilobytes=16_000) == ["sound"]
 
 
+@pytest.mark.parametrize("size", [2_000, 100_000], ids=["in rows", "in files"])
+def test_a_cached_function_returns_on_a_full_disk(run_on_disk, size):
+    """One warning says that results are not kept. What was kept is found, and room lets results be kept again."""
+    body = """
+    import warnings
+
+    directory = sys.argv[1] + "/cache"
+    ballast = open(sys.argv[1] + "/ballast", "wb", buffering=0)
+    ballast.write(bytes(4_000_000))
+    cache = dolium.Cache(directory, eviction_policy="none", timeout=60)
+    computed = []
+
+    @cache.cached(version="1", name="letters()")
+    def letters(n):
+        computed.append(n)
+        return chr(65 + n % 26) * SIZE
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", dolium.UnstoredResultWarning)
+        for n in range(20_000):
+            assert letters(n) == chr(65 + n % 26) * SIZE, n
+            if told and n % 10 == 0:
+                break
+        assert told, n
+        last = n
+        kept = [n for n in range(last + 1) if letters.entry(n) is not None]
+        assert len(kept) > 20, kept
+        assert kept != list(range(last + 1))
+        del computed[:]
+        assert all(letters(n) == chr(65 + n % 26) * SIZE for n in kept)
+        assert computed == []
+    unstored = [warning for warning in told if warning.category is dolium.UnstoredResultWarning]
+    assert len(unstored) == 1, [str(warning.message) for warning in told]
+    assert directory in str(unstored[0].message)
+    ballast.truncate(0)
+    os.remove(sys.argv[1] + "/ballast")
+    cache.clear()
+    letters(7)
+    del computed[:]
+    assert letters(7) == "H" * SIZE
+    assert computed == []
+    assert [str(problem.message) for problem in cache.check()] == []
+    say("sound")
+    """.replace("SIZE", str(size))
+    assert run_on_disk(body, kilobytes=16_000) == ["sound"]
+
+
 @pytest.mark.parametrize("end", ["room", "close", "kill"])
 def test_what_the_hot_tier_took_on_a_full_disk_is_kept(run_on_disk, end):
     """Small values go on until the tier is full too. Once there is room, all that were taken come to the database."""

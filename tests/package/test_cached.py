@@ -340,6 +340,22 @@ def test_info_counts_what_became_of_calls(cache: Any):
     assert info.seconds_saved > 0
 
 
+def test_T06_a_fixed_version_outlives_a_changed_message(cache: Any, tmp_path: Path) -> None:
+    """The code counts unless a version is given: a new log message then throws no result away."""
+    texts = [f"def slow(n):\n    print('{word} to work')\n    return n * 2\n" for word in ("going", "about")]
+    for version, ran in ((None, 2), ("1", 1)):
+        said: list[str] = []
+        for text in texts:
+            space: dict[str, Any] = {"__name__": "job", "print": said.append}
+            path = tmp_path / f"{version}-{len(said)}.py"
+            path.write_text(text)
+            exec(compile(text, str(path), "exec"), space)
+            slow = cache.cached(version=version, key={})(space["slow"])
+            assert slow(4) == 8
+            assert slow(4) == 8
+        assert len(said) == ran
+
+
 def test_a_passed_version_replaces_that_of_the_code(cache: Any):
     one = cache.cached(version="1", name="f()")(lambda: calls("one"))
     same = cache.cached(version="1", name="f()")(lambda: calls("same"))

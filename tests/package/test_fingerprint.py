@@ -340,7 +340,7 @@ print({{name: fingerprint(value).hex() for name, value in test_fingerprint.golde
 """
 
 
-def test_processes_of_any_hash_seed_agree() -> None:
+def test_T15_processes_of_any_hash_seed_agree() -> None:
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     program = PROGRAM.format(path=[tests])
     running = [
