@@ -192,7 +192,7 @@ class Disk:
         directory = op.dirname(path)
         for _ in range(10):
             os.makedirs(directory, 0o700, exist_ok=True)
-            # Whoever empties the cache may remove the directory before the file is in it.
+            # Another process that empties the cache may remove the directory before the file is in it.
             with contextlib.suppress(FileNotFoundError):
                 return open(path, "xb", opener=opener)
         return open(path, "xb", opener=opener)

@@ -36,7 +36,7 @@ def handler(cls: type) -> Handler | None:
         # Scalars of other packages have a dtype, which a subclass lacks.
         return _scalar if np.dtype(cls).type is cls or cls in (np.str_, np.bytes_, np.void) else None
     if cls.__module__.partition(".")[0] != "numpy":
-        return None  # of a subclass; units live where nobody looks
+        return None  # of a subclass; units live in attributes that no code here reads
     if cls is np.ufunc:
         return _function
     if type(np.sum) is cls:

@@ -87,7 +87,7 @@ class Renewals:
             self._change.wait_for(lambda: self._jobs or self._over, IDLE)
             self._idle -= 1
             if self._over or not self._jobs:
-                # Before anybody else counts on this thread.
+                # Before another caller counts on this thread.
                 self._threads.discard(threading.current_thread())
                 return None
             return self._jobs.popleft()

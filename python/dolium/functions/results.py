@@ -152,7 +152,7 @@ class Results:
             return MISS
         if is_kept:
             return again
-        # Somebody was first, or the value is too large, of which the cache warns.
+        # Another caller was first, or the value is too large, of which the cache warns.
         known = self.known(key)
         if known is None or known.raised or not known.lasts(0):
             return MISS

@@ -18,7 +18,7 @@ from ..transaction import Transaction
 from .backing import open_cache, state_of, strict
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # known to type checkers; nobody needs to install it
+    from typing_extensions import TypeVar  # known to type checkers, and not installed
 
     from ..settings import Directory
 
