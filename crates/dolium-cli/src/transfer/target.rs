@@ -1,12 +1,12 @@
-//! Owns the cache that is imported into: storing one entry after the other, judging pickles on the way,
-//! and containing errors: only those that would meet every entry end the import.
+//! The cache that is imported into: it stores one entry after the other and judges pickles on the way. Only errors that
+//! would meet every entry end the import.
 
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
 use dolium::pickle::Protocol;
-use dolium::{Body, Cache, Error, Key, Object, Scalar, ShardedCache, mode, sign};
+use dolium::{Body, Cache, Error, Frame, Key, Object, Scalar, ShardedCache, mode, sign};
 
 use crate::open::{Access, AnyCache, CacheKind, cache_kind};
 use crate::outcome::{Failure, Result};
@@ -149,36 +149,44 @@ impl Target {
         let shard = self.store.shard(&record.key);
         let replace = !self.options.keep;
         let restore = |body| Ok(shard.restore(&record.key, record.raw_entry(body), replace)?);
-        if record.mode != mode::PICKLE {
+        if ![mode::PICKLE, mode::FRAME].contains(&record.mode) {
             return match value {
                 Value::Row(value) => restore(Body::Column(value)),
                 Value::File(reader) => restore(Body::File(reader)),
             };
         }
-        match value {
-            Value::Row(Scalar::Blob(pickle)) => {
-                self.judge(&record.key, &pickle, judgement);
-                if judgement.vouched {
-                    return restore(Body::TrustedPickle(sign::split(&pickle).0));
-                }
-                restore(Body::Column(Scalar::Blob(pickle)))
-            }
-            Value::Row(other) => restore(Body::Column(other)),
+        let (stored, is_row) = match value {
+            Value::Row(Scalar::Blob(stored)) => (stored, true),
+            Value::Row(other) => return restore(Body::Column(other)),
             Value::File(reader) => {
-                let mut pickle = Vec::new();
-                reader.read_to_end(&mut pickle).map_err(Failure::Stream)?;
-                self.judge(&record.key, &pickle, judgement);
-                if judgement.vouched {
-                    return restore(Body::TrustedPickle(sign::split(&pickle).0));
-                }
-                restore(Body::File(&mut pickle.as_slice()))
+                let mut stored = Vec::new();
+                reader.read_to_end(&mut stored).map_err(Failure::Stream)?;
+                (stored, false)
             }
+        };
+        self.judge(record, &stored, judgement);
+        if judgement.vouched {
+            let unsigned = match record.mode {
+                // There, the trailer has a place of its own.
+                mode::FRAME => &stored[..stored.len() - sign::TRAILER_LEN],
+                _ => sign::split(&stored).0,
+            };
+            return restore(Body::TrustedPickle(unsigned));
         }
+        if is_row { restore(Body::Column(Scalar::Blob(stored))) } else { restore(Body::File(&mut &*stored)) }
     }
 
-    /// Says whether a reader will take the pickle, and whether it is to be signed.
-    fn judge(&self, key: &Key<'_>, pickle: &[u8], judgement: &mut Judgement) {
-        if is_ours(&self.signer, key, pickle) {
+    /// Says whether a reader will take the pickle, and whether it is to be signed. In a frame, all bytes are signed.
+    fn judge(&self, record: &Record, stored: &[u8], judgement: &mut Judgement) {
+        let pickle = match record.mode {
+            mode::FRAME => match Frame::parse(stored) {
+                Some(frame) if frame.is_signed() => frame.body,
+                // No reader runs it.
+                _ => return,
+            },
+            _ => stored,
+        };
+        if is_ours(&self.signer, record, stored) {
             return;
         }
         if self.options.trust {
@@ -209,9 +217,9 @@ struct Judgement {
     vouched: bool,
 }
 
-fn is_ours(signer: &sign::Signer, key: &Key<'_>, pickle: &[u8]) -> bool {
-    let (kind, form) = key.signed_form();
-    signer.verify(pickle, kind, &form, mode::PICKLE) == sign::Verdict::Ours
+fn is_ours(signer: &sign::Signer, record: &Record, stored: &[u8]) -> bool {
+    let (kind, form) = record.key.signed_form();
+    signer.verify(stored, kind, &form, record.mode) == sign::Verdict::Ours
 }
 
 /// Whether an error is one entry's own. All others would meet the next entry too.

@@ -1,6 +1,7 @@
 //! Moving entries: export, import of exports, import of directories that diskcache or dolium made.
 
 use crate::world::{World, snapshot};
+use dolium::{Frame, encoder};
 use serde_json::{Value as Json, json};
 
 /// All entries as JSON, in their order, without what depends on the directory.
@@ -79,6 +80,46 @@ fn only_trust_signs_foreign_pickles() {
     let shown = |cache: &str| world.run(["get", cache, "big data"]).code(0).out;
     assert_eq!(shown("wary"), shown("trusting"));
     world.run(["check", "trusting"]).code(0);
+}
+
+#[test]
+fn only_trust_signs_foreign_pickles_in_frames() {
+    let world = World::new();
+    // This process has another signing key than the program in that world.
+    let source = dolium::Cache::open(world.path("source")).expect("a cache");
+    let small = b"\x80\x04csubprocess\nPopen\n.".to_vec();
+    let bytes =
+        [&b"\x80\x04csubprocess\nPopen\nB"[..], &100_000_u32.to_le_bytes(), &vec![7; 100_000], b"\x86."];
+    let large = bytes.concat();
+    for (key, pickle) in [("small", &small), ("large", &large)] {
+        let frame = Frame { seconds: Some(1.5), ..Frame::new(encoder::PICKLE, pickle) };
+        source.set_with(key, frame, &dolium::PutOptions::new()).expect("a set");
+    }
+    source.set_with("text", Frame::new(encoder::TEXT, b"plain"), &dolium::PutOptions::new()).expect("a set");
+    source.close().expect("a close");
+    drop(source);
+    world.run(["export", "source", "file"]).code(0);
+    let get = |cache: &str, key: &str| world.run(["get", cache, key, "--json"]).code(0).json();
+    for (from, wary, trusting) in [("source", "wary", "trusting"), ("file", "wary2", "trusting2")] {
+        let report = world.run(["import", wary, from, "--json"]).code(0).json();
+        let untrusted = report["untrusted"].as_array().expect("a list");
+        assert_eq!(untrusted.len(), 2, "{report}");
+        assert!(untrusted.iter().all(|entry| entry["uses"] == json!(["subprocess.Popen"])), "{report}");
+        let report = world.run(["import", trusting, from, "--trust", "--json"]).code(0).json();
+        assert_eq!((&report["imported"], &report["untrusted"]), (&json!(3), &json!([])));
+        for key in ["small", "large"] {
+            let (before, after) = (get(wary, key), get(trusting, key));
+            assert_eq!((&before["signed"], &after["signed"]), (&json!(false), &json!(true)), "{key}");
+            assert_eq!(before["uses"], after["uses"]);
+            assert_ne!(after["repr"], Json::Null);
+        }
+        assert_eq!(world.run(["get", trusting, "text"]).code(0).text(), "plain");
+        let again = world.run(["import", &format!("{trusting} again"), trusting, "--json"]).code(0).json();
+        assert_eq!((&again["imported"], &again["untrusted"]), (&json!(3), &json!([])), "they are ours now");
+        world.run(["check", trusting]).code(0);
+    }
+    let frame = dolium::Cache::open(world.path("trusting")).expect("a cache").framed("small").expect("read");
+    assert_eq!(frame.expect("a frame").value.seconds, Some(1.5));
 }
 
 #[test]
