@@ -47,6 +47,9 @@ pub use lock::wait::Acquired;
 #[cfg(target_os = "linux")]
 pub use log::counters::Counter;
 #[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub use log::crash::point as crash_point;
+#[cfg(target_os = "linux")]
 pub use log::drain::{Batch, Change, Limit};
 #[cfg(all(target_os = "linux", feature = "fuzz"))]
 #[doc(hidden)]

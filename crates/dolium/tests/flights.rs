@@ -202,6 +202,30 @@ fn processes_that_miss_one_key_compute_it_once() {
     assert_eq!(cache.get("key").expect("read"), Some(Value::from("ours")));
 }
 
+/// Where an owner can die, in the order of a flight: joining the leases, taking one, computing, storing, letting go.
+const POINTS: [&str; 20] = [
+    "flight begun",
+    "lease slot taken",
+    "lease file read",
+    "lease table mapped",
+    "lease slot inherited",
+    "lease table locked",
+    "lease marked",
+    "lease unlinked",
+    "lease taken",
+    "lease table unlocked",
+    "flight leased",
+    "flight looked again",
+    "flight computed",
+    "bytes stored",
+    "head stored",
+    "flight kept",
+    "lease about to end",
+    "lease freed",
+    "lease ended",
+    "flight ended",
+];
+
 #[test]
 fn t23_an_owner_killed_at_any_step_is_relieved() {
     // Its steps before and after the computation, those of the tier included, counted from 1.
@@ -233,8 +257,6 @@ fn t23_an_owner_killed_at_any_step_is_relieved() {
         }
     }
     println!("killed at {seen:?}");
-    for name in ["lease table locked", "lease marked", "lease taken", "lease about to end", "lease ended"] {
-        assert!(seen.contains(name), "never killed at {name:?}: {seen:?}");
-    }
-    assert!(seen.len() >= 10, "{seen:?}");
+    let missing: Vec<_> = POINTS.iter().filter(|name| !seen.contains(**name)).collect();
+    assert!(missing.is_empty(), "never killed at {missing:?}: {seen:?}");
 }

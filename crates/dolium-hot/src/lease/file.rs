@@ -15,6 +15,7 @@
 
 use super::table::{BYTES, PLACES};
 use crate::lock::lockfile::{enter, held_elsewhere, random};
+use crate::log::crash;
 use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::system::error::AttachError;
@@ -72,12 +73,15 @@ pub(super) fn open_table(directory: &Path, access: Access) -> Result<(Opened, Fi
         let slot = take_slot(&descriptor).map_err(|error| AttachError::io("lock", &path, error))?;
         let Some(slot) = slot else { return Err(AttachError::Full { path, slots: SLOTS }) };
         let opened = Opened { descriptor, path: path.clone() };
+        crash::point("lease slot taken");
         // Only now: a process that replaces the file has seen no slot.
         if !opened.is_current(0) {
             continue;
         }
         let file = open_existing(&path).map_err(|error| AttachError::io("open", &path, error))?;
-        match read(&file).map_err(|error| AttachError::io("read", &path, error))? {
+        let found = read(&file).map_err(|error| AttachError::io("read", &path, error))?;
+        crash::point("lease file read");
+        match found {
             Ok(()) => return Ok((opened, file, slot)),
             Err(found) => replace(opened, found)?,
         }

@@ -98,7 +98,9 @@ impl Table {
         let (opened, file, slot) = file::open_table(directory, access)?;
         let map = Map::new(&file, BYTES).map_err(|error| AttachError::io("map", &opened.path, error))?;
         let table = Self { file: opened, slot, map, generation, turn: LocalLock::new() };
+        crash::point("lease table mapped");
         table.inherit();
+        crash::point("lease slot inherited");
         Ok(table)
     }
 
@@ -180,8 +182,13 @@ impl Table {
                 return;
             }
             match word.replace(seen, state.freed(outcome).word()) {
-                Ok(_) if state.is_awaited => return self.map.half(BELL).ring(),
-                Ok(_) => return,
+                Ok(_) => {
+                    crash::point("lease freed");
+                    if state.is_awaited {
+                        self.map.half(BELL).ring();
+                    }
+                    return;
+                }
                 Err(found) => seen = found,
             }
         }
@@ -381,6 +388,7 @@ impl Drop for Locked<'_> {
             lock.wake(1);
         }
         self.0.turn.unlock();
+        crash::point("lease table unlocked");
     }
 }
 

@@ -1,8 +1,8 @@
-//! Owns the named points at which a test may end the process. Without the feature `crash-points` there are none.
+//! The named points at which a test may end the process. Without the feature `crash-points` there are none.
 
 /// A step is done. With the feature: exits at the step whose number `DOLIUM_CRASH` names, counted from 1.
 #[cfg(feature = "crash-points")]
-pub(crate) fn point(name: &'static str) {
+pub fn point(name: &'static str) {
     use std::sync::OnceLock;
     use std::sync::atomic::AtomicU64;
     use std::sync::atomic::Ordering::Relaxed;
@@ -17,6 +17,7 @@ pub(crate) fn point(name: &'static str) {
     }
 }
 
+/// A step is done. Without the feature that is nothing.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
-pub(crate) fn point(_: &'static str) {}
+pub fn point(_: &'static str) {}

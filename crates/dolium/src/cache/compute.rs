@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dolium_hot::crash_point;
+
 use crate::flight::{self, Asked, Ended, Flight, Joined, Place, Space, Waiter};
 use crate::system::error::{Error, Result};
 use crate::system::wait::may_continue;
@@ -69,6 +71,7 @@ impl Cache {
             flight.end(Ended::Kept);
             return Ok(value);
         }
+        crash_point("flight looked again");
         match self.compute_and_keep(key, put, compute) {
             Ok((value, is_kept)) => {
                 flight.end(if is_kept { Ended::Kept } else { Ended::Unkept });
@@ -90,11 +93,13 @@ impl Cache {
         compute: impl FnOnce() -> std::result::Result<Value, E>,
     ) -> Result<(Value, bool)> {
         let value = compute().map_err(|error| Error::Computation(Arc::from(error.into())))?;
+        crash_point("flight computed");
         let Some(payload) = payload(&value) else { return Ok((value, false)) };
         // A cache never fails a computation that has succeeded.
         if self.add(key.borrowed(), payload, put).is_err() {
             return Ok((value, false));
         }
+        crash_point("flight kept");
         let found = self.without_stats().get(key.borrowed()).ok().flatten();
         Ok(found.map_or((value, false), |found| (found, true)))
     }

@@ -18,7 +18,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use dolium_hot::{Claim, Leases, Outcome, Watch};
+use dolium_hot::{Claim, Leases, Outcome, Watch, crash_point};
 
 use crate::system::error::{Error, Result};
 use board::{Id, Wake};
@@ -145,6 +145,7 @@ impl Flight {
             leases.release(lease, ended.outcome());
         }
         board::end(id, ended);
+        crash_point("flight ended");
     }
 
     /// Joins those who wait for this flight: for a computation that is not done by its caller.
@@ -274,6 +275,7 @@ pub(crate) fn join(space: &Space<'_>, mark: u128, asked: Asked<'_>) -> Joined {
         }
         board::Found::Begun(id, from) => (id, from),
     };
+    crash_point("flight begun");
     // From here on the flight ends, whatever happens.
     let mut flight = Flight { id, generation: dolium_hot::generation(), lease: None };
     let Some((leases, claim)) = space.claim(mark) else { return Joined::Owner(flight) };
@@ -281,6 +283,7 @@ pub(crate) fn join(space: &Space<'_>, mark: u128, asked: Asked<'_>) -> Joined {
         Claim::Ours(lease) => {
             board::with(|board| board.set_lease(id, &leases, lease));
             flight.lease = Some((leases, lease));
+            crash_point("flight leased");
             Joined::Owner(flight)
         }
         Claim::Theirs(watch) => {
