@@ -31,12 +31,13 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from ._dolium import in_seconds
 from .constants import MISS
 from .fanout import FanoutCache
-from .functions.flight import run
+from .functions.missing import value_of
 from .memo import Results, memoizer
 from .memo_types import CacheKey, Memoizer
 
 if TYPE_CHECKING:
     from .core import Cache
+    from .functions.term import Lifetime
     from .persistent import Deque, Index
     from .stats import Stats
 
@@ -216,12 +217,19 @@ class DjangoCache(BaseCache):
         return self.make_key(key, version=version) in self._cache
 
     def get_or_set(
-        self, key: Any, default: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        errors: Mapping[type[Exception], Lifetime] = {},
     ) -> Any:
         """The value of `key`; where it is missing, `default` is stored.
 
         A callable `default` is called by one of all threads and processes that miss the key at the same time; the
-        others wait for its result.
+        others wait for its result. `errors` names exceptions of it that are stored and raised again, by type, each with
+        its lifetime: see :meth:`dolium.Cache.get_or_set`.
         """
         if not callable(default):
             return cast("Any", super()).get_or_set(key, default, timeout, version)
@@ -236,7 +244,7 @@ class DjangoCache(BaseCache):
         value = look()
         if value is not MISS:
             return value
-        return run(self._cache, self.make_key(key, version=version), look, default, store)
+        return value_of(self._cache, self.make_key(key, version=version), default, look, store, errors)
 
     # Many entries, in one call to the cache each
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from . import memo, names
 from ._dolium import Store, in_seconds
 from .constants import MISS
-from .functions import flight
 from .memo_types import Memoizer
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ class RemembersFunctions(Store):
         /,
         *,
         expire: float | timedelta | None = None,
+        errors: Mapping[type[Exception], Lifetime] = {},
         tag: str | None = None,
         wait: float | None = None,
     ) -> R:
@@ -75,6 +75,10 @@ class RemembersFunctions(Store):
         A value that cannot be stored is returned as it is, with a warning. One with an `expire` of zero or less is not
         stored.
 
+        `errors` names exceptions that are answers, by type, each with its lifetime. dolium stores one that `function`
+        raises if it comes back equal, and `get_or_set` raises it again. Lookups miss such an entry, :meth:`set` and
+        :meth:`add` replace it, and :meth:`delete` forgets it.
+
         >>> import dolium
         >>> cache = dolium.Cache()
         >>> cache.get_or_set("answer", lambda: 6 * 7), cache["answer"]
@@ -83,6 +87,8 @@ class RemembersFunctions(Store):
         value: Any = self.get(key, MISS, retry=True)
         if value is not MISS:
             return value
+        from .functions.missing import value_of
+
         seconds = in_seconds(expire)
 
         def look() -> Any:
@@ -98,7 +104,7 @@ class RemembersFunctions(Store):
                 return MISS
             return look()
 
-        return flight.run(self, key, look, function, store, wait)
+        return value_of(self, key, function, look, store, errors, tag, wait)
 
     @overload
     def cached(  # type: ignore[overload-overlap]

@@ -167,6 +167,23 @@ def test_get_or_set(cache: Any):
     assert cache.get_or_set("key", "second", version=2) == "second"
 
 
+def test_get_or_set_stores_named_exceptions(cache: Any):
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise LookupError("no such page")
+
+    for _ in range(2):
+        with pytest.raises(LookupError, match="no such page"):
+            cache.get_or_set("key", fail, errors={LookupError: 60})
+    assert calls == [1]
+    assert cache.get("key") is None
+    assert cache.get_or_set("key", lambda: 5, version=2, errors={LookupError: 60}) == 5
+    cache.delete("key")
+    assert cache.get_or_set("key", lambda: 6) == 6
+
+
 # What Django promises: time
 
 

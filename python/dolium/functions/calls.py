@@ -12,9 +12,10 @@ from .._dolium import stored_key
 from ..disk import canonical
 from ..errors import NotCachedError
 from .binding import Rule, compile_binding
+from .failures import Errors
 from .key import function_name
 from .modes import ONLY
-from .results import Errors, Known, Results
+from .results import Known, Results
 from .term import Lifetime
 from .version import check, reached
 
@@ -152,7 +153,7 @@ class Calls:
 
     def is_answer(self, error: Exception) -> bool:
         """Whether an exception is a result of its own."""
-        return self.results.term_of_error(error) is not None
+        return self.results.failures.term(error) is not None
 
     def pauses(self, key: Any) -> bool:
         """Whether the function raised for this key so shortly ago that it is not tried again."""

@@ -5,17 +5,17 @@ What cannot be read is a miss. What cannot be stored is returned to the caller, 
 
 from __future__ import annotations
 
-import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from .._dolium import Tally, warn
 from ..constants import MISS
 from ..errors import UnstoredResultWarning
+from .failures import Errors, Failures
 from .term import Lifetime, Term, term
 
-__all__ = ["Entry", "Known", "Results"]
+__all__ = ["Entry", "Known", "Results", "keep"]
 
 
 class Entry(NamedTuple):
@@ -59,9 +59,6 @@ class Known(NamedTuple):
         return self.fresh_until is None or time.time() < self.fresh_until + more
 
 
-Errors = Mapping[type[Exception], Lifetime]
-
-
 class Results:
     """The results of one function."""
 
@@ -80,7 +77,7 @@ class Results:
         self.of_result: Final = expire if callable(expire) else None
         # Where each result has its own term, those that are read say for themselves until when they are fresh.
         self.term: Final = term(None) if callable(expire) else term(expire)
-        self.errors: Final = _checked(errors)
+        self.failures: Final = Failures(errors)
         self._is_told = False
 
     # Reading
@@ -123,29 +120,17 @@ class Results:
 
     def keep_error(self, key: Any, error: Exception, seconds: float, since: float | None) -> bool:
         """Keep an exception if its type is one that is stored, and if it comes back equal."""
-        lifetime = self.term_of_error(error)
-        if lifetime is None or lifetime.fresh <= 0 or not _comes_back(error):
+        lifetime = self.failures.kept_term(error)
+        if lifetime is None:
             return False
         return self._store(key, error, lifetime, seconds, since, raised=True) is not MISS
-
-    def term_of_error(self, error: Exception) -> Term | None:
-        """The term of an exception; None if such exceptions are not stored."""
-        return next((term for kind, term in self.errors.items() if isinstance(error, kind)), None)
 
     def _store(
         self, key: Any, value: Any, lifetime: Term, seconds: float, since: float | None, *, raised: bool
     ) -> Any:
-        fresh_until = time.time() + lifetime.fresh if lifetime.says_fresh else None
         try:
-            is_kept, again = self.cache._keep_result(
-                key,
-                value,
-                expire=lifetime.kept,
-                fresh_until=fresh_until,
-                seconds=seconds,
-                tag=self.tag,
-                raised=raised,
-                since=since,
+            is_kept, again = keep(
+                self.cache, key, value, lifetime, seconds, self.tag, since=since, raised=raised
             )
         except Exception as error:
             self.tell("stored", error, value)
@@ -170,17 +155,30 @@ class Results:
         warn(UnstoredResultWarning, f"{self.name}: {message}")
 
 
-def _checked(errors: Errors) -> dict[type[Exception], Term]:
-    for kind in errors:
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"errors: {kind!r} is no class of exceptions; pass {{KeyError: 30}}, say")
-    return {kind: term(lifetime) for kind, lifetime in errors.items()}
+def keep(
+    cache: Any,
+    key: Any,
+    value: Any,
+    lifetime: Term,
+    seconds: float,
+    tag: Any,
+    *,
+    since: float | None,
+    raised: bool,
+) -> tuple[bool, Any]:
+    """Keep a result that took so many seconds, unless one was stored after `since`.
 
-
-def _comes_back(error: Exception) -> bool:
-    """Whether type, arguments and text of an exception survive being stored."""
-    try:
-        again = pickle.loads(pickle.dumps(error))
-        return bool(type(again) is type(error) and again.args == error.args and str(again) == str(error))
-    except Exception:
-        return False
+    Return whether it is kept, and what a hit returns of it.
+    """
+    fresh_until = time.time() + lifetime.fresh if lifetime.says_fresh else None
+    kept: tuple[bool, Any] = cache._keep_result(
+        key,
+        value,
+        expire=lifetime.kept,
+        fresh_until=fresh_until,
+        seconds=seconds,
+        tag=tag,
+        raised=raised,
+        since=since,
+    )
+    return kept

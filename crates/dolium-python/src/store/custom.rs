@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use dolium::{Cache, Columns, Key, Payload, PutOptions, Row, Scalar, Side, mode};
+use dolium::{Cache, Columns, Frame, Key, Payload, PutOptions, Row, Scalar, Side, mode};
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -437,6 +437,8 @@ pub(crate) fn number<'py>(
             let value = unscalar(py, &row.columns.value)?;
             Ok(Some(found(&row, value)))
         }
+        // An exception is no value.
+        Scalar::Blob(ref stored) if row.columns.mode == mode::FRAME && Frame::is_raised(stored) => Ok(None),
         _ => Err(no_number(object, "other than a number")),
     }
 }
@@ -451,7 +453,8 @@ pub(crate) fn store_number(
 ) -> PyResult<()> {
     let value = scalar(sum)?;
     shard.step(py, |cache| {
-        let columns = cache.row(key)?.map(|row| row.columns).unwrap_or_default();
+        let known = cache.row(key)?.map(|row| row.columns).filter(|columns| columns.mode != mode::FRAME);
+        let columns = known.unwrap_or_default();
         cache.set_with(key, Payload::Columns(Columns { value, ..columns }), options).map(drop)
     })
 }

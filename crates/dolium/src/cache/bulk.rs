@@ -14,7 +14,7 @@ use super::Cache;
 use super::change::{Change, NewRow};
 use super::hot;
 use super::prepare::Prepared;
-use super::write::alive;
+use super::write::{alive, with_value};
 
 /// The position, key and value of an item.
 type PreparedItem<'k> = (usize, Key<'k>, Prepared);
@@ -124,7 +124,7 @@ impl Cache {
     ) -> Result<Vec<usize>> {
         let keys: Vec<_> = prepared.iter().map(|(_, key, _)| key.clone()).collect();
         let stored = self.change_many(&keys, now, |at, row| {
-            if alive(row, now).is_some() {
+            if with_value(row, now).is_some() {
                 return Ok(Change::Leave(()));
             }
             let (_, key, value) = &mut prepared[at];

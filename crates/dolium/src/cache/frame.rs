@@ -30,6 +30,11 @@ pub struct Framed {
     pub size: u64,
 }
 
+/// Whether the value of a frame's row is an exception. One in a file is not looked at.
+pub(super) fn is_raised(value: &Scalar) -> bool {
+    matches!(value, Scalar::Blob(stored) if Frame::is_raised(stored))
+}
+
 /// A frame in shared memory, as long as the function runs that is shown it.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameRef<'a> {
@@ -110,11 +115,13 @@ impl Cache {
     }
 
     /// Returns the value of a row that is a frame, for callers that decode all others themselves. Returns `None` if its
-    /// value file is not there.
+    /// value file is not there, or if it is an exception.
     pub fn framed_value(&self, key: &Key<'_>, columns: &Columns) -> Result<Option<Value>> {
         match self.fetch_bytes(columns)? {
-            Fetched::There(stored) => self.value_of_frame(key, stored).map(Some),
-            Fetched::Damaged | Fetched::Gone => Ok(None),
+            Fetched::There(stored) if !Frame::is_raised(&stored) => {
+                self.value_of_frame(key, stored).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::files;
+use crate::value::frame::Frame;
 use crate::value::key::{Key, recall};
 use crate::value::policy::ReadNotes;
 use crate::value::put_options::{KEPT, is_alive};
@@ -20,6 +21,7 @@ use crate::value::sign::Verdict;
 use crate::value::{Entry, Row, Value, mode};
 
 use super::Cache;
+use super::frame::is_raised;
 use super::hot::row_of;
 use super::nonblocking::Unanswered;
 use super::prepare::signer;
@@ -71,7 +73,7 @@ impl Read for Stream {
 /// What became of a row's value file.
 pub(super) enum Fetched<T> {
     There(T),
-    /// It has another length than the row says, or cannot be read: a miss.
+    /// It has another length than the row says, cannot be read, or is an exception: a miss.
     Damaged,
     /// It is gone: the row may have changed since it was read.
     Gone,
@@ -266,11 +268,16 @@ impl Cache {
         if row.columns.mode == UNREADABLE {
             return Ok(Fetched::Damaged);
         }
+        let is_frame = row.columns.mode == mode::FRAME;
         let Some(filename) = &row.columns.filename else {
             let value = std::mem::take(&mut row.columns.value);
+            if is_frame && is_raised(&value) {
+                return Ok(Fetched::Damaged);
+            }
             return Ok(Fetched::There(self.decode(key, row.columns.mode, value)?));
         };
         Ok(match self.read_file(filename, row.columns.size)? {
+            Fetched::There(bytes) if is_frame && Frame::is_raised(&bytes) => Fetched::Damaged,
             Fetched::There(bytes) => match self.decode(key, row.columns.mode, Scalar::Blob(bytes))? {
                 Value::Bytes(bytes) if row.columns.mode == mode::TEXT => String::from_utf8(bytes)
                     .map_or(Fetched::Damaged, |text| Fetched::There(Value::Text(text))),

@@ -1,5 +1,5 @@
-//! Owns putting an entry back as it lay in another store: its times, reads and stored bytes stay what they
-//! were. Refuses to judge pickles: one keeps the signature it has, unless the caller vouches for it.
+//! Putting an entry back as it lay in another store: its times, reads and stored bytes stay what they were. It judges no
+//! pickles: one keeps the signature it has, unless the caller vouches for it.
 
 use std::io::Read;
 
@@ -38,7 +38,7 @@ pub enum Body<'a> {
     Column(Scalar),
     /// What lies in a value file, read to the end.
     File(&'a mut dyn Read),
-    /// A pickle without a signature that the caller vouches for: it is signed here.
+    /// A pickle, or a frame of one, without its signature. The caller vouches for it, and it is signed here.
     TrustedPickle(&'a [u8]),
 }
 

@@ -11,10 +11,11 @@ use crate::value::key::Key;
 use crate::value::number::{Number, number};
 use crate::value::policy::Policy;
 use crate::value::put_options::{Expiry, PutOptions, is_alive};
-use crate::value::{Entry, Payload, Row, Value};
+use crate::value::{Entry, Payload, Row, Value, mode};
 
 use super::Cache;
 use super::change::{Change, NewRow};
+use super::frame::is_raised;
 use super::hot;
 use super::prepare::Prepared;
 
@@ -88,7 +89,9 @@ impl Cache {
             true
         } else {
             self.change(key, now, |row| {
-                if alive(row, now).is_some_and(|row| row.store_time > since) {
+                let is_add = since == Timestamp::NEG_INFINITY;
+                let known = if is_add { with_value(row, now) } else { alive(row, now) };
+                if known.is_some_and(|row| row.store_time > since) {
                     return Ok(Change::Leave(false));
                 }
                 Ok(Change::Put(NewRow::of(&mut prepared, key, options, now)?, true))
@@ -174,7 +177,7 @@ impl Cache {
         let now = self.clock.now();
         let prepare = |number: Number| Prepared::number(&self.handle, number);
         let (sum, is_new) = self.change(&key, now, |row| {
-            if let Some(row) = alive(row, now) {
+            if let Some(row) = with_value(row, now) {
                 let sum = number(&row)?.plus(delta)?;
                 let columns = prepare(sum)?.finish(&key)?.clone();
                 return Ok(Change::value(row, columns, now, (sum, false)));
@@ -244,6 +247,11 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// A row, unless it has expired or keeps an exception, which is no value.
+pub(super) fn with_value(row: Option<Row>, now: Timestamp) -> Option<Row> {
+    alive(row, now).filter(|row| row.columns.mode != mode::FRAME || !is_raised(&row.columns.value))
 }
 
 /// A row, unless it has expired.

@@ -178,6 +178,12 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// Whether stored bytes are a frame of an exception. Reads no more than the flags.
+    #[must_use]
+    pub fn is_raised(stored: &[u8]) -> bool {
+        matches!(stored, [MAGIC, FORMAT, _, flags, ..] if flags & flag::RAISED != 0)
+    }
+
     /// The integer in the body.
     #[must_use]
     #[inline]
@@ -294,6 +300,7 @@ mod tests {
         };
         for frame in [full, Frame::new(encoder::NONE, b""), Frame::new(encoder::BYTES, &[1; 300])] {
             assert_eq!(Frame::parse(&stored(&frame)), Some(frame));
+            assert_eq!(Frame::is_raised(&stored(&frame)), frame.raised);
         }
     }
 
