@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from ._dolium import in_seconds
 from .constants import ENOVAL, MISS
 from .functions import flight
-from .functions.background import PATIENCE_AT_EXIT as PATIENCE_AT_EXIT
-from .functions.background import renewals
 from .functions.flight import in_transaction, off_loop
 from .memo import (
     Pairs,
@@ -177,6 +175,8 @@ def _wrap_function(func: Callable[..., Any], entries: _Entries) -> Callable[...,
         result, took = compute(args, kwargs)
         entries.save(key, result, took)
         return result
+
+    from .functions.background import renewals
 
     def renew_in_background(key: CacheKey, args: Any, kwargs: Any) -> None:
         result, took = compute(args, kwargs)

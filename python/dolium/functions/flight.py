@@ -11,7 +11,6 @@ task or in a task that it started, computes instead of waiting for itself.
 from __future__ import annotations
 
 import contextlib
-import copy
 import sys
 import time
 import weakref
@@ -27,6 +26,14 @@ from ..greenlets import let_greenlets_run, may_share_thread
 if TYPE_CHECKING:
     import asyncio
 
+    class Place(Protocol):
+        """Where flights are shared: a `Cache` or `FanoutCache`, or a :class:`ProcessPlace`."""
+
+        def _flight(
+            self, key: Any, aboard: tuple[int, ...], blocks: bool, after: Waiter | None = None, /
+        ) -> Flight | Waiter | None: ...
+
+
 R = TypeVar("R")
 P = ParamSpec("P")
 
@@ -34,14 +41,6 @@ Ending = str | BaseException | None
 """How a flight ended: "kept", "unkept", "left", what it raised, or None while it goes on."""
 
 _aboard: Final[ContextVar[tuple[int, ...]]] = ContextVar("dolium_flights", default=())
-
-
-class Place(Protocol):
-    """Where flights are shared: a `Cache` or `FanoutCache`, or a :class:`ProcessPlace`."""
-
-    def _flight(
-        self, key: Any, aboard: tuple[int, ...], blocks: bool, after: Waiter | None = None, /
-    ) -> Flight | Waiter | None: ...
 
 
 class ProcessPlace:
@@ -137,7 +136,9 @@ def in_transaction(owner: object) -> bool:
 
 def own(error: BaseException) -> BaseException:
     """An exception like `error`, with a traceback of its own, because several threads raise it."""
-    for make in (copy.copy, _made_again):
+    from copy import copy
+
+    for make in (copy, _made_again):
         try:
             made = make(error)
         except Exception:  # not every class can be made in this way
