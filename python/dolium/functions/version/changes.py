@@ -42,6 +42,23 @@ _BEFORE = re.compile(r"\bfor\b(?:(?!\bin\b).)*$|\bas\b[^:]*$")
 _AFTER = re.compile(rf"(?<![=!<>])=(?!=)|\.\s*(?:{'|'.join(MUTATORS)})\s*\(|\\$")
 
 
+_PART = re.compile(r"\s*[.\[]")
+
+
+def mentions(text: str, name: str) -> Iterator[int]:
+    """Where a text has a name, which is ASCII. An expression of its own for each name takes much longer."""
+    place = text.find(name)
+    while place >= 0:
+        around = text[place - 1 : place] + text[place + len(name) : place + len(name) + 1]
+        if not any(map(_is_word, around)):
+            yield place
+        place = text.find(name, place + 1)
+
+
+def _is_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
+
+
 def may_change(text: str, name: str, *, calls: bool) -> bool:
     """Says whether it takes a syntax tree to tell if functions in `text` change a name.
 
@@ -49,11 +66,14 @@ def may_change(text: str, name: str, *, calls: bool) -> bool:
     """
     if not name.isascii() or _ANYWHERE.search(text):
         return True
-    for match in re.finditer(rf"\b{re.escape(name)}\b\s*[.\[]", text):
-        begin = text.rfind("\n", 0, match.start()) + 1
+    for place in mentions(text, name):
+        match = _PART.match(text, place + len(name))
+        if match is None:
+            continue
+        begin = text.rfind("\n", 0, place) + 1
         end = text.find("\n", match.end())
         rest = text[match.end() - 1 : end if end >= 0 else len(text)]
-        if calls or _AFTER.search(rest) or _BEFORE.search(text[begin : match.start()]):
+        if calls or _AFTER.search(rest) or _BEFORE.search(text[begin:place]):
             return True
         if sum(map(rest.count, "([{")) > sum(map(rest.count, ")]}")):
             return True  # the line does not show it all

@@ -18,7 +18,7 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from . import STARTED
-from .changes import Changed, changed, may_change
+from .changes import Changed, changed, may_change, mentions
 from .subject import kind_of
 from .syntax import Definition, Import
 
@@ -65,9 +65,11 @@ class Source:
         """Whether the file is older than the process, so that it holds what was loaded."""
         # A compiler looks at the imports of the whole module.
         self._chunks = _cut(self.text) if self.trusted else [(1, 0, len(self.text))]
+        self._starts: list[int] = []
         self._trees: dict[int, ast.Module] = {}
         self._codes: list[CodeType] | None = None
         self._changed: dict[int, Changed] = {}
+        self._verdicts: dict[tuple[str, bool, bool], bool] = {}
         self._imports: list[tuple[str, Import]] | None = None
 
     def forget_trees(self) -> None:
@@ -112,8 +114,10 @@ class Source:
         chunks = self._chunks
         if not name.isascii():  # other letters may mean the same
             return list(range(len(chunks)))
-        starts = [start for _, start, _ in chunks]
-        found = sorted({bisect.bisect_right(starts, place) - 1 for place in _mentions(self.text, name)})
+        if len(self._starts) != len(chunks):
+            self._starts = [start for _, start, _ in chunks]
+        starts = self._starts
+        found = sorted({bisect.bisect_right(starts, place) - 1 for place in mentions(self.text, name)})
         return [index for index in found if all(self._has(index, word) for word in others)]
 
     def _has(self, index: int, word: str) -> bool:
@@ -127,6 +131,12 @@ class Source:
         :param calls: also by calling any method.
         :raises SyntaxError: if this is no source of Python.
         """
+        asked = name, rebinds, calls
+        if asked not in self._verdicts:
+            self._verdicts[asked] = self._looks_changed(*asked)
+        return self._verdicts[asked]
+
+    def _looks_changed(self, name: str, rebinds: bool, calls: bool) -> bool:
         for index in self.mentioning(name, *(["global"] if rebinds else [])):
             found = self._changed.get(index)
             if found is None:
@@ -155,20 +165,6 @@ class Source:
                         ]
             self._imports = found
         return found
-
-
-def _mentions(text: str, name: str) -> Iterator[int]:
-    """Where a text has a name. An expression that begins with ``\\b`` takes much longer."""
-    place = text.find(name)
-    while place >= 0:
-        around = text[place - 1 : place] + text[place + len(name) : place + len(name) + 1]
-        if not any(map(_is_word, around)):
-            yield place
-        place = text.find(name, place + 1)
-
-
-def _is_word(letter: str) -> bool:
-    return letter.isalnum() or letter == "_"
 
 
 def _outside_of_functions(body: list[Any]) -> Iterator[ast.AST]:
