@@ -68,6 +68,8 @@ struct World<'a> {
     unkept: [bool; 3],
     /// Whether the table told of a circle where a process was about to wait for a lease.
     told: Option<(Watch, bool)>,
+    /// What the dead held, and for what they waited.
+    dead: Vec<(Vec<Watch>, Option<Watch>)>,
 }
 
 impl Process {
@@ -210,7 +212,7 @@ impl Waits {
 
     /// Whether waiting for a lease leads back to a process.
     fn lead_back(&self, who: usize, mut watch: Watch) -> bool {
-        for _ in &self.0 {
+        for _ in 0..=self.0.len() {
             match self.0.iter().position(|(held, _)| held.contains(&watch)) {
                 Some(owner) if owner == who => return true,
                 Some(owner) => match self.0[owner].1 {
@@ -240,6 +242,7 @@ fn run(directory: &Path, processes: &mut [Process], seed: u64) {
         excuses: 0,
         unkept: [false; 3],
         told: None,
+        dead: Vec::new(),
     };
     let mut waiting = 0_u32;
     while !processes.iter().all(Process::is_done) {
@@ -251,6 +254,7 @@ fn run(directory: &Path, processes: &mut [Process], seed: u64) {
         if deaths > 0 && !processes[who].calls.is_empty() && world.random.once_in(12) {
             // Its lock goes with its descriptor. Another process takes its place, and may take its slot.
             let plans = std::mem::take(&mut processes[who].plans);
+            world.dead.extend(Waits::of(&processes[who..=who]).0);
             processes[who].calls.clear();
             processes[who] = Process { plans, ..Process::attach(directory) };
             (deaths, waiting) = (deaths - 1, 0);
@@ -263,7 +267,12 @@ fn run(directory: &Path, processes: &mut [Process], seed: u64) {
             waiting |= 1 << who;
         }
         if let Some((watch, is_told)) = world.told.take() {
-            let is_circle = Waits::of(processes).lead_back(who, watch);
+            let mut waits = Waits::of(processes);
+            if is_told {
+                // The links of a dead owner count until another process finds it dead.
+                waits.0.append(&mut world.dead.clone());
+            }
+            let is_circle = waits.lead_back(who, watch);
             assert_eq!(is_told, is_circle, "seed {seed}: what the table tells of a circle is not so");
         }
     }
