@@ -3,7 +3,7 @@
 //! `crates/dolium-cli/tests/fuzz.rs` includes this file and runs it on stable Rust.
 
 use dolium::Key;
-use dolium::pickle::op::Op;
+use dolium::raw::pickle::op::Op;
 
 /// What a description or a key may have beside what its pickle has.
 const SLACK: usize = 32 << 20;

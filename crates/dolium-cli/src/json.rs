@@ -22,7 +22,7 @@ pub(crate) fn key(key: &Key<'_>) -> Json {
         Key::Float(value) => json!({ "float": float(*value) }),
         Key::Text(value) => json!({ "text": value }),
         Key::Bytes(value) => json!({ "bytes": to_base64(value) }),
-        Key::Pickle(_) | Key::Object(_) => {
+        _ => {
             json!({ "pickle": to_base64(key.pickle().unwrap_or_default()) })
         }
     }

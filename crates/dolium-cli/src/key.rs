@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use dolium::Key;
-use dolium::pickle::Protocol;
+use dolium::raw::pickle::Protocol;
 
 use crate::args::TypedKey;
 use crate::encoding::{from_hex, to_hex};
@@ -117,7 +117,7 @@ pub(crate) fn shown(key: &Key<'_>, names: Names) -> String {
         Key::Int(number) => number.to_string(),
         Key::Float(number) => format!("{number:?}"),
         Key::Bytes(bytes) => plain::Data::Bytes(bytes.to_vec()).to_string(),
-        Key::Pickle(_) | Key::Object(_) => {
+        _ => {
             let pickle = key.pickle().unwrap_or_default();
             match plain::describe(pickle) {
                 Some(description) => description.data.to_string(),
@@ -146,7 +146,7 @@ pub(crate) fn argument(key: &Key<'_>, names: Names) -> String {
         Key::Text(text) if text.is_empty() || text.starts_with('-') => format!("--text={text}"),
         Key::Text(text) => text.to_string(),
         Key::Bytes(bytes) => format!("--bytes-hex={}", to_hex(bytes)),
-        Key::Pickle(_) | Key::Object(_) => {
+        _ => {
             let pickle = key.pickle().unwrap_or_default();
             match literal(key, pickle) {
                 Some(literal) => format!("--literal={literal}"),
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn arguments_name_their_keys() {
-        let tuple = Key::Pickle(dolium::pickle::encode(&("it's", 1, None::<bool>)).into());
+        let tuple = Key::Pickle(dolium::raw::pickle::encode(&("it's", 1, None::<bool>)).into());
         for (key, expected) in [
             (Key::from("user:1"), "user:1"),
             (Key::from("two words"), "'two words'"),

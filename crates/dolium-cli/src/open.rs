@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dolium::pickle::Protocol;
+use dolium::raw::pickle::Protocol;
 use dolium::{Backup, Cache, HotTierStatus, Key, Scalar, ShardedCache, Warning};
 
 use crate::outcome::{Failure, Result, say};

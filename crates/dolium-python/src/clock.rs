@@ -67,7 +67,7 @@ fn ask(py: Python<'_>) -> bool {
     if time.is_some() {
         WAS_TOLD.store(true, Ordering::Relaxed);
     }
-    dolium::tell_time(time);
+    dolium::host::tell_time(time);
     time.is_some()
 }
 

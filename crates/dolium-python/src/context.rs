@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dolium::{Cache, Context, NO_CONTEXT, Wait};
+use dolium::host::{Context, NO_CONTEXT};
+use dolium::{Cache, Wait, host};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyWeakrefReference};
 
@@ -195,7 +196,7 @@ fn tell(runner: &Runner<'_>, end: &Bound<'_, PyCFunction>) -> PyResult<bool> {
 pub(crate) fn give_way(py: Python<'_>, cache: &Cache) -> PyResult<()> {
     let start = Instant::now();
     let mut pause = Duration::ZERO;
-    while cache.is_held_by_neighbor() {
+    while host::is_held_by_neighbor(cache) {
         let pauses = Runner::current(py).task.is_none()
             && PAUSE.get(py)?.call1((pause.as_secs_f64(),))?.is_truthy()?;
         let is_over = matches!(cache.wait(), Wait::AtMost(timeout) if start.elapsed() >= timeout);

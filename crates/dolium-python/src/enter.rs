@@ -51,7 +51,7 @@ pub(crate) fn leave<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T 
 /// The number of the context that calls. While nobody has a transaction it does not matter, except to the command line, whose
 /// own are those of the thread.
 pub(crate) fn calling(py: Python<'_>) -> u32 {
-    if dolium::any_transaction() { context::number(py) } else { 0 }
+    if dolium::host::any_transaction() { context::number(py) } else { 0 }
 }
 
 fn detach<T: Send>(py: Python<'_>, context: u32, f: impl FnOnce() -> T + Send) -> T {
@@ -72,7 +72,7 @@ pub(crate) fn back<T>(f: impl FnOnce(Python<'_>) -> T) -> Option<T> {
 
 /// The engine's hook: which context calls. It attaches only where the thread is attached already.
 pub(crate) fn context() -> u32 {
-    let ask = || Python::try_attach(context::number).unwrap_or(dolium::NO_CONTEXT);
+    let ask = || Python::try_attach(context::number).unwrap_or(dolium::host::NO_CONTEXT);
     DETACHED.get().unwrap_or_else(ask)
 }
 

@@ -1,7 +1,7 @@
 //! Pickles that dolium did not write, read as plain data: the engine's table of names, and the functions of
 //! `dolium.trust` that make of a name and its arguments a value.
 
-use dolium::pickle::names::{self, Rebuild};
+use dolium::raw::pickle::names::{self, Rebuild};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use dolium::pickle::{Protocol, TimeOfDay, Writer};
-use dolium::{Key, Object};
+use dolium::Key;
+use dolium::raw::Object;
+use dolium::raw::pickle::{Protocol, TimeOfDay, Writer};
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDate, PyDateAccess, PyDateTime, PyDelta, PyDeltaAccess, PyFloat,
@@ -76,7 +77,7 @@ pub(crate) fn pickled(object: &Bound<'_, PyAny>, protocol: i64) -> PyResult<Key<
         pickle = OPTIMIZE.get(py)?.call1((pickle,))?;
     }
     let pickle = pickle.cast::<PyBytes>()?.as_bytes().to_vec();
-    if pickle.len() < dolium::pickle::LONGEST {
+    if pickle.len() < dolium::raw::pickle::LONGEST {
         return Ok(Key::from_pickle(pickle));
     }
     Ok(enter::leave(py, || Key::from_pickle(pickle)))

@@ -1,7 +1,7 @@
 //! `MessagePack`, in which Rust programs store values of any type, as Python's objects: the types that it has, tuples
 //! nowhere, extension types refused. Never calls code that the data names.
 
-use dolium::msgpack::{Build, Damage, Scalar, read};
+use dolium::raw::msgpack::{Build, Damage, Scalar, read};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString};

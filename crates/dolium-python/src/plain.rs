@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use dolium::{Cache, Key, Value};
+use dolium::{Cache, Key, Value, raw};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyString, PyTuple, PyType};
@@ -33,7 +33,7 @@ pub(crate) fn key<'py>(
         Key::Float(value) => PyFloat::new(py, *value).into_any(),
         Key::Text(value) => PyString::new(py, value).into_any(),
         Key::Bytes(value) => PyBytes::new(py, value).into_any(),
-        Key::Pickle(_) | Key::Object(_) => return pickled(py, cache, key, trust),
+        _ => return pickled(py, cache, key, trust),
     })
 }
 
@@ -43,7 +43,7 @@ fn pickled<'py>(py: Python<'py>, cache: &Cache, key: &Key<'_>, trust: Trust) -> 
     {
         return Ok(object);
     }
-    let Value::Pickle { bytes, signed } = enter::enter(py, || cache.whole_key(key))? else {
+    let Value::Pickle { bytes, signed } = enter::enter(py, || raw::whole_key(cache, key))? else {
         return Err(error::untrusted(py, "a long key, whose whole pickle is not in the database".to_owned()));
     };
     if trust == Trust::All {

@@ -17,13 +17,13 @@ const FORK_WAIT: Duration = Duration::from_secs(2);
 /// Called before `os.fork()`, with the GIL: lets the transactions of other threads end, and no new ones begin.
 #[pyfunction]
 fn _before_fork(py: Python<'_>) {
-    enter::leave(py, || dolium::pause_transactions(FORK_WAIT));
+    enter::leave(py, || dolium::host::pause_transactions(FORK_WAIT));
 }
 
 /// Called in the parent, also if the fork failed.
 #[pyfunction]
 fn _after_fork_in_parent() {
-    dolium::resume_transactions();
+    dolium::host::resume_transactions();
 }
 
 /// Called in the child: the threads that had transactions are gone.
@@ -38,7 +38,7 @@ fn _after_fork_in_child() {
 fn _shutdown(py: Python<'_>) {
     enter::leave(py, || {
         flight::shut_down();
-        dolium::shutdown();
+        dolium::host::shutdown();
     });
 }
 
@@ -59,8 +59,8 @@ pub(crate) fn refuse_subinterpreters(py: Python<'_>) -> PyResult<()> {
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    dolium::set_interrupt_hook(enter::interrupt);
-    dolium::set_context_hook(enter::context);
+    dolium::host::set_interrupt_hook(enter::interrupt);
+    dolium::host::set_context_hook(enter::context);
     py.import("atexit")?.call_method1("register", (wrap_pyfunction!(_shutdown, module)?,))?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::path::Path;
 
-use dolium::{Cache, Error, Key, Scalar, Value, ValueFiles};
+use dolium::raw::ValueFiles;
+use dolium::{Cache, Error, Key, Scalar, Value, raw};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -70,7 +71,7 @@ fn sign<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let Some((cache, key, _)) = current() else {
         return Ok(PyBytes::new(py, pickle));
     };
-    let signed = enter::enter(py, || cache.sign(&key, pickle.to_vec()))?;
+    let signed = enter::enter(py, || raw::sign_pickle(&cache, &key, pickle.to_vec()))?;
     Ok(PyBytes::new(py, &signed))
 }
 
@@ -81,7 +82,7 @@ fn verify<'py>(py: Python<'py>, stored: &[u8]) -> PyResult<(Bound<'py, PyBytes>,
     let Some((cache, key, trust)) = current() else {
         return Ok((PyBytes::new(py, stored), false));
     };
-    let value = enter::enter(py, || cache.verify(&key, stored.to_vec()))?;
+    let value = enter::enter(py, || raw::verify_pickle(&cache, &key, stored.to_vec()))?;
     Ok(match value {
         Value::Pickle { bytes, signed } => {
             let sure = trust == Trust::All || signed && trust == Trust::Signed;

@@ -3,8 +3,8 @@
 //! Runs nothing and imports nothing: containers are filled by the methods of Python's own exact types, and what a name
 //! stands for only a `Names` knows. What is not data (a name, an object without its state) never becomes a part of data.
 
-use dolium::pickle::op::{self, Op, Scalar};
-use dolium::pickle::read::{Build, Damage, read};
+use dolium::raw::pickle::op::{self, Op, Scalar};
+use dolium::raw::pickle::read::{Build, Damage, read};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{

@@ -161,7 +161,7 @@ pub(crate) fn key_column(key: &dolium::Key<'_>) -> Scalar {
         dolium::Key::Int(value) => Scalar::Int(*value),
         dolium::Key::Float(value) => Scalar::Real(*value),
         dolium::Key::Text(value) => Scalar::from(&**value),
-        dolium::Key::Bytes(value) | dolium::Key::Pickle(value) => Scalar::from(&**value),
-        dolium::Key::Object(value) => Scalar::from(value.stored()),
+        dolium::Key::Bytes(value) => Scalar::from(&**value),
+        _ => key.pickle().map_or(Scalar::Null, Scalar::from),
     }
 }

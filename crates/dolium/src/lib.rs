@@ -17,14 +17,18 @@
 //! # Ok::<(), dolium::Error>(())
 //! ```
 //!
-//! * [`Cache`]: the map, its queues and transactions; [`ShardedCache`]: several of them as one.
-//! * [`Cache::get_or_compute`]: one computation for all that miss a key at the same time; [`Flight`]: the parts of that.
-//! * [`Key`], [`Payload`], [`Value`]: what goes in and comes out.
-//! * [`Error`]: everything that can go wrong; [`Warning`]: what went well but should be known.
-//! * [`pickle`] and [`sign`]: the bytes that Python's keys and values have, and who wrote them.
-//! * [`pickle::read`] and `msgpack`: the readers of these bytes, for programs that show them.
+//! * **Caches**: [`Cache`] is the map, its queues and transactions, and [`ShardedCache`] is several of them as one. A
+//!   [`Builder`] opens either with settings of your own.
+//! * **Entries**: [`Key`], and the values that go in ([`Payload`]) and come out ([`Value`], [`Entry`], [`Stream`]), with
+//!   [`PutOptions`] beside them. `Cache::set_as` and `Cache::get_as` take any type that serde can carry.
+//! * **One computation for all**: [`Cache::get_or_compute`].
+//! * **What a cache says of itself**: [`Stats`], [`Info`], [`HotTierStatus`], [`Problem`].
+//! * **Failures**: [`Error`] is everything that can go wrong, and [`Warning`] is what went well but should be known.
 //!
-//! How it works, and why it survives crashes, is argued in `docs/design.md`.
+//! Two modules have what a program seldom needs: [`raw`] reads and writes entries as they are stored, and [`host`] serves
+//! bindings for other languages.
+//!
+//! How the engine works, and why it survives crashes, is argued in `docs/design.md`.
 
 #![forbid(unsafe_code)]
 
@@ -35,30 +39,20 @@ mod store;
 mod system;
 mod value;
 
-pub use cache::backup::Backup;
-pub use cache::check::Problem;
-pub use cache::sharded::ShardedCache;
-pub use cache::{
-    Body, Builder, Cache, EntryRef, FrameRef, Framed, HotTierStatus, Info, Keys, Order, OwnedTransaction,
-    QueryResult, RawEntry, Side, Stats, Stream, TierUnavailable, Transaction, Unanswered, ValueRef, shutdown,
-};
-pub use dolium_hot::{Counter, TierStats};
-pub use flight::{After, Asked, Ended, Flight, Joined, Space, Waiter};
-pub use store::pause::{pause_transactions, resume_transactions};
-pub use store::transaction::any_transaction;
-pub use system::clock::{Clock, Timestamp, system_time, tell_time, timestamp};
-pub use system::context::{Context, NO_CONTEXT, set_context_hook};
-pub use system::error::{Error, Result};
-pub use system::value_files::ValueFiles;
-pub use system::wait::{Wait, set_interrupt_hook};
-pub use system::warning::Warning;
-pub use value::frame::{Frame, encoder, int_body};
-pub use value::key::{Key, Object};
-#[cfg(feature = "serde")]
-pub use value::msgpack;
-pub use value::number::Number;
+pub use cache::{Builder, Cache, Keys, Order, ShardedCache, Side, Transaction, host, raw};
+pub use system::clock::{Clock, Timestamp, system_time, timestamp};
+pub use system::wait::Wait;
 pub use value::policy::Policy;
+
+pub use cache::{Info, Stream};
+pub use value::key::Key;
+pub use value::number::Number;
 pub use value::put_options::{Expiry, PutOptions};
 pub use value::scalar::Scalar;
-pub use value::settings::{known_setting, read_setting};
-pub use value::{Columns, Entry, Payload, Row, Value, mode, pickle, sign};
+pub use value::{Entry, Payload, Value};
+
+pub use cache::{Backup, HotTierStatus, Problem, Stats, TierUnavailable};
+pub use dolium_hot::{Counter, TierStats};
+
+pub use system::error::{Error, Result};
+pub use system::warning::Warning;

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use dolium::{Cache, Error, Expiry, Number, Payload, PutOptions, Scalar, Value};
+use dolium::{Cache, Error, Expiry, Number, Payload, PutOptions, Scalar, Value, host, raw};
 
 const LARGE: usize = 50_000;
 
@@ -40,7 +40,7 @@ fn a_store_that_was_left_empty_gets_its_journal() {
     let cache = open(&directory);
     assert_eq!(cache.get("key").unwrap(), None);
     cache.set("key", 1).unwrap();
-    assert_eq!(cache.journal_mode().unwrap().as_deref(), Some("wal"));
+    assert_eq!(raw::journal_mode(&cache).unwrap().as_deref(), Some("wal"));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn closing_waits_a_little_for_readers() {
             let (begun, wait) = channel();
             scope.spawn(move || {
                 begun.send(()).unwrap();
-                reader.sql(SLOW, &[]).unwrap();
+                raw::sql(&reader, SLOW, &[]).unwrap();
             });
             wait.recv().unwrap();
             thread::sleep(Duration::from_millis(1));
@@ -162,12 +162,12 @@ fn a_value_that_meets_damage_is_whole_in_the_fresh_store() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
     for key in 0..3000 {
-        let put = PutOptions { expire: Expiry::After(1e6 + f64::from(key)), ..PutOptions::default() };
+        let put = PutOptions::new().expire(Expiry::After(1e6 + f64::from(key)));
         cache.set_with(key, key, &put).unwrap();
     }
     let root = "SELECT rootpage FROM sqlite_master WHERE name = 'Cache_expire_time'";
-    let root = cache.sql(root, &[]).unwrap().rows[0][0].as_int().unwrap();
-    let page = cache.sql("PRAGMA page_size", &[]).unwrap().rows[0][0].as_int().unwrap();
+    let root = raw::sql(&cache, root, &[]).unwrap().rows[0][0].as_int().unwrap();
+    let page = raw::sql(&cache, "PRAGMA page_size", &[]).unwrap().rows[0][0].as_int().unwrap();
     cache.close().unwrap();
     let file = File::options().write(true).open(directory.path().join("cache.db")).unwrap();
     file.write_all_at(&[0xff; 200], u64::try_from((root - 1) * page).unwrap()).unwrap();
@@ -242,7 +242,7 @@ fn a_tag_that_is_not_a_number_is_no_tag_from_the_start() {
         entries.map(|entry| entry.tag)
     };
     cache.set_with("stored", 1, &put).unwrap();
-    cache.try_set(&"quick".into(), 1, &put);
+    host::try_set(&cache, &"quick".into(), 1, &put);
     cache.set_many([("many", 1)], &put).unwrap();
     cache.add("added", 1, &put).unwrap();
     assert_eq!(tags(), [const { Scalar::Null }; 4]);

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dolium::{Cache, Error, PutOptions, ShardedCache, Value};
+use dolium::{Cache, Error, PutOptions, ShardedCache, Value, raw};
 use tempfile::TempDir;
 
 const LARGE: usize = 100_000;
@@ -66,7 +66,7 @@ fn a_backup_knows_nothing_of_the_tier_and_the_trash_of_its_original() {
     assert_eq!(names(&copy), ["cache.db"]);
     let again = Cache::builder(&copy).read_only(true).open().unwrap();
     for sql in ["SELECT count(*) FROM Dolium WHERE key = 'tier'", "SELECT count(*) FROM DoliumTrash"] {
-        assert_eq!(again.sql(sql, &[]).unwrap().rows, [[0.into()]], "{sql}");
+        assert_eq!(raw::sql(&again, sql, &[]).unwrap().rows, [[0.into()]], "{sql}");
     }
 }
 

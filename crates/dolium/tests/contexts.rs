@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dolium::{Cache, Context, Error, NO_CONTEXT, Wait, set_context_hook};
+use dolium::host::{Context, NO_CONTEXT, set_context_hook};
+use dolium::{Cache, Error, Wait, host};
 
 thread_local! {
     static CURRENT: Cell<u32> = const { Cell::new(0) };
@@ -37,7 +38,7 @@ fn a_transaction_left_in_another_thread_ends() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
     for commits in [true, false] {
-        let transaction = cache.transact_owned(None).unwrap();
+        let transaction = host::transact_owned(&cache, None).unwrap();
         cache.set(i64::from(commits), 1).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| if commits { transaction.commit().unwrap() } else { transaction.rollback() });
@@ -52,8 +53,8 @@ fn a_thread_that_ends_inside_is_rolled_back() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
     let begin = || {
-        let transaction = cache.transact_owned(None).unwrap();
-        let inner = cache.transact_owned(None).unwrap();
+        let transaction = host::transact_owned(&cache, None).unwrap();
+        let inner = host::transact_owned(&cache, None).unwrap();
         cache.set("a", 1).unwrap();
         (transaction, inner)
     };
@@ -70,7 +71,7 @@ fn an_orphan_ends_though_nobody_asks() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
     let context = Arc::new(Context::new());
-    let transaction = within(&context, || cache.transact_owned(Some(Arc::clone(&context))).unwrap());
+    let transaction = within(&context, || host::transact_owned(&cache, Some(Arc::clone(&context))).unwrap());
     within(&context, || cache.set("a", 1)).unwrap();
     assert!(within(&context, || cache.in_transaction()));
     context.end();
@@ -85,7 +86,7 @@ fn an_orphan_ends_after_close_too() {
     let cache = open(&directory);
     cache.set("b", 1).unwrap();
     let context = Arc::new(Context::new());
-    let transaction = within(&context, || cache.transact_owned(Some(Arc::clone(&context))).unwrap());
+    let transaction = within(&context, || host::transact_owned(&cache, Some(Arc::clone(&context))).unwrap());
     within(&context, || cache.set("a", 1)).unwrap();
     std::thread::scope(|scope| scope.spawn(|| cache.close()).join().unwrap()).unwrap();
     context.end();
@@ -99,18 +100,18 @@ fn neighbors_are_refused_and_read_the_state_before() {
     let cache = open(&directory);
     cache.set("a", 1).unwrap();
     let (mine, other) = (Arc::new(Context::new()), Context::new());
-    let transaction = within(&mine, || cache.transact_owned(Some(Arc::clone(&mine))).unwrap());
+    let transaction = within(&mine, || host::transact_owned(&cache, Some(Arc::clone(&mine))).unwrap());
     within(&mine, || cache.set("a", 2)).unwrap();
     let patient = cache.with_wait(Wait::Forever);
     let strangers = Context::new();
     assert_ne!(strangers.number(), NO_CONTEXT);
     for context in [&other, &strangers] {
         within(context, || {
-            assert!(patient.is_held_by_neighbor());
+            assert!(host::is_held_by_neighbor(&patient));
             assert_eq!(patient.get("a").unwrap(), Some(1.into()));
             assert_eq!(patient.len().unwrap(), 1);
             assert!(matches!(patient.set("b", 1), Err(Error::Neighbor { .. })));
-            assert!(matches!(patient.transact_owned(None), Err(Error::Neighbor { .. })));
+            assert!(matches!(host::transact_owned(&patient, None), Err(Error::Neighbor { .. })));
             assert!(matches!(patient.clear(), Err(Error::Neighbor { .. })));
         });
     }
@@ -133,7 +134,7 @@ fn neighbors_are_refused_and_read_the_state_before() {
 fn a_dropped_transaction_is_undone() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(&directory);
-    let transaction = cache.transact_owned(None).unwrap();
+    let transaction = host::transact_owned(&cache, None).unwrap();
     cache.set("a", 1).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| drop(transaction));

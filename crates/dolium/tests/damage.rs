@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use dolium::{Cache, Error, Problem, Value, Warning};
+use dolium::{Cache, Error, Problem, Value, Warning, raw};
 
 fn filled(directory: &Path) -> Cache {
     let cache = Cache::open(directory).unwrap();
@@ -117,7 +117,7 @@ fn nothing_is_lost_with_a_damaged_store_but_what_was_drained_to_it() {
         }
         let lost = lost_of_writers(&cache, || {
             thread::sleep(Duration::from_millis(2));
-            let _ = cache.sql("DELETE FROM Cache WHERE 0", &[]);
+            let _ = raw::sql(&cache, "DELETE FROM Cache WHERE 0", &[]);
             thread::sleep(Duration::from_millis(30));
         });
         assert!(lost.iter().all(is_of_the_beginning), "{lost:?}");
@@ -187,8 +187,8 @@ fn a_schema_that_is_not_ours_is_damage_and_a_wrong_statement_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let cache = filled(directory.path());
     for _ in 0..3 {
-        cache.sql("SELECT nonsense FROM Cache", &[]).unwrap_err();
-        cache.sql("UPDATE Cache SET nonsense = 1", &[]).unwrap_err();
+        raw::sql(&cache, "SELECT nonsense FROM Cache", &[]).unwrap_err();
+        raw::sql(&cache, "UPDATE Cache SET nonsense = 1", &[]).unwrap_err();
     }
     assert_eq!(cache.len().unwrap(), 201);
     assert_eq!(set_aside(directory.path()), 0);
@@ -262,7 +262,7 @@ fn a_row_cannot_name_a_file_outside_the_directory() {
     cache.set("key", &vec![7; 100_000]).unwrap();
     for name in ["../secret", secret.to_str().unwrap()] {
         let arguments = [name.into(), dolium::Scalar::Int(6)];
-        cache.sql("UPDATE Cache SET filename = ?, size = ?", &arguments).unwrap();
+        raw::sql(&cache, "UPDATE Cache SET filename = ?, size = ?", &arguments).unwrap();
         assert_eq!(cache.get("key").unwrap(), None, "{name}");
     }
     cache.delete("key").unwrap();

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dolium::{Cache, Clock, Order, Policy, PutOptions, ShardedCache, Warning};
+use dolium::{Cache, Clock, Order, Policy, PutOptions, ShardedCache, Warning, raw};
 
 const KIB: usize = 1 << 10;
 
@@ -78,7 +78,7 @@ fn only_the_first_eviction_at_the_default_limit_warns() {
         cache.set("a", 1).unwrap();
         cache.set("b", 1).unwrap();
         // As if value files of two GiB were there.
-        cache.sql("UPDATE Settings SET value = 2147483648 WHERE key = 'size'", &[]).unwrap();
+        raw::sql(cache, "UPDATE Settings SET value = 2147483648 WHERE key = 'size'", &[]).unwrap();
         assert!(cache.cull().unwrap() > 0);
         cache.take_warnings()
     };

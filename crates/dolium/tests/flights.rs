@@ -1,7 +1,8 @@
 //! `get_or_compute` and flights: threads and processes that miss one key compute it once, whatever happens to the owner.
 #![expect(clippy::disallowed_methods, reason = "a child is told by its environment where to go")]
 
-use dolium::{Asked, Cache, Ended, Error, Expiry, Joined, Key, PutOptions, Value};
+use dolium::host::{Asked, Ended, Joined};
+use dolium::{Cache, Error, Expiry, Key, PutOptions, Value, host};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -105,7 +106,7 @@ fn threads_in_a_circle_all_end() {
 #[test]
 fn what_is_not_kept_is_returned() {
     let (_directory, cache) = open();
-    let expired = PutOptions { expire: Expiry::After(-1.0), ..PutOptions::new() };
+    let expired = PutOptions::new().expire(Expiry::After(-1.0));
     for n in 0..3 {
         let value = cache.get_or_compute("key", &expired, || Ok::<_, Never>(n.into())).expect("computed");
         assert_eq!(value, Value::Int(n));
@@ -118,7 +119,9 @@ fn what_is_not_kept_is_returned() {
 fn inside_a_transaction_no_caller_waits() {
     let (_directory, cache) = open();
     let key = Key::from("key");
-    let Joined::Owner(flight) = cache.flight(&key, Asked::default()) else { panic!("another computes") };
+    let Joined::Owner(flight) = host::join_flight(&cache, &key, Asked::new()) else {
+        panic!("another computes")
+    };
     let (said, heard) = mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -135,13 +138,13 @@ fn inside_a_transaction_no_caller_waits() {
 fn a_waiter_is_called_and_deserters_are_told() {
     let (_directory, cache) = open();
     let key = Key::from("key");
-    let Joined::Owner(flight) = cache.local_flight(&key, Asked::default()) else {
+    let Joined::Owner(flight) = host::join_local_flight(&cache, &key, Asked::new()) else {
         panic!("another computes")
     };
     let deserted = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&deserted);
     flight.on_desertion(move || _ = count.fetch_add(1, SeqCst));
-    let waiter = || match cache.local_flight(&key, Asked::default()) {
+    let waiter = || match host::join_local_flight(&cache, &key, Asked::new()) {
         Joined::Waiter(waiter) => waiter,
         other => panic!("{other:?}"),
     };
@@ -190,7 +193,9 @@ fn child() {
 fn processes_that_miss_one_key_compute_it_once() {
     let (directory, cache) = open();
     let key = Key::from("key");
-    let Joined::Owner(flight) = cache.flight(&key, Asked::default()) else { panic!("another computes") };
+    let Joined::Owner(flight) = host::join_flight(&cache, &key, Asked::new()) else {
+        panic!("another computes")
+    };
     let mut others: Vec<Child> = (0..4).map(|_| other(directory.path(), None)).collect();
     std::thread::sleep(Duration::from_millis(300));
     assert!(others.iter_mut().all(|other| matches!(other.try_wait(), Ok(None))), "one did not wait");

@@ -76,12 +76,12 @@ fn a_thread_is_told_the_time() {
         .set_with("there", 1, &dolium::PutOptions::new().expire_in(std::time::Duration::from_mins(1)))
         .expect("set");
     let now = dolium::Clock::System.now();
-    dolium::tell_time(Some(now + 3600.0));
+    dolium::host::tell_time(Some(now + 3600.0));
     assert_eq!(cache.get("there").expect("get"), None);
     std::thread::scope(|scope| {
         let other = scope.spawn(|| cache.get("there").expect("get"));
         assert!(other.join().expect("no panic").is_some(), "another thread has the system's clock");
     });
-    dolium::tell_time(None);
+    dolium::host::tell_time(None);
     assert!(cache.get("there").expect("get").is_some());
 }

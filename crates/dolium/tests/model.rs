@@ -153,11 +153,8 @@ fn payload(value: &Value) -> Payload<'_> {
 }
 
 fn put(expire: Option<f64>, tag: Option<&String>) -> PutOptions {
-    PutOptions {
-        expire: expire.map_or(Expiry::Never, Expiry::After),
-        tag: Scalar::from(tag.map(String::as_str)),
-        keep: false,
-    }
+    let expire = expire.map_or(Expiry::Never, Expiry::After);
+    PutOptions::new().expire(expire).tag(Scalar::from(tag.map(String::as_str)))
 }
 
 fn run(operations: Vec<Operation>) {

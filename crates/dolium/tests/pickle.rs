@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use dolium::pickle::{Plain, Protocol, TimeOfDay, Writer, encode};
+use dolium::raw::pickle::{Plain, Protocol, TimeOfDay, Writer, encode};
 use proptest::prelude::*;
 
 fn written(write: impl Fn(&mut Writer)) -> Vec<u8> {

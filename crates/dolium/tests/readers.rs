@@ -1,9 +1,9 @@
 //! The readers of pickles and of `MessagePack`, with a builder that only counts.
 
-use dolium::msgpack;
-use dolium::pickle::names::{self, Rebuild, is_plain};
-use dolium::pickle::op::{self, Op, Scalar};
-use dolium::pickle::read::{Build, Damage, read};
+use dolium::raw::msgpack;
+use dolium::raw::pickle::names::{self, Rebuild, is_plain};
+use dolium::raw::pickle::op::{self, Op, Scalar};
+use dolium::raw::pickle::read::{Build, Damage, read};
 
 /// A value is the number of values that it was made of, itself included.
 struct Count;

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use dolium::{Cache, Counter, Expiry, PutOptions, Value, Warning};
+use dolium::{Cache, Counter, Expiry, PutOptions, Value, Warning, raw};
 
 const UNIQUE: &str = "CREATE UNIQUE INDEX mine ON Cache (tag)";
 const JSON: &str = "CREATE INDEX mine ON Cache (json_extract(value, '$.n')) WHERE typeof(value) = 'text'";
@@ -52,7 +52,7 @@ fn a_record_that_sqlite_refuses_does_not_wedge_the_ring() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path());
     cache.set_with("first", 1, &tagged("t")).unwrap();
-    cache.sql(UNIQUE, &[]).unwrap();
+    raw::sql(&cache, UNIQUE, &[]).unwrap();
     cache.set_with("second", 2, &tagged("t")).unwrap();
     for key in 0..10 {
         cache.set(key, key).unwrap();
@@ -77,7 +77,7 @@ fn what_a_function_of_an_index_refuses_is_left_out_alone() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path());
     cache.set("known", r#"{"n": 1}"#).unwrap();
-    cache.sql(JSON, &[]).unwrap();
+    raw::sql(&cache, JSON, &[]).unwrap();
     cache.set("known", "no json").unwrap();
     cache.set("other", "nor this").unwrap();
     cache.set("sound", r#"{"n": 2}"#).unwrap();
@@ -96,7 +96,7 @@ fn a_change_that_is_refused_leaves_no_half_of_it() {
     let cache = open(directory.path());
     cache.set_with("first", 1, &tagged("t")).unwrap();
     cache.set("key", &vec![1; LARGE]).unwrap();
-    cache.sql(UNIQUE, &[]).unwrap();
+    raw::sql(&cache, UNIQUE, &[]).unwrap();
     cache.delete("key").unwrap();
     cache.set_with("key", &vec![2; LARGE], &tagged("t")).unwrap();
     cache.set("key2", &vec![3; LARGE]).unwrap();
@@ -114,9 +114,12 @@ fn a_change_that_is_refused_leaves_no_half_of_it() {
 fn the_value_file_of_what_was_refused_goes_unless_a_row_names_it() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path());
-    cache
-        .sql("CREATE UNIQUE INDEX mine ON Cache (ifnull(expire_time, 0)) WHERE filename IS NOT NULL", &[])
-        .unwrap();
+    raw::sql(
+        &cache,
+        "CREATE UNIQUE INDEX mine ON Cache (ifnull(expire_time, 0)) WHERE filename IS NOT NULL",
+        &[],
+    )
+    .unwrap();
     cache.set("first", &vec![1; LARGE]).unwrap();
     cache.set("touched", &vec![2; LARGE]).unwrap();
     cache.touch("touched", Expiry::After(1e6)).unwrap();
@@ -133,7 +136,7 @@ fn who_writes_directly_is_told_what_sqlite_refuses() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::builder(directory.path()).setting("disk_min_file_size", 64 << 20).open().unwrap();
     cache.set_with("first", 1, &tagged("t")).unwrap();
-    cache.sql(UNIQUE, &[]).unwrap();
+    raw::sql(&cache, UNIQUE, &[]).unwrap();
     let transaction = cache.transact().unwrap();
     cache.set_with("second", 2, &tagged("t")).unwrap_err();
     cache.set("third", 3).unwrap();
@@ -149,10 +152,10 @@ fn nothing_is_dropped_for_an_index_that_no_row_satisfies() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path());
     cache.set("first", 1).unwrap();
-    cache.sql("CREATE INDEX mine ON Cache (abs(tag))", &[]).unwrap();
-    cache.sql("PRAGMA writable_schema = ON", &[]).unwrap();
+    raw::sql(&cache, "CREATE INDEX mine ON Cache (abs(tag))", &[]).unwrap();
+    raw::sql(&cache, "PRAGMA writable_schema = ON", &[]).unwrap();
     let spoil = "UPDATE sqlite_master SET sql = replace(sql, 'abs(', 'mine(') WHERE name = 'mine'";
-    cache.sql(spoil, &[]).unwrap();
+    raw::sql(&cache, spoil, &[]).unwrap();
     cache.close().unwrap();
     cache.set("second", 2).unwrap();
     cache.flush().unwrap_err();
@@ -177,7 +180,7 @@ fn who_opens_next_leaves_out_what_sqlite_refuses() {
     let directory = tempfile::tempdir().unwrap();
     let cache = open(directory.path());
     cache.set_with("first", 1, &tagged("t")).unwrap();
-    cache.sql(UNIQUE, &[]).unwrap();
+    raw::sql(&cache, UNIQUE, &[]).unwrap();
     cache.close().unwrap();
     let killed = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--quiet"])

@@ -445,11 +445,7 @@ fn who_may_only_read_is_told_of_an_entry_that_waits_in_the_tier() {
     cache.flush().unwrap();
     let reader = Cache::builder(directory.path()).read_only(true).open().unwrap();
     for round in 0..20 {
-        let put = PutOptions {
-            expire: Expiry::After(1000.0),
-            keep: round % 2 == 0,
-            ..PutOptions::new().tag("tag")
-        };
+        let put = PutOptions::new().expire(Expiry::After(1000.0)).keep(round % 2 == 0).tag("tag");
         let keys = ["new", "changed", "large"];
         cache.set_with("new", "value", &put).unwrap();
         cache.set_with("changed", round, &put).unwrap();

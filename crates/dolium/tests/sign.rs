@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use dolium::sign::{KEY_VARIABLE, Signer, Signing, TRAILER_LEN, Trailer, Verdict, split};
+use dolium::raw::sign::{KEY_VARIABLE, Signer, Signing, TRAILER_LEN, Trailer, Verdict, split};
 use proptest::prelude::*;
 
 fn configured(text: &str) -> Signer {

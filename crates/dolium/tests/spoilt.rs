@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
 
-use dolium::{Cache, Error, Key, Order, Policy, PutOptions, Side, Value};
+use dolium::{Cache, Error, Key, Order, Policy, PutOptions, Side, Value, raw};
 
 const COLUMNS: [&str; 11] = [
     "key",
@@ -54,7 +54,7 @@ fn spoilt(policy: Policy, column: &str, value: &str) -> (tempfile::TempDir, Cach
     cache.push("second", None, Side::Back, &PutOptions::new()).unwrap();
     let spoil =
         format!("UPDATE OR IGNORE Cache SET {column} = {value} WHERE key IN ('bad', 500000000000000)");
-    cache.sql(&spoil, &[]).unwrap();
+    raw::sql(&cache, &spoil, &[]).unwrap();
     (directory, cache)
 }
 
@@ -78,7 +78,7 @@ fn sound_ones_are_met(cache: &Cache) {
 fn read_everything(cache: &Cache) {
     for key in ["bad", "ok"] {
         cache.get(key).unwrap();
-        cache.row(key).unwrap();
+        raw::row(cache, key).unwrap();
         cache.contains(key).unwrap();
         cache.info(key).unwrap();
         match cache.open_value(key) {
@@ -162,8 +162,8 @@ fn a_walk_goes_on_past_batches_of_spoilt_keys() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::open(directory.path()).unwrap();
     cache.set("first", 1).unwrap();
-    cache
-        .sql(
+    raw::sql(
+&cache,
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
              INSERT INTO Cache (key, raw) SELECT NULL, 1 FROM n UNION ALL SELECT CAST(x'ff' || i AS TEXT), 1 FROM n
              UNION ALL SELECT i, NULL FROM n",

@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dolium::{Cache, Error, Number, PutOptions, Scalar, ShardedCache, Value};
+use dolium::{Cache, Error, Number, PutOptions, Scalar, ShardedCache, Value, raw};
 
 const LIMIT: u64 = 20_000_000;
 const KEYS: i64 = 10;
@@ -128,8 +128,11 @@ fn a_shard_that_is_made_later_gets_the_settings_of_the_first() {
     for shard in 0..4 {
         // By itself, it tells what its own store says.
         let shard = Cache::open(directory.path().join(format!("{shard:03}"))).unwrap();
-        let rows = shard
-            .sql("SELECT value FROM Settings WHERE key IN ('cull_limit', 'size_limit') ORDER BY key", &[]);
+        let rows = raw::sql(
+            &shard,
+            "SELECT value FROM Settings WHERE key IN ('cull_limit', 'size_limit') ORDER BY key",
+            &[],
+        );
         let values: Vec<_> = rows.unwrap().rows.into_iter().flatten().collect();
         assert_eq!(values, [Scalar::Int(3), Scalar::Real(5e6)]);
     }

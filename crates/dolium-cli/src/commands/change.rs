@@ -48,7 +48,7 @@ pub(super) fn set(args: Set, timeout: Duration) -> Result<Outcome> {
         )));
     }
     let key = args.typed.resolve(argument, &store, names)?;
-    let options = PutOptions { expire: expiry(args.expire), tag: args.tag.scalar(), ..PutOptions::default() };
+    let options = PutOptions::new().expire(expiry(args.expire)).tag(args.tag.scalar());
     let shard = store.shard(&key);
     let stored =
         if args.add { value.add(shard, &key, &options)? } else { value.set(shard, &key, &options)? };

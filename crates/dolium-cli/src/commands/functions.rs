@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dolium::{Cache, Key, Order};
+use dolium::{Cache, Key, Order, raw};
 use serde_json::json;
 
 use crate::args::{Forget, Functions, arrange};
@@ -26,7 +26,7 @@ pub(super) fn functions(args: Functions, timeout: Duration) -> Result<Outcome> {
     let store = AnyCache::open(&args.cache.resolve()?, Access::Look, timeout)?;
     let mut held: BTreeMap<(String, String), Held> = BTreeMap::new();
     each(&store, |shard, key, name, version| {
-        let (Some(entry), Some(info)) = (shard.framed(key)?, shard.info(key)?) else { return Ok(()) };
+        let (Some(entry), Some(info)) = (raw::framed(shard, key)?, shard.info(key)?) else { return Ok(()) };
         let sum = held.entry((name, version)).or_default();
         sum.entries += 1;
         sum.bytes += info.size;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use dolium::{Cache, HotTierStatus, Key, Scalar, mode};
+use dolium::raw::mode;
+use dolium::{Cache, HotTierStatus, Key, Scalar, raw};
 use serde_json::{Map, Value as Json, json};
 
 use crate::args::Info;
@@ -83,7 +84,7 @@ impl Facts {
             hits: stats.hits,
             misses: stats.misses,
             limit: store.size_limit()?,
-            journal: shards[0].journal_mode()?.unwrap_or_else(|| "none yet".to_owned()),
+            journal: raw::journal_mode(&shards[0])?.unwrap_or_else(|| "none yet".to_owned()),
             trash: total("SELECT count(*) FROM DoliumTrash"),
             foreign: (!ours.is_empty()).then_some(foreign),
             tier: store.hot_tier()?,
@@ -188,7 +189,7 @@ fn plain_setting(value: &Scalar) -> String {
 
 /// One number out of a store. `None`: there is no store yet, or no such number.
 fn number(cache: &Cache, statement: &str, arguments: &[Scalar]) -> Option<i64> {
-    cache.sql(statement, arguments).ok()?.rows.first()?.first()?.as_int()
+    raw::sql(cache, statement, arguments).ok()?.rows.first()?.first()?.as_int()
 }
 
 /// What a mode means to a reader.

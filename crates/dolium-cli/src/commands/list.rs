@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::io::Write;
 use std::time::Duration;
 
-use dolium::{Cache, Info, Key, Order, Scalar};
+use dolium::{Cache, Info, Key, Order, Scalar, raw};
 
 use crate::args::{List, Sort};
 use crate::key::Names;
@@ -86,7 +86,7 @@ fn entries<'a>(
     };
     let found = keys.into_iter().flatten().filter_map(move |key| match key {
         Err(error) => Some(Err(error)),
-        Ok(key) => match shard.stored_info(&key) {
+        Ok(key) => match raw::stored_info(shard, &key) {
             Err(error) => Some(Err(error)),
             Ok(info) => info.filter(|info| is_expired(info) == args.expired).map(|info| Ok((key, info))),
         },
@@ -123,7 +123,7 @@ fn compare_keys(a: &Key<'_>, b: &Key<'_>) -> Ordering {
     let rank = |key: &Key<'_>| match key {
         Key::Int(_) | Key::Float(_) => 0,
         Key::Text(_) => 1,
-        Key::Bytes(_) | Key::Pickle(_) | Key::Object(_) => 2,
+        _ => 2,
     };
     let order = match (a, b) {
         (Key::Int(a), Key::Int(b)) => a.cmp(b),

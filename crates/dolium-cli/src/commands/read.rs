@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use dolium::{Cache, Entry, Key, Stream, Value, mode};
+use dolium::raw::mode;
+use dolium::{Cache, Entry, Key, Stream, Value, raw};
 use serde_json::{Value as Json, json};
 
 use crate::args::{Get, OneKey};
@@ -75,7 +76,7 @@ pub(super) fn path(args: OneKey, timeout: Duration) -> Result<Outcome> {
 
 /// Copies a value that is a file of bytes or text, however large. `false`: it is something else.
 fn copied(shard: &Cache, key: &Key<'_>, output: &mut Output) -> Result<bool> {
-    let Some(row) = shard.row(key)? else {
+    let Some(row) = raw::row(shard, key)? else {
         return Ok(false);
     };
     if row.columns.filename.is_none() || ![mode::BINARY, mode::TEXT].contains(&row.columns.mode) {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use dolium::Scalar;
+use dolium::{Scalar, raw};
 use serde_json::json;
 
 use crate::args::Tags;
@@ -36,7 +36,7 @@ pub(super) fn act(args: Tags, timeout: Duration) -> Result<Outcome> {
 fn counted(store: &AnyCache) -> Result<Vec<(Scalar, i64)>> {
     let mut counts: Vec<(Scalar, i64)> = Vec::new();
     for shard in store.shards() {
-        for row in shard.sql(COUNT, &[human::now().into()])?.rows {
+        for row in raw::sql(shard, COUNT, &[human::now().into()])?.rows {
             let [tag, entries] = <[Scalar; 2]>::try_from(row).unwrap_or_default();
             let entries = entries.as_int().unwrap_or(0);
             match counts.iter_mut().find(|(known, _)| *known == tag) {

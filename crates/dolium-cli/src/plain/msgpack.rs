@@ -1,6 +1,6 @@
 //! `MessagePack`, which Rust programs store, as data to show.
 
-use dolium::msgpack::{Build, Damage, Scalar, read};
+use dolium::raw::msgpack::{Build, Damage, Scalar, read};
 
 use super::{DEPTH, Data};
 

@@ -2,7 +2,7 @@
 //! pickle of a value only has to be a pickle.
 
 use dolium::Key;
-use dolium::pickle::{Protocol, Writer};
+use dolium::raw::pickle::{Protocol, Writer};
 
 use super::Data;
 
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(key("'a'"), Key::from("a"));
         assert_eq!(
             key("('mod.f', 1, None)"),
-            Key::Pickle(dolium::pickle::encode(&("mod.f", 1, None::<bool>)).into())
+            Key::Pickle(dolium::raw::pickle::encode(&("mod.f", 1, None::<bool>)).into())
         );
         assert!(to_key(&Data::List(Vec::new()), Protocol::V5).is_err());
     }

@@ -4,9 +4,9 @@
 
 use std::rc::Rc;
 
-use dolium::pickle::names::is_plain;
-use dolium::pickle::op::{self, Op, Scalar};
-use dolium::pickle::read::{Build, Damage, read};
+use dolium::raw::pickle::names::is_plain;
+use dolium::raw::pickle::op::{self, Op, Scalar};
+use dolium::raw::pickle::read::{Build, Damage, read};
 
 use super::{DEPTH, Data, Description};
 

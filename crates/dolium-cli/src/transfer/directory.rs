@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use dolium::{Cache, Entry, Error, Key, Order, Stream};
+use dolium::{Cache, Entry, Error, Key, Order, Stream, raw};
 
 use crate::open::AnyCache;
 use crate::outcome::{Failure, Result};
@@ -101,10 +101,10 @@ fn copy_entry(source: &Cache, key: &Key<'static>, target: &Target, report: &mut 
 }
 
 fn read(source: &Cache, key: &Key<'static>, target: &Target, report: &mut Report) -> Result<()> {
-    let Some(info) = source.stored_info(key)? else {
+    let Some(info) = raw::stored_info(source, key)? else {
         return Ok(());
     };
-    let Some(row) = source.row(key)? else {
+    let Some(row) = raw::row(source, key)? else {
         report.expired += 1;
         return Ok(());
     };

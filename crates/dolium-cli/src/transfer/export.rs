@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dolium::{Cache, Entry, Key, Order, Stream};
+use dolium::{Cache, Entry, Key, Order, Stream, raw};
 use serde_json::{Map, Value as Json, json};
 
 use crate::args::{Export, arrange};
@@ -142,7 +142,7 @@ struct Prepared {
 }
 
 fn prepared(shard: &Cache, key: &Key<'static>) -> Result<Option<Prepared>> {
-    let (Some(info), Some(row)) = (shard.info(key)?, shard.row(key)?) else {
+    let (Some(info), Some(row)) = (shard.info(key)?, raw::row(shard, key)?) else {
         return Ok(None);
     };
     let mut record = Record::new(shard, key.clone(), info)?;

@@ -1,6 +1,7 @@
 //! Owns an entry on its way from one store to another, and its line in an export.
 
-use dolium::{Body, Cache, Info, Key, RawEntry, Scalar};
+use dolium::raw::{Body, RawEntry};
+use dolium::{Cache, Info, Key, Scalar, raw};
 use serde_json::{Map, Value as Json, json};
 
 use crate::encoding::{from_base64, to_base64};
@@ -16,7 +17,7 @@ pub(super) struct Record {
     pub access_time: f64,
     pub access_count: i64,
     pub tag: Scalar,
-    /// What lies beside the key: see [`dolium::Object`].
+    /// What lies beside the key: see [`dolium::raw::Object`].
     pub proof: Option<Vec<u8>>,
 }
 
@@ -31,7 +32,7 @@ pub(super) enum ValueLocation {
 
 impl Record {
     pub fn new(cache: &Cache, key: Key<'static>, info: Info) -> dolium::Result<Self> {
-        let proof = if key.pickle().is_some() { cache.proof(&key)? } else { None };
+        let proof = if key.pickle().is_some() { raw::proof(cache, &key)? } else { None };
         Ok(Self {
             key,
             mode: info.mode,
@@ -45,15 +46,12 @@ impl Record {
     }
 
     pub fn raw_entry<'a>(&self, body: Body<'a>) -> RawEntry<'a> {
-        RawEntry {
-            store_time: self.store_time,
-            expire_time: self.expire_time,
-            access_time: self.access_time,
-            access_count: self.access_count,
-            tag: self.tag.clone(),
-            mode: self.mode,
-            body,
-        }
+        let mut raw = RawEntry::new(self.mode, body, self.store_time);
+        raw.expire_time = self.expire_time;
+        raw.access_time = self.access_time;
+        raw.access_count = self.access_count;
+        raw.tag = self.tag.clone();
+        raw
     }
 
     pub fn to_json(&self, location: &ValueLocation) -> Json {

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use dolium::pickle::Protocol;
-use dolium::{Body, Cache, Error, Frame, Key, Object, Scalar, ShardedCache, mode, sign};
+use dolium::raw::pickle::Protocol;
+use dolium::raw::{Body, Frame, Object, mode, sign};
+use dolium::{Cache, Error, Key, Scalar, ShardedCache, raw};
 
 use crate::open::{Access, AnyCache, CacheKind, cache_kind};
 use crate::outcome::{Failure, Result};
@@ -148,7 +149,7 @@ impl Target {
     fn store_judged(&self, record: &Record, value: Value<'_>, judgement: &mut Judgement) -> Result<bool> {
         let shard = self.store.shard(&record.key);
         let replace = !self.options.keep;
-        let restore = |body| Ok(shard.restore(&record.key, record.raw_entry(body), replace)?);
+        let restore = |body| Ok(raw::restore(shard, &record.key, record.raw_entry(body), replace)?);
         if ![mode::PICKLE, mode::FRAME].contains(&record.mode) {
             return match value {
                 Value::Row(value) => restore(Body::Column(value)),

@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use dolium::{Cache, Columns, Frame, Key, Payload, PutOptions, Row, Scalar, Side, mode};
+use dolium::raw::{Columns, Frame, Row, mode};
+use dolium::{Cache, Key, Payload, PutOptions, Scalar, Side, raw};
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -172,7 +173,7 @@ impl Custom {
     ) -> PyResult<Bound<'py, PyAny>> {
         if columns.mode == mode::FRAME {
             // No `Disk` knows them.
-            let value = shard.enter(py, false, |cache| cache.framed_value(key, columns))?;
+            let value = shard.enter(py, false, |cache| raw::framed_value(cache, key, columns))?;
             let value =
                 value.ok_or_else(|| PyFileNotFoundError::new_err("the value file of a frame is gone"))?;
             return inner.load(py, value);
@@ -195,7 +196,7 @@ impl Custom {
     ) -> PyResult<Option<Found<'py>>> {
         let py = object.py();
         let mut missing = None;
-        while let Some(row) = shard.enter(py, retry, |cache| cache.row(key))? {
+        while let Some(row) = shard.enter(py, retry, |cache| raw::row(cache, key))? {
             if missing.as_ref() == Some(&row.columns) {
                 break;
             }
@@ -282,7 +283,7 @@ impl Custom {
             return change();
         }
         shard.transact(py, retry, || {
-            let row = shard.step(py, |cache| cache.row(key))?;
+            let row = shard.step(py, |cache| raw::row(cache, key))?;
             let changed = change()?;
             if changed {
                 self.went(py, shard, row.and_then(|row| row.columns.filename).as_deref())?;
@@ -305,7 +306,7 @@ impl Custom {
     ) -> PyResult<Option<Found<'py>>> {
         let py = object.py();
         shard.transact(py, retry, || {
-            let Some(row) = shard.step(py, |cache| cache.row(key))? else {
+            let Some(row) = shard.step(py, |cache| raw::row(cache, key))? else {
                 return Ok(None);
             };
             let value = match self.fetch(py, inner, shard, key, &row.columns, false) {
@@ -362,8 +363,8 @@ impl Custom {
         let remove = matches!(end, End::Queue { remove: true, .. });
         let search = || loop {
             let seen = shard.enter(py, retry, |cache| match end {
-                End::Queue { prefix, side, .. } => cache.queue_row(prefix, side, false, |_, _| Ok(Some(()))),
-                End::Order { last } => cache.peek_row(last, |_, _| Ok(Some(()))),
+                End::Queue { prefix, side, .. } => raw::queue_row(cache, prefix, side, |_, _| Ok(Some(()))),
+                End::Order { last } => raw::peek_row(cache, last, |_, _| Ok(Some(()))),
             })?;
             let Some((key, row, ())) = seen else {
                 return Ok(None);
@@ -399,7 +400,7 @@ impl Custom {
         const NAMES: &str =
             "SELECT filename FROM Cache WHERE filename IS NOT NULL AND substr(filename, -7) != '.dolium'";
         let names = || {
-            let table = shard.step(py, |cache| cache.sql(NAMES, &[]))?;
+            let table = shard.step(py, |cache| raw::sql(cache, NAMES, &[]))?;
             let names = table.rows.into_iter().filter_map(|row| match row.into_iter().next() {
                 Some(Scalar::Text(name)) => Some(name),
                 _ => None,
@@ -429,7 +430,7 @@ pub(crate) fn number<'py>(
     key: &Key<'_>,
 ) -> PyResult<Option<Found<'py>>> {
     let py = object.py();
-    let Some(row) = shard.step(py, |cache| cache.row(key))? else {
+    let Some(row) = shard.step(py, |cache| raw::row(cache, key))? else {
         return Ok(None);
     };
     match row.columns.value {
@@ -453,7 +454,8 @@ pub(crate) fn store_number(
 ) -> PyResult<()> {
     let value = scalar(sum)?;
     shard.step(py, |cache| {
-        let known = cache.row(key)?.map(|row| row.columns).filter(|columns| columns.mode != mode::FRAME);
+        let known =
+            raw::row(cache, key)?.map(|row| row.columns).filter(|columns| columns.mode != mode::FRAME);
         let columns = known.unwrap_or_default();
         cache.set_with(key, Payload::Columns(Columns { value, ..columns }), options).map(drop)
     })

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dolium::Cache;
+use dolium::{Cache, host};
 use pyo3::prelude::*;
 
 /// When a file is to go.
@@ -40,7 +40,7 @@ pub(crate) fn remove(
     let Some(filename) = filename else {
         return Ok(());
     };
-    if let Some(transaction) = cache.transaction() {
+    if let Some(transaction) = host::transaction_id(cache) {
         let removal = Removal { when, disk: disk.clone().unbind(), filename: filename.to_owned() };
         lock().get_or_insert_default().entry(transaction).or_default().push(removal);
     } else if when == After::Commit {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dolium::{After, Asked, Ended, Joined, Space};
+use dolium::host;
+use dolium::host::{After, Asked, Ended, Joined, Space};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -26,13 +27,13 @@ struct Raised(Py<PyAny>);
 #[pyclass(frozen, module = "dolium._dolium")]
 pub(crate) struct Flight {
     number: u64,
-    flight: Mutex<Option<dolium::Flight>>,
+    flight: Mutex<Option<host::Flight>>,
 }
 
 /// One who waits for a flight.
 #[pyclass(frozen, module = "dolium._dolium")]
 pub(crate) struct Waiter {
-    waiter: Mutex<Option<Arc<dolium::Waiter>>>,
+    waiter: Mutex<Option<Arc<host::Waiter>>>,
     after: After,
 }
 
@@ -72,7 +73,7 @@ impl Flight {
     #[pyo3(signature = (aboard, /))]
     fn join(&self, aboard: Vec<u64>) -> Option<Waiter> {
         let flight = lock(&self.flight);
-        let waiter = flight.as_ref()?.join(Asked { aboard: &aboard, ..Asked::default() });
+        let waiter = flight.as_ref()?.join(Asked::new().aboard(&aboard));
         Some(Waiter::new(waiter))
     }
 
@@ -86,11 +87,11 @@ impl Flight {
 }
 
 impl Waiter {
-    fn new(waiter: dolium::Waiter) -> Self {
+    fn new(waiter: host::Waiter) -> Self {
         Self { after: waiter.after(), waiter: Mutex::new(Some(Arc::new(waiter))) }
     }
 
-    fn waiter(&self) -> Option<Arc<dolium::Waiter>> {
+    fn waiter(&self) -> Option<Arc<host::Waiter>> {
         lock(&self.waiter).clone()
     }
 }
@@ -137,12 +138,13 @@ fn said<'py>(py: Python<'py>, ended: &Ended) -> PyResult<Bound<'py, PyAny>> {
     let text = match ended {
         Ended::Kept => "kept",
         Ended::Unkept => "unkept",
-        Ended::Left => "left",
         Ended::Failed(failure) => match failure.downcast_ref::<Raised>() {
             Some(Raised(error)) => return Ok(error.bind(py).clone()),
             // What a program in Rust said of a flight of its own.
             None => "left",
         },
+        // One of the waiters computes, which is right after every other end as well.
+        Ended::Left => "left",
     };
     Ok(text.into_pyobject(py)?.into_any())
 }
@@ -206,8 +208,8 @@ impl Store {
         let (shard, key) = self.inner()?.key(key)?;
         let cache = shard.cache(true);
         let after = after.map(|waiter| waiter.get().after.clone());
-        let asked = Asked { aboard: &aboard, blocks, after: after.as_ref() };
-        joined(py, enter::leave(py, || cache.flight(&key, asked)))
+        let asked = Asked::new().aboard(&aboard).blocks(blocks).after(after.as_ref());
+        joined(py, enter::leave(py, || host::join_flight(cache, &key, asked)))
     }
 }
 
@@ -230,7 +232,7 @@ fn join_flight<'py>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let space = Space::of_process(space);
     let after = after.map(|waiter| waiter.get().after.clone());
-    let asked = Asked { aboard: &aboard, blocks, after: after.as_ref() };
+    let asked = Asked::new().aboard(&aboard).blocks(blocks).after(after.as_ref());
     joined(py, enter::leave(py, || space.join(mark, asked)))
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dolium::{Clock, Entry, Frame, FrameRef, Framed, Payload, Value, encoder, int_body};
+use dolium::host::FrameRef;
+use dolium::raw::{Frame, Framed, encoder, int_body};
+use dolium::{Clock, Entry, Payload, Value, host, raw};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
@@ -131,7 +133,7 @@ impl Inner {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let is_told = clock::was_told() && clock::follow(py);
         let mut shown = None;
-        let _ = shard.cache(true).try_get_frame(key, |found: FrameRef<'_>| {
+        let _ = host::try_get_frame(shard.cache(true), key, |found: FrameRef<'_>| {
             let Frame { raised, fresh_until, seconds, .. } = found.frame;
             let is_timeless = fresh_until.is_none() && found.expire_time().is_none();
             let is_sure = is_timeless || is_told || !clock::follow(py);
@@ -156,9 +158,11 @@ impl Inner {
     fn known<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Option<Known<'py>>> {
         let py = object.py();
         let (shard, key) = self.key(object)?;
-        let Some(entry) = shard.enter(py, self.lenient, |cache| cache.framed(&key))? else { return Ok(None) };
+        let Some(entry) = shard.enter(py, self.lenient, |cache| raw::framed(cache, &key))? else {
+            return Ok(None);
+        };
         let Entry {
-            value: Framed { value, raised, fresh_until, seconds, size },
+            value: Framed { value, raised, fresh_until, seconds, size, .. },
             store_time,
             expire_time,
             ..
@@ -203,7 +207,7 @@ impl Store {
     #[pyo3(signature = (name, /))]
     fn _annotation<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let inner = self.inner()?;
-        let note = inner.shared.shards[0].enter(py, inner.lenient, |cache| cache.annotation(name))?;
+        let note = inner.shared.shards[0].enter(py, inner.lenient, |cache| raw::annotation(cache, name))?;
         Ok(note.map(|note| PyBytes::new(py, &note)))
     }
 
@@ -211,7 +215,7 @@ impl Store {
     #[pyo3(signature = (name, note, /))]
     fn _annotate(&self, py: Python<'_>, name: &str, note: &[u8]) -> PyResult<()> {
         let inner = self.inner()?;
-        inner.shared.shards[0].change(py, inner.lenient, |cache| cache.annotate(name, note))
+        inner.shared.shards[0].change(py, inner.lenient, |cache| raw::annotate(cache, name, note))
     }
 
     /// All that is known of the result under a key, fresh or not; None if there is none.
@@ -245,9 +249,9 @@ impl Store {
         };
         let (shard, stored) = inner.key(key)?;
         let is_kept = body.framed(|frame| {
-            let frame = Frame { raised: raised.0, fresh_until, seconds: Some(seconds), ..frame };
+            let frame = frame.raised(raised.0).fresh_until(fresh_until).seconds(Some(seconds));
             shard.change(py, inner.lenient, |cache| match since {
-                Some(since) => cache.add_since(&stored, Payload::Frame(frame), &put, since),
+                Some(since) => host::add_since(cache, &stored, Payload::Frame(frame), &put, since),
                 None => cache.set_with(&stored, Payload::Frame(frame), &put),
             })
         })?;

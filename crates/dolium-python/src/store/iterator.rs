@@ -98,7 +98,7 @@ fn order(a: Option<&Key<'_>>, b: Option<&Key<'_>>) -> std::cmp::Ordering {
     let rank = |key: &Key<'_>| match key {
         Key::Int(_) | Key::Float(_) => 0,
         Key::Text(_) => 1,
-        Key::Bytes(_) | Key::Pickle(_) | Key::Object(_) => 2,
+        _ => 2,
     };
     #[expect(
         clippy::cast_precision_loss,

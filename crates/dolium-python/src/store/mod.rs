@@ -18,7 +18,8 @@ mod write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use dolium::{Cache, Expiry, Key, Object, PutOptions, Scalar};
+use dolium::raw::Object;
+use dolium::{Cache, Expiry, Key, PutOptions, Scalar, host};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDelta, PyDict, PyTuple};
@@ -122,7 +123,7 @@ impl Shard {
     /// whatever writes; where that is in vain, the engine says so.
     pub fn wait_turn(&self, py: Python<'_>, retry: bool) -> PyResult<()> {
         let cache = self.cache(retry);
-        if cache.is_held_by_neighbor() { context::give_way(py, cache) } else { Ok(()) }
+        if host::is_held_by_neighbor(cache) { context::give_way(py, cache) } else { Ok(()) }
     }
 
     /// The same for a step of a transaction, which waits for nobody and whose reads do not count.

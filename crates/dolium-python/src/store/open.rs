@@ -52,13 +52,13 @@ pub(super) fn setting(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Scalar> 
     if name == "size_limit" && value.is_none() {
         return Ok(Scalar::Real(f64::INFINITY));
     }
-    let setting = dolium::read_setting(name, scalar_of(name, value)?);
+    let setting = dolium::raw::read_setting(name, scalar_of(name, value)?);
     setting.map_err(|message| error::INVALID.error(value.py(), (message,)))
 }
 
 /// Which setting was probably meant by a name that is none, as the end of a message.
 pub(super) fn meant(name: &str) -> String {
-    match dolium::known_setting(name) {
+    match dolium::raw::known_setting(name) {
         Err(Some(meant)) => format!("; do you mean '{meant}'?"),
         _ => String::new(),
     }
@@ -107,14 +107,14 @@ impl Store {
     ) -> PyResult<()> {
         let trust = self::trust(py, trust)?;
         let mut builder = Cache::builder(directory).read_only(read_only);
-        builder = match wait(timeout.0) {
-            Wait::AtMost(timeout) => builder.timeout(timeout),
-            Wait::Forever => builder.timeout(Duration::MAX),
-        };
+        builder = builder.timeout(match wait(timeout.0) {
+            Wait::AtMost(timeout) => timeout,
+            Wait::Forever => Duration::MAX,
+        });
         for (name, value) in passed(settings)? {
             // A `Disk` of the user's has settings of its own, and refuses those that it does not know.
             let is_disks = disk.is_some() && name.starts_with("disk_");
-            if !is_disks && dolium::known_setting(&name).is_err() {
+            if !is_disks && dolium::raw::known_setting(&name).is_err() {
                 warn_unknown(py, directory, &name)?;
             }
             builder = builder.setting(&name, value);

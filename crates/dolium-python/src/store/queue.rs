@@ -1,6 +1,6 @@
 //! Owns queues and the ends of the order of insertion: `push`, `pull`, `peek`, `peekitem`.
 
-use dolium::{Entry, Error, Key, Side};
+use dolium::{Entry, Error, Key, Side, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -58,7 +58,7 @@ impl Inner {
         let Some((key, entry)) = found else {
             return Ok(None);
         };
-        let Entry { value, expire_time, tag, store_time } = entry;
+        let Entry { value, expire_time, tag, store_time, .. } = entry;
         let value = self.load(py, value)?;
         let key = plain::key(py, self.only()?.cache(false), &key, self.shared.trust)?;
         Ok(Some((key, Found { value, expire_time, tag, store_time })))
@@ -78,7 +78,7 @@ impl Inner {
         }
         let sure = self.is_sure();
         shard.wait_turn(py, retry)?;
-        match shard.run(py, retry, |cache| cache.pull_if(prefix, side, sure))? {
+        match shard.run(py, retry, |cache| host::pull_if(cache, prefix, side, sure))? {
             Ok(found) => self.item(py, found),
             // Only Python can say whether the value may be loaded, and then it is still there if not.
             Err(Error::Refused) => shard.transact(py, retry, || {

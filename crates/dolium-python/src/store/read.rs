@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use dolium::{Entry, EntryRef, Scalar, Unanswered, Value, ValueRef, mode};
+use dolium::host::{EntryRef, Unanswered, ValueRef};
+use dolium::raw::mode;
+use dolium::{Entry, Scalar, Value, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
@@ -157,7 +159,7 @@ impl Inner {
         let mut shown = None;
         let cache = shard.cache(retry);
         // Written here at once: what is passed back is moved through memory several times.
-        let answer = cache.try_get(key, |entry| {
+        let answer = host::try_get(cache, key, |entry| {
             // Only here, so that a hit that does not expire pays nothing.
             let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
             is_sure.then(|| shown = Some((Shown::of(py, entry.value), beside(&entry))))
@@ -313,7 +315,7 @@ impl Inner {
         unanswered: Unanswered,
         retry: bool,
     ) -> PyResult<Option<Found<'py>>> {
-        let entry = shard.enter(py, retry, |cache| cache.entry_after(key, unanswered))?;
+        let entry = shard.enter(py, retry, |cache| host::entry_after(cache, key, unanswered))?;
         entry.map_or(Ok(None), |entry| self.found(py, entry))
     }
 
@@ -337,7 +339,7 @@ impl Inner {
 
     /// An entry with its value as an object; `None` if that was refused.
     fn found<'py>(&self, py: Python<'py>, entry: Entry) -> PyResult<Option<Found<'py>>> {
-        let Entry { value, expire_time, tag, store_time } = entry;
+        let Entry { value, expire_time, tag, store_time, .. } = entry;
         let value = self.unless_refused(py, self.load(py, value))?;
         Ok(value.map(|value| Found { value, expire_time, tag, store_time }))
     }
@@ -365,7 +367,7 @@ fn find_file<'py>(
         Some(info) if info.mode == mode::BINARY && info.path.is_some() => cache.open_value(key),
         _ => Ok(None),
     })?;
-    let Some(Entry { value: stream, expire_time, tag, store_time }) = opened else {
+    let Some(Entry { value: stream, expire_time, tag, store_time, .. }) = opened else {
         return Ok(None);
     };
     Ok(Some(Found { value: reader::open(py, stream)?, expire_time, tag, store_time }))
@@ -461,7 +463,7 @@ impl Store {
     fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (shard, stored) = self.inner()?.key(key)?;
         clock::follow(key.py());
-        match shard.cache(true).try_contains(&stored) {
+        match host::try_contains(shard.cache(true), &stored) {
             Some(answer) => Ok(answer),
             None => shard.enter(key.py(), true, |cache| cache.contains(&stored)),
         }

@@ -3,7 +3,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dolium::{QueryResult, Scalar};
+use dolium::raw::QueryResult;
+use dolium::{Scalar, raw};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
@@ -151,5 +152,5 @@ fn arguments(parameters: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Scalar>> {
 
 fn run(py: Python<'_>, store: &Store, sql: &str, sets: &[Vec<Scalar>]) -> PyResult<Cursor> {
     let shard = &store.inner()?.shared.shards[0];
-    shard.change(py, true, |cache| cache.sql_many(sql, sets)).map(Cursor::new)
+    shard.change(py, true, |cache| raw::sql_many(cache, sql, sets)).map(Cursor::new)
 }

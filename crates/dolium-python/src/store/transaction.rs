@@ -2,7 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dolium::{Error, OwnedTransaction};
+use dolium::host::OwnedTransaction;
+use dolium::{Error, host};
 use pyo3::prelude::*;
 
 use super::deferred::{self, After};
@@ -30,7 +31,7 @@ impl Shard {
         self.wait_turn(py, retry)?;
         let context = context::register(py)?;
         let number = context.as_ref().map_or(0, |context| context.number());
-        on_as(py, number, self.cache(retry), |cache| cache.transact_owned(context))?
+        on_as(py, number, self.cache(retry), |cache| host::transact_owned(cache, context))?
             .map_err(|error| error::raise(py, error))
     }
 
@@ -39,7 +40,7 @@ impl Shard {
         let mut end = Some(After::Rollback);
         let committed = self.enter(py, true, |cache| {
             end = transaction.commit()?.then_some(After::Commit);
-            if end.is_some() { cache.keep_limit() } else { Ok(()) }
+            if end.is_some() { host::keep_limit(cache) } else { Ok(()) }
         });
         deferred::ended(py, id, end)?;
         committed
@@ -128,7 +129,7 @@ impl Transaction {
 
     /// The level to end: the last, or the last of the caller's own if others have entered the same object.
     fn leave(&self, py: Python<'_>) -> PyResult<Level> {
-        let mine = self.store.get().inner()?.shared.shards[0].cache(false).transaction();
+        let mine = host::transaction_id(self.store.get().inner()?.shared.shards[0].cache(false));
         let mut entered = self.entered();
         let is_mine = |level: &Level| level.first().map(OwnedTransaction::id) == mine;
         let last = entered.iter().rposition(is_mine).or_else(|| entered.len().checked_sub(1));

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use dolium::{Cache, Counter, Error, HotTierStatus, Order, Problem, Scalar, ShardedCache, Stats};
+use dolium::{Cache, Counter, Error, HotTierStatus, Order, Problem, Scalar, ShardedCache, Stats, raw};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -70,26 +70,26 @@ impl Inner {
             shards.push((index, keys));
         }
         let merge = match order {
-            Order::Insertion => None,
+            Order::Sorted => Some(false),
+            Order::SortedReversed => Some(true),
             Order::InsertionReversed => {
                 shards.reverse();
                 None
             }
-            Order::Sorted => Some(false),
-            Order::SortedReversed => Some(true),
+            Order::Insertion => None,
         };
         Ok(KeyIterator::new(self, shards, merge))
     }
 
     /// The setting of the whole cache, of which its shards have stored this.
     fn whole(&self, name: &str, stored: Scalar) -> Scalar {
-        if self.lenient { self.shared.shards[0].cache(true).whole_of(name, stored) } else { stored }
+        if self.lenient { raw::whole_of(self.shared.shards[0].cache(true), name, stored) } else { stored }
     }
 
     /// Whether a setting is neither one of dolium's nor stored.
     fn is_unknown(&self, py: Python<'_>, name: &str) -> PyResult<bool> {
         let setting = || self.shared.shards[0].enter(py, true, |cache| cache.setting(name));
-        Ok(dolium::known_setting(name).is_err() && setting()?.is_none())
+        Ok(raw::known_setting(name).is_err() && setting()?.is_none())
     }
 
     /// Reads a setting again, or changes it. The result is that of the last shard.
@@ -111,8 +111,11 @@ impl Inner {
                     stored.map(|stored| self.whole(name, stored))
                 }
                 Some(value) => {
-                    let share =
-                        if self.lenient { shard.cache(true).share_of(name, value) } else { value.clone() };
+                    let share = if self.lenient {
+                        raw::share_of(shard.cache(true), name, value)
+                    } else {
+                        value.clone()
+                    };
                     shard.change(py, true, |cache| cache.change_setting(name, &share, update))?;
                     Some(value.clone())
                 }

@@ -1,6 +1,6 @@
 //! Owns changing one key: `set`, `add`, `touch`, `incr`, `decr`, `delete`, `pop`.
 
-use dolium::{Entry, Error, Number, PutOptions};
+use dolium::{Entry, Error, Expiry, Number, PutOptions, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
@@ -47,7 +47,8 @@ impl Inner {
                 .map_err(|error| error::unstorable(Some(object), py, error))?;
             let loan = outgoing.lend()?;
             clock::follow(py);
-            if how == How::Replace && shard.cache(retry).try_set(&key, loan.clone().payload(), options) {
+            if how == How::Replace && host::try_set(shard.cache(retry), &key, loan.clone().payload(), options)
+            {
                 return Ok(true);
             }
             shard.change(py, retry, |cache| match how {
@@ -65,7 +66,7 @@ impl Inner {
         clock::follow(py);
         let result = match &shard.custom {
             Some(custom) if custom.removes => custom.remove(py, shard, &key, retry),
-            _ if shard.cache(retry).try_delete(&key) => Ok(true),
+            _ if host::try_delete(shard.cache(retry), &key) => Ok(true),
             _ => shard.change(py, retry, |cache| cache.delete(&key)),
         };
         self.soften(py, retry, result, || false)
@@ -80,16 +81,16 @@ impl Inner {
         }
         let sure = self.is_sure();
         shard.wait_turn(py, retry)?;
-        match shard.run(py, retry, |cache| cache.pop_if(&key, sure))? {
+        match shard.run(py, retry, |cache| host::pop_if(cache, &key, sure))? {
             Ok(None) => Ok(None),
-            Ok(Some(Entry { value, expire_time, tag, store_time })) => {
+            Ok(Some(Entry { value, expire_time, tag, store_time, .. })) => {
                 let value = self.load(py, value)?;
                 Ok(Some(Found { value, expire_time, tag, store_time }))
             }
             // Only Python can say whether the value may be loaded, and then it is still there if not.
             Err(Error::Refused) => {
                 let found = shard.transact(py, retry, || {
-                    let Some(Entry { value, expire_time, tag, store_time }) =
+                    let Some(Entry { value, expire_time, tag, store_time, .. }) =
                         shard.step(py, |cache| cache.entry(&key))?
                     else {
                         return Ok(None);
@@ -120,7 +121,7 @@ impl Inner {
             && let (Some(delta), Some(initial)) = (number(delta), initial.map_or(Some(None), |n| n.map(Some)))
         {
             clock::follow(py);
-            let quick = shard.cache(retry).try_incr(&key, delta);
+            let quick = host::try_incr(shard.cache(retry), &key, delta);
             let sum = quick.map_or_else(
                 || {
                     shard.wait_turn(py, retry)?;
@@ -149,11 +150,8 @@ impl Inner {
                 self.store(object, &sum, options, false, How::Replace, true)?;
                 return Ok(sum);
             };
-            let options = PutOptions {
-                expire: found.expire_time.map_or_else(Default::default, dolium::Expiry::At),
-                tag: found.tag,
-                keep: false,
-            };
+            let expire = found.expire_time.map_or(Expiry::Never, Expiry::At);
+            let options = PutOptions::new().expire(expire).tag(found.tag);
             let sum = found.value.add(delta)?;
             match &shard.custom {
                 Some(_) => super::custom::store_number(py, shard, &key, &sum, &options)?,
@@ -170,7 +168,8 @@ impl Inner {
         key: &dolium::Key<'_>,
     ) -> PyResult<Option<Found<'py>>> {
         let py = object.py();
-        let Some(Entry { value, expire_time, tag, store_time }) = shard.step(py, |cache| cache.entry(key))?
+        let Some(Entry { value, expire_time, tag, store_time, .. }) =
+            shard.step(py, |cache| cache.entry(key))?
         else {
             return Ok(None);
         };

@@ -5,23 +5,23 @@ use crate::system::error::Result;
 
 use super::Cache;
 
-impl Cache {
-    /// The annotation of a name, or `None` if there is none.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// let cache = dolium::Cache::open(dir.path())?;
-    /// cache.annotate("f()", b"version 2")?;
-    /// assert_eq!(cache.annotation("f()")?, Some(b"version 2".to_vec()));
-    /// assert!(cache.is_empty()?);
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    pub fn annotation(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.handle.read_now(self.wait, |connection| annotations::annotation(connection, name))
-    }
+/// The annotation of a name, or `None` if there is none.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, raw};
+///
+/// let cache = Cache::open(dir.path())?;
+/// raw::annotate(&cache, "f()", b"version 2")?;
+/// assert_eq!(raw::annotation(&cache, "f()")?, Some(b"version 2".to_vec()));
+/// assert!(cache.is_empty()?);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn annotation(cache: &Cache, name: &str) -> Result<Option<Vec<u8>>> {
+    cache.handle.read_now(cache.wait, |connection| annotations::annotation(connection, name))
+}
 
-    /// Replaces the annotation of a name.
-    pub fn annotate(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.handle.write(self.wait, |write| annotations::annotate(write.connection(), name, bytes))
-    }
+/// Replaces the annotation of a name.
+pub fn annotate(cache: &Cache, name: &str, bytes: &[u8]) -> Result<()> {
+    cache.handle.write(cache.wait, |write| annotations::annotate(write.connection(), name, bytes))
 }

@@ -49,7 +49,7 @@ impl Cache {
             if self.in_transaction() {
                 return Ok(self.compute_and_keep(&key, put, compute)?.0);
             }
-            match self.flight(&key, Asked { blocks: true, after: after.as_ref(), ..Asked::default() }) {
+            match join_flight(self, &key, Asked::new().blocks(true).after(after.as_ref())) {
                 Joined::Owner(flight) => return self.lead(flight, &key, put, compute),
                 Joined::Waiter(waiter) if looks_again(&waiter)? => after = Some(waiter.after()),
                 Joined::Waiter(_) | Joined::Alone => {
@@ -104,17 +104,6 @@ impl Cache {
         Ok(found.map_or((value, false), |found| (found, true)))
     }
 
-    /// Joins the flight of a key, or begins it: what [`get_or_compute`](Self::get_or_compute) is made of, for callers that
-    /// compute, store or wait in a way of their own. A cache that is read-only shares flights in this process only.
-    pub fn flight(&self, key: &Key<'_>, asked: Asked<'_>) -> Joined {
-        flight::join(&self.space(), Self::mark(key), asked)
-    }
-
-    /// Joins a flight that only the callers of this process share.
-    pub fn local_flight(&self, key: &Key<'_>, asked: Asked<'_>) -> Joined {
-        flight::join(&Space::of_place(self.place()), Self::mark(key), asked)
-    }
-
     /// The shards of one cache share the leases: a circle may lead over several.
     fn place(&self) -> &Place {
         &self.group.as_ref().map_or(&self.handle, |group| group.first()).shards.place
@@ -137,6 +126,17 @@ impl Cache {
     fn mark(key: &Key<'_>) -> u128 {
         key.with_hot(|key| flight::mark(key.kind, key.bytes))
     }
+}
+
+/// Joins the flight of a key, or begins it: what [`Cache::get_or_compute`] is made of, for callers that
+/// compute, store or wait in a way of their own. A cache that is read-only shares flights in this process only.
+pub fn join_flight(cache: &Cache, key: &Key<'_>, asked: Asked<'_>) -> Joined {
+    flight::join(&cache.space(), Cache::mark(key), asked)
+}
+
+/// Joins a flight that only the callers of this process share.
+pub fn join_local_flight(cache: &Cache, key: &Key<'_>, asked: Asked<'_>) -> Joined {
+    flight::join(&Space::of_place(cache.place()), Cache::mark(key), asked)
 }
 
 /// Waits for another's result. Whether to look again; else the caller computes.

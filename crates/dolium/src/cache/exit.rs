@@ -39,7 +39,7 @@ fn end() {
     // The thread that ends the process has destroyed its thread-local variables, which the engine needs.
     let closing = std::thread::Builder::new().name("dolium-exit".into()).spawn(|| {
         crate::system::wait::never_ask_hook();
-        crate::cache::shutdown();
+        super::host::shutdown();
         ENDED.store(true, Ordering::Release);
     });
     let since = Instant::now();

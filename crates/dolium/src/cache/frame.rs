@@ -52,77 +52,10 @@ impl FrameRef<'_> {
 }
 
 impl Cache {
-    /// Shows `f` the frame of a key, as [`try_get`](Self::try_get) shows entries. Returns `Err` if
-    /// [`framed`](Self::framed) must be asked, which is also where the value is no frame, or a pickle of others.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// use dolium::{Cache, Frame, PutOptions, encoder};
-    ///
-    /// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
-    /// cache.set_with("answer", Frame::new(encoder::TEXT, b"42"), &PutOptions::new())?;
-    /// assert!(cache.contains("answer")?);
-    /// let shown = cache.try_get_frame(&"answer".into(), |found| found.frame.text().map(str::to_owned));
-    /// assert_eq!(shown, Ok(Some("42".to_owned())));
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    #[inline]
-    pub fn try_get_frame<T>(
-        &self,
-        key: &Key<'_>,
-        f: impl FnOnce(FrameRef<'_>) -> Option<T>,
-    ) -> Result<Option<T>, Unanswered> {
-        self.try_view(key, |view| f(FrameRef { frame: self.frame_in(key, &view)?, view }))
-    }
-
     fn frame_in<'v>(&self, key: &Key<'_>, view: &View<'v>) -> Option<Frame<'v>> {
         let is_here = view.kind() != Kind::Delete && view.mode() == mode::FRAME && !view.has_file();
         let Some(Cell::Blob(stored)) = view.value().filter(|_| is_here) else { return None };
         self.readable(key, stored).ok().flatten()
-    }
-
-    /// The value of a key, if it was stored as a frame, and what is kept beside it. A frame that this version cannot read
-    /// is none.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// use dolium::{Cache, Frame, PutOptions, Value, encoder};
-    ///
-    /// let cache = Cache::open(dir.path())?;
-    /// let frame = Frame { seconds: Some(1.5), ..Frame::new(encoder::TEXT, b"42") };
-    /// cache.set_with("answer", frame, &PutOptions::new())?;
-    /// cache.set("number", 42)?;
-    /// let framed = cache.framed("answer")?.expect("it was just stored").value;
-    /// assert_eq!((framed.value, framed.seconds), (Value::Text("42".into()), Some(1.5)));
-    /// assert_eq!(cache.framed("number")?, None);
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    pub fn framed<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry<Framed>>> {
-        let key = key.into();
-        let found = self.find(&key, None, |row| {
-            if row.columns.mode != mode::FRAME {
-                return Ok(Fetched::Damaged);
-            }
-            Ok(match self.fetch_bytes(&row.columns)? {
-                Fetched::There(stored) => {
-                    self.framed_of(&key, &stored)?.map_or(Fetched::Damaged, Fetched::There)
-                }
-                Fetched::Damaged => Fetched::Damaged,
-                Fetched::Gone => Fetched::Gone,
-            })
-        })?;
-        Ok(found.map(|(row, framed)| Entry::of(row, framed)))
-    }
-
-    /// Returns the value of a row that is a frame, for callers that decode all others themselves. Returns `None` if its
-    /// value file is not there, or if it is an exception.
-    pub fn framed_value(&self, key: &Key<'_>, columns: &Columns) -> Result<Option<Value>> {
-        match self.fetch_bytes(columns)? {
-            Fetched::There(stored) if !Frame::is_raised(&stored) => {
-                self.value_of_frame(key, stored).map(Some)
-            }
-            _ => Ok(None),
-        }
     }
 
     fn framed_of(&self, key: &Key<'_>, stored: &[u8]) -> Result<Option<Framed>> {
@@ -185,5 +118,72 @@ impl Cache {
             });
         };
         self.read_file(filename, columns.size)
+    }
+}
+
+/// Shows `f` the frame of a key, as [`try_get`](super::host::try_get) shows entries. Returns `Err` if
+/// [`framed`](super::raw::framed) must be asked, which is also where the value is no frame, or a pickle of others.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::raw::{Frame, encoder};
+/// use dolium::{Cache, PutOptions, host};
+///
+/// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+/// cache.set_with("answer", Frame::new(encoder::TEXT, b"42"), &PutOptions::new())?;
+/// assert!(cache.contains("answer")?);
+/// let shown = host::try_get_frame(&cache, &"answer".into(), |found| found.frame.text().map(str::to_owned));
+/// assert_eq!(shown, Ok(Some("42".to_owned())));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[inline]
+pub fn try_get_frame<T>(
+    cache: &Cache,
+    key: &Key<'_>,
+    f: impl FnOnce(FrameRef<'_>) -> Option<T>,
+) -> Result<Option<T>, Unanswered> {
+    cache.try_view(key, |view| f(FrameRef { frame: cache.frame_in(key, &view)?, view }))
+}
+
+/// The value of a key, if it was stored as a frame, and what is kept beside it. A frame that this version cannot read
+/// is none.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::raw::{self, Frame, encoder};
+/// use dolium::{Cache, PutOptions, Value};
+///
+/// let cache = Cache::open(dir.path())?;
+/// let frame = Frame::new(encoder::TEXT, b"42").seconds(Some(1.5));
+/// cache.set_with("answer", frame, &PutOptions::new())?;
+/// cache.set("number", 42)?;
+/// let framed = raw::framed(&cache, "answer")?.expect("it was just stored").value;
+/// assert_eq!((framed.value, framed.seconds), (Value::Text("42".into()), Some(1.5)));
+/// assert_eq!(raw::framed(&cache, "number")?, None);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn framed<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<Entry<Framed>>> {
+    let key = key.into();
+    let found = cache.find(&key, None, |row| {
+        if row.columns.mode != mode::FRAME {
+            return Ok(Fetched::Damaged);
+        }
+        Ok(match cache.fetch_bytes(&row.columns)? {
+            Fetched::There(stored) => {
+                cache.framed_of(&key, &stored)?.map_or(Fetched::Damaged, Fetched::There)
+            }
+            Fetched::Damaged => Fetched::Damaged,
+            Fetched::Gone => Fetched::Gone,
+        })
+    })?;
+    Ok(found.map(|(row, framed)| Entry::of(row, framed)))
+}
+
+/// Returns the value of a row that is a frame, for callers that decode all others themselves. Returns `None` if its
+/// value file is not there, or if it is an exception.
+pub fn framed_value(cache: &Cache, key: &Key<'_>, columns: &Columns) -> Result<Option<Value>> {
+    match cache.fetch_bytes(columns)? {
+        Fetched::There(stored) if !Frame::is_raised(&stored) => cache.value_of_frame(key, stored).map(Some),
+        _ => Ok(None),
     }
 }

@@ -61,7 +61,7 @@ impl From<ValueRef<'_>> for Value {
     }
 }
 
-/// Why [`Cache::try_get`] has no answer. [`Cache::entry_after`] goes on from there, so that nothing is asked twice.
+/// Why [`try_get`] has no answer. [`entry_after`](super::read::entry_after) goes on from there, so that nothing is asked twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it says where the lookup goes on"]
 pub struct Unanswered {
@@ -103,35 +103,7 @@ impl EntryRef<'_> {
 }
 
 impl Cache {
-    /// Shows `f` the entry of a key that the hot tier knows, and counts that as a read. Returns `Ok(None)` if there is no
-    /// such entry. It neither waits nor enters the kernel: a caller that holds a lock of its own, such as that of an
-    /// interpreter, may hold it meanwhile.
-    ///
-    /// Returns `Err` if [`entry_after`](Self::entry_after) must be asked: without a tier, at the first read after a pause,
-    /// if the tier does not know the key, if the entry has expired, and if `f` declines with `None`.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// use dolium::{Cache, ValueRef};
-    ///
-    /// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
-    /// cache.set("answer", 42)?;
-    /// assert!(cache.contains("answer")?);
-    /// let shown = cache.try_get(&"answer".into(), |entry| Some(entry.value == ValueRef::Int(42)));
-    /// assert_eq!(shown, Ok(Some(true)));
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    // What is passed back is small: moving what was written piece by piece costs more than all the rest.
-    #[inline]
-    pub fn try_get<T>(
-        &self,
-        key: &Key<'_>,
-        f: impl FnOnce(EntryRef<'_>) -> Option<T>,
-    ) -> Result<Option<T>, Unanswered> {
-        self.try_view(key, |view| f(EntryRef { value: self.value_in(key, &view)?, view }))
-    }
-
-    /// Shows `see` the live record of a key; see [`try_get`](Self::try_get).
+    /// Shows `see` the live record of a key; see [`try_get`].
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the two callers are what is hot")]
     pub(super) fn try_view<T>(
@@ -164,107 +136,6 @@ impl Cache {
             })
         });
         answer.unwrap_or(Err(Unanswered::DECLINED))
-    }
-
-    /// Whether a key is there, if the hot tier knows; as [`try_get`](Self::try_get), but it does not count as a read.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
-    /// cache.set("answer", 42)?;
-    /// assert!(cache.contains("answer")?);
-    /// assert_eq!(cache.try_contains(&"answer".into()), Some(true));
-    /// assert_eq!(cache.try_contains(&"question".into()), None);
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    #[must_use]
-    pub fn try_contains(&self, key: &Key<'_>) -> Option<bool> {
-        if self.in_transaction() {
-            return None;
-        }
-        let look = |tier: &Tier| key.with_hot(|hot| tier.get(hot, |view, _| self.is_alive(&view)));
-        self.handle.tier.with_tier_to_answer(look)?
-    }
-
-    /// Stores a small number, text or bytes in the hot tier, if that needs no waiting. It enters the kernel only to
-    /// wake the thread that drains.
-    ///
-    /// Returns `false` if nothing has happened: then call [`set_with`](Self::set_with).
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// use dolium::{Cache, PutOptions};
-    ///
-    /// let cache = Cache::open(dir.path())?;
-    /// assert!(!cache.try_set(&"answer".into(), 42, &PutOptions::new()), "the first use attaches");
-    /// cache.set("question", "?")?;
-    /// assert!(cache.try_set(&"answer".into(), 42, &PutOptions::new()));
-    /// assert_eq!(cache.get("answer")?, Some(42.into()));
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    pub fn try_set<'v>(&self, key: &Key<'_>, value: impl Into<Payload<'v>>, options: &PutOptions) -> bool {
-        let value = match value.into() {
-            Payload::Int(value) => Cell::Int(value),
-            Payload::Float(value) if !value.is_nan() => Cell::Real(value),
-            Payload::Text(value) => Cell::Text(value.as_bytes()),
-            Payload::Bytes(value) => Cell::Blob(value),
-            _ => return false,
-        };
-        let written = cost((key.len() + value.len()) as u64);
-        let is_simple = value.len() < self.handle.settings.min_file_size().min(SMALL)
-            && self.handle.volume.budget() > written
-            && !self.in_transaction();
-        if !is_simple {
-            return false;
-        }
-        let is_stored =
-            self.handle.tier.lock.with_tier(|tier| self.append(tier, key, value, options)) == Some(true);
-        if is_stored {
-            self.handle.volume.spend(written);
-        }
-        is_stored
-    }
-
-    /// Adds to a number that the hot tier knows, if that needs no waiting, and returns the sum.
-    ///
-    /// Returns `None` if nothing has happened: then call [`incr`](Self::incr).
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
-    /// assert_eq!(cache.try_incr(&"visits".into(), 1), None, "there is no such key");
-    /// cache.set("visits", 41)?;
-    /// assert!(cache.contains("visits")?);
-    /// assert_eq!(cache.try_incr(&"visits".into(), 1), Some(42.into()));
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    pub fn try_incr(&self, key: &Key<'_>, delta: impl Into<Number>) -> Option<Number> {
-        let delta = delta.into();
-        let add = |row| {
-            let sum = number(&row)?.plus(delta)?;
-            // Not a number: it would be a pickle, and the key may have to come from its file before it can be signed.
-            let columns = sum.columns().ok_or(Error::NotANumber)?;
-            Ok(Change::value(row, columns, self.clock.now(), sum))
-        };
-        self.try_change(key, row_of, add)
-    }
-
-    /// Removes an entry that the hot tier knows, if that needs no waiting.
-    ///
-    /// Returns `false` if nothing has happened: then call [`delete`](Self::delete).
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
-    /// cache.set("answer", 42)?;
-    /// assert!(cache.contains("answer")?);
-    /// assert!(cache.try_delete(&"answer".into()));
-    /// assert!(!cache.try_delete(&"answer".into()), "it is gone");
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    #[must_use]
-    pub fn try_delete(&self, key: &Key<'_>) -> bool {
-        self.try_change(key, |_| Some(()), |()| Ok(Change::Delete(()))).is_some()
     }
 
     /// Changes an entry that the tier knows: `see` takes what it needs from the record, and `decide` says what becomes
@@ -345,4 +216,139 @@ impl Cache {
         let bytes = if is_ours { &bytes[..bytes.len() - TRAILER_LEN] } else { bytes };
         Some(ValueRef::Pickle { bytes, signed: is_ours })
     }
+}
+
+/// Shows `f` the entry of a key that the hot tier knows, and counts that as a read. Returns `Ok(None)` if there is no
+/// such entry. It neither waits nor enters the kernel: a caller that holds a lock of its own, such as that of an
+/// interpreter, may hold it meanwhile.
+///
+/// Returns `Err` if [`entry_after`](super::read::entry_after) must be asked: without a tier, at the first read after a pause,
+/// if the tier does not know the key, if the entry has expired, and if `f` declines with `None`.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::Cache;
+/// use dolium::host::{self, ValueRef};
+///
+/// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+/// cache.set("answer", 42)?;
+/// assert!(cache.contains("answer")?);
+/// let shown = host::try_get(&cache, &"answer".into(), |entry| Some(entry.value == ValueRef::Int(42)));
+/// assert_eq!(shown, Ok(Some(true)));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+// What is passed back is small: moving what was written piece by piece costs more than all the rest.
+#[inline]
+pub fn try_get<T>(
+    cache: &Cache,
+    key: &Key<'_>,
+    f: impl FnOnce(EntryRef<'_>) -> Option<T>,
+) -> Result<Option<T>, Unanswered> {
+    cache.try_view(key, |view| f(EntryRef { value: cache.value_in(key, &view)?, view }))
+}
+
+/// Whether a key is there, if the hot tier knows; as [`try_get`], but it does not count as a read.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+/// cache.set("answer", 42)?;
+/// assert!(cache.contains("answer")?);
+/// assert_eq!(dolium::host::try_contains(&cache, &"answer".into()), Some(true));
+/// assert_eq!(dolium::host::try_contains(&cache, &"question".into()), None);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use]
+pub fn try_contains(cache: &Cache, key: &Key<'_>) -> Option<bool> {
+    if cache.in_transaction() {
+        return None;
+    }
+    let look = |tier: &Tier| key.with_hot(|hot| tier.get(hot, |view, _| cache.is_alive(&view)));
+    cache.handle.tier.with_tier_to_answer(look)?
+}
+
+/// Stores a small number, text or bytes in the hot tier, if that needs no waiting. It enters the kernel only to
+/// wake the thread that drains.
+///
+/// Returns `false` if nothing has happened: then call [`Cache::set_with`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, PutOptions, host};
+///
+/// let cache = Cache::open(dir.path())?;
+/// assert!(!host::try_set(&cache, &"answer".into(), 42, &PutOptions::new()), "the first use attaches");
+/// cache.set("question", "?")?;
+/// assert!(host::try_set(&cache, &"answer".into(), 42, &PutOptions::new()));
+/// assert_eq!(cache.get("answer")?, Some(42.into()));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn try_set<'v>(
+    cache: &Cache,
+    key: &Key<'_>,
+    value: impl Into<Payload<'v>>,
+    options: &PutOptions,
+) -> bool {
+    let value = match value.into() {
+        Payload::Int(value) => Cell::Int(value),
+        Payload::Float(value) if !value.is_nan() => Cell::Real(value),
+        Payload::Text(value) => Cell::Text(value.as_bytes()),
+        Payload::Bytes(value) => Cell::Blob(value),
+        _ => return false,
+    };
+    let written = cost((key.len() + value.len()) as u64);
+    let is_simple = value.len() < cache.handle.settings.min_file_size().min(SMALL)
+        && cache.handle.volume.budget() > written
+        && !cache.in_transaction();
+    if !is_simple {
+        return false;
+    }
+    let is_stored =
+        cache.handle.tier.lock.with_tier(|tier| cache.append(tier, key, value, options)) == Some(true);
+    if is_stored {
+        cache.handle.volume.spend(written);
+    }
+    is_stored
+}
+
+/// Adds to a number that the hot tier knows, if that needs no waiting, and returns the sum.
+///
+/// Returns `None` if nothing has happened: then call [`Cache::incr`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+/// assert_eq!(dolium::host::try_incr(&cache, &"visits".into(), 1), None, "there is no such key");
+/// cache.set("visits", 41)?;
+/// assert!(cache.contains("visits")?);
+/// assert_eq!(dolium::host::try_incr(&cache, &"visits".into(), 1), Some(42.into()));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn try_incr(cache: &Cache, key: &Key<'_>, delta: impl Into<Number>) -> Option<Number> {
+    let delta = delta.into();
+    let add = |row| {
+        let sum = number(&row)?.plus(delta)?;
+        // Not a number: it would be a pickle, and the key may have to come from its file before it can be signed.
+        let columns = sum.columns().ok_or(Error::NotANumber)?;
+        Ok(Change::value(row, columns, cache.clock.now(), sum))
+    };
+    cache.try_change(key, row_of, add)
+}
+
+/// Removes an entry that the hot tier knows, if that needs no waiting.
+///
+/// Returns `false` if nothing has happened: then call [`Cache::delete`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let cache = dolium::Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+/// cache.set("answer", 42)?;
+/// assert!(cache.contains("answer")?);
+/// assert!(dolium::host::try_delete(&cache, &"answer".into()));
+/// assert!(!dolium::host::try_delete(&cache, &"answer".into()), "it is gone");
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use]
+pub fn try_delete(cache: &Cache, key: &Key<'_>) -> bool {
+    cache.try_change(key, |_| Some(()), |()| Ok(Change::Delete(()))).is_some()
 }

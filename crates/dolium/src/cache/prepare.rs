@@ -214,13 +214,11 @@ pub(crate) fn signer(handle: &Handle) -> Result<Signer> {
     }
 }
 
-impl Cache {
-    /// A pickle with our signature for a key behind it, for callers that make rows themselves.
-    pub fn sign<'k>(&self, key: impl Into<Key<'k>>, mut pickle: Vec<u8>) -> Result<Vec<u8>> {
-        let key = key.into();
-        let (kind, form) = key.signed_form();
-        let trailer = signer(&self.handle)?.sign(&pickle, kind, &form, mode::PICKLE);
-        pickle.extend_from_slice(&trailer);
-        Ok(pickle)
-    }
+/// A pickle with our signature for a key behind it, for callers that make rows themselves.
+pub fn sign_pickle<'k>(cache: &Cache, key: impl Into<Key<'k>>, mut pickle: Vec<u8>) -> Result<Vec<u8>> {
+    let key = key.into();
+    let (kind, form) = key.signed_form();
+    let trailer = signer(&cache.handle)?.sign(&pickle, kind, &form, mode::PICKLE);
+    pickle.extend_from_slice(&trailer);
+    Ok(pickle)
 }

@@ -64,22 +64,7 @@ impl Cache {
 
     /// Takes an item off one end of a queue. Expired and damaged ones are removed and passed over.
     pub fn pull(&self, prefix: Option<&str>, side: Side) -> Result<Option<(Key<'static>, Entry)>> {
-        self.pull_if(prefix, side, |_| true)
-    }
-
-    /// `pull`, if `accept` agrees to the value; else the item stays, with [`Error::Refused`].
-    pub fn pull_if(
-        &self,
-        prefix: Option<&str>,
-        side: Side,
-        accept: impl Fn(&Value) -> bool,
-    ) -> Result<Option<(Key<'static>, Entry)>> {
-        let fetch = |key: &Key<'_>, row: &Row| match self.value_of(key, row)? {
-            Some(value) if !accept(&value) => Err(Error::Refused),
-            value => Ok(value),
-        };
-        let found = self.take_row(Pick::Queue(prefix, side), true, fetch)?;
-        Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
+        pull_if(self, prefix, side, |_| true)
     }
 
     /// Looks at one end of a queue. Expired and damaged items are removed and passed over.
@@ -92,27 +77,6 @@ impl Cache {
     pub fn peek_item(&self, last: bool) -> Result<Option<(Key<'static>, Entry)>> {
         let found = self.take_row(Pick::Order { last }, false, |key, row| self.value_of(key, row))?;
         Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
-    }
-
-    /// `pull` and `peek` for callers that decode values themselves: `fetch` returns `None` where the
-    /// value file is gone or damaged.
-    pub fn queue_row<T>(
-        &self,
-        prefix: Option<&str>,
-        side: Side,
-        remove: bool,
-        fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
-    ) -> Result<Option<(Key<'static>, Row, T)>> {
-        self.take_row(Pick::Queue(prefix, side), remove, fetch)
-    }
-
-    /// `peek_item` for callers that decode values themselves.
-    pub fn peek_row<T>(
-        &self,
-        last: bool,
-        fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
-    ) -> Result<Option<(Key<'static>, Row, T)>> {
-        self.take_row(Pick::Order { last }, false, fetch)
     }
 
     fn take_row<T>(
@@ -142,6 +106,41 @@ impl Cache {
     pub(crate) fn value_of(&self, key: &Key<'_>, row: &Row) -> Result<Option<Value>> {
         Ok(self.fetch(key, &mut row.clone())?.there())
     }
+}
+
+/// [`Cache::pull`], if `accept` agrees to the value; else the item stays, with [`Error::Refused`].
+pub fn pull_if(
+    cache: &Cache,
+    prefix: Option<&str>,
+    side: Side,
+    accept: impl Fn(&Value) -> bool,
+) -> Result<Option<(Key<'static>, Entry)>> {
+    let fetch = |key: &Key<'_>, row: &Row| match cache.value_of(key, row)? {
+        Some(value) if !accept(&value) => Err(Error::Refused),
+        value => Ok(value),
+    };
+    let found = cache.take_row(Pick::Queue(prefix, side), true, fetch)?;
+    Ok(found.map(|(key, row, value)| (key, Entry::of(row, value))))
+}
+
+/// [`Cache::peek`] for callers that decode values themselves: `fetch` returns `None` where the
+/// value file is gone or damaged.
+pub fn queue_row<T>(
+    cache: &Cache,
+    prefix: Option<&str>,
+    side: Side,
+    fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
+) -> Result<Option<(Key<'static>, Row, T)>> {
+    cache.take_row(Pick::Queue(prefix, side), false, fetch)
+}
+
+/// [`Cache::peek_item`] for callers that decode values themselves.
+pub fn peek_row<T>(
+    cache: &Cache,
+    last: bool,
+    fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
+) -> Result<Option<(Key<'static>, Row, T)>> {
+    cache.take_row(Pick::Order { last }, false, fetch)
 }
 
 fn take<T>(

@@ -23,7 +23,7 @@ use crate::value::{Entry, Row, Value, mode};
 use super::Cache;
 use super::frame::is_raised;
 use super::hot::row_of;
-use super::nonblocking::Unanswered;
+use super::nonblocking::{Unanswered, try_get};
 use super::prepare::signer;
 
 /// What is known of an entry beside its value.
@@ -89,16 +89,16 @@ impl Cache {
     /// The value of a key, or `None` if there is none, it has expired or it is damaged.
     pub fn get<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Value>> {
         let key = key.into();
-        match self.try_get(&key, |entry| Some(Value::from(entry.value))) {
+        match try_get(self, &key, |entry| Some(Value::from(entry.value))) {
             Ok(known) => Ok(known),
-            Err(unanswered) => Ok(self.entry_after(&key, unanswered)?.map(|entry| entry.value)),
+            Err(unanswered) => Ok(entry_after(self, &key, unanswered)?.map(|entry| entry.value)),
         }
     }
 
     /// The value of a key with its expiry, tag and time of writing.
     pub fn entry<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
         let key = key.into();
-        let known = self.try_get(&key, |entry| {
+        let known = try_get(self, &key, |entry| {
             Some(Entry {
                 value: Value::from(entry.value),
                 expire_time: entry.expire_time(),
@@ -106,20 +106,7 @@ impl Cache {
                 store_time: entry.store_time(),
             })
         });
-        known.or_else(|unanswered| self.entry_after(&key, unanswered))
-    }
-
-    /// Goes on with a lookup to which [`try_get`](Self::try_get) had no answer. It may wait, and read the disk.
-    pub fn entry_after(&self, key: &Key<'_>, unanswered: Unanswered) -> Result<Option<Entry>> {
-        let found = self.find(key, Some(unanswered), |row| self.fetch(key, row))?;
-        Ok(found.map(|(row, value)| Entry::of(row, value)))
-    }
-
-    /// The row of a key as it is stored, for callers that decode values themselves. Its value file, if it
-    /// has one, may be gone: then ask again, and if the row is the same, the entry is damaged.
-    pub fn row<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Row>> {
-        let key = key.into();
-        Ok(self.find(&key, None, |_| Ok(Fetched::There(())))?.map(|(row, ())| row))
+        known.or_else(|unanswered| entry_after(self, &key, unanswered))
     }
 
     /// The value of a key as a stream of bytes: text and pickles as they are stored.
@@ -138,30 +125,7 @@ impl Cache {
     /// What is known of an entry beside its value.
     pub fn info<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
         let now = self.clock.now();
-        Ok(self.stored_info(key)?.filter(|info| is_alive(info.expire_time, now)))
-    }
-
-    /// The same, also for an entry that has expired and is still stored.
-    pub fn stored_info<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
-        let key = key.into();
-        self.write_pending_quietly();
-        let observed = self.observe(&key, row_of)?;
-        let facts = self.handle.read_on(self.wait, |connection| Ok(statements::facts(connection, &key)?))?;
-        let stored = facts.map(|facts| Info {
-            store_time: facts.store_time,
-            expire_time: facts.expire_time,
-            access_time: facts.access_time,
-            access_count: facts.access_count,
-            size: u64::try_from(facts.size).unwrap_or(0),
-            tag: facts.tag,
-            mode: facts.mode,
-            path: facts.filename.and_then(|name| self.path_of(&name)),
-        });
-        match observed {
-            None => Ok(stored),
-            Some(None) => Ok(None),
-            Some(Some(row)) => self.info_of(&key, row, stored).map(Some),
-        }
+        Ok(stored_info(self, key)?.filter(|info| is_alive(info.expire_time, now)))
     }
 
     /// The value file that a row names; none where a link leads elsewhere.
@@ -306,39 +270,12 @@ impl Cache {
             (_, Scalar::Int(value)) => Value::Int(value),
             (_, Scalar::Real(value)) => Value::Float(value),
             (_, Scalar::Text(value)) => Value::Text(value),
-            (mode::PICKLE, Scalar::Blob(bytes)) => self.verify(key, bytes)?,
+            (mode::PICKLE, Scalar::Blob(bytes)) => verify_pickle(self, key, bytes)?,
             (mode::FRAME, Scalar::Blob(bytes)) => self.value_of_frame(key, bytes)?,
             (mode::PACKED, Scalar::Blob(bytes)) => Value::Packed(bytes),
             (mode::RAW | mode::BINARY | mode::TEXT, Scalar::Blob(bytes)) => Value::Bytes(bytes),
             (mode, Scalar::Blob(bytes)) => Value::Unknown { mode, bytes },
         })
-    }
-
-    /// A stored pickle as a value that says whether we signed it, for this key.
-    pub fn verify(&self, key: &Key<'_>, mut bytes: Vec<u8>) -> Result<Value> {
-        let signer = signer(&self.handle)?;
-        let (kind, form) = key.signed_form();
-        let ours = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
-        if ours {
-            bytes.truncate(bytes.len() - crate::value::sign::TRAILER_LEN);
-        }
-        Ok(Value::Pickle { bytes, signed: ours })
-    }
-
-    /// The pickle of a stored key, as a value that says whether this user's key signed it. A long key comes back whole; one
-    /// whose whole pickle is not there, or is not what its digest stands for, is [`Value::Null`]. So are keys that are no
-    /// pickles.
-    pub fn whole_key(&self, key: &Key<'_>) -> Result<Value> {
-        let Some(stored) = key.pickle() else { return Ok(Value::Null) };
-        let proof = self.proof(key)?.unwrap_or_default();
-        let signer = signer(&self.handle)?;
-        Ok(recall(stored, &proof, Some(&signer))
-            .map_or(Value::Null, |(bytes, signed)| Value::Pickle { bytes, signed }))
-    }
-
-    /// What lies beside the row of a key, so that it can go to another store with it: see [`Object::carried`](crate::Object::carried).
-    pub fn proof(&self, key: &Key<'_>) -> Result<Option<Vec<u8>>> {
-        self.handle.read_now(self.wait, |connection| Ok(statements::proof(connection, key)?))
     }
 
     fn fetch_stream(&self, row: &Row) -> Result<Fetched<Stream>> {
@@ -365,6 +302,69 @@ impl Cache {
             Err(error) => missing_or(error, path),
         }
     }
+}
+
+/// Goes on with a lookup to which [`try_get`](super::host::try_get) had no answer. It may wait, and read the disk.
+pub fn entry_after(cache: &Cache, key: &Key<'_>, unanswered: Unanswered) -> Result<Option<Entry>> {
+    let found = cache.find(key, Some(unanswered), |row| cache.fetch(key, row))?;
+    Ok(found.map(|(row, value)| Entry::of(row, value)))
+}
+
+/// The row of a key as it is stored, for callers that decode values themselves. Its value file, if it
+/// has one, may be gone: then ask again, and if the row is the same, the entry is damaged.
+pub fn row<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<Row>> {
+    let key = key.into();
+    Ok(cache.find(&key, None, |_| Ok(Fetched::There(())))?.map(|(row, ())| row))
+}
+
+/// [`Cache::info`], also for an entry that has expired and is still stored.
+pub fn stored_info<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
+    let key = key.into();
+    cache.write_pending_quietly();
+    let observed = cache.observe(&key, row_of)?;
+    let facts = cache.handle.read_on(cache.wait, |connection| Ok(statements::facts(connection, &key)?))?;
+    let stored = facts.map(|facts| Info {
+        store_time: facts.store_time,
+        expire_time: facts.expire_time,
+        access_time: facts.access_time,
+        access_count: facts.access_count,
+        size: u64::try_from(facts.size).unwrap_or(0),
+        tag: facts.tag,
+        mode: facts.mode,
+        path: facts.filename.and_then(|name| cache.path_of(&name)),
+    });
+    match observed {
+        None => Ok(stored),
+        Some(None) => Ok(None),
+        Some(Some(row)) => cache.info_of(&key, row, stored).map(Some),
+    }
+}
+
+/// A stored pickle as a value that says whether we signed it, for this key.
+pub fn verify_pickle(cache: &Cache, key: &Key<'_>, mut bytes: Vec<u8>) -> Result<Value> {
+    let signer = signer(&cache.handle)?;
+    let (kind, form) = key.signed_form();
+    let ours = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
+    if ours {
+        bytes.truncate(bytes.len() - crate::value::sign::TRAILER_LEN);
+    }
+    Ok(Value::Pickle { bytes, signed: ours })
+}
+
+/// The pickle of a stored key, as a value that says whether this user's key signed it. A long key comes back whole; one
+/// whose whole pickle is not there, or is not what its digest stands for, is [`Value::Null`]. So are keys that are no
+/// pickles.
+pub fn whole_key(cache: &Cache, key: &Key<'_>) -> Result<Value> {
+    let Some(stored) = key.pickle() else { return Ok(Value::Null) };
+    let proof = proof(cache, key)?.unwrap_or_default();
+    let signer = signer(&cache.handle)?;
+    Ok(recall(stored, &proof, Some(&signer))
+        .map_or(Value::Null, |(bytes, signed)| Value::Pickle { bytes, signed }))
+}
+
+/// What lies beside the row of a key, so that it can go to another store with it: see [`Object::carried`](crate::raw::Object::carried).
+pub fn proof(cache: &Cache, key: &Key<'_>) -> Result<Option<Vec<u8>>> {
+    cache.handle.read_now(cache.wait, |connection| Ok(statements::proof(connection, key)?))
 }
 
 /// A value file that is gone may have been replaced; one that cannot be read is an error to report.

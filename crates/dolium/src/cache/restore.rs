@@ -31,6 +31,22 @@ pub struct RawEntry<'a> {
     pub body: Body<'a>,
 }
 
+impl<'a> RawEntry<'a> {
+    /// An entry that was written at `store_time`, which no program has read since, without expiry and tag.
+    #[must_use]
+    pub fn new(mode: i64, body: Body<'a>, store_time: Timestamp) -> Self {
+        Self {
+            store_time,
+            expire_time: None,
+            access_time: store_time,
+            access_count: 0,
+            tag: Scalar::Null,
+            mode,
+            body,
+        }
+    }
+}
+
 /// The stored bytes of a value.
 #[non_exhaustive]
 pub enum Body<'a> {
@@ -52,37 +68,35 @@ impl std::fmt::Debug for Body<'_> {
     }
 }
 
-impl Cache {
-    /// Stores an entry as it was elsewhere. With `replace`, instead of one that the key has; else the one
-    /// that is there stays, unless it has expired. Returns whether the entry was stored: not if it is larger
-    /// than the whole cache may be.
-    pub fn restore<'k>(&self, key: impl Into<Key<'k>>, raw: RawEntry<'_>, replace: bool) -> Result<bool> {
-        let key = key.into();
-        let RawEntry { store_time, expire_time, access_time, access_count, tag, mode, body } = raw;
-        self.know_settings()?;
-        let mut prepared = Prepared::stored(&self.handle, mode, body)?;
-        if self.refuses(prepared.size()) {
+/// Stores an entry as it was elsewhere. With `replace`, instead of one that the key has; else the one
+/// that is there stays, unless it has expired. Returns whether the entry was stored: not if it is larger
+/// than the whole cache may be.
+pub fn restore<'k>(cache: &Cache, key: impl Into<Key<'k>>, raw: RawEntry<'_>, replace: bool) -> Result<bool> {
+    let key = key.into();
+    let RawEntry { store_time, expire_time, access_time, access_count, tag, mode, body } = raw;
+    cache.know_settings()?;
+    let mut prepared = Prepared::stored(&cache.handle, mode, body)?;
+    if cache.refuses(prepared.size()) {
+        return Ok(false);
+    }
+    let now = cache.clock.now();
+    let stored = cache.handle.write(cache.wait, |write| {
+        let head = write.head(&key)?;
+        if !replace && head.as_ref().is_some_and(|head| is_alive(head.expire_time, now)) {
             return Ok(false);
         }
-        let now = self.clock.now();
-        let stored = self.handle.write(self.wait, |write| {
-            let head = write.head(&key)?;
-            if !replace && head.as_ref().is_some_and(|head| is_alive(head.expire_time, now)) {
-                return Ok(false);
-            }
-            let columns = prepared.finish(&key)?;
-            write.put(&key, columns, expire_time, &tag, store_time)?;
-            if let Some(head) = write.head(&key)? {
-                write.record_reads(head.rowid, access_time, access_count)?;
-            }
-            write.adopt(prepared.file());
-            Ok(true)
-        })?;
-        if stored {
-            self.wrote(&key, key.len() as u64 + prepared.size())?;
+        let columns = prepared.finish(&key)?;
+        write.put(&key, columns, expire_time, &tag, store_time)?;
+        if let Some(head) = write.head(&key)? {
+            write.record_reads(head.rowid, access_time, access_count)?;
         }
-        Ok(stored)
+        write.adopt(prepared.file());
+        Ok(true)
+    })?;
+    if stored {
+        cache.wrote(&key, key.len() as u64 + prepared.size())?;
     }
+    Ok(stored)
 }
 
 #[cfg(test)]
@@ -91,26 +105,19 @@ mod tests {
     use crate::value::{Value, mode};
 
     fn raw(mode: i64, body: Body<'_>) -> RawEntry<'_> {
-        RawEntry {
-            store_time: 1000.0,
-            expire_time: None,
-            access_time: 2000.0,
-            access_count: 7,
-            tag: Scalar::from("t"),
-            mode,
-            body,
-        }
+        let raw = RawEntry::new(mode, body, 1000.0);
+        RawEntry { access_time: 2000.0, access_count: 7, tag: Scalar::from("t"), ..raw }
     }
 
     #[test]
     fn times_reads_and_tag_come_back() -> Result<()> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cache = Cache::open(dir.path())?;
-        assert!(cache.restore("k", raw(mode::RAW, Body::Column(1.into())), true)?);
+        assert!(restore(&cache, "k", raw(mode::RAW, Body::Column(1.into())), true)?);
         let info = cache.info("k")?.expect("it was just stored");
         assert_eq!((info.store_time, info.access_time, info.access_count), (1000.0, 2000.0, 7));
         assert_eq!(info.tag, Scalar::from("t"));
-        assert!(!cache.restore("k", raw(mode::RAW, Body::Column(2.into())), false)?);
+        assert!(!restore(&cache, "k", raw(mode::RAW, Body::Column(2.into())), false)?);
         assert_eq!(cache.get("k")?, Some(Value::Int(1)));
         Ok(())
     }
@@ -126,7 +133,7 @@ mod tests {
             .set("a", 1)?;
         let large = vec![0; 100_000];
         assert!(!Cache::open(dir.path())?.set("k", &large)?);
-        assert!(!Cache::open(dir.path())?.restore("k", raw(mode::RAW, Body::Column(large.into())), true)?);
+        assert!(!restore(&Cache::open(dir.path())?, "k", raw(mode::RAW, Body::Column(large.into())), true)?);
         assert!(Cache::open(dir.path())?.set("k", "a little longer")?);
         assert!(Cache::open(dir.path())?.info("k")?.is_some_and(|info| info.path.is_some()));
         Ok(())
@@ -136,7 +143,7 @@ mod tests {
     fn files_keep_their_mode() -> Result<()> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let cache = Cache::open(dir.path())?;
-        cache.restore("k", raw(mode::TEXT, Body::File(&mut "ä".as_bytes())), true)?;
+        restore(&cache, "k", raw(mode::TEXT, Body::File(&mut "ä".as_bytes())), true)?;
         assert_eq!(cache.get("k")?, Some(Value::Text("ä".into())));
         assert!(cache.info("k")?.is_some_and(|info| info.path.is_some()));
         assert_eq!(cache.check(false)?, []);

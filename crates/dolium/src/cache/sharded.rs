@@ -184,12 +184,12 @@ impl ShardedCache {
     /// A setting as this process knows it. The limit is that of all shards together.
     pub fn setting(&self, name: &str) -> Result<Option<Scalar>> {
         let first = &self.shards[0];
-        Ok(first.setting(name)?.map(|setting| first.whole_of(name, setting)))
+        Ok(first.setting(name)?.map(|setting| whole_of(first, name, setting)))
     }
 
     /// Changes a setting of all shards for this process, and with `store` for all processes.
     pub fn change_setting(&self, name: &str, value: &Scalar, store: bool) -> Result<()> {
-        let value = self.shards[0].share_of(name, value);
+        let value = share_of(&self.shards[0], name, value);
         self.shards.iter().try_for_each(|shard| shard.change_setting(name, &value, store))
     }
 
@@ -253,26 +253,24 @@ fn decide(builder: &Builder, asked: usize) -> Result<usize> {
     Ok(stored.unwrap_or(directories))
 }
 
-impl Cache {
-    /// As a shard: what each one has to store for a setting of all shards together. Only limits are divided.
-    #[must_use]
-    pub fn share_of(&self, name: &str, value: &Scalar) -> Scalar {
-        match &self.group {
-            Some(group) if name == LIMIT => share(value, group.members().len()),
-            _ => value.clone(),
-        }
+/// As a shard: what each one has to store for a setting of all shards together. Only limits are divided.
+#[must_use]
+pub fn share_of(cache: &Cache, name: &str, value: &Scalar) -> Scalar {
+    match &cache.group {
+        Some(group) if name == LIMIT => share(value, group.members().len()),
+        _ => value.clone(),
     }
+}
 
-    /// As a shard: the setting of all shards together, of which each one has stored this.
-    #[must_use]
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "limits are far below 2^53, and the share is the quotient of a whole number"
-    )]
-    pub fn whole_of(&self, name: &str, share: Scalar) -> Scalar {
-        let Some(group) = self.group.as_ref().filter(|_| name == LIMIT) else { return share };
-        let Some(whole) = share.as_real().map(|share| share * group.shards() as f64) else { return share };
-        if whole.abs() < 1e15 { Scalar::Int(whole.round() as i64) } else { Scalar::Real(whole) }
-    }
+/// As a shard: the setting of all shards together, of which each one has stored this.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "limits are far below 2^53, and the share is the quotient of a whole number"
+)]
+pub fn whole_of(cache: &Cache, name: &str, share: Scalar) -> Scalar {
+    let Some(group) = cache.group.as_ref().filter(|_| name == LIMIT) else { return share };
+    let Some(whole) = share.as_real().map(|share| share * group.shards() as f64) else { return share };
+    if whole.abs() < 1e15 { Scalar::Int(whole.round() as i64) } else { Scalar::Real(whole) }
 }

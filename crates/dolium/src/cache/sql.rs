@@ -7,31 +7,29 @@ use crate::value::scalar::Scalar;
 
 use super::Cache;
 
-impl Cache {
-    /// Runs a statement of your own on the cache's database. One that writes fires the triggers that
-    /// keep the counters, and runs as a transaction of its own unless the thread is in one.
-    pub fn sql(&self, statement: &str, arguments: &[Scalar]) -> Result<QueryResult> {
-        self.sql_many(statement, &[arguments.to_vec()])
-    }
+/// Runs a statement of your own on the cache's database. One that writes fires the triggers that
+/// keep the counters, and runs as a transaction of its own unless the thread is in one.
+pub fn sql(cache: &Cache, statement: &str, arguments: &[Scalar]) -> Result<QueryResult> {
+    sql_many(cache, statement, &[arguments.to_vec()])
+}
 
-    /// Runs a statement once for each set of arguments, in one transaction if it writes.
-    pub fn sql_many(&self, statement: &str, arguments: &[Vec<Scalar>]) -> Result<QueryResult> {
-        if let Some(word) = transaction_word(statement) {
-            return Err(Error::Invalid(format!(
-                "{word} is not for statements of your own; use transact(), which other processes wait for"
-            )));
+/// Runs a statement once for each set of arguments, in one transaction if it writes.
+pub fn sql_many(cache: &Cache, statement: &str, arguments: &[Vec<Scalar>]) -> Result<QueryResult> {
+    if let Some(word) = transaction_word(statement) {
+        return Err(Error::Invalid(format!(
+            "{word} is not for statements of your own; use transact(), which other processes wait for"
+        )));
+    }
+    let is_read = cache.handle.read(cache.wait, |connection| Ok(Some(only_reads(connection, statement)?)));
+    // Where there is no store yet, the statement may be the one that fills it.
+    match is_read {
+        Ok(Some(true)) => {
+            cache.handle.read(cache.wait, |connection| Ok(run(connection, statement, arguments)?))
         }
-        let is_read = self.handle.read(self.wait, |connection| Ok(Some(only_reads(connection, statement)?)));
-        // Where there is no store yet, the statement may be the one that fills it.
-        match is_read {
-            Ok(Some(true)) => {
-                self.handle.read(self.wait, |connection| Ok(run(connection, statement, arguments)?))
-            }
-            Ok(_) => self.handle.write(self.wait, |write| {
-                write.changes_any();
-                Ok(run_with_triggers(write.connection(), statement, arguments)?)
-            }),
-            Err(error) => Err(error),
-        }
+        Ok(_) => cache.handle.write(cache.wait, |write| {
+            write.changes_any();
+            Ok(run_with_triggers(write.connection(), statement, arguments)?)
+        }),
+        Err(error) => Err(error),
     }
 }

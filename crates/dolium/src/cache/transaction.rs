@@ -15,40 +15,40 @@ impl Cache {
         Transaction::begin(self)
     }
 
-    /// Starts a transaction of a context of the calling thread, or with `None` of the thread itself, that any thread may
-    /// end: for a host language, whose blocks may be left elsewhere than they were entered.
-    pub fn transact_owned(&self, context: Option<Arc<Context>>) -> Result<OwnedTransaction> {
-        OwnedTransaction::begin(self, context)
-    }
-
-    /// Evicts what the size limit does not allow, as every write does: for a host that ends an [`OwnedTransaction`].
-    pub fn keep_limit(&self) -> Result<()> {
-        self.handle.trim_log_if_scarce();
-        // The shards of one cache commit one after the other: they are measured once.
-        if self.group.is_some() && self.handle.volume.budget() > 0 {
-            return Ok(());
-        }
-        self.enforce_limit(None)
-    }
-
     /// Whether the calling context is inside a transaction on this directory.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
         self.handle.transaction.is_own()
     }
+}
 
-    /// The number of that transaction.
-    #[must_use]
-    pub fn transaction(&self) -> Option<u64> {
-        self.handle.transaction_id()
-    }
+/// Starts a transaction of a context of the calling thread, or with `None` of the thread itself, that any thread may
+/// end: for a host language, whose blocks may be left elsewhere than they were entered.
+pub fn transact_owned(cache: &Cache, context: Option<Arc<Context>>) -> Result<OwnedTransaction> {
+    OwnedTransaction::begin(cache, context)
+}
 
-    /// Whether another context of the calling thread is inside a transaction on this directory. A write would fail with
-    /// [`Error::Neighbor`](crate::Error::Neighbor).
-    #[must_use]
-    pub fn is_held_by_neighbor(&self) -> bool {
-        self.handle.transaction.is_of_neighbor()
+/// Evicts what the size limit does not allow, as every write does: for a host that ends an [`OwnedTransaction`].
+pub fn keep_limit(cache: &Cache) -> Result<()> {
+    cache.handle.trim_log_if_scarce();
+    // The shards of one cache commit one after the other: they are measured once.
+    if cache.group.is_some() && cache.handle.volume.budget() > 0 {
+        return Ok(());
     }
+    cache.enforce_limit(None)
+}
+
+/// The number of the transaction of the calling context, if it is inside one on the directory of `cache`.
+#[must_use]
+pub fn transaction_id(cache: &Cache) -> Option<u64> {
+    cache.handle.transaction_id()
+}
+
+/// Whether another context of the calling thread is inside a transaction on this directory. A write would fail with
+/// [`Error::Neighbor`](crate::Error::Neighbor).
+#[must_use]
+pub fn is_held_by_neighbor(cache: &Cache) -> bool {
+    cache.handle.transaction.is_of_neighbor()
 }
 
 /// A transaction: all of it happens, or nothing. Dropped without [`commit`](Self::commit), it is undone.
@@ -73,21 +73,21 @@ pub struct Transaction<'c> {
 
 impl<'c> Transaction<'c> {
     pub(crate) fn begin(cache: &'c Cache) -> Result<Self> {
-        Ok(Self { owned: cache.transact_owned(None)?, cache, not_send: PhantomData })
+        Ok(Self { owned: transact_owned(cache, None)?, cache, not_send: PhantomData })
     }
 
     /// Makes the changes visible to all readers, if this is the outermost transaction of the thread.
     pub fn commit(self) -> Result<()> {
-        if self.owned.commit()? { self.cache.keep_limit() } else { Ok(()) }
+        if self.owned.commit()? { keep_limit(self.cache) } else { Ok(()) }
     }
 }
 
-/// A level of a transaction, which any thread may end; see [`Cache::transact_owned`]. Dropped, it is undone.
+/// A level of a transaction, which any thread may end; see [`transact_owned`]. Dropped, it is undone.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// let cache = dolium::Cache::open(dir.path())?;
-/// let transaction = cache.transact_owned(None)?;
+/// let transaction = dolium::host::transact_owned(&cache, None)?;
 /// cache.set("a", 1)?;
 /// std::thread::scope(|scope| scope.spawn(|| transaction.commit()).join().unwrap())?;
 /// assert_eq!(cache.len()?, 1);
@@ -115,7 +115,7 @@ impl OwnedTransaction {
     }
 
     /// Makes the changes visible to all readers, if this is the outermost level. Returns whether it is: then the caller
-    /// calls [`Cache::keep_limit`].
+    /// calls [`keep_limit`].
     ///
     /// Fails with [`Error::Orphaned`](crate::Error::Orphaned) if the owner of the transaction has ended, and all was undone.
     pub fn commit(mut self) -> Result<bool> {

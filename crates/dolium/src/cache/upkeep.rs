@@ -81,11 +81,6 @@ impl Cache {
         Ok(u64::try_from(volume).unwrap_or(0))
     }
 
-    /// Returns how SQLite journals changes of this store, like `wal`, or `None` if there is no store yet.
-    pub fn journal_mode(&self) -> Result<Option<String>> {
-        self.handle.read(self.wait, |connection| Ok(Some(statements::journal_mode(connection)?)))
-    }
-
     /// Hits and misses since they were last reset, and what this process has evicted. Changes nothing.
     pub fn stats(&self) -> Result<Stats> {
         let (hits, misses) = self.handle.read(self.wait, |connection| {
@@ -315,6 +310,11 @@ impl Cache {
         // What could not be written stays pending; nothing depends on it but precision.
         let _ = self.handle.write_pending(wait);
     }
+}
+
+/// Returns how SQLite journals changes of this store, like `wal`, or `None` if there is no store yet.
+pub fn journal_mode(cache: &Cache) -> Result<Option<String>> {
+    cache.handle.read(cache.wait, |connection| Ok(Some(statements::journal_mode(connection)?)))
 }
 
 impl std::fmt::Debug for Cache {

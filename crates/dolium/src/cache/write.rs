@@ -42,32 +42,7 @@ impl Cache {
         value: impl Into<Payload<'v>>,
         options: &PutOptions,
     ) -> Result<bool> {
-        self.add_since(key, value, options, Timestamp::NEG_INFINITY)
-    }
-
-    /// Stores a value unless the key has got one since a moment: of several callers that computed one at the same time,
-    /// the first counts. Returns whether it was stored.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// use dolium::{Cache, PutOptions};
-    ///
-    /// let cache = Cache::open(dir.path())?;
-    /// cache.set("answer", 41)?;
-    /// let begun = dolium::Clock::System.now();
-    /// assert!(cache.add_since("answer", 42, &PutOptions::new(), begun)?);
-    /// assert!(!cache.add_since("answer", 43, &PutOptions::new(), begun)?);
-    /// assert_eq!(cache.get("answer")?, Some(42.into()));
-    /// # Ok::<(), dolium::Error>(())
-    /// ```
-    pub fn add_since<'k, 'v>(
-        &self,
-        key: impl Into<Key<'k>>,
-        value: impl Into<Payload<'v>>,
-        options: &PutOptions,
-        since: Timestamp,
-    ) -> Result<bool> {
-        self.store(&key.into(), value.into(), options, since)
+        add_since(self, key, value, options, Timestamp::NEG_INFINITY)
     }
 
     /// Stores a value unless the key has one that was stored after `since`.
@@ -202,40 +177,7 @@ impl Cache {
 
     /// Removes an entry and returns it. `None` if there is none, or if it is damaged.
     pub fn pop<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
-        self.pop_if(key, |_| true)
-    }
-
-    /// `pop`, if `accept` agrees to the value; else the entry stays, with [`Error::Refused`].
-    pub fn pop_if<'k>(
-        &self,
-        key: impl Into<Key<'k>>,
-        accept: impl Fn(&Value) -> bool,
-    ) -> Result<Option<Entry>> {
-        let key = key.into();
-        let now = self.clock.now();
-        let popped = self.change(&key, now, |row| {
-            let Some(row) = alive(row, now) else { return Ok(Change::Leave(None)) };
-            match self.value_of(&key, &row)? {
-                Some(value) if !accept(&value) => Err(Error::Refused),
-                value => Ok(Change::Delete(value.map(|value| (row, value)))),
-            }
-        })?;
-        Ok(popped.map(|(row, value)| Entry::of(row, value)))
-    }
-
-    /// Removes an entry and returns its row, after `fetch` has read its value file inside the transaction.
-    pub fn pop_row<'k, T>(
-        &self,
-        key: impl Into<Key<'k>>,
-        mut fetch: impl FnMut(&Row) -> Result<T>,
-    ) -> Result<Option<(Row, T)>> {
-        let key = key.into();
-        let now = self.clock.now();
-        self.change(&key, now, |row| {
-            let Some(row) = alive(row, now) else { return Ok(Change::Leave(None)) };
-            let value = fetch(&row)?;
-            Ok(Change::Delete(Some((row, value))))
-        })
+        pop_if(self, key, |_| true)
     }
 
     /// `remove_expired` for every write: at most `cull_limit` entries.
@@ -252,6 +194,49 @@ impl Cache {
 /// A row, unless it has expired or keeps an exception, which is no value.
 pub(super) fn with_value(row: Option<Row>, now: Timestamp) -> Option<Row> {
     alive(row, now).filter(|row| row.columns.mode != mode::FRAME || !is_raised(&row.columns.value))
+}
+
+/// Stores a value unless the key has got one since a moment: of several callers that computed one at the same time,
+/// the first counts. Returns whether it was stored.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, PutOptions, host};
+///
+/// let cache = Cache::open(dir.path())?;
+/// cache.set("answer", 41)?;
+/// let begun = dolium::Clock::System.now();
+/// assert!(host::add_since(&cache, "answer", 42, &PutOptions::new(), begun)?);
+/// assert!(!host::add_since(&cache, "answer", 43, &PutOptions::new(), begun)?);
+/// assert_eq!(cache.get("answer")?, Some(42.into()));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn add_since<'k, 'v>(
+    cache: &Cache,
+    key: impl Into<Key<'k>>,
+    value: impl Into<Payload<'v>>,
+    options: &PutOptions,
+    since: Timestamp,
+) -> Result<bool> {
+    cache.store(&key.into(), value.into(), options, since)
+}
+
+/// [`Cache::pop`], if `accept` agrees to the value; else the entry stays, with [`Error::Refused`].
+pub fn pop_if<'k>(
+    cache: &Cache,
+    key: impl Into<Key<'k>>,
+    accept: impl Fn(&Value) -> bool,
+) -> Result<Option<Entry>> {
+    let key = key.into();
+    let now = cache.clock.now();
+    let popped = cache.change(&key, now, |row| {
+        let Some(row) = alive(row, now) else { return Ok(Change::Leave(None)) };
+        match cache.value_of(&key, &row)? {
+            Some(value) if !accept(&value) => Err(Error::Refused),
+            value => Ok(Change::Delete(value.map(|value| (row, value)))),
+        }
+    })?;
+    Ok(popped.map(|(row, value)| Entry::of(row, value)))
 }
 
 /// A row, unless it has expired.

@@ -102,6 +102,35 @@ pub struct Asked<'a> {
     pub after: Option<&'a After>,
 }
 
+impl<'a> Asked<'a> {
+    /// A caller inside no flight, whose thread goes on while it waits for the first time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the flights inside which the caller is.
+    #[must_use]
+    pub fn aboard(mut self, flights: &'a [u64]) -> Self {
+        self.aboard = flights;
+        self
+    }
+
+    /// Says whether the caller's thread stops while it waits.
+    #[must_use]
+    pub fn blocks(mut self, blocks: bool) -> Self {
+        self.blocks = blocks;
+        self
+    }
+
+    /// Names the flight for which the caller has waited in vain.
+    #[must_use]
+    pub fn after(mut self, flight: Option<&'a After>) -> Self {
+        self.after = flight;
+        self
+    }
+}
+
 /// What a caller is to do.
 #[derive(Debug)]
 #[must_use = "the caller has to compute or wait"]

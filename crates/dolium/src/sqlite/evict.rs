@@ -111,7 +111,7 @@ mod tests {
             let cache = Cache::builder(directory.path()).policy(policy).open()?;
             let column = policy.plan().column.expect("this policy evicts");
             let explain = format!("EXPLAIN QUERY PLAN {}", candidates(column));
-            let plan = cache.sql(&explain, &[Scalar::Int(1), Scalar::Int(1), Scalar::Int(1)])?;
+            let plan = crate::raw::sql(&cache, &explain, &[Scalar::Int(1), Scalar::Int(1), Scalar::Int(1)])?;
             let steps: Vec<_> = plan.rows.iter().filter_map(|row| row.last()?.as_text()).collect();
             let ordered = format!("SCAN Cache USING INDEX Cache_{column}");
             assert_eq!(steps, [&ordered, "SCALAR SUBQUERY 1", "SEARCH Cache"], "{policy:?}");

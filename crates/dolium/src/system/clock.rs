@@ -27,9 +27,9 @@ thread_local! {
 /// the system's clock again. A host language in whose tests the time stands still calls this before each operation.
 ///
 /// ```
-/// dolium::tell_time(Some(1000.0));
+/// dolium::host::tell_time(Some(1000.0));
 /// assert_eq!(dolium::Clock::System.now(), 1000.0);
-/// dolium::tell_time(None);
+/// dolium::host::tell_time(None);
 /// assert!(dolium::Clock::System.now() > 1000.0);
 /// ```
 pub fn tell_time(time: Option<Timestamp>) {

@@ -34,7 +34,7 @@ pub enum Error {
         /// Entries that a bulk removal had already removed and committed.
         done: usize,
     },
-    /// The interrupt hook (see [`crate::set_interrupt_hook`]) asked to stop waiting.
+    /// The interrupt hook (see [`set_interrupt_hook`](crate::host::set_interrupt_hook)) asked to stop waiting.
     #[error("interrupted while waiting for the cache")]
     Interrupted,
     /// `incr` or `decr` without a default met a key that is not there.
@@ -141,7 +141,7 @@ pub enum Error {
         /// The directory of the cache.
         directory: PathBuf,
     },
-    /// Another context of the calling thread (see [`Context`](crate::Context)) is inside a transaction, which cannot end
+    /// Another context of the calling thread (see [`Context`](crate::host::Context)) is inside a transaction, which cannot end
     /// while the caller keeps the thread waiting for it. Nothing was changed.
     #[error(
         "{}: another task or greenlet of this thread is inside transact() and cannot leave it while this one waits; \

@@ -12,7 +12,7 @@
 //! | 4 | *seconds* that the value took, a float |
 //! | 4 | *dictionary*: its number |
 //! | n | body |
-//! | 24 | *signature*: a trailer as in [`sign`](crate::sign), over all bytes before it, the stored key and [`mode::FRAME`](crate::mode::FRAME) |
+//! | 24 | *signature*: a trailer as in [`sign`](crate::raw::sign), over all bytes before it, the stored key and [`mode::FRAME`](crate::raw::mode::FRAME) |
 //!
 //! Lengths are LEB128; all other numbers have their least significant byte first. A field in italics is there if its flag
 //! is set. A flag that this version does not know makes the frame unreadable, and so does a length that does not fit: then
@@ -56,11 +56,12 @@ pub mod encoder {
 /// A value with what is kept beside it.
 ///
 /// ```
-/// use dolium::{Cache, Frame, PutOptions, encoder};
+/// use dolium::raw::{Frame, encoder};
+/// use dolium::{Cache, PutOptions};
 ///
 /// let directory = tempfile::tempdir()?;
 /// let cache = Cache::open(directory.path())?;
-/// let frame = Frame { seconds: Some(1.5), ..Frame::new(encoder::TEXT, b"found") };
+/// let frame = Frame::new(encoder::TEXT, b"found").seconds(Some(1.5));
 /// cache.set_with("answer", frame, &PutOptions::new())?;
 /// assert_eq!(cache.get("answer")?, Some("found".into()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -99,6 +100,27 @@ impl<'a> Frame<'a> {
             dictionary: None,
             body,
         }
+    }
+
+    /// Says whether the value is an exception.
+    #[must_use]
+    pub fn raised(mut self, raised: bool) -> Self {
+        self.raised = raised;
+        self
+    }
+
+    /// Says until when the value is fresh.
+    #[must_use]
+    pub fn fresh_until(mut self, time: Option<Timestamp>) -> Self {
+        self.fresh_until = time;
+        self
+    }
+
+    /// Says how many seconds the value took to compute.
+    #[must_use]
+    pub fn seconds(mut self, seconds: Option<f32>) -> Self {
+        self.seconds = seconds;
+        self
     }
 
     /// Whether reading the body can run code, so that the frame carries a signature.
@@ -210,7 +232,7 @@ impl<'a> Frame<'a> {
 /// The body of an integer: its bytes, least significant first, without those that repeat its sign.
 ///
 /// ```
-/// let (bytes, length) = dolium::int_body(-2);
+/// let (bytes, length) = dolium::raw::int_body(-2);
 /// assert_eq!(&bytes[..length], [0xfe]);
 /// ```
 #[must_use]

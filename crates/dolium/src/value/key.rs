@@ -18,7 +18,7 @@ pub(crate) use object::recall;
 /// The key of an entry. Borrows where it can, so that looking up a `&str` copies nothing.
 ///
 /// Integers, floats, text and bytes are stored as they are. Everything else is a *canonical pickle*:
-/// the bytes that Python's keys of plain data have, see [`crate::pickle`]. [`Key::plain`] makes those of plain data, and
+/// the bytes that Python's keys of plain data have, see [`pickle`]. [`Key::plain`] makes those of plain data, and
 /// [`Key::from_pickle`] those of any pickle.
 ///
 /// ```
@@ -89,7 +89,7 @@ impl Key<'_> {
         }
     }
 
-    /// Whether the key is stored by its digest: only [`Cache::whole_key`](crate::Cache::whole_key) tells what it is.
+    /// Whether the key is stored by its digest: only [`whole_key`](crate::raw::whole_key) tells what it is.
     #[must_use]
     pub fn is_digest(&self) -> bool {
         self.pickle().is_some_and(object::is_long)

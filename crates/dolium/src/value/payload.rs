@@ -22,7 +22,7 @@ pub mod mode {
     pub const PICKLE: i64 = 4;
     /// `MessagePack`, in the row or in a value file. Earlier versions wrote it.
     pub const PACKED: i64 = 16;
-    /// A [`Frame`](crate::Frame). A row says [`BINARY`] instead, and names a value file that is not there.
+    /// A [`Frame`](crate::raw::Frame). A row says [`BINARY`] instead, and names a value file that is not there.
     pub const FRAME: i64 = 17;
 }
 
@@ -65,7 +65,7 @@ impl fmt::Debug for Payload<'_> {
     }
 }
 
-/// The four columns of a row that hold its value.
+/// The four columns of a row that hold its value. diskcache made the table, so that no column joins them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
     /// Length of the value file, 0 without one.

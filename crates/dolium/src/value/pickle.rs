@@ -19,7 +19,7 @@
 //! # Use
 //!
 //! ```
-//! use dolium::pickle::{Protocol, Writer};
+//! use dolium::raw::pickle::{Protocol, Writer};
 //!
 //! // ('mod.f', 1, None, frozenset({2, 'x'}))
 //! let mut w = Writer::new(Protocol::V5);

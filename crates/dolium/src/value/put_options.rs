@@ -68,6 +68,13 @@ impl PutOptions {
         Self::default()
     }
 
+    /// Says when the entry expires.
+    #[must_use]
+    pub fn expire(mut self, expire: impl Into<Expiry>) -> Self {
+        self.expire = expire.into();
+        self
+    }
+
     /// Expires the entry after a time.
     #[must_use]
     pub fn expire_in(mut self, after: Duration) -> Self {

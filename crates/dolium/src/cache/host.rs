@@ -1,0 +1,32 @@
+//! What the host of another language needs: an interpreter with signals, forks, tasks and a lock of its own.
+//!
+//! A Rust program needs none of this, because the engine waits, forks and exits as a Rust program does.
+//!
+//! * **The life of the process**: [`set_interrupt_hook`] delivers signals to an operation that waits,
+//!   [`pause_transactions`] and [`resume_transactions`] surround a fork, [`shutdown`] precedes the exit, and [`tell_time`]
+//!   sets a clock of tests.
+//! * **Calls that never wait**: [`try_get`], [`try_contains`], [`try_set`], [`try_incr`], [`try_delete`] and
+//!   [`try_get_frame`] answer from shared memory or decline, so that the caller can hold the lock of its interpreter.
+//! * **Tasks**: a [`Context`] owns a transaction as a thread does; see [`transact_owned`] and [`set_context_hook`].
+//! * **Values that the host may refuse**: [`pop_if`] and [`pull_if`] ask before they remove an entry.
+//! * **Flights**: [`join_flight`] is the part of [`Cache::get_or_compute`](crate::Cache::get_or_compute) that makes callers
+//!   wait for one computation, for a host that computes, waits or stores in its own way; see also [`add_since`].
+
+pub use super::compute::{join_flight, join_local_flight};
+pub use super::frame::{FrameRef, try_get_frame};
+pub use super::nonblocking::{
+    EntryRef, Unanswered, ValueRef, try_contains, try_delete, try_get, try_incr, try_set,
+};
+pub use super::queue::pull_if;
+pub use super::read::entry_after;
+pub use super::transaction::{
+    OwnedTransaction, is_held_by_neighbor, keep_limit, transact_owned, transaction_id,
+};
+pub use super::upkeep::shutdown;
+pub use super::write::{add_since, pop_if};
+pub use crate::flight::{After, Asked, Ended, Flight, Joined, Space, Waiter};
+pub use crate::store::pause::{pause_transactions, resume_transactions};
+pub use crate::store::transaction::any_transaction;
+pub use crate::system::clock::tell_time;
+pub use crate::system::context::{Context, NO_CONTEXT, set_context_hook};
+pub use crate::system::wait::set_interrupt_hook;
