@@ -64,6 +64,15 @@ pub(crate) fn open(py: Python<'_>, stream: Stream) -> PyResult<Bound<'_, PyAny>>
             use std::os::fd::IntoRawFd;
             OPEN.get(py)?.call1((file.into_raw_fd(), path.to_string_lossy().into_owned()))
         }
-        Stream::Memory(cursor) => BYTES_IO.get(py)?.call1((pyo3::types::PyBytes::new(py, cursor.get_ref()),)),
+        Stream::Memory(cursor) => in_memory(py, cursor.get_ref()),
+        mut other => {
+            let mut bytes = Vec::new();
+            other.read_to_end(&mut bytes)?;
+            in_memory(py, &bytes)
+        }
     }
+}
+
+fn in_memory<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    BYTES_IO.get(py)?.call1((pyo3::types::PyBytes::new(py, bytes),))
 }

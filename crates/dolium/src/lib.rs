@@ -28,9 +28,13 @@
 //! Two modules have what a program seldom needs: [`raw`] reads and writes entries as they are stored, and [`host`] serves
 //! bindings for other languages.
 //!
-//! How the engine works, and why it survives crashes, is argued in `docs/design.md`.
+//! Types that will grow are `#[non_exhaustive]`: build them with `new` and their methods, and match them with a wildcard.
+//! How the engine works, and why it survives crashes, is argued in
+//! `docs/design.md`.
 
 #![forbid(unsafe_code)]
+// What will grow is `#[non_exhaustive]`. What stays as it is says why.
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 mod cache;
 mod flight;

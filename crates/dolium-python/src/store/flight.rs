@@ -144,7 +144,7 @@ fn said<'py>(py: Python<'py>, ended: &Ended) -> PyResult<Bound<'py, PyAny>> {
             None => "left",
         },
         // One of the waiters computes, which is right after every other end as well.
-        Ended::Left => "left",
+        _ => "left",
     };
     Ok(text.into_pyobject(py)?.into_any())
 }

@@ -109,7 +109,7 @@ impl Store {
         let mut builder = Cache::builder(directory).read_only(read_only);
         builder = builder.timeout(match wait(timeout.0) {
             Wait::AtMost(timeout) => timeout,
-            Wait::Forever => Duration::MAX,
+            _ => Duration::MAX,
         });
         for (name, value) in passed(settings)? {
             // A `Disk` of the user's has settings of its own, and refuses those that it does not know.

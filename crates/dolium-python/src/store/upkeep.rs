@@ -76,7 +76,7 @@ impl Inner {
                 shards.reverse();
                 None
             }
-            Order::Insertion => None,
+            _ => None,
         };
         Ok(KeyIterator::new(self, shards, merge))
     }

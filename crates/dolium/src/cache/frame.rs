@@ -17,6 +17,7 @@ use super::read::Fetched;
 
 /// What of a frame is told with its value.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Framed {
     /// The value.
     pub value: Value,

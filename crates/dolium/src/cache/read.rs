@@ -28,6 +28,7 @@ use super::prepare::signer;
 
 /// What is known of an entry beside its value.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Info {
     /// When it was written.
     pub store_time: Timestamp,
@@ -49,6 +50,7 @@ pub struct Info {
 
 /// A value that is read piece by piece.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Stream {
     /// A value file. It stays readable even if the entry is overwritten meanwhile.
     File {

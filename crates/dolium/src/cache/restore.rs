@@ -14,6 +14,7 @@ use super::prepare::Prepared;
 
 /// An entry as it lay in another store.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct RawEntry<'a> {
     /// When it was written.
     pub store_time: Timestamp,

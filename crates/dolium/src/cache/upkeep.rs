@@ -26,6 +26,7 @@ const LAST: Duration = Duration::from_mins(1);
 
 /// Counters of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Reads that found a value: those that were made while the setting `statistics` was on, and those that are counted
     /// in memory, since the first process came that uses the cache now.

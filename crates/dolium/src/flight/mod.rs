@@ -31,6 +31,7 @@ const BLIND: Duration = Duration::from_mins(1);
 
 /// How a flight ended, for the callers that waited.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Ended {
     /// The result is stored: look it up.
     Kept,
@@ -92,6 +93,7 @@ pub struct After(Arc<Ending>);
 
 /// What a caller says of itself.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct Asked<'a> {
     /// The flights inside which the caller is, by [`Flight::id`]: they go on when it does. None of them is waited for.
     pub aboard: &'a [u64],
@@ -134,6 +136,7 @@ impl<'a> Asked<'a> {
 /// What a caller is to do.
 #[derive(Debug)]
 #[must_use = "the caller has to compute or wait"]
+#[expect(clippy::exhaustive_enums, reason = "a caller must handle each")]
 pub enum Joined {
     /// Look once more, compute, store, then end the flight.
     Owner(Flight),

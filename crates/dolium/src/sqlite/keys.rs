@@ -7,6 +7,7 @@ use crate::value::scalar::{Scalar, Stored};
 
 /// In which order keys are walked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Order {
     /// As they were first inserted.
     #[default]

@@ -7,6 +7,7 @@ use crate::value::scalar::Scalar;
 
 /// The result of a raw statement.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct QueryResult {
     /// Names of the columns; empty for a statement that returns no rows.
     pub columns: Vec<String>,

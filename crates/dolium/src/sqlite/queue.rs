@@ -10,6 +10,7 @@ use super::columns;
 
 /// An end of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a queue has two ends")]
 pub enum Side {
     /// Where `pull` takes from by default.
     Front,

@@ -53,6 +53,7 @@ fn told() -> Option<Timestamp> {
 /// assert_eq!(clock.now(), 1005.0);
 /// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Clock {
     /// The system's clock, or what [`tell_time`] said to the thread.
     #[default]

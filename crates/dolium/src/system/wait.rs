@@ -9,6 +9,7 @@ use crate::system::error::{Error, Result};
 
 /// How long an operation may wait for other writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Wait {
     /// At most this long, then [`Error::Timeout`].
     AtMost(Duration),

@@ -67,6 +67,7 @@ pub mod encoder {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Frame<'a> {
     /// What the body is, see [`encoder`].
     pub encoder: u8,

@@ -27,6 +27,7 @@ pub(crate) use object::recall;
 /// assert_eq!(key, Key::from(String::from("user:1")));
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Key<'a> {
     /// A 64-bit integer.
     Int(i64),

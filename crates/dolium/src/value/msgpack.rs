@@ -37,6 +37,7 @@ impl Display for Damage {
 
 /// A value without parts.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the types of MessagePack")]
 pub enum Scalar<'p> {
     /// `nil`.
     Nil,

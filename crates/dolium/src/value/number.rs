@@ -6,6 +6,7 @@ use crate::value::{Columns, Row, mode};
 
 /// What `incr` adds and returns.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "SQLite has no third kind of number")]
 pub enum Number {
     /// A 64-bit integer.
     Int(i64),

@@ -67,6 +67,7 @@ impl fmt::Debug for Payload<'_> {
 
 /// The four columns of a row that hold its value. diskcache made the table, so that no column joins them.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "the table is that of diskcache")]
 pub struct Columns {
     /// Length of the value file, 0 without one.
     pub size: i64,
@@ -80,6 +81,7 @@ pub struct Columns {
 
 /// A row as it is stored, for callers that decode values themselves.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Row {
     /// The row's place in the order of insertion, or [`Row::HOT`].
     pub rowid: i64,
@@ -132,6 +134,7 @@ pub enum Value {
 
 /// A value with what is stored beside it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Entry<T = Value> {
     /// The value.
     pub value: T,

@@ -68,6 +68,7 @@ pub const LONGEST: usize = 64 << 10;
 
 /// A pickle protocol that has frames and short strings. Older ones are left to Python.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Protocol {
     /// Protocol 4.
     V4,
@@ -97,6 +98,7 @@ impl Protocol {
 
 /// The time of day of a [`Writer::time`] or [`Writer::datetime`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a time of day of Python")]
 pub struct TimeOfDay {
     /// 0 to 23.
     pub hour: u8,

@@ -18,6 +18,7 @@ pub(crate) const KEPT: Timestamp = 253_402_300_799.0;
 /// let options = PutOptions::new().expire_in(Duration::from_secs(60)).tag("reports");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct PutOptions {
     /// When the entry expires.
     pub expire: Expiry,
@@ -29,6 +30,7 @@ pub struct PutOptions {
 
 /// When an entry expires.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Expiry {
     /// Never.
     #[default]

@@ -4,6 +4,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 /// One value as SQLite stores it: a tag, a setting, or a raw column.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the storage classes of SQLite")]
 pub enum Scalar {
     /// No value.
     #[default]

@@ -80,6 +80,7 @@ pub enum SignError {
 
 /// What verification says about a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a decision about trust must handle each")]
 pub enum Verdict {
     /// Written by a holder of our key, for this very key and mode.
     Ours,
@@ -218,6 +219,7 @@ impl fmt::Debug for Signer {
 
 /// With which key this process signs.
 #[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a process has the key of the user, or its own")]
 pub enum Signing {
     /// The user's: other processes have it, too.
     With(Signer),

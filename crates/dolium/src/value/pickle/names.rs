@@ -8,6 +8,7 @@ use Rebuild::{Argument, Call, CallOfNames, Constant};
 
 /// How a reader rebuilds what a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a reader must handle each")]
 pub enum Rebuild {
     /// The function of this name checks the arguments, which are data, and makes the value.
     Call(&'static str),
@@ -93,6 +94,7 @@ const PLAIN: &[Group] = &[
 
 /// A name for plain data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a row of a constant table")]
 pub struct Name {
     /// The module as pickles name it.
     pub module: &'static str,

@@ -167,6 +167,7 @@ pub struct Op<'p> {
 
 /// A value that is one opcode.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the values that pickle has an opcode for")]
 pub enum Scalar<'p> {
     /// `None`.
     None,
