@@ -1,14 +1,14 @@
-//! Owns values of any type that serde can carry, stored as `MessagePack`.
+//! Storing and reading values of any type that serde can carry, as `MessagePack`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::system::error::{Error, Result};
 use crate::value::key::Key;
+use crate::value::put_options::PutOptions;
 use crate::value::{Payload, Value};
 
 use super::Cache;
-use crate::value::put_options::PutOptions;
 
 impl Cache {
     /// Stores any value that serde can serialize.
@@ -21,7 +21,7 @@ impl Cache {
     /// let cache = dolium::Cache::open(dir.path())?;
     /// let user = User { name: "Ada".into(), age: 36 };
     /// cache.set_as("user:1", &user, &dolium::PutOptions::new())?;
-    /// assert_eq!(cache.get_as("user:1")?, Some(user));
+    /// assert_eq!(cache.get_as::<User>("user:1")?, Some(user));
     /// # Ok::<(), dolium::Error>(())
     /// ```
     pub fn set_as<'k, T: Serialize + ?Sized>(
@@ -34,42 +34,21 @@ impl Cache {
         self.set_with(key, Payload::Packed(&bytes), options)
     }
 
-    /// The value of a key as any type that serde can deserialize. Values that were stored otherwise
-    /// (numbers, text, bytes) convert if the type fits; pickles do not.
+    /// The value of a key as any type that serde can deserialize, whether [`set_as`](Self::set_as), [`set`](Self::set) or
+    /// Python stored it. [`Value::decode`](crate::Value::decode) says what converts.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let cache = dolium::Cache::open(dir.path())?;
+    /// cache.set("name", "Ada")?;
+    /// cache.set("visits", 41)?;
+    /// assert_eq!(cache.get_as::<String>("name")?.as_deref(), Some("Ada"));
+    /// assert_eq!(cache.get_as::<u32>("visits")?.unwrap_or_default() + 1, 42);
+    /// assert_eq!(cache.get_as::<String>("absent")?, None);
+    /// assert!(cache.get_as::<u32>("name").is_err(), "text is no number");
+    /// # Ok::<(), dolium::Error>(())
+    /// ```
     pub fn get_as<'k, T: DeserializeOwned>(&self, key: impl Into<Key<'k>>) -> Result<Option<T>> {
-        self.get(key)?.map(decode).transpose()
-    }
-}
-
-fn decode<T: DeserializeOwned>(value: Value) -> Result<T> {
-    let packed = match value {
-        Value::Packed(bytes) => Ok(bytes),
-        Value::Null => rmp_serde::to_vec(&()),
-        Value::Int(value) => rmp_serde::to_vec(&value),
-        Value::Float(value) => rmp_serde::to_vec(&value),
-        Value::Text(value) => rmp_serde::to_vec(&value),
-        Value::Bytes(value) => rmp_serde::to_vec(&Bytes(&value)),
-        Value::Pickle { .. } => {
-            return Err(Error::Type(
-                "the value is a Python pickle; read it with Python, or as raw bytes".into(),
-            ));
-        }
-        Value::Unknown { mode, .. } => {
-            return Err(Error::Type(format!(
-                "the value has mode {mode}, which this version of dolium does not know; upgrade it"
-            )));
-        }
-    };
-    packed
-        .map_err(|error| Error::Type(error.to_string()))
-        .and_then(|bytes| rmp_serde::from_slice(&bytes).map_err(|error| Error::Type(error.to_string())))
-}
-
-/// Bytes as serde's bytes instead of a sequence of numbers.
-struct Bytes<'a>(&'a [u8]);
-
-impl Serialize for Bytes<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
+        self.get(key)?.map(Value::decode).transpose()
     }
 }

@@ -12,5 +12,7 @@ pub(crate) mod put_options;
 pub(crate) mod scalar;
 pub(crate) mod settings;
 pub mod sign;
+#[cfg(feature = "serde")]
+mod typed;
 
 pub use payload::{Columns, Entry, Payload, Row, Value, mode};

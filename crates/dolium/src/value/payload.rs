@@ -121,7 +121,7 @@ pub enum Value {
         /// Whether this user's key signed it, for this key of the cache.
         signed: bool,
     },
-    /// `MessagePack`, see `Cache::get_as`.
+    /// `MessagePack`, see `Value::decode`.
     Packed(Vec<u8>),
     /// A mode that this version does not know.
     Unknown {
