@@ -29,8 +29,8 @@
 //! bindings for other languages.
 //!
 //! Types that will grow are `#[non_exhaustive]`: build them with `new` and their methods, and match them with a wildcard.
-//! How the engine works, and why it survives crashes, is argued in
-//! `docs/design.md`.
+//!
+//! How the engine works, and why it survives crashes, is argued in `docs/design.md`.
 
 #![forbid(unsafe_code)]
 // What will grow is `#[non_exhaustive]`. What stays as it is says why.
