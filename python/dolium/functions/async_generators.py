@@ -174,14 +174,12 @@ class AsyncPlay(Generic[T]):
             computation.done(self._timer)
         else:
             await off_loop(calls.place, computation.failed, self._timer, error)
-            known = calls.results.known(self._key)
-            if calls.is_good_on_error(known) and not calls.is_answer(error):
+            older = calls.instead_of(error, calls.results.known(self._key))
+            if older is not None:
                 self._end("left")
-                calls.pause(self._key, computation.seconds)
-                calls.say_failed(error)
+                calls.put_off(self._key, error, computation.seconds)
                 calls.count(STALE)
-                assert known is not None
-                self._kept = iter(known.value)
+                self._kept = iter(older.value)
                 return self._next_kept()
         self._is_over = True
         self._end(error)

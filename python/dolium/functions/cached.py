@@ -59,13 +59,12 @@ class Synchronous(Wrapper[P]):
                 calls.wait,
             )
         except Exception as error:
-            if not calls.is_good_on_error(known) or calls.is_answer(error):
+            older = calls.instead_of(error, known)
+            if older is None:
                 raise
-            calls.pause(key, timer.seconds)
-            calls.say_failed(error)
+            calls.put_off(key, error, timer.seconds)
             calls.count(STALE)
-            assert known is not None
-            return known.value
+            return older.value
         if not computation.ran:
             calls.count(WAITED)
         return value

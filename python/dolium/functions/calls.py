@@ -151,9 +151,10 @@ class Calls:
         term = self.results.term
         return self.results.of_result is not None or known.lasts(max(term.on_error, term.stale))
 
-    def is_answer(self, error: Exception) -> bool:
-        """Whether an exception is a result of its own."""
-        return self.results.failures.term(error) is not None
+    def instead_of(self, error: Exception, known: Known | None) -> Known | None:
+        """The result that is returned if the function raises; None if the caller gets the exception."""
+        is_good = self.is_good_on_error(known) and self.results.failures.term(error) is None
+        return known if is_good else None
 
     def pauses(self, key: Any) -> bool:
         """Whether the function raised for this key so shortly ago that it is not tried again."""
@@ -162,13 +163,11 @@ class Calls:
         until = self._pauses.get(mark(key))
         return until is not None and time.monotonic() < until
 
-    def pause(self, key: Any, seconds: float) -> None:
-        """Do not try this key again for as long as the try took."""
+    def put_off(self, key: Any, error: BaseException, seconds: float) -> None:
+        """Say that an older result is used, and do not try this key again for as long as the try took."""
         if len(self._pauses) > MANY:
             self._pauses.clear()
         self._pauses[mark(key)] = time.monotonic() + max(seconds, LEAST_PAUSE)
-
-    def say_failed(self, error: BaseException) -> None:
         log.warning("%s raised %s; the older result is used", self.name, type(error).__name__, exc_info=error)
 
     # Forgetting

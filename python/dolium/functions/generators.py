@@ -224,14 +224,12 @@ class Play(Generic[T]):
             computation.done(self._timer)
         else:
             computation.failed(self._timer, error)
-            known = calls.results.known(self._key)
-            if calls.is_good_on_error(known) and not calls.is_answer(error):
+            older = calls.instead_of(error, calls.results.known(self._key))
+            if older is not None:
                 self._end("left")
-                calls.pause(self._key, computation.seconds)
-                calls.say_failed(error)
+                calls.put_off(self._key, error, computation.seconds)
                 calls.count(STALE)
-                assert known is not None
-                self._play(known.value)
+                self._play(older.value)
                 return self._next_kept()
         self._is_over = True
         self._end(error)

@@ -98,8 +98,7 @@ def _renew(wrapper: Any, name: bytes, key: Any, args: tuple[Any, ...], kwargs: d
                 kept = renewals.unless_over(computation.store, value)
                 how = "unkept" if kept is MISS else "kept"
         except Exception as error:
-            calls.pause(key, timer.seconds)
-            calls.say_failed(error)
+            calls.put_off(key, error, timer.seconds)
         finally:
             flight.end(how)
     finally:
@@ -125,8 +124,7 @@ async def _renew_async(
                 kept = await off_loop(calls.place, computation.store, value)
                 how = "unkept" if kept is MISS else "kept"
         except Exception as error:
-            calls.pause(key, timer.seconds)
-            calls.say_failed(error)
+            calls.put_off(key, error, timer.seconds)
         finally:
             flight.end(how)
     finally:
