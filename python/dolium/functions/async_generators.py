@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
-from .._dolium import Flight
 from ..constants import MISS
 from .asynchronous import AsyncComputation, Asynchronous
-from .cached import answer, only
 from .calls import MISSED, STALE, WAITED, Options
 from .flight import aboard, board_async, off_loop
-from .generators import Record
-from .modes import MODE, NORMAL, OFF, ONLY, REFRESH
+from .generators import Player
+from .modes import MODE, NORMAL, OFF
 from .results import Entry
 from .wrapper import Bound
 
@@ -33,18 +31,10 @@ def collect_async(
     return collected
 
 
-class AsyncPlay(Generic[T]):
+class AsyncPlay(Player, Generic[T]):
     """An asynchronous generator that is played from the cache, or recorded."""
 
-    def __init__(self, wrapper: Any, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._wrapper = wrapper
-        self._key, self._args, self._kwargs = key, args, kwargs
-        self._is_begun = self._is_over = False
-        self._source: AsyncGenerator[Any, Any] | None = None
-        self._kept: Iterator[Any] | None = None
-        self._flight: Flight | None = None
-        self._record: Record | None = None
-        self._computation: AsyncComputation | None = None
+    computation = AsyncComputation
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -73,12 +63,6 @@ class AsyncPlay(Generic[T]):
         """Refused: no code would catch it in a result from the cache."""
         self._refuse("thrown into")
 
-    def _refuse(self, what: str) -> NoReturn:
-        name = self._wrapper._calls.name[:-2]
-        raise TypeError(
-            f"{name}: nothing can be {what} a generator whose items are kept; call {name}.__wrapped__"
-        )
-
     async def aclose(self) -> None:
         """Break off. What was not played to its end is not stored."""
         self._is_over = True
@@ -88,11 +72,6 @@ class AsyncPlay(Generic[T]):
                 await source.aclose()
         finally:
             self._end("left")
-
-    def _end(self, how: str | BaseException) -> None:
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.end(how)
 
     def _next_kept(self) -> T:
         assert self._kept is not None
@@ -119,33 +98,19 @@ class AsyncPlay(Generic[T]):
     # The two ends
 
     async def _begin(self) -> None:
-        wrapper, calls, key = self._wrapper, self._wrapper._calls, self._key
-        mode = MODE.get()
-        if mode is OFF:
-            self._source = wrapper._generator(*self._args, **self._kwargs)
-            return
-        if mode is ONLY:
-            self._kept = iter(only(wrapper, key, self._args, self._kwargs))
-            return
-        if mode is NORMAL:
-            known = calls.results.known(key)
-            found = MISS
-            if known is not None:
-                found = answer(wrapper, calls, key, known, self._args, self._kwargs)
-            if found is MISS:
-                calls.count(MISSED)
-                found, self._flight = await board_async(
-                    calls.place, key, lambda: calls.results.fresh(key), calls.wait
-                )
-                if found is not MISS:
-                    calls.count(WAITED)
+        calls, key, mode = self._wrapper._calls, self._key, MODE.get()
+        found = self._known(mode)
+        if found is MISS and mode is NORMAL:
+            calls.count(MISSED)
+            found, self._flight = await board_async(
+                calls.place, key, lambda: calls.results.fresh(key), calls.wait
+            )
             if found is not MISS:
-                self._kept = iter(found)
-                return
-        self._computation = AsyncComputation(wrapper, key, self._args, self._kwargs, replaces=mode is REFRESH)
-        self._timer = self._computation.begin()
-        self._record = Record()
-        self._source = wrapper._generator(*self._args, **self._kwargs)
+                calls.count(WAITED)
+        if found is MISS:
+            self._run(mode)
+        else:
+            self._kept = iter(found)
 
     async def _done(self) -> None:
         self._is_over, self._source = True, None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Concatenate, Final, Generic, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, Concatenate, Final, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from .._dolium import Flight
 from ..constants import MISS
@@ -77,19 +77,62 @@ def collect(function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., 
     return collected
 
 
-class Play(Generic[T]):
-    """A generator that is played from the cache, or recorded."""
+class Player:
+    """What generators have in common that are played from the cache, or recorded."""
+
+    computation: ClassVar[type[Computation]] = Computation
 
     def __init__(self, wrapper: Any, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._wrapper = wrapper
         self._key, self._args, self._kwargs = key, args, kwargs
         self._is_begun = self._is_over = False
-        self._source: Generator[Any, Any, Any] | None = None
+        self._source: Any = None
         self._kept: Iterator[Any] | None = None
-        self._returns: Any = None
         self._flight: Flight | None = None
         self._record: Record | None = None
-        self._computation: Computation | None = None
+        self._computation: Any = None
+
+    def _known(self, mode: str) -> Any:
+        """What the cache has for this call, without a flight; MISS if the generator may have to run."""
+        if mode is ONLY:
+            return only(self._wrapper, self._key, self._args, self._kwargs)
+        calls = self._wrapper._calls
+        known = calls.results.known(self._key) if mode is NORMAL else None
+        return (
+            MISS
+            if known is None
+            else answer(self._wrapper, calls, self._key, known, self._args, self._kwargs)
+        )
+
+    def _run(self, mode: str) -> None:
+        """Make the generator, which is recorded unless the mode is 'off'."""
+        if mode is not OFF:
+            replaces = mode is REFRESH
+            self._computation = self.computation(
+                self._wrapper, self._key, self._args, self._kwargs, replaces=replaces
+            )
+            self._timer = self._computation.begin()
+            self._record = Record()
+        self._source = self._wrapper._generator(*self._args, **self._kwargs)
+
+    def _end(self, how: str | BaseException) -> None:
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            flight.end(how)
+
+    def _refuse(self, what: str) -> NoReturn:
+        name = self._wrapper._calls.name[:-2]
+        raise TypeError(
+            f"{name}: nothing can be {what} a generator whose items are kept; call {name}.__wrapped__"
+        )
+
+
+class Play(Player, Generic[T]):
+    """A generator that is played from the cache, or recorded."""
+
+    def __init__(self, wrapper: Any, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(wrapper, key, args, kwargs)
+        self._returns: Any = None
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -118,12 +161,6 @@ class Play(Generic[T]):
         """Refused: no code would catch it in a result from the cache."""
         self._refuse("thrown into")
 
-    def _refuse(self, what: str) -> NoReturn:
-        name = self._wrapper._calls.name[:-2]
-        raise TypeError(
-            f"{name}: nothing can be {what} a generator whose items are kept; call {name}.__wrapped__"
-        )
-
     def close(self) -> None:
         """Break off. What was not played to its end is not stored."""
         self._is_over = True
@@ -133,11 +170,6 @@ class Play(Generic[T]):
                 source.close()
         finally:
             self._end("left")
-
-    def _end(self, how: str | BaseException) -> None:
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.end(how)
 
     def _next_kept(self) -> T:
         assert self._kept is not None
@@ -165,31 +197,17 @@ class Play(Generic[T]):
     # The two ends
 
     def _begin(self) -> None:
-        wrapper, calls, key = self._wrapper, self._wrapper._calls, self._key
-        mode = MODE.get()
-        if mode is OFF:
-            self._source = wrapper._generator(*self._args, **self._kwargs)
-            return
-        if mode is ONLY:
-            self._play(only(wrapper, key, self._args, self._kwargs))
-            return
-        if mode is NORMAL:
-            known = calls.results.known(key)
-            found = MISS
-            if known is not None:
-                found = answer(wrapper, calls, key, known, self._args, self._kwargs)
-            if found is MISS:
-                calls.count(MISSED)
-                found, self._flight = board(calls.place, key, lambda: calls.results.fresh(key), calls.wait)
-                if found is not MISS:
-                    calls.count(WAITED)
+        calls, key, mode = self._wrapper._calls, self._key, MODE.get()
+        found = self._known(mode)
+        if found is MISS and mode is NORMAL:
+            calls.count(MISSED)
+            found, self._flight = board(calls.place, key, lambda: calls.results.fresh(key), calls.wait)
             if found is not MISS:
-                self._play(found)
-                return
-        self._computation = Computation(wrapper, key, self._args, self._kwargs, replaces=mode is REFRESH)
-        self._timer = self._computation.begin()
-        self._record = Record()
-        self._source = wrapper._generator(*self._args, **self._kwargs)
+                calls.count(WAITED)
+        if found is MISS:
+            self._run(mode)
+        else:
+            self._play(found)
 
     def _play(self, found: tuple[list[Any], Any]) -> None:
         items, self._returns = found
