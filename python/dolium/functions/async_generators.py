@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from ..constants import MISS
-from .asynchronous import AsyncComputation, Asynchronous
+from .asynchronous import AsyncComputation, Asynchronous, BoundAsynchronous
 from .calls import MISSED, STALE, WAITED, Options
 from .flight import aboard, board_async, off_loop
 from .generators import Player
 from .modes import MODE, NORMAL, OFF
-from .results import Entry
-from .wrapper import Bound
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -163,11 +161,6 @@ class AsyncCachedGenerator(Asynchronous[P], Generic[P, T]):
         key = None if MODE.get() is OFF else self._calls.key(*args, **kwargs)
         return AsyncPlay(self, key, args, kwargs)
 
-    async def entry(self, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
-        """What is kept of this call: the value is the list of items. None if there is nothing."""
-        known = self._calls.results.known(self._calls.key(*args, **kwargs))
-        return None if known is None else known.entry()
-
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> list[T]:
         """Run the generator to its end whatever is kept, keep the new items, and return them."""
         return await self._compute(self._calls.key(*args, **kwargs), args, kwargs)
@@ -184,7 +177,7 @@ class AsyncCachedGenerator(Asynchronous[P], Generic[P, T]):
         return bound(self, receiver[0]) if receiver else self
 
 
-class BoundAsyncCachedGenerator(Bound[P], Generic[P, T]):
+class BoundAsyncCachedGenerator(BoundAsynchronous[P], Generic[P, T]):
     """An asynchronous generator method of an instance whose items are kept."""
 
     __slots__ = ()
@@ -192,18 +185,6 @@ class BoundAsyncCachedGenerator(Bound[P], Generic[P, T]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncPlay[T]:
         return self._wrapper(self._receiver, *args, **kwargs)
 
-    def entry(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Entry | None]:
-        """What is kept of this call: the value is the list of items. None if there is nothing."""
-        return self._wrapper.entry(self._receiver, *args, **kwargs)
-
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, list[T]]:
         """Run the generator to its end whatever is kept, keep the new items, and return them."""
         return self._wrapper.refresh(self._receiver, *args, **kwargs)
-
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
-        """Forget the items of this call; true if there were any."""
-        return self._wrapper.invalidate(self._receiver, *args, **kwargs)
-
-    def clear(self, old_versions: bool = False) -> Coroutine[Any, Any, int]:
-        """Forget the results of the method for all instances, or only those of its former versions."""
-        return self._wrapper.clear(old_versions)

@@ -32,6 +32,11 @@ class Asynchronous(Wrapper[P]):
         super().__init__(cache, function, options)
         self._call: Callable[..., Any] = inside(function)
 
+    async def entry(self, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
+        """What is kept of this call, without computing anything; None if there is nothing."""
+        known = self._calls.results.known(self._calls.key(*args, **kwargs))
+        return None if known is None else known.entry()
+
     async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result of this call; true if there was one."""
         calls = self._calls
@@ -116,11 +121,6 @@ class AsyncCached(Asynchronous[P], Generic[P, R]):
                 return value
         return await self._missed(key, args, kwargs)
 
-    async def entry(self, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
-        """What is kept of this call, without computing anything; None if there is nothing."""
-        known = self._calls.results.known(self._calls.key(*args, **kwargs))
-        return None if known is None else known.entry()
-
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function whatever is kept, and keep the new result."""
         return await self._compute(self._calls.key(*args, **kwargs), args, kwargs)
@@ -137,21 +137,14 @@ class AsyncCached(Asynchronous[P], Generic[P, R]):
         return bound(self, receiver[0]) if receiver else self
 
 
-class BoundAsyncCached(Bound[P], Generic[P, R]):
-    """A coroutine method of an instance whose results are kept."""
+class BoundAsynchronous(Bound[P]):
+    """What methods of an instance have in common whose results are awaited."""
 
     __slots__ = ()
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        return self._wrapper(self._receiver, *args, **kwargs)
 
     def entry(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Entry | None]:
         """What is kept of this call, without computing anything; None if there is nothing."""
         return self._wrapper.entry(self._receiver, *args, **kwargs)
-
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        """Call the method whatever is kept, and keep the new result."""
-        return self._wrapper.refresh(self._receiver, *args, **kwargs)
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, bool]:
         """Forget the result of this call; true if there was one."""
@@ -160,6 +153,19 @@ class BoundAsyncCached(Bound[P], Generic[P, R]):
     def clear(self, old_versions: bool = False) -> Coroutine[Any, Any, int]:
         """Forget the results of the method for all instances, or only those of its former versions."""
         return self._wrapper.clear(old_versions)
+
+
+class BoundAsyncCached(BoundAsynchronous[P], Generic[P, R]):
+    """A coroutine method of an instance whose results are kept."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        return self._wrapper(self._receiver, *args, **kwargs)
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call the method whatever is kept, and keep the new result."""
+        return self._wrapper.refresh(self._receiver, *args, **kwargs)
 
 
 class AsyncComputation(Computation):

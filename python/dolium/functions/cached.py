@@ -27,6 +27,11 @@ class Synchronous(Wrapper[P]):
         super().__init__(cache, function, options)
         self._call: Callable[..., Any] = inside(function)
 
+    def entry(self, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
+        """What is kept of this call, without computing anything; None if there is nothing."""
+        known = self._calls.results.known(self._calls.key(*args, **kwargs))
+        return None if known is None else known.entry()
+
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result of this call; true if there was one."""
         return self._calls.forget(self._calls.key(*args, **kwargs))
@@ -110,11 +115,6 @@ class Cached(Synchronous[P], Generic[P, R]):
                 return value
         return self._missed(key, args, kwargs)
 
-    def entry(self, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
-        """What is kept of this call, without computing anything; None if there is nothing."""
-        known = self._calls.results.known(self._calls.key(*args, **kwargs))
-        return None if known is None else known.entry()
-
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function whatever is kept, and keep the new result."""
         return self._compute(self._calls.key(*args, **kwargs), args, kwargs)
@@ -131,21 +131,14 @@ class Cached(Synchronous[P], Generic[P, R]):
         return bound(self, receiver[0]) if receiver else self
 
 
-class BoundCached(Bound[P], Generic[P, R]):
-    """A method of an instance whose results are kept. Call it like the method itself."""
+class BoundSynchronous(Bound[P]):
+    """What methods of an instance have in common whose calls return when the result is there."""
 
     __slots__ = ()
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._wrapper(self._receiver, *args, **kwargs)
 
     def entry(self, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
         """What is kept of this call, without computing anything; None if there is nothing."""
         return self._wrapper.entry(self._receiver, *args, **kwargs)
-
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the method whatever is kept, and keep the new result."""
-        return self._wrapper.refresh(self._receiver, *args, **kwargs)
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result of this call; true if there was one."""
@@ -154,6 +147,19 @@ class BoundCached(Bound[P], Generic[P, R]):
     def clear(self, old_versions: bool = False) -> int:
         """Forget the results of the method for all instances, or only those of its former versions."""
         return self._wrapper.clear(old_versions)
+
+
+class BoundCached(BoundSynchronous[P], Generic[P, R]):
+    """A method of an instance whose results are kept. Call it like the method itself."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._wrapper(self._receiver, *args, **kwargs)
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the method whatever is kept, and keep the new result."""
+        return self._wrapper.refresh(self._receiver, *args, **kwargs)
 
 
 class Computation:

@@ -12,12 +12,11 @@ from typing import Any, ClassVar, Concatenate, Final, Generic, NoReturn, ParamSp
 
 from .._dolium import Flight
 from ..constants import MISS
-from .cached import Computation, Synchronous, answer, only
+from .cached import BoundSynchronous, Computation, Synchronous, answer, only
 from .calls import MISSED, STALE, WAITED, Options
 from .flight import aboard, board
 from .modes import MODE, NORMAL, OFF, ONLY, REFRESH
 from .results import Entry
-from .wrapper import Bound
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -291,7 +290,7 @@ class CachedGenerator(Synchronous[P], Generic[P, T]):
         return bound(self, receiver[0]) if receiver else self
 
 
-class BoundCachedGenerator(Bound[P], Generic[P, T]):
+class BoundCachedGenerator(BoundSynchronous[P], Generic[P, T]):
     """A generator method of an instance whose items are kept."""
 
     __slots__ = ()
@@ -299,18 +298,6 @@ class BoundCachedGenerator(Bound[P], Generic[P, T]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Play[T]:
         return self._wrapper(self._receiver, *args, **kwargs)
 
-    def entry(self, *args: P.args, **kwargs: P.kwargs) -> Entry | None:
-        """What is kept of this call: the value is the list of items. None if there is nothing."""
-        return self._wrapper.entry(self._receiver, *args, **kwargs)
-
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         """Run the generator to its end whatever is kept, keep the new items, and play them."""
         return self._wrapper.refresh(self._receiver, *args, **kwargs)
-
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Forget the items of this call; true if there were any."""
-        return self._wrapper.invalidate(self._receiver, *args, **kwargs)
-
-    def clear(self, old_versions: bool = False) -> int:
-        """Forget the results of the method for all instances, or only those of its former versions."""
-        return self._wrapper.clear(old_versions)
