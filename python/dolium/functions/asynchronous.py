@@ -189,7 +189,7 @@ def _mark_as_coroutine_function(wrapper: Any) -> None:
 
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:
-        wrapper._is_coroutine_marker = cast(Any, inspect)._is_coroutine_mark
+        cast(Any, mark)(wrapper)
 
 
 tasks: set[asyncio.Task[Any]] = set()
