@@ -24,8 +24,10 @@ enum Role {
     Direct,
     /// Takes the key out of the index, if what it names is clean, to make space.
     Evictor,
+    /// Evicts the key: removes its row, which is a version of its own, in a commit without a sequence number.
+    Culler,
 }
-use Role::{Adder, Direct, Drainer, Evictor, Reader, Writer};
+use Role::{Adder, Culler, Direct, Drainer, Evictor, Reader, Writer};
 
 /// A rule that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,12 @@ enum Rule {
     DirectDrains,
     /// The index forgets a key before a direct commit changes it.
     DirectForgets,
+    /// An eviction spares a key of which something is dirty.
+    CullSparesDirty,
+    /// The index forgets a key before its row is evicted.
+    CullForgets,
+    /// An eviction counts as a commit, before the append lock is free.
+    CullCounts,
     /// Recovery names what is dirty.
     RecoveryNames,
     /// Recovery uses up the sequence number that a direct commit has announced.
@@ -130,12 +138,14 @@ impl State {
         u8::try_from(self.log.len()).expect("short")
     }
 
-    /// The version that draining would leave in the database, and the sequence number.
+    /// The version that draining would leave in the database, and the sequence number: that of a record may not be the
+    /// last yet.
     fn pending(&self) -> (u8, u8) {
         let is_dirty = |record: &&Record| record.seq > self.stored_seq && record.version > 0;
+        let newest = self.log.iter().map(|record| record.seq).max().unwrap_or(0);
         (
             self.log.iter().rfind(is_dirty).map_or(self.stored, |record| record.version),
-            self.last.max(self.stored_seq),
+            newest.max(self.last).max(self.stored_seq),
         )
     }
 
@@ -204,6 +214,7 @@ impl State {
             Evictor => next.evict(who, step, holds(Rule::DirtyStays))?,
             Drainer => next.drain(who, step, &mut memory)?,
             Direct => next.change(who, step, &mut memory, holds)?,
+            Culler => next.cull(who, step, &mut memory, holds)?,
             Reader => match next.read(who, step, &mut memory, holds(Rule::FillsAreConfirmed))? {
                 Ok(after) => after,
                 Err(error) => return Some(Err(error)),
@@ -408,6 +419,44 @@ impl State {
         }
         Some(step + 1)
     }
+
+    fn cull(
+        &mut self,
+        who: usize,
+        step: u8,
+        memory: &mut Memory,
+        holds: impl Fn(Rule) -> bool,
+    ) -> Option<u8> {
+        match step {
+            0 => self.take_database(who)?,
+            1 => self.take_tier(who)?,
+            2 => {
+                let is_dirty = self
+                    .slot
+                    .is_some_and(|offset| offset >= self.drained && self.log[usize::from(offset)].seq > 0);
+                if is_dirty && holds(Rule::CullSparesDirty) {
+                    return Some(6);
+                }
+                self.slot = self.slot.filter(|_| !holds(Rule::CullForgets));
+            }
+            3 => {
+                self.newest += 1;
+                memory[0] = self.newest;
+                self.write_frames(self.newest, self.stored_seq);
+            }
+            4 => self.commit(),
+            5 => self.commits += u8::from(holds(Rule::CullCounts)),
+            6 => {
+                self.tier = Lock::Free;
+                self.floor = self.floor.max(memory[0]);
+            }
+            _ => {
+                self.database = None;
+                return Some(END);
+            }
+        }
+        Some(step + 1)
+    }
 }
 
 /// How many states there are, or how one of them is reached that must not be.
@@ -460,7 +509,7 @@ fn search(roles: &[Role], kills: u8, left_out: Option<Rule>) -> Result<usize, St
     Ok(from.len())
 }
 
-const CROWDS: [&[Role]; 7] = [
+const CROWDS: [&[Role]; 10] = [
     &[Writer, Drainer, Direct, Reader],
     &[Writer, Drainer, Evictor, Reader, Reader],
     &[Writer, Direct, Evictor, Reader],
@@ -468,6 +517,9 @@ const CROWDS: [&[Role]; 7] = [
     &[Direct, Direct, Evictor, Reader],
     &[Adder, Direct, Drainer, Evictor],
     &[Adder, Adder, Drainer, Reader],
+    &[Writer, Drainer, Culler, Reader],
+    &[Culler, Direct, Reader, Reader],
+    &[Adder, Culler, Drainer, Evictor],
 ];
 
 #[test]
@@ -489,6 +541,9 @@ fn every_rule_is_missed_where_it_is_left_out() {
         Rule::DirtyStays,
         Rule::DirectDrains,
         Rule::DirectForgets,
+        Rule::CullSparesDirty,
+        Rule::CullForgets,
+        Rule::CullCounts,
         Rule::RecoveryNames,
         Rule::RecoveryBurns,
         Rule::RecoveryLeavesClean,

@@ -149,8 +149,7 @@ fn clearing_and_evicting_meet_no_row_that_stops_them() {
             assert_eq!(cache.check(false).unwrap(), [], "{column} = {value}");
             let (_directory, cache) = spoilt(Policy::LeastRecentlyStored, column, value);
             cache.cull().unwrap();
-            let claims_much = column == "size" && ["9223372036854775807", "9e999"].contains(&value);
-            assert_eq!(cache.contains("ok").unwrap(), !claims_much, "{column} = {value}");
+            assert!(cache.contains("ok").unwrap(), "{column} = {value}");
             cache.clear().unwrap();
             cache.close().unwrap();
         }

@@ -190,6 +190,13 @@ impl<A: Atomic> Memory<'_, A> {
         self.renounce();
     }
 
+    /// Rows that the index does not know were removed. The caller holds the writer lock and the append lock.
+    pub fn evicted(&self) {
+        crash::point("evicted");
+        self.field(field::COMMITS).fetch_add(1, Release);
+        crash::point("commits counted after an eviction");
+    }
+
     /// Ends the tier: no process may use it any more.
     pub fn retire(&self) {
         self.field(field::STATE).store(field::GONE, Release);

@@ -414,6 +414,11 @@ impl Writing {
         self.tier.memory().drop_key(key.kind, key.bytes, &mut Scratch::new())
     }
 
+    /// Counts a commit that has removed rows which the index had forgotten. It has no sequence number.
+    pub fn evicted(&mut self) {
+        self.tier.memory().evicted();
+    }
+
     /// Counts a direct commit with [`next_seq`](Self::next_seq), after it has succeeded. The caller holds the writer
     /// lock, too.
     pub fn committed(&mut self) {

@@ -38,9 +38,9 @@ impl Shard {
     fn commit(&self, py: Python<'_>, transaction: OwnedTransaction) -> PyResult<()> {
         let id = transaction.id();
         let mut end = Some(After::Rollback);
-        let committed = self.enter(py, true, |cache| {
+        let committed = self.enter(py, true, |_| {
             end = transaction.commit()?.then_some(After::Commit);
-            if end.is_some() { host::keep_limit(cache) } else { Ok(()) }
+            Ok(())
         });
         deferred::ended(py, id, end)?;
         committed

@@ -63,27 +63,20 @@ impl Cache {
     ) -> Result<Vec<usize>> {
         self.know_settings()?;
         let mut prepared: Vec<PreparedItem<'_>> = Vec::new();
-        let mut bytes = 0;
         for (position, (key, payload)) in items.into_iter().enumerate() {
             let (key, mut value) = (key.into(), Prepared::new(&self.handle, payload.into())?);
             // A signature is the last of a file: as long as it is missing, the file is open.
             value.finish(&key)?;
             if !self.refuses(value.size()) {
-                bytes += key.len() as u64 + value.size();
                 prepared.push((position, key, value));
             }
         }
         let now = self.clock.now();
-        let stored = if replace {
+        if replace {
             self.put_many(&mut prepared, options, now)?;
-            prepared.iter().map(|(position, ..)| *position).collect()
-        } else {
-            self.put_new(&mut prepared, options, now)?
-        };
-        if let Some((_, key, _)) = prepared.last() {
-            self.wrote(key, bytes)?;
+            return Ok(prepared.iter().map(|(position, ..)| *position).collect());
         }
-        Ok(stored)
+        self.put_new(&mut prepared, options, now)
     }
 
     /// Stores rows whatever was there, in the hot tier if they fit there together.
@@ -100,7 +93,9 @@ impl Cache {
         let mut records = pending_record.collect::<Result<Vec<_>>>()?;
         if !records.is_empty() && self.set_hot(&mut records)?.is_some() {
             for (_, _, value) in prepared.iter() {
-                self.left_to_tier(value.is_filed(), value.file().as_deref());
+                if let Some(file) = value.file() {
+                    self.handle.keep_file(&file, self.wait)?;
+                }
             }
             return Ok(());
         }

@@ -37,9 +37,7 @@ pub(super) enum Change<T> {
 pub(super) struct Decided<T> {
     pub record: PendingRecord,
     pub counter: Counter,
-    /// Whether the record names a value file that the database does not know.
-    pub is_filed: bool,
-    /// That file, if the operation made it.
+    /// The value file that the operation has made, which stays once the record waits in the tier.
     pub file: Option<Arc<NewFile>>,
     pub answer: T,
 }
@@ -56,9 +54,8 @@ impl<T> Change<T> {
         let (record, counter, answer) = match self {
             Self::Leave(answer) => return Err(answer),
             Self::Put(row, answer) => {
-                let (record, counter, is_filed) =
-                    (row.pending_record(key), Counter::Sets, row.columns.filename.is_some());
-                return Ok(Decided { record, counter, is_filed, file: row.file, answer });
+                let record = row.pending_record(key);
+                return Ok(Decided { record, counter: Counter::Sets, file: row.file, answer });
             }
             Self::Value(row, answer) | Self::Expire(row, answer) => {
                 let Row { columns, expire_time, tag, store_time, .. } = &row;
@@ -70,7 +67,7 @@ impl<T> Change<T> {
             }
             Self::Delete(answer) => (key.with_hot(PendingRecord::delete), Counter::Deletes, answer),
         };
-        Ok(Decided { record, counter, is_filed: false, file: None, answer })
+        Ok(Decided { record, counter, file: None, answer })
     }
 
     /// Applies the decision to a row of SQLite, of which `head` was read in the same transaction.
@@ -179,16 +176,6 @@ impl Cache {
             }
             Ok(changed)
         })
-    }
-
-    /// A record waits in the hot tier now: it may name a value file, and that may be new.
-    pub(super) fn left_to_tier(&self, is_filed: bool, file: Option<&NewFile>) {
-        if is_filed {
-            self.handle.volume.expect_file();
-        }
-        if let Some(file) = file {
-            file.keep();
-        }
     }
 }
 

@@ -19,9 +19,7 @@ pub use super::nonblocking::{
 };
 pub use super::queue::pull_if;
 pub use super::read::entry_after;
-pub use super::transaction::{
-    OwnedTransaction, is_held_by_neighbor, keep_limit, transact_owned, transaction_id,
-};
+pub use super::transaction::{OwnedTransaction, is_held_by_neighbor, transact_owned, transaction_id};
 pub use super::upkeep::shutdown;
 pub use super::write::{add_since, pop_if};
 pub use crate::flight::{After, Asked, Ended, Flight, Joined, Space, Waiter};

@@ -267,7 +267,7 @@ impl Cache {
         let mut deadline = Deadline::new(self.wait);
         loop {
             let (row, seen) = self.see(&tier, key)?;
-            let Decided { mut record, counter, is_filed, file, answer } = match decide(row)?.decided(key) {
+            let Decided { mut record, counter, file, answer } = match decide(row)?.decided(key) {
                 Ok(decided) => decided,
                 Err(answer) => return Ok(Some(answer)),
             };
@@ -286,7 +286,9 @@ impl Cache {
             drop(writing);
             match appended {
                 Ok(true) => {
-                    self.left_to_tier(is_filed, file.as_deref());
+                    if let Some(file) = &file {
+                        self.handle.keep_file(file, self.wait)?;
+                    }
                     tier.count(counter, 1);
                     self.handle.after_append(&tier);
                     return Ok(Some(answer));
@@ -318,11 +320,10 @@ impl Cache {
             for (offset, key) in keys.iter().enumerate() {
                 let (row, how) = self.see(&tier, key)?;
                 seen.push(how);
-                if let Ok(Decided { record, counter, is_filed, file, .. }) = decide(offset, row)?.decided(key)
-                {
+                if let Ok(Decided { record, counter, file, .. }) = decide(offset, row)?.decided(key) {
                     records.push(record);
                     positions.push(offset);
-                    effects.push((counter, is_filed, file));
+                    effects.push((counter, file));
                 }
             }
             if records.is_empty() {
@@ -336,8 +337,10 @@ impl Cache {
             let still_holds = keys.iter().zip(&seen).all(|(key, seen)| confirm(&tier, &writing, key, seen));
             if still_holds && writing.append_all(&mut records).is_ok() {
                 drop(writing);
-                for (counter, is_filed, file) in effects {
-                    self.left_to_tier(is_filed, file.as_deref());
+                for (counter, file) in effects {
+                    if let Some(file) = &file {
+                        self.handle.keep_file(file, self.wait)?;
+                    }
                     tier.count(counter, 1);
                 }
                 self.handle.after_append(&tier);

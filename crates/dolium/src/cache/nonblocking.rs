@@ -15,7 +15,6 @@ use crate::value::{Payload, Value, mode};
 
 use super::Cache;
 use super::change::{Change, Decided};
-use super::evict::cost;
 use super::hot::{row_of, stage};
 use super::prepare::signer;
 
@@ -296,19 +295,9 @@ pub fn try_set<'v>(
         Payload::Bytes(value) => Cell::Blob(value),
         _ => return false,
     };
-    let written = cost((key.len() + value.len()) as u64);
-    let is_simple = value.len() < cache.handle.settings.min_file_size().min(SMALL)
-        && cache.handle.volume.budget() > written
-        && !cache.in_transaction();
-    if !is_simple {
-        return false;
-    }
-    let is_stored =
-        cache.handle.tier.lock.with_tier(|tier| cache.append(tier, key, value, options)) == Some(true);
-    if is_stored {
-        cache.handle.volume.spend(written);
-    }
-    is_stored
+    let is_simple = value.len() < cache.handle.settings.plain_size().min(SMALL) && !cache.in_transaction();
+    is_simple
+        && cache.handle.tier.lock.with_tier(|tier| cache.append(tier, key, value, options)) == Some(true)
 }
 
 /// Adds to a number that the hot tier knows, if that needs no waiting, and returns the sum.

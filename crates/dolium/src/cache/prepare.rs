@@ -165,11 +165,6 @@ impl Prepared {
         }
     }
 
-    /// Whether the columns, once they are finished, name a file.
-    pub fn is_filed(&self) -> bool {
-        matches!(self, Self::Ready { columns, .. } if columns.filename.is_some())
-    }
-
     /// The file, for the transaction that names it in a row. Kept here as well: a transaction that fails
     /// on a damaged store is tried again on a fresh one.
     pub fn file(&self) -> Option<Arc<NewFile>> {

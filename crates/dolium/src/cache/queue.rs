@@ -32,7 +32,7 @@ impl Cache {
         self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value.into())?;
         let now = self.clock.now();
-        let key = self.handle.write(self.wait, |write| {
+        self.handle.write(self.wait, |write| {
             let end = end_key(write.connection(), prefix, side)?;
             let number = end.as_ref().and_then(|end| beside(end, side)).unwrap_or(MIDDLE);
             if number <= 0 || number >= LAST {
@@ -57,9 +57,7 @@ impl Cache {
             write.adopt(prepared.file());
             self.remove_expired(write, now)?;
             Ok(key)
-        })?;
-        self.wrote(&key, key.len() as u64 + prepared.size())?;
-        Ok(key)
+        })
     }
 
     /// Takes an item off one end of a queue. Expired and damaged ones are removed and passed over.

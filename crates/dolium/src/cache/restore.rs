@@ -81,7 +81,8 @@ pub fn restore<'k>(cache: &Cache, key: impl Into<Key<'k>>, raw: RawEntry<'_>, re
         return Ok(false);
     }
     let now = cache.clock.now();
-    let stored = cache.handle.write(cache.wait, |write| {
+    cache.handle.write(cache.wait, |write| {
+        write.changes([key.borrowed()]);
         let head = write.head(&key)?;
         if !replace && head.as_ref().is_some_and(|head| is_alive(head.expire_time, now)) {
             return Ok(false);
@@ -93,11 +94,7 @@ pub fn restore<'k>(cache: &Cache, key: impl Into<Key<'k>>, raw: RawEntry<'_>, re
         }
         write.adopt(prepared.file());
         Ok(true)
-    })?;
-    if stored {
-        cache.wrote(&key, key.len() as u64 + prepared.size())?;
-    }
-    Ok(stored)
+    })
 }
 
 #[cfg(test)]

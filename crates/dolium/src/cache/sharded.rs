@@ -79,6 +79,7 @@ impl ShardedCache {
         let default = Settings::defaults().get("size_limit").map(|limit| share(limit, count));
         for (shard, handle) in handles.iter().enumerate() {
             handle.shards.set_count(count as u64);
+            handle.shards.set_siblings(&handles);
             if shard > 0 {
                 handle.shards.follow(&handles[0]);
             }

@@ -28,16 +28,6 @@ pub fn transact_owned(cache: &Cache, context: Option<Arc<Context>>) -> Result<Ow
     OwnedTransaction::begin(cache, context)
 }
 
-/// Evicts what the size limit does not allow, as every write does: for a host that ends an [`OwnedTransaction`].
-pub fn keep_limit(cache: &Cache) -> Result<()> {
-    cache.handle.trim_log_if_scarce();
-    // The shards of one cache commit one after the other: they are measured once.
-    if cache.group.is_some() && cache.handle.volume.budget() > 0 {
-        return Ok(());
-    }
-    cache.enforce_limit(None)
-}
-
 /// The number of the transaction of the calling context, if it is inside one on the directory of `cache`.
 #[must_use]
 pub fn transaction_id(cache: &Cache) -> Option<u64> {
@@ -66,19 +56,18 @@ pub fn is_held_by_neighbor(cache: &Cache) -> bool {
 #[must_use = "a transaction that is dropped is undone"]
 pub struct Transaction<'c> {
     owned: OwnedTransaction,
-    cache: &'c Cache,
-    /// A transaction belongs to its thread.
-    not_send: PhantomData<*const ()>,
+    /// A transaction belongs to its thread, and to a cache that is there.
+    not_send: PhantomData<(*const (), &'c Cache)>,
 }
 
 impl<'c> Transaction<'c> {
     pub(crate) fn begin(cache: &'c Cache) -> Result<Self> {
-        Ok(Self { owned: transact_owned(cache, None)?, cache, not_send: PhantomData })
+        Ok(Self { owned: transact_owned(cache, None)?, not_send: PhantomData })
     }
 
     /// Makes the changes visible to all readers, if this is the outermost transaction of the thread.
     pub fn commit(self) -> Result<()> {
-        if self.owned.commit()? { keep_limit(self.cache) } else { Ok(()) }
+        self.owned.commit().map(drop)
     }
 }
 
@@ -114,8 +103,7 @@ impl OwnedTransaction {
         self.id
     }
 
-    /// Makes the changes visible to all readers, if this is the outermost level. Returns whether it is: then the caller
-    /// calls [`keep_limit`].
+    /// Makes the changes visible to all readers, if this is the outermost level. Returns whether it is.
     ///
     /// Fails with [`Error::Orphaned`](crate::Error::Orphaned) if the owner of the transaction has ended, and all was undone.
     pub fn commit(mut self) -> Result<bool> {

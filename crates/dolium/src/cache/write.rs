@@ -59,23 +59,18 @@ impl Cache {
             return Ok(false);
         }
         let now = self.clock.now();
-        let stored = if since == Timestamp::INFINITY {
+        if since == Timestamp::INFINITY {
             self.put(key, &mut prepared, options, now)?;
-            true
-        } else {
-            self.change(key, now, |row| {
-                let is_add = since == Timestamp::NEG_INFINITY;
-                let known = if is_add { with_value(row, now) } else { alive(row, now) };
-                if known.is_some_and(|row| row.store_time > since) {
-                    return Ok(Change::Leave(false));
-                }
-                Ok(Change::Put(NewRow::of(&mut prepared, key, options, now)?, true))
-            })?
-        };
-        if stored {
-            self.wrote(key, key.len() as u64 + prepared.size())?;
+            return Ok(true);
         }
-        Ok(stored)
+        self.change(key, now, |row| {
+            let is_add = since == Timestamp::NEG_INFINITY;
+            let known = if is_add { with_value(row, now) } else { alive(row, now) };
+            if known.is_some_and(|row| row.store_time > since) {
+                return Ok(Change::Leave(false));
+            }
+            Ok(Change::Put(NewRow::of(&mut prepared, key, options, now)?, true))
+        })
     }
 
     /// Stores a row whatever was there: there is nothing to decide, so the tier need not look.
@@ -97,7 +92,9 @@ impl Cache {
             CULLS,
         );
         if self.set_hot(std::slice::from_mut(&mut record))?.is_some() {
-            self.left_to_tier(prepared.is_filed(), prepared.file().as_deref());
+            if let Some(file) = prepared.file() {
+                self.handle.keep_file(&file, self.wait)?;
+            }
             return Ok(());
         }
         self.handle.write(self.wait, |write| {
@@ -112,7 +109,7 @@ impl Cache {
     /// Whether a value is larger than the whole cache may be, and so would only drive out all others.
     pub(crate) fn refuses(&self, size: u64) -> bool {
         let settings = self.handle.settings.current();
-        let limit = self.total_limit(&settings).filter(|_| settings.policy != Policy::None);
+        let limit = self.handle.total_limit(&settings).filter(|_| settings.policy != Policy::None);
         let Some(size_limit) = limit.filter(|limit| size > *limit) else {
             return false;
         };
@@ -151,19 +148,15 @@ impl Cache {
         let (key, delta) = (key.into(), delta.into());
         let now = self.clock.now();
         let prepare = |number: Number| Prepared::number(&self.handle, number);
-        let (sum, is_new) = self.change(&key, now, |row| {
+        self.change(&key, now, |row| {
             if let Some(row) = with_value(row, now) {
                 let sum = number(&row)?.plus(delta)?;
                 let columns = prepare(sum)?.finish(&key)?.clone();
-                return Ok(Change::value(row, columns, now, (sum, false)));
+                return Ok(Change::value(row, columns, now, sum));
             }
             let sum = default.ok_or(Error::Missing)?.plus(delta)?;
-            Ok(Change::Put(NewRow::of(&mut prepare(sum)?, &key, options, now)?, (sum, true)))
-        })?;
-        if is_new {
-            self.wrote(&key, key.len() as u64)?;
-        }
-        Ok(sum)
+            Ok(Change::Put(NewRow::of(&mut prepare(sum)?, &key, options, now)?, sum))
+        })
     }
 
     /// Removes an entry. Returns whether there was one.
@@ -182,6 +175,7 @@ impl Cache {
 
     /// `remove_expired` for every write: at most `cull_limit` entries.
     pub(crate) fn remove_expired(&self, write: &mut Write<'_>, now: Timestamp) -> Result<()> {
+        self.handle.volume.note_time(now);
         let limit = self.handle.settings.current().cull_limit;
         if limit > 0 {
             let removed = write.remove_expired(now, limit)?;

@@ -3,6 +3,7 @@
 use dolium_hot::{Batch, Cell, Kind, View};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::value::Columns;
 use crate::value::key::Key;
@@ -101,11 +102,12 @@ impl Write<'_> {
     }
 
     /// Removes entries that had expired when a record of the batch was written that takes them along, as if it had
-    /// done so itself: at most `limit` each, and none that was changed after. Returns how many.
+    /// done so itself: at most `limit` each, and none that was changed after. Returns when the latest of these was written,
+    /// and how many have gone.
     ///
     /// The times need not grow: clocks of processes differ, and a test sets its own. The latest record counts, and what was
     /// written after it by an earlier clock stays.
-    pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<usize> {
+    pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<(Option<Timestamp>, usize)> {
         let records: Vec<_> = batch.records().collect();
         let culling = |view: &View<'_>| {
             let culls = view.kind() == Kind::Set && view.note() & CULLS != 0 && view.store_time() < KEPT;
@@ -114,13 +116,16 @@ impl Write<'_> {
         let times: Vec<(usize, f64)> =
             records.iter().enumerate().filter_map(|(at, view)| Some((at, culling(view)?))).collect();
         let latest = times.iter().copied().max_by(|(_, one), (_, other)| one.total_cmp(other));
-        let Some((last, now)) = latest.filter(|_| limit > 0) else { return Ok(0) };
+        let Some((last, now)) = latest.filter(|_| limit > 0) else {
+            return Ok((latest.map(|(_, now)| now), 0));
+        };
         let mut changed = Vec::new();
         for key in records[last + 1..].iter().filter_map(key_of) {
             changed.extend(self.head(&key)?.map(|head| head.rowid));
         }
         let limit = limit.saturating_mul(u32::try_from(times.len()).unwrap_or(u32::MAX));
-        self.remove_expired_but(now, limit.min(AT_ONCE), &changed)
+        let removed = self.remove_expired_but(now, limit.min(AT_ONCE), &changed)?;
+        Ok((Some(now), removed))
     }
 
     /// Makes a row of one record.

@@ -74,6 +74,7 @@ pub(super) struct Rows<'c> {
     insert: Once<'c>,
     update: Once<'c>,
     update_plain: Once<'c>,
+    delete: Once<'c>,
 }
 
 #[derive(Default)]
@@ -117,6 +118,11 @@ impl<'c> Write<'c> {
     pub fn changes<'k>(&mut self, keys: impl IntoIterator<Item = Key<'k>>) {
         self.named.extend(keys.into_iter().map(Key::into_owned));
         self.is_vouched = true;
+    }
+
+    /// Whether the caller has named what it changes, as all that store entries do.
+    pub fn is_vouched(&self) -> bool {
+        self.is_vouched
     }
 
     /// Any row may be changed.
@@ -341,8 +347,15 @@ impl<'c> Write<'c> {
 
     /// Removes a row.
     pub fn remove(&mut self, head: &Head) -> Result<()> {
-        self.connection.prepare_cached("DELETE FROM Cache WHERE rowid = ?1")?.execute([head.rowid])?;
         self.is_anonymous = true;
+        self.remove_named(head, None)
+    }
+
+    /// Removes a row with this key, unless that cannot be read.
+    pub fn remove_named(&mut self, head: &Head, key: Option<Key<'static>>) -> Result<()> {
+        const DELETE: &str = "DELETE FROM Cache WHERE rowid = ?1";
+        self.rows.delete.get(self.connection, DELETE)?.execute([head.rowid])?;
+        self.named.extend(key);
         self.removed(head)
     }
 

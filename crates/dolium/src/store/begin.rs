@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::sqlite::evict::used_bytes;
 use crate::sqlite::{Access, Connection, Finished, Write, schema, transaction, trash};
 use crate::store::Handle;
 use crate::store::housekeeper;
@@ -182,7 +183,7 @@ impl Handle {
         if !self.settings.is_loaded() {
             // Another program may have made the store since it was looked for.
             let _ = self.stored_settings(connection).map(|stored| self.adopt_settings(stored));
-            self.settings.set_loaded();
+            self.settings.set_stored();
         }
         let saved = connection.saved.take();
         if saved > 0 {
@@ -195,6 +196,7 @@ impl Handle {
         if connection.is_severed() {
             return Err(Error::Severed { directory: self.directory.clone() });
         }
+        self.volume.set_used(used_bytes(connection)?);
         loop {
             match transaction::commit(connection) {
                 Ok(()) => {

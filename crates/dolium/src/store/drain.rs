@@ -10,6 +10,7 @@ use crate::sqlite::rejection::{ApplyMode, Rejected, is_rejection};
 use crate::sqlite::tier::{Applied, applied};
 use crate::store::attempts::Attempts;
 use crate::store::housekeeper;
+use crate::store::limit::Append;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::fork_gate;
@@ -219,8 +220,12 @@ impl Handle {
             let _inside = fork_gate::enter();
             self.drain_locked(tier, deadline, limit)?
         };
+        if is_known {
+            self.keep_limit(Append::Free(tier));
+            return Ok(());
+        }
         // With the append lock, which ends such a tier.
-        if is_known { Ok(()) } else { self.quiesce(deadline, tier).map(drop) }
+        self.quiesce(deadline, tier).map(drop)
     }
 
     /// Drains once. Returns `false` if the database knows of no tier: then the caller must take the append lock and call
@@ -273,9 +278,13 @@ impl Handle {
                 if is_disturbed {
                     tier.forget_clean();
                 }
-                let batch = tier.pending(seq, limit);
+                let batch = tier.pending(seq, self.within_limit(limit));
                 let rejected = write.apply(&batch, mode)?;
-                let expired = write.remove_expired_after(&batch, self.settings.current().cull_limit)?;
+                let (now, expired) =
+                    write.remove_expired_after(&batch, self.settings.current().cull_limit)?;
+                if let Some(now) = now {
+                    self.volume.note_time(now);
+                }
                 write.set_applied(epoch, batch.seq())?;
                 Step::Done { batch, rejected, expired, is_disturbed }
             }

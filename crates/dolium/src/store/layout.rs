@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::flight::Place;
@@ -103,6 +103,8 @@ pub(crate) struct Shards {
     count: AtomicU64,
     /// As a shard but the first: the first one, whose settings hold.
     first: OnceLock<Arc<Handle>>,
+    /// All shards of the cache, which have one limit.
+    siblings: Mutex<Vec<Weak<Handle>>>,
     /// A cache of another layout was in the directory already when it was opened.
     is_mixed: AtomicBool,
     /// Where computations of the cache are shared. All shards use that of the first.
@@ -114,6 +116,7 @@ impl Shards {
         Self {
             count: AtomicU64::new(0),
             first: OnceLock::new(),
+            siblings: Mutex::default(),
             is_mixed: AtomicBool::new(false),
             place: Place::new(),
         }
@@ -132,6 +135,20 @@ impl Shards {
     /// The first shard, unless this is the first, or no shard.
     pub fn first(&self) -> Option<&Arc<Handle>> {
         self.first.get()
+    }
+
+    /// These are the shards of the cache, this one among them.
+    pub fn set_siblings(&self, shards: &[Arc<Handle>]) {
+        let _inside = fork_gate::enter();
+        *self.siblings.lock().unwrap_or_else(PoisonError::into_inner) =
+            shards.iter().map(Arc::downgrade).collect();
+    }
+
+    /// All shards of the cache, this one included; none for a cache without.
+    pub fn siblings(&self) -> Vec<Arc<Handle>> {
+        let _inside = fork_gate::enter();
+        let siblings = self.siblings.lock().unwrap_or_else(PoisonError::into_inner);
+        siblings.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Makes this a shard that follows the first one, whose settings hold for all: one transaction there decides.

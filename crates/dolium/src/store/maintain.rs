@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sqlite::transaction::{self, Checkpoint};
-use crate::sqlite::{LOG, trash};
+use crate::sqlite::{LOG, Write, trash};
 use crate::store::Handle;
+use crate::store::pending::PendingReads;
+use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::system::files;
 use crate::system::fork_gate;
 use crate::system::wait::{Wait, is_own_thread};
+use crate::value::key::Key;
 
 /// The length above which the checkpoint keeps writers out, since it would never catch up with them.
 const LONG_LOG: u64 = 32 << 20;
@@ -69,6 +72,7 @@ impl Handle {
         if self.tier.lock.is_unhealthy() && self.rescue(UPKEEP_WAIT) {
             self.tier.lock.detach_unhealthy();
         }
+        let is_excessive = self.evict_rest(UPKEEP_WAIT);
         let is_used = self.detect_foreign_writes(UPKEEP_WAIT);
         let is_pinned = self.tick_read_pin();
         if self.reads.pending.is_due() {
@@ -88,6 +92,7 @@ impl Handle {
         }
         is_open
             || is_pinned
+            || is_excessive
             || is_used
             || !is_drained
             || !self.reads.pending.is_empty()
@@ -171,14 +176,7 @@ impl Handle {
         let written = self.write(wait, |write| {
             // None of what the hot tier knows.
             write.changes([]);
-            for (key, time, count) in &notes {
-                write.record_reads_of(key, *time, *count)?;
-            }
-            for (&rowid, &(time, count)) in &reads.rows {
-                write.record_reads(rowid, time, count)?;
-            }
-            write.add_to_counter("hits", reads.hits)?;
-            write.add_to_counter("misses", reads.misses)
+            store_reads(write, &reads, &notes)
         });
         if written.is_err() {
             self.reads.pending.restore(reads);
@@ -244,4 +242,20 @@ impl Handle {
     fn trash(self: &Arc<Self>, wait: Wait) -> Result<Vec<(i64, Option<String>)>> {
         self.read_now(wait, |connection| Ok(trash::first(connection, BATCH)?))
     }
+}
+
+/// Stores which rows were read, when and how often, and hits and misses.
+pub(super) fn store_reads(
+    write: &mut Write<'_>,
+    reads: &PendingReads,
+    notes: &[(Key<'static>, Timestamp, i64)],
+) -> Result<()> {
+    for (key, time, count) in notes {
+        write.record_reads_of(key, *time, *count)?;
+    }
+    for (&rowid, &(time, count)) in &reads.rows {
+        write.record_reads(rowid, time, count)?;
+    }
+    write.add_to_counter("hits", reads.hits)?;
+    write.add_to_counter("misses", reads.misses)
 }

@@ -10,6 +10,7 @@ pub(crate) mod fork;
 mod handle;
 pub(crate) mod housekeeper;
 pub(crate) mod layout;
+pub(crate) mod limit;
 pub(crate) mod lock;
 mod lookups;
 mod maintain;

@@ -8,7 +8,7 @@ use crate::sqlite::{Connection, schema};
 use crate::system::error::{self, Result};
 use crate::system::fork_gate;
 use crate::system::wait::Wait;
-use crate::value::policy::ReadNotes;
+use crate::value::policy::{Policy, ReadNotes};
 use crate::value::scalar::Scalar;
 use crate::value::settings::{DEFAULT_LIMIT, Settings};
 
@@ -37,7 +37,8 @@ pub(crate) struct LiveSettings {
     noted_reads: AtomicU8,
     /// Whether hits and misses are counted.
     counts_hits: AtomicBool,
-    min_file_size: AtomicUsize,
+    /// What is `plain_size`; 0 until the stored settings are known.
+    plain_size: AtomicUsize,
     /// A `size_limit` was passed or set in this process.
     chosen_limit: AtomicBool,
     /// Settings that were passed when there was no store to keep them.
@@ -53,7 +54,7 @@ impl Default for LiveSettings {
             loaded: AtomicBool::new(false),
             noted_reads: AtomicU8::new(0),
             counts_hits: AtomicBool::new(false),
-            min_file_size: AtomicUsize::new(defaults.min_file_size),
+            plain_size: AtomicUsize::new(0),
             chosen_limit: AtomicBool::new(false),
             unsaved: Mutex::default(),
             local: Mutex::default(),
@@ -80,11 +81,12 @@ impl LiveSettings {
             }
         }
         let is_changed = !settings.has_values_of(&stored);
+        self.set_loaded();
         if is_changed {
             *settings = Arc::new(stored);
             self.remember(&settings);
         }
-        self.set_loaded();
+        self.remember_plain_size(&settings);
         is_changed
     }
 
@@ -128,7 +130,15 @@ impl LiveSettings {
     fn remember(&self, settings: &Settings) {
         self.noted_reads.store(settings.policy.plan().reads.code(), Ordering::Relaxed);
         self.counts_hits.store(settings.statistics, Ordering::Relaxed);
-        self.min_file_size.store(settings.min_file_size, Ordering::Relaxed);
+        if self.is_loaded() {
+            self.remember_plain_size(settings);
+        }
+    }
+
+    fn remember_plain_size(&self, settings: &Settings) {
+        let limit = settings.size_limit.filter(|_| settings.policy != Policy::None);
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        self.plain_size.store(settings.min_file_size.min(limit), Ordering::Relaxed);
     }
 
     /// Whether hits and misses are counted. One load.
@@ -136,9 +146,10 @@ impl LiveSettings {
         self.counts_hits.load(Ordering::Relaxed)
     }
 
-    /// Bytes from which on a value lies in a file. One load.
-    pub(crate) fn min_file_size(&self) -> usize {
-        self.min_file_size.load(Ordering::Relaxed)
+    /// Bytes from which on a value may lie in a file or be refused, and from which on nothing is known of it as long as the
+    /// stored settings are not known. One load.
+    pub(crate) fn plain_size(&self) -> usize {
+        self.plain_size.load(Ordering::Relaxed)
     }
 
     /// What the policy asks of reads. One load.
@@ -146,8 +157,13 @@ impl LiveSettings {
         ReadNotes::of(self.noted_reads.load(Ordering::Relaxed))
     }
 
-    /// The stored settings are known, or there are none.
-    pub(super) fn set_loaded(&self) {
+    /// The settings have been stored as they are.
+    pub(super) fn set_stored(&self) {
+        self.set_loaded();
+        self.remember_plain_size(&self.current());
+    }
+
+    fn set_loaded(&self) {
         self.loaded.store(true, Ordering::Release);
     }
 

@@ -14,6 +14,7 @@ use crate::sqlite::{Connection, Finished, Write, transaction};
 use crate::store::Handle;
 use crate::store::attempts::Attempts;
 use crate::store::housekeeper;
+use crate::store::limit::Append;
 use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
 use crate::system::context::Context;
 use crate::system::error::{Error, Result};
@@ -199,6 +200,15 @@ impl Handle {
 
     /// Closes a level of a transaction; the outermost commits. Returns whether it was that.
     pub(crate) fn commit_transaction(self: &Arc<Self>, id: u64) -> Result<bool> {
+        let is_outermost = self.commit_level(id)?;
+        if is_outermost {
+            // Without the locks: to empty the log may take long.
+            self.trim_log_if_scarce();
+        }
+        Ok(is_outermost)
+    }
+
+    fn commit_level(self: &Arc<Self>, id: u64) -> Result<bool> {
         let _inside = fork_gate::enter();
         let open = match self.leave_transaction(id) {
             Left::Level => return Ok(false),
@@ -231,6 +241,9 @@ impl Handle {
             connection.roll_back();
         }
         self.connections.pool.put(connection);
+        if done.is_ok() {
+            self.keep_limit(writing.as_mut().map_or(Append::None, Append::Held));
+        }
         drop(writing);
         drop(guard);
         done.map_err(|error| error.located(&self.database))?;

@@ -6,6 +6,7 @@ use dolium_hot::{Counter, Writing};
 
 use crate::sqlite::Write;
 use crate::store::attempts::Attempts;
+use crate::store::limit::Append;
 use crate::store::lock::Held;
 use crate::system::error::{Error, Result};
 use crate::system::fork_gate;
@@ -54,6 +55,7 @@ impl Handle {
         }
         let mut write = transaction.write();
         let result = f(&mut write)?;
+        let stores = write.is_vouched();
         if let Some(writing) = &mut writing {
             write.publish(writing)?;
         }
@@ -62,6 +64,9 @@ impl Handle {
         if let Some(writing) = &mut writing {
             writing.committed();
             writing.count(Counter::Direct, 1);
+        }
+        if stores {
+            self.keep_limit(writing.as_mut().map_or(Append::None, Append::Held));
         }
         Ok(result)
     }

@@ -197,16 +197,6 @@ impl Key<'_> {
         })
     }
 
-    /// Length in bytes of the stored form, and of what is stored beside it.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Int(_) | Self::Float(_) => 8,
-            Self::Text(value) => value.len(),
-            Self::Bytes(value) | Self::Pickle(value) => value.len(),
-            Self::Object(value) => value.len(),
-        }
-    }
-
     /// What is stored beside the key so that it can be given back, see [`Object`].
     #[inline]
     pub(crate) fn proof(&self) -> Option<Vec<u8>> {
