@@ -92,7 +92,7 @@ fn only_trust_signs_foreign_pickles_in_frames() {
         [&b"\x80\x04csubprocess\nPopen\nB"[..], &100_000_u32.to_le_bytes(), &vec![7; 100_000], b"\x86."];
     let large = bytes.concat();
     for (key, pickle) in [("small", &small), ("large", &large)] {
-        let frame = Frame { seconds: Some(1.5), ..Frame::new(encoder::PICKLE, pickle) };
+        let frame = Frame::new(encoder::PICKLE, pickle).seconds(Some(1.5));
         source.set_with(key, frame, &dolium::PutOptions::new()).expect("a set");
     }
     source.set_with("text", Frame::new(encoder::TEXT, b"plain"), &dolium::PutOptions::new()).expect("a set");
