@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use dolium::{After, Asked, Ended, Flight, Joined, Space, Waiter};
+use dolium::host::{After, Asked, Ended, Flight, Joined, Space, Waiter};
 
 const KEYS: u8 = 3;
 
@@ -81,7 +81,7 @@ impl Task {
         let next = match &mut call.step {
             Step::Look(_) if world.stored[at] => return self.returns(),
             Step::Look(after) => {
-                let asked = Asked { aboard: &aboard, blocks: false, after: after.as_ref() };
+                let asked = Asked::new().aboard(&aboard).after(after.as_ref());
                 match Space::of_process(world.space).join(&[call.key], asked) {
                     Joined::Owner(flight) => {
                         call.flight = Some(flight);
@@ -136,6 +136,7 @@ impl Task {
                     Step::Compute
                 }
                 None => return false,
+                Some(other) => panic!("no schedule knows {other:?}"),
             },
         };
         self.calls.last_mut().expect("a call").step = next;
