@@ -317,7 +317,7 @@ GOLDEN: dict[str, str] = {
     "objects": "c3af1c3f81b9126343997ae05391a6d210febf22",
     "scalar": "07ff935d922f18f078c759b8ecb78a925fdf5326",
     "dtype": "5352f21a1d4e930cb54c1df43fdac394e9a6fb9e",
-    "frame": "4aa9825a6bf73a806244e6b6256b0a6edf55d2a3",
+    "frame": "b6b16ab887845dae4aa95af09e9af93923d3505c",
     "series": "33335dd2a40536eb3ff6725f985152dcb0221411",
     "arrow": "614cf19fbce301721b8b7fdcd70570ed30291efb",
     "polars": "b85bdc544da5145fe179a714b319c82960e024b0",

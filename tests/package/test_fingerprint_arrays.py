@@ -234,6 +234,7 @@ def test_t02_layout_of_a_frame_does_not_count() -> None:
         pickle.loads(pickle.dumps(one)),
         one.drop_duplicates("integers"),
         one.loc[[0, 1, 2, 3]],
+        one.set_axis(pd.Index([0, 1, 2, 3])),
         doubled.iloc[:4],
         pd.concat([one.iloc[:, :3], one.iloc[:, 3:]], axis=1),
     ]

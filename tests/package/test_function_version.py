@@ -439,6 +439,8 @@ def test_T09_functions_are_found_by_line(load: Load) -> None:
     import ast
 
     texts = [ast.unparse(place[1].node).splitlines()[-1] for place in nodes if place]
+    # Python 3.10 writes a blank there.
+    texts = [text.replace("lambda :", "lambda:") for text in texts]
     assert texts == [
         "    return x + 1",
         "lambda x: x + 1",

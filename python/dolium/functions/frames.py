@@ -91,6 +91,9 @@ def _dtype(dtype: Any) -> object:
         return ("category", None if categories is None else _index(categories), dtype.ordered)
     if isinstance(dtype, pandas.StringDtype):
         return ("string", dtype.storage, dtype.na_value)
+    if type(dtype).__name__ in ("NumpyEADtype", "PandasDtype"):
+        # The array says which.
+        return "numpy"
     return (type(dtype).__name__, str(dtype))
 
 
