@@ -1,4 +1,4 @@
-//! Owns what happens when the process forks: see `gate` for why connections are closed before.
+//! Owns what happens when the process forks: see `system::fork_gate` for why connections are closed before.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};

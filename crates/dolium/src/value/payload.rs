@@ -1,5 +1,6 @@
 //! Owns values: what a caller may hand in, how each kind is stored, and what comes back.
-//! Knows neither SQL nor file names; `files` writes what is too large for a row.
+//! Knows neither SQL nor file names; `cache::prepare` decides what lies in a file, and
+//! `system::value_files` writes it.
 
 use std::fmt;
 use std::io::Read;

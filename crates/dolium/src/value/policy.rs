@@ -1,4 +1,4 @@
-//! Owns the eviction policies, as data. How rows are removed is `cache::evict`'s business.
+//! Owns the eviction policies, as data. `sqlite::evict` removes rows by them, when `store::limit` says so.
 
 use crate::system::clock::{Clock, Timestamp};
 
