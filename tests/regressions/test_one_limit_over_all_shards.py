@@ -30,6 +30,7 @@ def fill(cache: dolium.FanoutCache, megabytes: float, size: int = 10_000, start:
 
 def held(cache: dolium.FanoutCache) -> int:
     """The pages in use and the value files of all shards."""
+    cache.volume()  # drains all of them
     used = 0
     for shard in cache._shards:
         ((pages,),) = shard._sql("PRAGMA page_count").fetchall()

@@ -258,6 +258,12 @@ impl Cache {
                 Wait::AtMost(timeout) => Wait::AtMost(timeout.min(CLOSING)),
                 Wait::Forever => Wait::AtMost(CLOSING),
             };
+            // As long as all shards are open, each can evict for the others.
+            for shard in self.handle.siblings() {
+                if !shard.is_closed() && !shard.transaction.is_taken() {
+                    let _ = shard.drain_all(wait);
+                }
+            }
             // What cannot be drained others drain, if there are any.
             if self.handle.drain_all(wait).is_err() && self.is_last() {
                 self.drain_as_the_last();

@@ -351,7 +351,10 @@ impl Handle {
             let _inside = fork_gate::enter();
             self.drain_locked(tier, deadline, DRAIN)
         };
-        while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {}
+        while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {
+            // Not only after the write: it may fail for want of time.
+            self.keep_limit(Append::Free(tier));
+        }
         // The hook may write, which would wait for the writer lock that this thread holds.
         let writing = self.lock_tier(tier, deadline, &mut || true)?;
         while tier.is_live() && tier.is_dirty() {

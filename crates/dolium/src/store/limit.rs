@@ -32,10 +32,10 @@ const FREED_SMALL_PART: u64 = 64;
 /// How long a commit evicts, while it keeps all writers waiting, and a drain, while it keeps those waiting that find the log
 /// full. The first may have written anything; the second only so much that it can make up for it.
 const TURN: Duration = Duration::from_millis(8);
-const DRAIN_TURN: Duration = Duration::from_millis(50);
+const DRAIN_TURN: Duration = Duration::from_millis(100);
 
-/// How long one step waits for the append lock.
-const STEP_WAIT: Duration = Duration::from_millis(50);
+/// How long one step waits for the append lock, which other writers hold for a moment each.
+const STEP_WAIT: Duration = Duration::from_secs(1);
 
 /// Where several directories have one limit, each looks at the others after this part of the bytes that are left, as if so
 /// many filled them at once...
@@ -47,8 +47,8 @@ const PARTS: u64 = 256;
 /// Bytes to write before a cache without a limit is looked at again: another process may have given it one.
 const UNLIMITED: u64 = 64 << 20;
 
-/// What one drain may add where less than this part of the limit is left: so many keys, the same part of the limit, and no
-/// less than so many bytes.
+/// What one drain may add where less than this part of the limit is left: so many keys, half of that part, and no less than
+/// so many bytes.
 const TIGHT: u64 = 64;
 const KEYS: usize = 1024;
 const LEAST: u64 = 64 << 10;
@@ -98,16 +98,25 @@ impl Handle {
     }
 
     fn look_at_limit(self: &Arc<Self>, append: Append<'_>) -> Result<()> {
-        self.refresh_limit();
+        let others: Vec<_> = self.siblings().into_iter().filter(|other| !Arc::ptr_eq(other, self)).collect();
+        let share = self.settings.current().size_limit.unwrap_or(0);
+        if !others.is_empty() && self.volume.used() <= share / TIGHT {
+            // What all shards add together without a look is within the accuracy.
+            self.volume.set_mark(share / TIGHT);
+            return Ok(());
+        }
+        // A shard that is closed would be opened again.
+        if self.shards.first().is_none_or(|first| !first.is_closed()) {
+            self.refresh_limit();
+        }
         let settings = self.settings.current();
         let evicts = settings.policy != Policy::None && settings.cull_limit > 0;
         let Some(limit) = self.total_limit(&settings).filter(|_| evicts) else {
             self.volume.set_mark(self.volume.used().saturating_add(UNLIMITED));
             return Ok(());
         };
-        let others: Vec<_> = self.siblings().into_iter().filter(|other| !Arc::ptr_eq(other, self)).collect();
-        // In a rollback journal another's database may be busy. What this process knows of it counts then.
-        for other in &others {
+        // In a rollback journal another's database may be busy, too. What this process knows of it counts then.
+        for other in others.iter().filter(|other| !other.is_closed()) {
             let _ = other.measure();
         }
         let mut volumes: Vec<u64> = others.iter().map(|other| other.volume.used()).collect();
@@ -116,11 +125,14 @@ impl Handle {
         self.volume.set_tight(used > limit - limit / TIGHT);
         if used > limit {
             let level = level(&volumes, low_water_mark(limit));
-            for other in others.iter().filter(|other| other.volume.used() > level) {
-                other.volume.set_excessive(true);
-                housekeeper::wake(other);
+            let is_free = matches!(append, Append::Free(_));
+            for other in others.iter().filter(|other| other.volume.used() > level && !other.is_closed()) {
+                if !(is_free && other.evict_beside(level, &settings)) {
+                    other.volume.set_excessive(true);
+                    housekeeper::wake(other);
+                }
             }
-            if self.volume.used() > level && !self.evict_to(level, append, &settings)? {
+            if self.volume.used() > level && !matches!(self.evict_to(level, append, &settings), Ok(true)) {
                 self.volume.set_excessive(true);
                 housekeeper::wake(self);
                 return Ok(());
@@ -133,9 +145,23 @@ impl Handle {
         Ok(())
     }
 
+    /// Evicts for a drain of another shard, which holds the writer lock there. So this waits for no writer lock, or two
+    /// processes could wait for each other. Returns whether it is done.
+    fn evict_beside(self: &Arc<Self>, level: u64, settings: &Settings) -> bool {
+        let is_attached = self.tier.get().is_some();
+        let Some(held) = is_attached
+            .then(|| self.acquire(&mut Deadline::new(Wait::AtMost(Duration::ZERO))).ok())
+            .flatten()
+        else {
+            return false;
+        };
+        let append = held.tier().map_or(Append::None, Append::Free);
+        matches!(self.evict_to(level, append, settings), Ok(true))
+    }
+
     /// Evicts until this directory holds so many bytes at most. Returns `false` if that takes longer than a turn.
     fn evict_to(self: &Arc<Self>, level: u64, mut append: Append<'_>, settings: &Settings) -> Result<bool> {
-        let since = Instant::now();
+        let mut since = Instant::now();
         let mut spared = Spared::Recent;
         let mut notes_reads = settings.policy.plan().reads != ReadNotes::Nothing;
         let turn = if matches!(append, Append::Free(_)) { DRAIN_TURN } else { TURN };
@@ -152,7 +178,10 @@ impl Handle {
                     (false, self.evict_step(level, Some(&mut writing), settings, spared, notes_reads)?)
                 }
             };
-            notes_reads = false;
+            if std::mem::take(&mut notes_reads) {
+                // The notes may have taken all of the turn.
+                since = Instant::now();
+            }
             match step {
                 Step::Enough => return Ok(true),
                 Step::Removed(removed) => self.count_evicted(removed, settings),
@@ -266,7 +295,7 @@ impl Handle {
     pub(super) fn within_limit(&self, most: dolium_hot::Limit) -> dolium_hot::Limit {
         let limit = self.total_limit(&self.settings.current()).unwrap_or(u64::MAX);
         let keys = if self.volume.is_tight() { most.keys.min(KEYS) } else { most.keys };
-        dolium_hot::Limit { keys, bytes: most.bytes.min((limit / TIGHT).max(LEAST)) }
+        dolium_hot::Limit { keys, bytes: most.bytes.min((limit / (2 * TIGHT)).max(LEAST)) }
     }
 }
 

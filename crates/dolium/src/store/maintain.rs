@@ -156,6 +156,11 @@ impl Handle {
         files::length(&crate::sqlite::files::with_suffix(&self.database, "-wal"))
     }
 
+    /// Whether the directory was closed, and not used since.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.upkeep.closed.load(Ordering::SeqCst)
+    }
+
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.
     pub(crate) fn stop_upkeep(&self) {
         self.upkeep.closed.store(true, Ordering::SeqCst);
