@@ -80,7 +80,7 @@ impl Handle {
     /// commit: the change itself is committed, and may not be reported as failed.
     pub(super) fn keep_limit(self: &Arc<Self>, append: Append<'_>) {
         if self.volume.is_past_mark() {
-            let _ = self.look_at_limit(append);
+            self.look_at_limit(append);
         }
     }
 
@@ -97,13 +97,13 @@ impl Handle {
         self.volume.is_excessive()
     }
 
-    fn look_at_limit(self: &Arc<Self>, append: Append<'_>) -> Result<()> {
+    fn look_at_limit(self: &Arc<Self>, append: Append<'_>) {
         let others: Vec<_> = self.siblings().into_iter().filter(|other| !Arc::ptr_eq(other, self)).collect();
         let share = self.settings.current().size_limit.unwrap_or(0);
         if !others.is_empty() && self.volume.used() <= share / TIGHT {
             // What all shards add together without a look is within the accuracy.
             self.volume.set_mark(share / TIGHT);
-            return Ok(());
+            return;
         }
         // A shard that is closed would be opened again.
         if self.shards.first().is_none_or(|first| !first.is_closed()) {
@@ -113,7 +113,7 @@ impl Handle {
         let evicts = settings.policy != Policy::None && settings.cull_limit > 0;
         let Some(limit) = self.total_limit(&settings).filter(|_| evicts) else {
             self.volume.set_mark(self.volume.used().saturating_add(UNLIMITED));
-            return Ok(());
+            return;
         };
         // In a rollback journal another's database may be busy, too. What this process knows of it counts then.
         for other in others.iter().filter(|other| !other.is_closed()) {
@@ -135,14 +135,13 @@ impl Handle {
             if self.volume.used() > level && !matches!(self.evict_to(level, append, &settings), Ok(true)) {
                 self.volume.set_excessive(true);
                 housekeeper::wake(self);
-                return Ok(());
+                return;
             }
         }
         let left = limit.saturating_sub(used);
         let alone = others.is_empty().then(|| (left / 2).min(limit / TIGHT));
         let budget = alone.unwrap_or_else(|| (left / WRITERS).min(limit / PARTS) / volumes.len() as u64);
         self.volume.set_mark(self.volume.used().saturating_add(budget));
-        Ok(())
     }
 
     /// Evicts for a drain of another shard, which holds the writer lock there. So this waits for no writer lock, or two
