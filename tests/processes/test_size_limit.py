@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import dolium
+import pytest
 
 LIMIT = 16 << 20
 POLICIES = ("least-recently-stored", "least-recently-used", "least-frequently-used")
