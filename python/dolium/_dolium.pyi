@@ -33,6 +33,7 @@ __all__ = [
     "Info",
     "KeyIterator",
     "Raw",
+    "Recall",
     "Store",
     "Tally",
     "Transaction",
@@ -108,6 +109,22 @@ class Tally:
         """How many seconds the results that were found had taken."""
     def add(self, seconds: float, /) -> None:
         """Counts a result that was found elsewhere."""
+
+@disjoint_base
+class Recall:
+    """What finds the results of a wrapped function: the base class of such functions.
+
+    A call asks for the result here. Where there is none, the method `_missed` of the subclass computes it, and in
+    another mode than the normal one its method `_in_mode` does everything.
+    """
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call self as a function."""
+    def _prepare(self, calls: Any, mode: Callable[[], str], normal: str, /) -> None:
+        """Say whose calls these are, what says the mode, and which mode is the normal one."""
+    def _find(self, args: tuple[Any, ...], kwargs: dict[str, Any], /) -> tuple[bool, Any]:
+        """Whether there is a fresh result of a call, and that result, or else the key of the call."""
 
 @final
 class Flight:
@@ -202,6 +219,8 @@ class Store:
         Raises:
             Timeout: Other writers kept the cache locked for longer than `timeout`.
         """
+    def _get_call(self, name: Any, args: tuple[Any, ...], default: Any, /) -> Any:
+        """Return the value of the key that `memoize` makes of a name and positional arguments, or `default`."""
     def read(self, key: Any, retry: bool = False) -> BufferedReader | BytesIO | Any:
         """Return the value of `key` as an open binary file.
 
@@ -684,8 +703,6 @@ class Store:
         """Begin the flight of a key, or join it; None: the caller computes without. Those who waited for `after` share the
         next attempt.
         """
-    def _result(self, key: Any, tally: Tally, /) -> Any:
-        """The fresh result under a key, or MISS. One that is stale, or an exception, is a MISS as well."""
     def _known_result(
         self, key: Any, /
     ) -> tuple[Any, bool, float, float | None, float | None, float, int] | None:

@@ -24,7 +24,7 @@ from typing import (
     cast,
 )
 
-from ._dolium import in_seconds
+from ._dolium import Store, in_seconds
 from .constants import MISS
 from .functions import flight
 from .functions.flight import in_transaction, off_loop
@@ -54,6 +54,11 @@ class Results(NamedTuple):
     """Forgets a key; true if it was there."""
     owner: object
     """The cache, asked whether the caller is inside one of its transactions."""
+    recall: Callable[[Any, tuple[Any, ...], Any], Any] | None = None
+    """The value of the key of a name and positional arguments, or the third argument if there is none.
+    ``None``: `load` is asked."""
+    check: Callable[[CacheKey, Any], Any] = lambda key, value: value
+    """What `load` makes of a tuple that `recall` has found: the tuple, or :data:`MISS`."""
 
 
 def args_to_key(
@@ -177,7 +182,10 @@ def memoize(
     def load(key: CacheKey) -> Any:
         value: Any = cache.get(key, default=MISS, retry=True)
         # The class first, because most hits are no tuples.
-        return MISS if value.__class__ is tuple and Pairs.is_stampedes(cache, key, value, expire) else value
+        return check(key, value) if value.__class__ is tuple else value
+
+    def check(key: CacheKey, value: Any) -> Any:
+        return MISS if Pairs.is_stampedes(cache, key, value, expire) else value
 
     def save(key: CacheKey, value: Any) -> object:
         return cache.set(key, value, expire=expire, tag=tag, retry=True)
@@ -185,7 +193,12 @@ def memoize(
     def drop(key: CacheKey) -> bool:
         return bool(cache.delete(key, retry=True))
 
-    return memoizer(Results(load, save if stores else None, drop, cache), name, typed, ignore)
+    # A class with a `get` of its own is asked by that.
+    recall = (
+        flight.native_method(cache, "_get_call") if getattr(type(cache), "get", None) is Store.get else None
+    )
+    results = Results(load, save if stores else None, drop, cache, recall, check)
+    return memoizer(results, name, typed, ignore)
 
 
 def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[Any]) -> Memoizer:
@@ -201,7 +214,9 @@ def memoizer(results: Results, name: str | None, typed: bool, ignore: Iterable[A
             warn_of_shared_name(results.owner, func)
         cache_key = key_maker(func, name, typed, ignore)
         wrap = _wrap_coroutine if is_coroutine_function(func) else _wrap_function
-        wrapper: Any = wrap(func, results)
+        # The keys that `recall` makes are those of calls whose arguments all count, and not by their types.
+        own_key = None if typed or ignore or results.recall is None else cache_key
+        wrapper: Any = wrap(func, results, own_key, full_name(func) if name is None else name)
         wrapper.__cache_key__ = cache_key
         return wrapper
 
@@ -279,8 +294,9 @@ def _keeper(save: Callable[[CacheKey, Any], object] | None) -> Callable[[CacheKe
     return keep
 
 
-def _wrap_function(func: Callable[..., Any], results: Results) -> Callable[..., Any]:
-    load, save, drop, owner = results
+def _wrap_function(func: Callable[..., Any], results: Results, own_key: Any, name: Any) -> Callable[..., Any]:
+    load, save, drop, owner, check = results.load, results.save, results.drop, results.owner, results.check
+    recall: Any = results.recall
     place = flight.ProcessPlace()
     keep = _keeper(save)
 
@@ -288,8 +304,15 @@ def _wrap_function(func: Callable[..., Any], results: Results) -> Callable[..., 
     # `__cache_key__`.
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        key = this.__cache_key__(*args, **kwargs)
-        value = load(key)
+        if this.__cache_key__ is own_key and not kwargs:
+            value = recall(name, args, MISS)
+            if value is not MISS and value.__class__ is not tuple:
+                return value
+            key = own_key(*args)
+            value = value if value is MISS else check(key, value)
+        else:
+            key = this.__cache_key__(*args, **kwargs)
+            value = load(key)
         if value is not MISS:
             return value
         if save is None:
@@ -325,8 +348,11 @@ def _wrap_function(func: Callable[..., Any], results: Results) -> Callable[..., 
     return wrapper
 
 
-def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[..., Any]:
-    load, save, drop, owner = results
+def _wrap_coroutine(
+    func: Callable[..., Any], results: Results, own_key: Any, name: Any
+) -> Callable[..., Any]:
+    load, save, drop, owner, check = results.load, results.save, results.drop, results.owner, results.check
+    recall: Any = results.recall
     place = flight.ProcessPlace()
     keep = _keeper(save)
 
@@ -338,8 +364,15 @@ def _wrap_coroutine(func: Callable[..., Any], results: Results) -> Callable[...,
 
     @functools.wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        key = this.__cache_key__(*args, **kwargs)
-        value = load(key)
+        if this.__cache_key__ is own_key and not kwargs:
+            value = recall(name, args, MISS)
+            if value is not MISS and value.__class__ is not tuple:
+                return value
+            key = own_key(*args)
+            value = value if value is MISS else check(key, value)
+        else:
+            key = this.__cache_key__(*args, **kwargs)
+            value = load(key)
         if value is not MISS:
             return value
         if save is None:

@@ -83,6 +83,26 @@ pub(crate) fn pickled(object: &Bound<'_, PyAny>, protocol: i64) -> PyResult<Key<
     Ok(enter::leave(py, || Key::from_pickle(pickle)))
 }
 
+/// The key of the tuple of some items. None: it is left to [`pickled`], because not all is plain data.
+#[inline]
+pub(crate) fn of_items<'a, 'py: 'a>(
+    protocol: i64,
+    items: impl Iterator<Item = Borrowed<'a, 'py, PyAny>>,
+    count: usize,
+) -> PyResult<Option<Key<'static>>> {
+    let Some(protocol) = Protocol::from_number(protocol) else { return Ok(None) };
+    let mut native = Native { writer: Writer::new(protocol), names_class: false };
+    native.begin_tuple(count);
+    for item in items {
+        if native.is_long() || !write(&mut native, &item, 1)? {
+            return Ok(None);
+        }
+    }
+    native.end_tuple(count);
+    let is_whole = !native.is_long() && !native.names_class;
+    Ok(is_whole.then(|| Key::Pickle(Cow::Owned(native.writer.finish()))))
+}
+
 /// A key that is written without Python.
 struct Native {
     writer: Writer,

@@ -42,6 +42,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Store", module.py().get_type::<store::Store>())?;
     module.add_class::<store::Transaction>()?;
     module.add_class::<store::Tally>()?;
+    module.add_class::<store::Recall>()?;
     module.add_class::<info::Info>()?;
     module.add_class::<store::KeyIterator>()?;
     module.add_class::<store::Cursor>()?;

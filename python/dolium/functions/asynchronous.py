@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
+from .._dolium import Recall
 from ..constants import MISS
 from .cached import Computation, answer, only
 from .calls import MISSED, STALE, WAITED, Options, Timer
@@ -98,28 +99,19 @@ class Asynchronous(Wrapper[P]):
         return only(self, key, args, kwargs)
 
 
-class AsyncCached(Asynchronous[P], Generic[P, R]):
+class AsyncCached(Asynchronous[P], Recall, Generic[P, R]):
     """A coroutine function whose results are kept. Call and await it like the function itself."""
 
     def __init__(self, cache: Any, function: Any, options: Options) -> None:
         super().__init__(cache, function, options)
-        self._hot = self._calls.key, cache._result, self._calls.results.tally
+        self._prepare(self._calls, MODE.get, NORMAL)
         _mark_as_coroutine_function(self)
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if MODE.get() is not NORMAL:
             return await self._in_mode(args, kwargs)
-        find_key, find, tally = self._hot
-        key = find_key(*args, **kwargs)
-        if not self._calls.early:
-            try:
-                value = find(key, tally)
-            except Exception as error:
-                self._calls.results.tell("read", error)
-                value = MISS
-            if value is not MISS:
-                return value
-        return await self._missed(key, args, kwargs)
+        is_found, value = self._find(args, kwargs)
+        return value if is_found else await self._missed(value, args, kwargs)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function whatever is kept, and keep the new result."""

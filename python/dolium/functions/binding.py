@@ -23,20 +23,27 @@ One function for all takes the arguments of the call, and returns what stands fo
 class Binding:
     """The parameters of a function that count, and how a call gives them values."""
 
-    __slots__ = ("bind", "labels", "names")
+    __slots__ = ("bind", "labels", "names", "straight")
 
     bind: Callable[..., tuple[Any, ...]]
     """Takes the arguments of a call, and returns what counts of each, in order of the names."""
     names: tuple[str, ...]
     labels: tuple[str, ...]
     """What errors call the values."""
+    straight: int | None
+    """So many positional arguments are already what `bind` returns for them; None if there is no such number."""
 
     def __init__(
-        self, bind: Callable[..., tuple[Any, ...]], names: tuple[str, ...], labels: tuple[str, ...]
+        self,
+        bind: Callable[..., tuple[Any, ...]],
+        names: tuple[str, ...],
+        labels: tuple[str, ...],
+        straight: int | None = None,
     ) -> None:
         self.bind = bind
         self.names = names
         self.labels = labels
+        self.straight = straight
 
 
 def compile_binding(function: Callable[..., Any], rule: Rule = None) -> Binding:
@@ -63,9 +70,10 @@ def compile_binding(function: Callable[..., Any], rule: Rule = None) -> Binding:
                 f"key: the rule for {name!r} is {how!r}; pass a function, or None to leave it out"
             )
     parts, bound = _unwrap(function)
-    twin, names, labels = _compile(parts, rules)
-    bind = functools.partial(twin, *bound[0], **bound[1]) if bound[0] or bound[1] else twin
-    return Binding(bind, names, labels)
+    binding = _compile(parts, rules)
+    if bound[0] or bound[1]:
+        binding.bind, binding.straight = functools.partial(binding.bind, *bound[0], **bound[1]), None
+    return binding
 
 
 def _by_function(rule: Callable[..., object]) -> Callable[..., tuple[Any, ...]]:
@@ -134,9 +142,7 @@ def _parameters(function: Any) -> list[Any]:
     return _parameters(inner) if inner is not None and takes_anything else parameters
 
 
-def _compile(
-    function: Any, rules: dict[str, Callable[[Any], object] | None]
-) -> tuple[Callable[..., tuple[Any, ...]], tuple[str, ...], tuple[str, ...]]:
+def _compile(function: Any, rules: dict[str, Callable[[Any], object] | None]) -> Binding:
     parameters = _parameters(function)
     cells = dict(_free_variables(function))
     known = [*(parameter.name for parameter in parameters), *cells]
@@ -158,7 +164,12 @@ def _compile(
     exec(code, source.constants)
     bind: Any = source.constants["bind"]
     bind.__name__, bind.__qualname__ = _shown(function).rpartition(".")[2], _shown(function)
-    return bind, names, labels
+    is_straight = not cells and not rules and all(map(_is_one_by_position, parameters))
+    return Binding(bind, names, labels, len(parameters) if is_straight else None)
+
+
+def _is_one_by_position(parameter: Any) -> bool:
+    return parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _shown(function: Any) -> str:

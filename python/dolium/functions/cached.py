@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from .._dolium import Recall
 from ..constants import MISS
 from .calls import FAILED, MISSED, STALE, WAITED, Calls, Options, Timer
 from .flight import run
@@ -92,28 +93,16 @@ class Synchronous(Wrapper[P]):
         return only(self, key, args, kwargs)
 
 
-class Cached(Synchronous[P], Generic[P, R]):
+class Cached(Synchronous[P], Recall, Generic[P, R]):
     """A function whose results are kept. Call it like the function itself."""
 
     def __init__(self, cache: Any, function: Any, options: Options) -> None:
         super().__init__(cache, function, options)
-        # What a hit needs, without a look at anything else.
-        self._hot = self._calls.key, cache._result, self._calls.results.tally
+        self._prepare(self._calls, MODE.get, NORMAL)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if MODE.get() is not NORMAL:
-            return self._in_mode(args, kwargs)
-        find_key, find, tally = self._hot
-        key = find_key(*args, **kwargs)
-        if not self._calls.early:
-            try:
-                value = find(key, tally)
-            except Exception as error:
-                self._calls.results.tell("read", error)
-                value = MISS
-            if value is not MISS:
-                return value
-        return self._missed(key, args, kwargs)
+    if TYPE_CHECKING:  # the base class has it: a hit runs no code of Python's
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function whatever is kept, and keep the new result."""

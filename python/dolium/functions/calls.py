@@ -92,6 +92,7 @@ class Calls:
         self.bind: Final = binding.bind
         self.names: Final = binding.names
         self.labels: Final = binding.labels
+        self.straight: Final = binding.straight
         self.name: Final = options.name or function_name(function)
         if options.version is None:
             check(function)

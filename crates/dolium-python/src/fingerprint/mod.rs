@@ -37,7 +37,7 @@ fn fingerprint<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> 
 /// fingerprint. `labels` say in an error what a value is, as in "argument 'options'".
 #[pyfunction]
 #[pyo3(signature = (name, version, parts, labels = None, /))]
-fn stored_key<'py>(
+pub(crate) fn stored_key<'py>(
     name: &Bound<'py, PyString>,
     version: &Bound<'py, PyAny>,
     parts: &Bound<'py, PyTuple>,
@@ -68,7 +68,9 @@ fn stored_key<'py>(
 /// Bytes of text that stands for itself.
 const SHORT: usize = 64;
 
-fn is_plain(part: &Bound<'_, PyAny>) -> bool {
+/// Whether a part of a key stands for itself.
+#[inline]
+pub(crate) fn is_plain(part: &Bound<'_, PyAny>) -> bool {
     if let Ok(text) = part.cast_exact::<PyString>() {
         return text.to_str().is_ok_and(|text| text.len() <= SHORT);
     }

@@ -9,11 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
 use super::{Flag, Inner, Seconds, Shard, Store, put};
-use crate::lazy::Lazy;
 use crate::value::Outgoing;
 use crate::{clock, error, packed};
-
-static MISS: Lazy = Lazy::new("dolium.constants", "MISS");
 
 /// How often the results of a function were found, and how many seconds that saved, in this process.
 #[pyclass(frozen, module = "dolium._dolium")]
@@ -154,11 +151,46 @@ impl Inner {
         Ok(Some(value))
     }
 
+    /// The fresh result of a key. One that is stale, or an exception, is none.
+    #[inline]
+    pub fn result<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+        tally: &Tally,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.result_in_memory(py, (shard, key), tally)? {
+            None => self.result_beside_memory(py, (shard, key), tally),
+            found => Ok(found),
+        }
+    }
+
+    #[inline(never)]
+    fn result_beside_memory<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+        tally: &Tally,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        clock::follow(py);
+        Ok(match self.known(py, (shard, key))? {
+            Some((value, false, _, fresh_until, _, seconds, _))
+                if fresh_until.is_none_or(|until| Clock::System.now() < until) =>
+            {
+                tally.add(seconds);
+                Some(value)
+            }
+            _ => None,
+        })
+    }
+
     /// All that is known of the result of a key, fresh or not.
-    fn known<'py>(&self, object: &Bound<'py, PyAny>) -> PyResult<Option<Known<'py>>> {
-        let py = object.py();
-        let (shard, key) = self.key(object)?;
-        let Some(entry) = shard.enter(py, self.lenient, |cache| raw::framed(cache, &key))? else {
+    fn known<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+    ) -> PyResult<Option<Known<'py>>> {
+        let Some(entry) = shard.enter(py, self.lenient, |cache| raw::framed(cache, key))? else {
             return Ok(None);
         };
         let Entry {
@@ -178,31 +210,6 @@ impl Inner {
 
 #[pymethods]
 impl Store {
-    /// The fresh result under a key, or MISS. One that is stale, or an exception, is a MISS as well.
-    #[pyo3(signature = (key, tally, /))]
-    fn _result<'py>(
-        &self,
-        key: &Bound<'py, PyAny>,
-        tally: &Bound<'py, Tally>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (inner, py) = (self.inner()?, key.py());
-        let (shard, stored) = inner.key(key)?;
-        if let Some(value) = inner.result_in_memory(py, (shard, &stored), tally.get())? {
-            return Ok(value);
-        }
-        drop(stored);
-        clock::follow(py);
-        match inner.known(key)? {
-            Some((value, false, _, fresh_until, _, seconds, _))
-                if fresh_until.is_none_or(|until| Clock::System.now() < until) =>
-            {
-                tally.get().add(seconds);
-                Ok(value)
-            }
-            _ => Ok(MISS.get(py)?.clone()),
-        }
-    }
-
     /// The annotation of a name, or None.
     #[pyo3(signature = (name, /))]
     fn _annotation<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
@@ -221,7 +228,9 @@ impl Store {
     /// All that is known of the result under a key, fresh or not; None if there is none.
     #[pyo3(signature = (key, /))]
     fn _known_result<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Option<Known<'py>>> {
-        self.inner()?.known(key)
+        let inner = self.inner()?;
+        let (shard, stored) = inner.key(key)?;
+        inner.known(key.py(), (shard, &stored))
     }
 
     /// Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return.

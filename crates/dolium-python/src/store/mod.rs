@@ -10,6 +10,7 @@ mod iterator;
 mod open;
 mod queue;
 mod read;
+mod recall;
 mod sql;
 mod transaction;
 mod upkeep;
@@ -33,6 +34,7 @@ pub(crate) use frame::Tally;
 pub(crate) use iterator::KeyIterator;
 pub(crate) use queue::QueueItem;
 pub(crate) use read::Found;
+pub(crate) use recall::Recall;
 pub(crate) use sql::{Connection, Cursor};
 pub(crate) use transaction::Transaction;
 pub(crate) use write::{How, no_number};
@@ -197,6 +199,25 @@ impl Inner {
             [only] if only.custom.is_none() => Ok((only, self.key_of(object)?)),
             shards => self.shard_and_key(shards, object),
         }
+    }
+
+    /// The key that a tuple of these items is, and its shard, without the tuple. None if the tuple itself is needed.
+    #[inline]
+    pub fn key_of_items<'a, 'py: 'a>(
+        &self,
+        py: Python<'py>,
+        items: impl Iterator<Item = Borrowed<'a, 'py, PyAny>>,
+        count: usize,
+    ) -> PyResult<Option<(&Shard, Key<'static>)>> {
+        let shards = &*self.shared.shards;
+        if shards[0].custom.is_some() {
+            return Ok(None);
+        }
+        let Some(key) = key::of_items(self.protocol(py)?, items, count)? else { return Ok(None) };
+        Ok(Some(match shards {
+            [only] => (only, key),
+            _ => (&shards[key.shard_hash() as usize % shards.len()], key),
+        }))
     }
 
     #[inline(never)]

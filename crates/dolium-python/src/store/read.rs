@@ -1,5 +1,6 @@
 //! Owns looking up: `get`, `read`, `in`, `[]`, `info`, and what happens to values that are not trusted.
 
+use std::iter::once;
 use std::sync::atomic::Ordering;
 
 use dolium::host::{EntryRef, Unanswered, ValueRef};
@@ -7,7 +8,7 @@ use dolium::raw::mode;
 use dolium::{Entry, Scalar, Value, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBytes, PyFloat, PyInt, PyString, PyTuple};
 
 use super::{Flag, Inner, Seconds, Shard, Store};
 use crate::info::Info;
@@ -215,13 +216,26 @@ impl Inner {
         let py = object.py();
         let found = match self.key(object) {
             Ok((shard, key)) if ask.is_plain() && shard.custom.is_none() => {
-                match self.try_get(py, (shard, &key), ask.retry, |_| ()) {
-                    Ok(Memory::Knows(answer)) => return Ok(alone(py, answer, default)),
-                    Ok(Memory::Asks(unanswered)) => self.find_after(py, (shard, &key), unanswered, ask.retry),
-                    Err(error) => Err(error),
-                }
+                return self.get_plain(py, (shard, &key), default, ask);
             }
             Ok((shard, key)) => self.find_in(object, (shard, &key), ask.read, ask.retry),
+            Err(error) => Err(error),
+        };
+        self.answer(py, found, default, ask)
+    }
+
+    /// `get` of the value alone.
+    #[inline]
+    fn get_plain<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+        default: Option<Bound<'py, PyAny>>,
+        ask: Ask,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let found = match self.try_get(py, (shard, key), ask.retry, |_| ()) {
+            Ok(Memory::Knows(answer)) => return Ok(alone(py, answer, default)),
+            Ok(Memory::Asks(unanswered)) => self.find_after(py, (shard, key), unanswered, ask.retry),
             Err(error) => Err(error),
         };
         self.answer(py, found, default, ask)
@@ -419,6 +433,25 @@ impl Store {
             Err(error) => Err(error),
         };
         inner.get_text_after(py, (shard, text), unanswered, default, ask)
+    }
+
+    /// Return the value of the key that `memoize` makes of a name and positional arguments, or `default`.
+    #[pyo3(signature = (name, args, default, /))]
+    fn _get_call<'py>(
+        &self,
+        name: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        default: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (inner, py) = (self.inner()?, name.py());
+        let ask = Ask { read: false, expire_time: Flag(false), tag: Flag(false), retry: true, max_age: None };
+        let none = py.None().into_bound(py);
+        let items = || once(name.as_borrowed()).chain(args.iter_borrowed()).chain(once(none.as_borrowed()));
+        if let Some((shard, key)) = inner.key_of_items(py, items(), args.len() + 2)? {
+            return inner.get_plain(py, (shard, &key), Some(default), ask);
+        }
+        let key = PyTuple::new(py, items().map(Borrowed::to_owned).collect::<Vec<_>>())?;
+        inner.get_other(key.as_any(), Some(default), ask)
     }
 
     /// Return the value of `key` as an open binary file.
