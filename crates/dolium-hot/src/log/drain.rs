@@ -125,7 +125,7 @@ impl<A: Atomic> Memory<'_, A> {
         let (mut bytes, mut is_open) = (0, false);
         while is_open || (keys.len() < limit.keys && bytes < limit.bytes) {
             let Some((view, next)) = self.next(at, head, scratch) else { break };
-            if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && view.seq() > applied) {
+            if let Some(view) = view.filter(|view| !view.kind().is_fill() && view.seq() > applied) {
                 batch.seq = batch.seq.max(view.seq());
                 let start = batch.words.len();
                 view.append_to(&mut batch.words);

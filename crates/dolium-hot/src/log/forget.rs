@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
 use super::memory::Memory;
-use super::record::{Key, Kind};
+use super::record::Key;
 use super::scratch::Scratch;
 use crate::layout::header::field;
 
@@ -15,7 +15,7 @@ impl<A: Atomic> Memory<'_, A> {
         let Some((place, view)) = self.find(Key { kind, spelling: 0, bytes }, hash, scratch) else {
             return true;
         };
-        let is_clean = view.kind() == Kind::Fill
+        let is_clean = view.kind().is_fill()
             || place.offset < self.field(field::DRAINED).load(Acquire)
             || !self.is_dirty();
         if is_clean {
@@ -36,7 +36,7 @@ impl<A: Atomic> Memory<'_, A> {
         self.field(field::TAIL).fetch_max(bounds.drained, Release);
         let mut at = bounds.drained;
         while let Some((view, next)) = self.next(at, bounds.head, scratch) {
-            if let Some(view) = view.filter(|view| view.kind() == Kind::Fill) {
+            if let Some(view) = view.filter(|view| view.kind().is_fill()) {
                 let key = view.key();
                 let first = self.bucket(self.hash(key.kind, key.bytes));
                 for slot in (first..first + crate::layout::geometry::BUCKET).map(|slot| self.slot(slot)) {

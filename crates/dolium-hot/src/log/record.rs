@@ -82,6 +82,8 @@ pub enum Kind {
     Delete,
     /// Repeats a row of the database.
     Fill,
+    /// Repeats that the database has no row of a key. Such a record removes nothing.
+    Absent,
 }
 
 /// The bits of a sequence number; an offset has as many, and grows faster.
@@ -96,12 +98,30 @@ const NOOP: u8 = u8::MAX;
 /// The end of the ring, which is too short for the record that came.
 pub(crate) const PAD: u8 = 4;
 
+/// An earlier version takes such a record for damage, passes over it, and asks the database.
+const ABSENT: u8 = 5;
+
 impl Kind {
+    /// Whether the record only repeats what the database has: it has no sequence number, and no drain takes it.
+    #[must_use]
+    #[inline]
+    pub fn is_fill(self) -> bool {
+        matches!(self, Self::Fill | Self::Absent)
+    }
+
+    /// Whether the record has a row.
+    #[must_use]
+    #[inline]
+    pub fn has_row(self) -> bool {
+        matches!(self, Self::Set | Self::Fill)
+    }
+
     fn code(self) -> u8 {
         match self {
             Self::Set => 1,
             Self::Delete => 2,
             Self::Fill => 3,
+            Self::Absent => ABSENT,
         }
     }
 
@@ -110,6 +130,7 @@ impl Kind {
             1 => Some(Self::Set),
             2 => Some(Self::Delete),
             3 => Some(Self::Fill),
+            ABSENT => Some(Self::Absent),
             _ => None,
         }
     }
@@ -220,18 +241,21 @@ impl PendingRecord {
     /// A record that removes a key.
     #[must_use]
     pub fn delete(key: Key<'_>) -> Self {
-        let mut words = Self::head(Kind::Delete, key, key.bytes.len());
+        Self::without_row(Kind::Delete, key)
+    }
+
+    /// A record that repeats that the database has no row of a key.
+    #[must_use]
+    pub fn absent(key: Key<'_>) -> Self {
+        Self::without_row(Kind::Absent, key)
+    }
+
+    fn without_row(kind: Kind, key: Key<'_>) -> Self {
+        let mut words = Self::head(kind, key, key.bytes.len());
         words[5] = f64::NAN.to_bits();
         words[6] = key.bytes.len() as u64;
         push(bytes_of_mut(&mut words[HEAD..]), key.bytes);
-        Self {
-            words,
-            kind: Kind::Delete,
-            offset: 0,
-            key_kind: key.kind,
-            key_len: key.bytes.len(),
-            known: None,
-        }
+        Self { words, kind, offset: 0, key_kind: key.kind, key_len: key.bytes.len(), known: None }
     }
 
     fn head(kind: Kind, key: Key<'_>, bytes: usize) -> Vec<u64> {
@@ -424,9 +448,12 @@ mod tests {
             assert_eq!(view.row(), Some(row));
             assert_eq!(view.expire_time(), row.expire_time);
         }
-        let mut pending_record = PendingRecord::delete(KEY);
-        let view = read(pending_record.seal(7, 99, 5, 0), 7, 99).unwrap();
-        assert_eq!((view.kind(), view.key(), view.row()), (Kind::Delete, KEY, None));
+        for (kind, mut pending_record) in
+            [(Kind::Delete, PendingRecord::delete(KEY)), (Kind::Absent, PendingRecord::absent(KEY))]
+        {
+            let view = read(pending_record.seal(7, 99, 5, 0), 7, 99).unwrap();
+            assert_eq!((view.kind(), view.key(), view.row()), (kind, KEY, None));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::atomic::Atomic;
 use super::crash;
 use super::memory::{Bounds, Found, Memory};
-use super::record::{Key, Kind, PAD, View, first};
+use super::record::{Key, PAD, View, first};
 use super::scratch::Scratch;
 use crate::layout::header::field;
 
@@ -55,7 +55,7 @@ impl<A: Atomic> Memory<'_, A> {
             }
             let Some(view) = self.whole_at(at, limit, scratch) else { break };
             at += view.units();
-            if view.kind() == Kind::Fill {
+            if view.kind().is_fill() {
                 continue;
             }
             seq += 1;
@@ -77,7 +77,7 @@ impl<A: Atomic> Memory<'_, A> {
         let mut at = self.field(field::TAIL).load(Relaxed).max(head.saturating_sub(self.geometry.units));
         let mut is_whole = true;
         while let Some((view, next)) = self.next(at, head, scratch) {
-            if let Some(view) = view.filter(|view| view.kind() != Kind::Fill && !view.is_noop()) {
+            if let Some(view) = view.filter(|view| !view.kind().is_fill() && !view.is_noop()) {
                 let (key, is_dirty) = (view.key(), view.seq() > applied);
                 let (kind, bytes) = (key.kind, key.bytes.to_vec());
                 is_whole &= self.restore(kind, &bytes, at, is_dirty, scratch);

@@ -2,7 +2,7 @@
 
 use super::atomic::Atomic;
 use super::memory::Memory;
-use super::record::{Kind, View};
+use super::record::View;
 use super::scratch::Scratch;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -21,7 +21,7 @@ impl<A: Atomic> Memory<'_, A> {
             };
             // What lies inside a whole record is a value, even if it looks like a record.
             unit += view.units();
-            if view.kind() != Kind::Fill && view.seq() > applied {
+            if !view.kind().is_fill() && view.seq() > applied {
                 found.push(scratch.words().to_vec());
             }
         }

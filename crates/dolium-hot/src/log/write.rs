@@ -8,7 +8,7 @@ use super::crash;
 use super::hash;
 use super::memory::{Bounds, Memory, OFFSET};
 use super::prefetch::prefetch;
-use super::record::{HEAD, Key, Kind, Known, MOST, PendingRecord, is_of_key, pad};
+use super::record::{HEAD, Key, Known, MOST, PendingRecord, is_of_key, pad};
 use super::scratch::Scratch;
 use crate::layout::geometry::{BUCKET, UNIT};
 use crate::layout::header::field;
@@ -107,11 +107,11 @@ impl<A: Atomic> Memory<'_, A> {
 
     fn store_all(&self, start: u64, records: &mut [PendingRecord]) {
         let mut at = start;
-        let mut rest = records.iter().filter(|record| record.kind != Kind::Fill).count() as u64;
+        let mut rest = records.iter().filter(|record| !record.kind.is_fill()).count() as u64;
         let mut seq = self.field(field::LAST).load(Relaxed);
         for record in records {
             let extent = self.place(at, record.units());
-            let has_seq = u64::from(record.kind != Kind::Fill);
+            let has_seq = u64::from(!record.kind.is_fill());
             seq += has_seq;
             rest -= has_seq;
             record.offset = extent.start;

@@ -56,6 +56,21 @@ impl AccessWord<'_> {
     }
 }
 
+/// A moment in which no process was changing the tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    last: u64,
+    commits: u64,
+}
+
+impl Moment {
+    /// What [`Tier::commits`] was.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.commits
+    }
+}
+
 impl Tier {
     pub(crate) fn of(member: &Arc<Member>) -> Option<Self> {
         let geometry = member.header().geometry?;
@@ -104,10 +119,36 @@ impl Tier {
         memory.is_live().then(|| f(view, AccessWord(memory.access(place.slot))))
     }
 
+    /// A hash of a key. Keys that two processes take for the same one have the same hash, until the epoch ends.
+    #[must_use]
+    pub fn hash(&self, key: Key<'_>) -> u64 {
+        self.memory().hash(key.kind, key.bytes)
+    }
+
     /// Grows with each change of the database. Read it before a row that you offer as a fill.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.memory().commits()
+    }
+
+    /// Returns this moment, or `None` while a process may be changing the tier. Takes no lock.
+    ///
+    /// Each change grows one of the two numbers before the append lock is free again. So a process that has grown what
+    /// is loaded here is seen to have the append lock, which is loaded after, or it is done.
+    #[must_use]
+    pub fn moment(&self) -> Option<Moment> {
+        let memory = self.memory();
+        let moment = Moment { last: memory.field(field::LAST).load(Acquire), commits: memory.commits() };
+        (!self.member.is_taken(Which::Tier) && memory.is_sound()).then_some(moment)
+    }
+
+    /// Whether all that was looked up since a moment is of that moment. A direct commit that is announced may be in the
+    /// database already.
+    #[must_use]
+    pub fn is_still(&self, moment: Moment) -> bool {
+        let memory = self.memory();
+        let now = Moment { last: memory.field(field::LAST).load(Acquire), commits: memory.commits() };
+        !memory.is_announced() && now == moment && memory.is_live()
     }
 
     /// Whether there are records that the database has not.

@@ -1,19 +1,31 @@
 //! Owns operations on many keys: one crossing and, per shard, one transaction each.
 
-use dolium::{Key, PutOptions};
+use dolium::{Key, PutOptions, host};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
+use super::read::Shown;
 use super::write::How;
 use super::{Flag, Inner, Seconds, Shard, Store, put};
-use crate::error;
 use crate::lazy::Lazy;
 use crate::value::{Loan, Outgoing};
+use crate::{clock, error};
 
 static APART: Lazy = Lazy::new("dolium.apart", "ApartDict");
 
 /// What goes to one shard: positions in the caller's list.
 type Groups<'a, T> = Vec<(&'a Shard, Vec<T>)>;
+
+/// A value as it was found.
+enum Got<'py> {
+    Shown(Shown<'py>),
+    Stored(dolium::Value),
+}
+
+/// So many values that were not found.
+fn nothing<'py>(count: usize) -> Vec<Option<Got<'py>>> {
+    std::iter::repeat_with(|| None).take(count).collect()
+}
 
 impl Inner {
     fn group<'a, T>(&'a self, items: impl IntoIterator<Item = (&'a Shard, T)>) -> Groups<'a, T> {
@@ -25,6 +37,69 @@ impl Inner {
         }
         groups.retain(|(_, group)| !group.is_empty());
         groups
+    }
+
+    /// The values of keys, in their order.
+    fn values<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &[Bound<'py, PyAny>],
+        retry: bool,
+    ) -> PyResult<Vec<Option<Got<'py>>>> {
+        if let [only] = &*self.shared.shards {
+            let stored = keys.iter().map(|key| Ok(self.key(key)?.1)).collect::<PyResult<Vec<_>>>()?;
+            return self.values_in(py, only, &stored, retry);
+        }
+        let mut routed = Vec::with_capacity(keys.len());
+        for (position, key) in keys.iter().enumerate() {
+            let (shard, key) = self.key(key)?;
+            routed.push((shard, (position, key)));
+        }
+        let mut values = nothing(keys.len());
+        for (shard, group) in self.group(routed) {
+            let (positions, stored): (Vec<usize>, Vec<Key<'_>>) = group.into_iter().unzip();
+            for (position, value) in positions.into_iter().zip(self.values_in(py, shard, &stored, retry)?) {
+                values[position] = value;
+            }
+        }
+        Ok(values)
+    }
+
+    /// The values of keys of one shard, all of one moment. What is hot becomes an object at once.
+    fn values_in<'py>(
+        &self,
+        py: Python<'py>,
+        shard: &Shard,
+        keys: &[Key<'_>],
+        retry: bool,
+    ) -> PyResult<Vec<Option<Got<'py>>>> {
+        let is_told = clock::was_told() && clock::follow(py);
+        let mut values = nothing(keys.len());
+        let glimpse = host::try_get_many(shard.cache(retry), keys, |position, entry| {
+            // Only here, so that hits that do not expire pay nothing.
+            let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
+            if is_sure {
+                values[position] = Some(Got::Shown(Shown::of(py, entry.value)));
+            }
+            is_sure
+        });
+        if let Some(glimpse) = glimpse {
+            if glimpse.rest.is_empty() {
+                return Ok(values);
+            }
+            let rest: Vec<_> = glimpse.rest.iter().map(|position| keys[*position].borrowed()).collect();
+            let found = shard.enter(py, retry, |cache| host::get_rest(cache, &glimpse, &rest));
+            if let Some(found) = self.soften(py, retry, found, || Some(Vec::new()))? {
+                for (position, value) in glimpse.rest.into_iter().zip(found) {
+                    values[position] = value.map(Got::Stored);
+                }
+                return Ok(values);
+            }
+        }
+        let found = shard.enter(py, retry, |cache| cache.get_many(keys));
+        let found = self.soften(py, retry, found, Vec::new)?;
+        let found = found.into_iter().map(|value| value.map(Got::Stored));
+        Ok(found.chain(std::iter::repeat_with(|| None)).take(keys.len()).collect())
     }
 
     fn is_custom(&self) -> bool {
@@ -164,26 +239,16 @@ impl Store {
             }
             return together(py, found);
         }
-        let mut routed = Vec::with_capacity(keys.len());
-        for (position, key) in keys.iter().enumerate() {
-            let (shard, key) = inner.key(key)?;
-            routed.push((shard, (position, key)));
-        }
-        let mut values: Vec<Option<dolium::Value>> = Vec::new();
-        values.resize_with(keys.len(), || None);
-        for (shard, group) in inner.group(routed) {
-            let (positions, stored): (Vec<usize>, Vec<Key<'_>>) = group.into_iter().unzip();
-            let result = shard.enter(py, retry.0, |cache| cache.get_many(&stored));
-            for (position, value) in positions.into_iter().zip(inner.soften(py, retry.0, result, Vec::new)?) {
-                values[position] = value;
-            }
-        }
-        for (key, value) in keys.iter().zip(values) {
-            if let Some(value) = value
-                && let Some(value) = inner.unless_refused(py, inner.load(py, value))?
-            {
-                found.push((key, value));
-            }
+        for (key, value) in keys.iter().zip(inner.values(py, &keys, retry.0)?) {
+            let value = match value {
+                None => continue,
+                Some(Got::Shown(Shown::Object(value))) => Some(value),
+                Some(Got::Shown(Shown::Pickle(bytes, signed))) => {
+                    inner.unless_refused(py, inner.loads(signed).get(py)?.call1((bytes,)))?
+                }
+                Some(Got::Stored(value)) => inner.unless_refused(py, inner.load(py, value))?,
+            };
+            found.extend(value.map(|value| (key, value)));
         }
         together(py, found)
     }

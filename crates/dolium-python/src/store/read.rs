@@ -56,14 +56,14 @@ enum Memory<T> {
 }
 
 /// A value as it was found in the hot tier.
-enum Shown<'py> {
+pub(super) enum Shown<'py> {
     Object(Bound<'py, PyAny>),
     Pickle(Bound<'py, PyBytes>, bool),
 }
 
 impl<'py> Shown<'py> {
     #[inline]
-    fn of(py: Python<'py>, value: ValueRef<'_>) -> Self {
+    pub(super) fn of(py: Python<'py>, value: ValueRef<'_>) -> Self {
         Self::Object(match value {
             ValueRef::Bytes(value) => PyBytes::new(py, value).into_any(),
             ValueRef::Text(value) => PyString::new(py, value).into_any(),

@@ -1,6 +1,6 @@
 //! Looking up values that were stored as frames, with what is kept beside them.
 
-use dolium_hot::{Cell, Kind, View};
+use dolium_hot::{Cell, View};
 
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
@@ -54,7 +54,7 @@ impl FrameRef<'_> {
 
 impl Cache {
     fn frame_in<'v>(&self, key: &Key<'_>, view: &View<'v>) -> Option<Frame<'v>> {
-        let is_here = view.kind() != Kind::Delete && view.mode() == mode::FRAME && !view.has_file();
+        let is_here = view.kind().has_row() && view.mode() == mode::FRAME && !view.has_file();
         let Some(Cell::Blob(stored)) = view.value().filter(|_| is_here) else { return None };
         self.readable(key, stored).ok().flatten()
     }

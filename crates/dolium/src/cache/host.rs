@@ -5,7 +5,7 @@
 //! * **The life of the process**: [`set_interrupt_hook`] delivers signals to an operation that waits,
 //!   [`pause_transactions`] and [`resume_transactions`] surround a fork, [`shutdown`] precedes the exit, and [`tell_time`]
 //!   sets a clock of tests.
-//! * **Calls that never wait**: [`try_get`], [`try_contains`], [`try_set`], [`try_incr`], [`try_delete`] and
+//! * **Calls that never wait**: [`try_get`], [`try_get_many`], [`try_contains`], [`try_set`], [`try_incr`], [`try_delete`] and
 //!   [`try_get_frame`] answer from shared memory or decline, so that the caller can hold the lock of its interpreter.
 //! * **Tasks**: a [`Context`] owns a transaction as a thread does; see [`transact_owned`] and [`set_context_hook`].
 //! * **Values that the host may refuse**: [`pop_if`] and [`pull_if`] ask before they remove an entry.
@@ -15,7 +15,8 @@
 pub use super::compute::{join_flight, join_local_flight};
 pub use super::frame::{FrameRef, try_get_frame};
 pub use super::nonblocking::{
-    EntryRef, Unanswered, ValueRef, try_contains, try_delete, try_get, try_incr, try_set,
+    EntryRef, Glimpse, Unanswered, ValueRef, get_rest, try_contains, try_delete, try_get, try_get_many,
+    try_incr, try_set,
 };
 pub use super::queue::pull_if;
 pub use super::read::entry_after;

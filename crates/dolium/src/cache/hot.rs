@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
-use dolium_hot::{AccessWord, Counter, Kind, LogFull, PendingRecord, Tier, View, Writing};
+use dolium_hot::{AccessWord, Counter, Kind, LogFull, Moment, PendingRecord, Tier, View, Writing};
 
 use crate::sqlite::columns::UNREADABLE;
-use crate::sqlite::statements;
+use crate::sqlite::statements::{self, Found};
 use crate::sqlite::tier::{PROVES, cell, scalar};
 use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
@@ -103,7 +103,8 @@ impl Cache {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else {
             let observed = self.observe(key, |view| self.is_alive(view).then(|| row_of(view)).flatten())?;
-            let row = observed.map_or_else(|| self.look_up_cold(key), Ok)?;
+            let cold = || Ok::<_, Error>(self.find_stored(key)?.there().filter(|row| self.lives(row)));
+            let row = observed.map_or_else(cold, Ok)?;
             self.count_alone(1, usize::from(row.is_some()));
             return Ok(row);
         };
@@ -121,7 +122,11 @@ impl Cache {
             return Ok(answer);
         }
         let commits = tier.commits();
-        let row = self.look_up_cold(key)?;
+        let stored = self.find_stored(key)?;
+        if stored.is_absent() {
+            self.offer_absence(&tier, key, commits);
+        }
+        let row = stored.there().filter(|row| self.lives(row));
         self.count_in_tier(&tier, 1, usize::from(row.is_some()));
         if let Some(row) = &row {
             offer(&tier, key, row, commits);
@@ -134,10 +139,18 @@ impl Cache {
     pub(super) fn look_up_many(&self, keys: &[Key<'_>], now: Timestamp) -> Result<Option<Vec<Option<Row>>>> {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else { return Ok(None) };
-        // Every change grows one of these. But a change that is under way has grown them already, and a direct commit
-        // does so after SQLite has it.
-        let moment = || (tier.last(), tier.commits());
-        let Some(before) = tier.try_lock().map(|_quiet| moment()) else { return Ok(None) };
+        let Some(moment) = tier.moment() else { return Ok(None) };
+        self.look_up_at(&tier, moment, keys, now)
+    }
+
+    /// The same in a tier, and of a moment that the caller knows.
+    pub(super) fn look_up_at(
+        &self,
+        tier: &Tier,
+        moment: Moment,
+        keys: &[Key<'_>],
+        now: Timestamp,
+    ) -> Result<Option<Vec<Option<Row>>>> {
         let mut cold = Vec::new();
         let known = keys.iter().enumerate().map(|(offset, key)| {
             let found = key.with_hot(|hot| {
@@ -155,19 +168,21 @@ impl Cache {
         let mut rows: Vec<_> = known.collect();
         if !cold.is_empty() {
             let missing = cold.iter().map(|(_, key)| *key);
-            let found = self
-                .handle
-                .read_now(self.wait, |connection| statements::find_many(connection, missing.clone(), now))?;
+            let found = self.handle.read_now(self.wait, |connection| {
+                statements::find_many(connection, missing.clone(), Timestamp::NEG_INFINITY)
+            })?;
             for ((offset, key), row) in cold.into_iter().zip(found) {
-                if let Some(row) = &row {
-                    offer(&tier, key, row, before.1);
+                match &row {
+                    Some(row) if self.lives(row) => offer(tier, key, row, moment.commits()),
+                    Some(_) => {}
+                    None => self.offer_absence(tier, key, moment.commits()),
                 }
-                rows[offset] = row;
+                rows[offset] = row.filter(|row| is_alive(row.expire_time, now));
             }
         }
-        let is_of_one_moment = !tier.is_announced() && moment() == before && tier.is_live();
+        let is_of_one_moment = tier.is_still(moment);
         if is_of_one_moment {
-            self.count_in_tier(&tier, rows.len(), rows.iter().flatten().count());
+            self.count_in_tier(tier, rows.len(), rows.iter().flatten().count());
         }
         Ok(is_of_one_moment.then_some(rows))
     }
@@ -202,17 +217,22 @@ impl Cache {
     /// Whether a key is there and has not expired.
     pub(super) fn is_there(&self, key: &Key<'_>) -> Result<bool> {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
-        let known = match tier {
+        let known = match &tier {
             Some(tier) => key.with_hot(|hot| tier.get(hot, |view, _| self.is_alive(&view))),
             None => self.observe(key, |view| self.is_alive(view))?,
         };
-        known.map_or_else(
-            || {
-                let now = self.clock.now();
-                self.handle.read_now(self.wait, |connection| Ok(statements::contains(connection, key, now)?))
-            },
-            Ok,
-        )
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let commits = tier.as_ref().map_or(0, Tier::commits);
+        let stored =
+            self.handle.read_now(self.wait, |connection| Ok(statements::expiry(connection, key)?))?;
+        if let (Some(tier), true) = (&tier, stored.is_absent()) {
+            self.offer_absence(tier, key, commits);
+        }
+        let lives =
+            |expire_time: Option<_>| expire_time.is_none_or(|time| is_alive(Some(time), self.clock.now()));
+        Ok(stored.there().is_some_and(lives))
     }
 
     /// What a tier says of a key that this process may only look at.
@@ -222,24 +242,37 @@ impl Cache {
         }
         let Some((observer, is_disturbed)) = self.handle.observer(self.wait)? else { return Ok(None) };
         // Rows that another program may have changed are asked of SQLite.
-        let is_known = |view: &View<'_>| !is_disturbed || view.offset() >= observer.drained_to();
+        let is_dirty = |view: &View<'_>| !view.kind().is_fill() && view.offset() >= observer.drained_to();
+        let is_known = |view: &View<'_>| !is_disturbed || is_dirty(view);
         Ok(key.with_hot(|hot| observer.get(hot, |view| is_known(&view).then(|| f(&view)))).flatten())
     }
 
-    fn look_up_cold(&self, key: &Key<'_>) -> Result<Option<Row>> {
-        let row = self.handle.read_now(self.wait, |connection| {
-            Ok(statements::find(connection, key, Timestamp::NEG_INFINITY)?)
-        })?;
-        // The clock is read only if the row expires.
-        let lives = |time| is_alive(Some(time), self.clock.now());
-        Ok(row.filter(|row| row.expire_time.is_none_or(lives)))
+    /// The row of a key in SQLite, expired or not.
+    fn find_stored(&self, key: &Key<'_>) -> Result<Found<Row>> {
+        self.handle.read_now(self.wait, |connection| {
+            Ok(Found::of(statements::find(connection, key, Timestamp::NEG_INFINITY)?))
+        })
+    }
+
+    /// Whether a row has not expired. The clock is read only if it can.
+    fn lives(&self, row: &Row) -> bool {
+        row.expire_time.is_none_or(|time| is_alive(Some(time), self.clock.now()))
+    }
+
+    /// Tells the tier that SQLite has no row of a key, if this process missed the key before: a scan of keys that are not
+    /// there must not push out what is hot.
+    fn offer_absence(&self, tier: &Tier, key: &Key<'_>, commits: u64) {
+        key.with_hot(|hot| {
+            if hot.bytes.len() <= FILLED && self.handle.reads.misses.repeats(tier.hash(hot)) {
+                fill(tier, key, PendingRecord::absent(hot), commits);
+            }
+        });
     }
 
     /// Whether a record is a row that has not expired. The clock is read only if it can.
     #[inline]
     pub(super) fn is_alive(&self, view: &View<'_>) -> bool {
-        view.kind() != Kind::Delete
-            && view.expire_time().is_none_or(|time| is_alive(Some(time), self.clock.now()))
+        view.kind().has_row() && view.expire_time().is_none_or(|time| is_alive(Some(time), self.clock.now()))
     }
 
     /// Notes a read for the policies that ask.
@@ -458,8 +491,13 @@ fn offer(tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
     if row.columns.value.len() > FILLED || row.columns.mode == UNREADABLE {
         return;
     }
-    let mut record =
-        pending_record(Kind::Fill, key, &row.columns, row.expire_time, &row.tag, row.store_time, 0);
+    let record = pending_record(Kind::Fill, key, &row.columns, row.expire_time, &row.tag, row.store_time, 0);
+    fill(tier, key, record, commits);
+}
+
+/// Appends a record that repeats what the database says of a key. Does nothing if that may have changed since, or if a
+/// writer has the append lock.
+fn fill(tier: &Tier, key: &Key<'_>, mut record: PendingRecord, commits: u64) {
     if let Some(mut writing) = tier.try_lock()
         && confirm(tier, &writing, key, &Seen::Commits(commits))
     {

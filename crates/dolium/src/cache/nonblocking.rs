@@ -1,7 +1,7 @@
 //! Owns answering from the hot tier without copying, allocating or waiting, for callers that have a better place for
 //! a value than the heap.
 
-use dolium_hot::{Cell, Counter, Kind, Tier, View};
+use dolium_hot::{Cell, Counter, Kind, Moment, Tier, View};
 
 use crate::sqlite::tier::{CULLS, cell, scalar};
 use crate::system::clock::Timestamp;
@@ -117,7 +117,7 @@ impl Cache {
         let answer = key.with_hot(|hot| {
             self.handle.tier.with_tier_to_answer(|tier| {
                 let answer = tier.get(hot, |view, access| {
-                    if view.kind() == Kind::Delete {
+                    if !view.kind().has_row() {
                         return Some(None);
                     }
                     if !self.is_alive(&view) {
@@ -244,6 +244,105 @@ pub fn try_get<T>(
     f: impl FnOnce(EntryRef<'_>) -> Option<T>,
 ) -> Result<Option<T>, Unanswered> {
     cache.try_view(key, |view| f(EntryRef { value: cache.value_in(key, &view)?, view }))
+}
+
+/// Which of many keys the hot tier has answered, and when: see [`try_get_many`].
+#[derive(Debug)]
+#[must_use = "the rest of the keys is to be looked up"]
+pub struct Glimpse {
+    moment: Moment,
+    epoch: u64,
+    /// How many keys were answered, and how many of these have an entry.
+    known: usize,
+    hits: usize,
+    /// The positions of the keys without an answer.
+    pub rest: Vec<usize>,
+}
+
+impl Glimpse {
+    fn count(&self, cache: &Cache, tier: &Tier) {
+        cache.count_lookups(tier, self.known, self.hits);
+        cache.count_reads(tier, self.known, self.hits);
+    }
+}
+
+/// Shows `f` the entries that the hot tier knows of many keys, with their positions, as [`try_get`] does for each. All
+/// answers are of one moment; a key that is neither shown nor in [`Glimpse::rest`] has no entry. The rest is for
+/// [`get_rest`], and only together with its answers do these ones count.
+///
+/// Returns `None` if nothing that was shown counts: then call [`Cache::get_many`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, host};
+///
+/// let cache = Cache::builder(dir.path()).setting("hot_size", -1).open()?;
+/// cache.set("answer", 42)?;
+/// assert!(cache.contains("answer")?);
+/// let mut shown = Vec::new();
+/// let keys = ["answer".into(), "question".into()];
+/// let glimpse = host::try_get_many(&cache, &keys, |at, entry| {
+///     shown.push((at, entry.value.into()));
+///     true
+/// });
+/// assert_eq!(shown, [(0, dolium::Value::Int(42))]);
+/// let glimpse = glimpse.expect("no other process writes");
+/// assert_eq!(glimpse.rest, [1], "only the database can tell");
+/// assert_eq!(host::get_rest(&cache, &glimpse, &keys[1..])?, Some(vec![None]));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn try_get_many(
+    cache: &Cache,
+    keys: &[Key<'_>],
+    mut f: impl FnMut(usize, EntryRef<'_>) -> bool,
+) -> Option<Glimpse> {
+    if cache.in_transaction() {
+        return None;
+    }
+    let look = |tier: &Tier| {
+        let moment = tier.moment()?;
+        let (mut rest, mut hits) = (Vec::new(), 0);
+        for (position, key) in keys.iter().enumerate() {
+            // As in `try_view`: what has expired is left to the general way.
+            let known = key.with_hot(|hot| {
+                tier.get(hot, |view, access| {
+                    if !view.kind().has_row() {
+                        return Some(false);
+                    }
+                    let value = alive_value(cache, key, &view)?;
+                    let is_shown = f(position, EntryRef { value, view });
+                    is_shown.then(|| cache.note(access))?;
+                    Some(true)
+                })
+            });
+            match known.flatten() {
+                Some(is_found) => hits += usize::from(is_found),
+                None => rest.push(position),
+            }
+        }
+        let glimpse = Glimpse { moment, epoch: tier.epoch(), known: keys.len() - rest.len(), hits, rest };
+        if glimpse.rest.is_empty() {
+            tier.is_still(moment).then(|| glimpse.count(cache, tier))?;
+        }
+        Some(glimpse)
+    };
+    cache.handle.tier.with_tier_to_answer(look)?
+}
+
+fn alive_value<'v>(cache: &Cache, key: &Key<'_>, view: &View<'v>) -> Option<ValueRef<'v>> {
+    if cache.is_alive(view) { cache.value_in(key, view) } else { None }
+}
+
+/// The values of the keys that [`try_get_many`] has left, in their order, of the moment of its answers. It may wait, and
+/// read the disk. Returns `None` if others have changed something meanwhile.
+pub fn get_rest(cache: &Cache, glimpse: &Glimpse, rest: &[Key<'_>]) -> Result<Option<Vec<Option<Value>>>> {
+    let now = cache.clock.now();
+    let tier = cache.handle.tier.get().filter(|tier| tier.epoch() == glimpse.epoch);
+    let Some(tier) = tier else { return Ok(None) };
+    let Some(rows) = cache.look_up_at(&tier, glimpse.moment, rest, now)? else { return Ok(None) };
+    glimpse.count(cache, &tier);
+    let values = rest.iter().zip(rows).map(|(key, row)| cache.value_of_row(key, row, now));
+    values.collect::<Result<_>>().map(Some)
 }
 
 /// Whether a key is there, if the hot tier knows; as [`try_get`], but it does not count as a read.

@@ -213,6 +213,14 @@ impl Cache {
         }
     }
 
+    /// The same for many reads, of which so many found something.
+    pub(super) fn count_reads(&self, tier: &Tier, reads: usize, hits: usize) {
+        if self.counts && self.handle.settings.counts_hits() {
+            (0..hits).for_each(|_| self.count_read(tier, true));
+            (hits..reads).for_each(|_| self.count_read(tier, false));
+        }
+    }
+
     /// Notes a hit or a miss for statistics and for the policies that ask.
     fn record(&self, hit: Option<i64>, now: impl FnOnce() -> Timestamp) {
         if !self.counts {

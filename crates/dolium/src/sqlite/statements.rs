@@ -48,12 +48,38 @@ pub(crate) fn find_many<'k>(
     Ok(rows?)
 }
 
-/// Whether a key is there and has not expired.
-pub(crate) fn contains(connection: &Connection, key: &Key<'_>, now: Timestamp) -> rusqlite::Result<bool> {
+/// What SQLite says of a key.
+#[derive(Debug, Default)]
+pub(crate) enum Found<T> {
+    /// There is no database that could be asked.
+    #[default]
+    Unknown,
+    /// There is no row.
+    Absent,
+    /// There is a row, expired or not.
+    There(T),
+}
+
+impl<T> Found<T> {
+    pub fn of(row: Option<T>) -> Self {
+        row.map_or(Self::Absent, Self::There)
+    }
+
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    pub fn there(self) -> Option<T> {
+        if let Self::There(row) = self { Some(row) } else { None }
+    }
+}
+
+/// When the row of a key expires.
+pub(crate) fn expiry(connection: &Connection, key: &Key<'_>) -> rusqlite::Result<Found<Option<Timestamp>>> {
     const SELECT: &str = "SELECT expire_time FROM Cache WHERE key = ?1 AND raw = ?2";
     let mut select = connection.prepare_cached(SELECT)?;
-    let found = select.query_row((key, key.raw()), |row| real(row, 0)).optional()?;
-    Ok(found.is_some_and(|expire_time| is_alive(expire_time, now)))
+    let found = select.query_row((key, key.raw()), |row| real(row, 0));
+    Ok(Found::of(found.optional()?))
 }
 
 /// What proves a key, if anything lies beside its row. A store of diskcache, or of an earlier version, has no such table.

@@ -14,6 +14,7 @@ use crate::store::connections::Connections;
 use crate::store::layout::Shards;
 use crate::store::lookups::Lookups;
 use crate::store::maintain::Upkeep;
+use crate::store::misses::RecentMisses;
 use crate::store::pending::Pending;
 use crate::store::settings::LiveSettings;
 use crate::store::slot::TransactionSlot;
@@ -38,6 +39,8 @@ pub(crate) struct Reads {
     pub pending: Pending,
     /// What neither a tier nor the database counts.
     pub lookups: Lookups,
+    /// Which keys have missed.
+    pub misses: RecentMisses,
 }
 
 /// A directory as this process knows it.

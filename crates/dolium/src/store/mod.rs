@@ -14,6 +14,7 @@ pub(crate) mod limit;
 pub(crate) mod lock;
 mod lookups;
 mod maintain;
+mod misses;
 pub(crate) mod pause;
 mod pending;
 mod pool;

@@ -72,10 +72,10 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Returns its row; `None` if the record removes one, or if no writer could have written it.
+    /// Returns its row; `None` if the record says that there is none, or if no writer could have written it.
     #[must_use]
     pub fn row(&self) -> Option<Row<'a>> {
-        if self.kind() == Kind::Delete {
+        if !self.kind().has_row() {
             return None;
         }
         let (_, rest) = self.bytes().split_at_checked(self.key_len() + self.tag_len())?;

@@ -277,16 +277,20 @@ impl World {
 
     fn read(&mut self, key: u8) {
         let commits = self.memory().commits();
-        let Some(value) = get(&self.database.rows, key) else { return };
+        let found = get(&self.database.rows, key);
         let bytes = key_bytes(key);
         let mut scratch = Scratch::new();
         self.holds_t = true;
         {
             let memory = self.memory();
             let key_now = Key { kind: 3, spelling: 0, bytes: &bytes };
-            let is_absent = memory.find(key_now, memory.hash(3, &bytes), &mut scratch).is_none();
-            if is_absent && memory.commits() == commits {
-                let _ = memory.append(&mut pending_record(Kind::Fill, key, value));
+            let is_unknown = memory.find(key_now, memory.hash(3, &bytes), &mut scratch).is_none();
+            if is_unknown && memory.commits() == commits {
+                let mut record = found.map_or_else(
+                    || PendingRecord::absent(key_now),
+                    |value| pending_record(Kind::Fill, key, value),
+                );
+                let _ = memory.append(&mut record);
             }
         }
         self.holds_t = false;
