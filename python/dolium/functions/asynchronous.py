@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from .._dolium import Recall
 from ..constants import MISS
@@ -181,7 +181,7 @@ def _mark_as_coroutine_function(wrapper: Any) -> None:
 
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:
-        cast(Any, mark)(wrapper)
+        mark(wrapper)
 
 
 tasks: set[asyncio.Task[Any]] = set()

@@ -4,7 +4,7 @@ use dolium::{Key, PutOptions, host};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 
-use super::read::Shown;
+use super::shown::Shown;
 use super::write::How;
 use super::{Flag, Inner, Seconds, Shard, Store, put};
 use crate::lazy::Lazy;

@@ -11,6 +11,7 @@ mod open;
 mod queue;
 mod read;
 mod recall;
+mod shown;
 mod sql;
 mod transaction;
 mod upkeep;

@@ -3,13 +3,14 @@
 use std::iter::once;
 use std::sync::atomic::Ordering;
 
-use dolium::host::{EntryRef, Unanswered, ValueRef};
+use dolium::host::{EntryRef, Unanswered};
 use dolium::raw::mode;
 use dolium::{Entry, Scalar, Value, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyFloat, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyTuple};
 
+use super::shown::Shown;
 use super::{Flag, Inner, Seconds, Shard, Store};
 use crate::info::Info;
 use crate::lazy::Lazy;
@@ -53,26 +54,6 @@ enum Memory<T> {
     Knows(Option<T>),
     /// The lookup goes on without the interpreter.
     Asks(Unanswered),
-}
-
-/// A value as it was found in the hot tier.
-pub(super) enum Shown<'py> {
-    Object(Bound<'py, PyAny>),
-    Pickle(Bound<'py, PyBytes>, bool),
-}
-
-impl<'py> Shown<'py> {
-    #[inline]
-    pub(super) fn of(py: Python<'py>, value: ValueRef<'_>) -> Self {
-        Self::Object(match value {
-            ValueRef::Bytes(value) => PyBytes::new(py, value).into_any(),
-            ValueRef::Text(value) => PyString::new(py, value).into_any(),
-            ValueRef::Int(value) => PyInt::new(py, value).into_any(),
-            ValueRef::Float(value) => PyFloat::new(py, value).into_any(),
-            ValueRef::Pickle { bytes, signed } => return Self::Pickle(PyBytes::new(py, bytes), signed),
-            _ => py.None().into_bound(py),
-        })
-    }
 }
 
 impl<'py> Found<'py> {

@@ -12,8 +12,8 @@ use crate::value::{Payload, Value};
 
 use super::Cache;
 use super::change::{Change, NewRow};
-use super::hot;
 use super::prepare::Prepared;
+use super::record;
 use super::write::{alive, with_value};
 
 /// The position, key and value of an item.
@@ -88,7 +88,7 @@ impl Cache {
     ) -> Result<()> {
         let (expire, time) = (options.expire.at(now), options.time(now));
         let pending_record = prepared.iter_mut().map(|(_, key, value)| {
-            Ok(hot::pending_record(Kind::Set, key, value.finish(key)?, expire, &options.tag, time, CULLS))
+            Ok(record::pending_record(Kind::Set, key, value.finish(key)?, expire, &options.tag, time, CULLS))
         });
         let mut records = pending_record.collect::<Result<Vec<_>>>()?;
         if !records.is_empty() && self.set_hot(&mut records)?.is_some() {

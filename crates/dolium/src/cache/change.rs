@@ -16,8 +16,8 @@ use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row, mode};
 
 use super::Cache;
-use super::hot::pending_record;
 use super::prepare::Prepared;
+use super::record::pending_record;
 
 /// What becomes of the row of a key, and the operation's answer.
 pub(super) enum Change<T> {

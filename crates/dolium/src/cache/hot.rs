@@ -7,19 +7,18 @@ use dolium_hot::{AccessWord, Counter, Kind, LogFull, Moment, PendingRecord, Tier
 
 use crate::sqlite::columns::UNREADABLE;
 use crate::sqlite::statements::{self, Found};
-use crate::sqlite::tier::{PROVES, cell, scalar};
 use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::wait::Deadline;
+use crate::value::Row;
 use crate::value::key::Key;
 use crate::value::policy::ReadNotes;
 use crate::value::put_options::is_alive;
-use crate::value::scalar::Scalar;
-use crate::value::{Columns, Row};
 
 use super::Cache;
 use super::change::{Change, Decided};
+use super::record::{pending_record, row_of};
 
 /// Bytes of rows that are repeated in the tier when they are read.
 const FILLED: usize = 64 << 10;
@@ -35,65 +34,6 @@ enum Seen {
     Record(u64),
     /// There was none, and the database had been changed so often.
     Commits(u64),
-}
-
-/// A record of a row.
-pub(super) fn pending_record(
-    kind: Kind,
-    key: &Key<'_>,
-    columns: &Columns,
-    expire_time: Option<Timestamp>,
-    tag: &Scalar,
-    store_time: Timestamp,
-    note: u8,
-) -> PendingRecord {
-    let row = dolium_hot::Row {
-        store_time,
-        expire_time,
-        tag: cell(tag),
-        size: columns.size,
-        mode: columns.mode,
-        filename: columns.filename.as_deref(),
-        value: cell(&columns.value),
-        note,
-    };
-    stage(kind, key, &row)
-}
-
-pub(super) fn stage(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> PendingRecord {
-    if matches!(key, Key::Object(_)) {
-        return stage_with_proof(kind, key, row);
-    }
-    key.with_hot(|key| PendingRecord::row(kind, key, row))
-}
-
-/// Makes the record of a row. A set carries the proof of its key, so that the process that drains it stores both.
-#[cold]
-fn stage_with_proof(kind: Kind, key: &Key<'_>, row: &dolium_hot::Row<'_>) -> PendingRecord {
-    let proof = if kind == Kind::Set { key.proof() } else { None };
-    key.with_hot(|key| match proof {
-        Some(proof) => {
-            PendingRecord::row_and(kind, key, &dolium_hot::Row { note: row.note | PROVES, ..*row }, &proof)
-        }
-        None => PendingRecord::row(kind, key, row),
-    })
-}
-
-/// The row of a record; `None` if it says that there is none.
-pub(super) fn row_of(view: &View<'_>) -> Option<Row> {
-    let row = view.row()?;
-    Some(Row {
-        rowid: Row::HOT,
-        store_time: row.store_time,
-        expire_time: row.expire_time,
-        tag: scalar(&row.tag),
-        columns: Columns {
-            size: row.size,
-            mode: row.mode,
-            filename: row.filename.map(str::to_owned),
-            value: scalar(&row.value),
-        },
-    })
 }
 
 impl Cache {

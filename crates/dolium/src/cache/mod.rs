@@ -20,6 +20,7 @@ mod prepare;
 mod queue;
 pub mod raw;
 mod read;
+mod record;
 mod restore;
 pub(crate) mod sharded;
 mod sql;

@@ -15,8 +15,8 @@ use crate::value::{Payload, Value, mode};
 
 use super::Cache;
 use super::change::{Change, Decided};
-use super::hot::{row_of, stage};
 use super::prepare::signer;
+use super::record::{row_of, stage};
 
 /// Bytes from which on a value takes the general way: copying it should not hold up the caller's other threads.
 const SMALL: usize = 1 << 10;
@@ -248,7 +248,7 @@ pub fn try_get<T>(
 
 /// Which of many keys the hot tier has answered, and when: see [`try_get_many`].
 #[derive(Debug)]
-#[must_use = "the rest of the keys is to be looked up"]
+#[must_use = "`get_rest` looks up the rest of the keys"]
 pub struct Glimpse {
     moment: Moment,
     epoch: u64,

@@ -22,9 +22,9 @@ use crate::value::{Entry, Row, Value, mode};
 
 use super::Cache;
 use super::frame::is_raised;
-use super::hot::row_of;
 use super::nonblocking::{Unanswered, try_get};
 use super::prepare::signer;
+use super::record::row_of;
 
 /// What is known of an entry beside its value.
 #[derive(Clone, Debug, PartialEq)]

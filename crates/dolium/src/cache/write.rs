@@ -16,8 +16,8 @@ use crate::value::{Entry, Payload, Row, Value, mode};
 use super::Cache;
 use super::change::{Change, NewRow};
 use super::frame::is_raised;
-use super::hot;
 use super::prepare::Prepared;
+use super::record;
 
 impl Cache {
     /// Stores a value. Returns `false` if it was refused, being larger than the whole cache may be.
@@ -82,7 +82,7 @@ impl Cache {
         now: Timestamp,
     ) -> Result<()> {
         let (expire_time, time) = (options.expire.at(now), options.time(now));
-        let mut record = hot::pending_record(
+        let mut record = record::pending_record(
             Kind::Set,
             key,
             prepared.finish(key)?,
