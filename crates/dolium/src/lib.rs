@@ -46,7 +46,7 @@ mod value;
 pub use cache::{Builder, Cache, Keys, Order, ShardedCache, Side, Transaction, host, raw};
 pub use system::clock::{Clock, Timestamp, system_time, timestamp};
 pub use system::wait::Wait;
-pub use value::policy::Policy;
+pub use value::eviction_policy::Policy;
 
 pub use cache::{Info, Stream};
 pub use value::key::Key;

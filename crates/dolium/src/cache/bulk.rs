@@ -2,7 +2,7 @@
 
 use dolium_hot::Kind;
 
-use crate::sqlite::statements;
+use crate::sqlite::read;
 use crate::sqlite::tier::CULLS;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
@@ -26,8 +26,7 @@ impl Cache {
         let rows = if let Some(rows) = self.look_up_many(keys, now)? {
             rows
         } else {
-            let rows =
-                self.handle.read(self.wait, |connection| statements::find_many(connection, keys, now))?;
+            let rows = self.handle.read(self.wait, |connection| read::find_many(connection, keys, now))?;
             self.count_alone(keys.len(), rows.iter().flatten().count());
             rows
         };

@@ -6,14 +6,14 @@ use std::collections::HashSet;
 use dolium_hot::{AccessWord, Counter, Kind, LogFull, Moment, PendingRecord, Tier, View, Writing};
 
 use crate::sqlite::columns::UNREADABLE;
-use crate::sqlite::statements::{self, Found};
+use crate::sqlite::read::{self, Found};
 use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::wait::Deadline;
 use crate::value::Row;
+use crate::value::eviction_policy::ReadNotes;
 use crate::value::key::Key;
-use crate::value::policy::ReadNotes;
 use crate::value::put_options::is_alive;
 
 use super::Cache;
@@ -109,7 +109,7 @@ impl Cache {
         if !cold.is_empty() {
             let missing = cold.iter().map(|(_, key)| *key);
             let found = self.handle.read_now(self.wait, |connection| {
-                statements::find_many(connection, missing.clone(), Timestamp::NEG_INFINITY)
+                read::find_many(connection, missing.clone(), Timestamp::NEG_INFINITY)
             })?;
             for ((offset, key), row) in cold.into_iter().zip(found) {
                 match &row {
@@ -165,8 +165,7 @@ impl Cache {
             return Ok(known);
         }
         let commits = tier.as_ref().map_or(0, Tier::commits);
-        let stored =
-            self.handle.read_now(self.wait, |connection| Ok(statements::expiry(connection, key)?))?;
+        let stored = self.handle.read_now(self.wait, |connection| Ok(read::expiry(connection, key)?))?;
         if let (Some(tier), true) = (&tier, stored.is_absent()) {
             self.offer_absence(tier, key, commits);
         }
@@ -190,7 +189,7 @@ impl Cache {
     /// The row of a key in SQLite, expired or not.
     fn find_stored(&self, key: &Key<'_>) -> Result<Found<Row>> {
         self.handle.read_now(self.wait, |connection| {
-            Ok(Found::of(statements::find(connection, key, Timestamp::NEG_INFINITY)?))
+            Ok(Found::of(read::find(connection, key, Timestamp::NEG_INFINITY)?))
         })
     }
 
@@ -384,9 +383,9 @@ impl Cache {
             return Ok(found);
         }
         let commits = tier.commits();
-        let row = self.handle.read_now(self.wait, |connection| {
-            Ok(statements::find(connection, key, Timestamp::NEG_INFINITY)?)
-        })?;
+        let row = self
+            .handle
+            .read_now(self.wait, |connection| Ok(read::find(connection, key, Timestamp::NEG_INFINITY)?))?;
         Ok((row, Seen::Commits(commits)))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 pub use crate::sqlite::keys::Order;
 use crate::sqlite::keys::{BATCH, Met, Walk};
-use crate::sqlite::statements;
+use crate::sqlite::read;
 use crate::system::error::Result;
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
@@ -29,7 +29,7 @@ impl Cache {
     /// The keys of entries with a tag, and text keys with a prefix, in the given order. Both conditions
     /// walk all keys unless there is a tag index, or the order is sorted and there is a prefix.
     pub fn keys_where(&self, order: Order, tag: Option<Scalar>, prefix: Option<&str>) -> Result<Keys> {
-        let end = self.handle.read(self.wait, |connection| Ok(statements::last_rowid(connection)?))?;
+        let end = self.handle.read(self.wait, |connection| Ok(read::last_rowid(connection)?))?;
         Ok(Keys {
             cache: self.clone(),
             walk: Walk { order, tag, prefix: prefix.map(str::to_owned), end, after: None },

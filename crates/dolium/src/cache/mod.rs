@@ -7,12 +7,10 @@ mod bulk;
 mod change;
 pub(crate) mod check;
 mod compute;
-mod evict;
 mod exit;
 mod frame;
 pub mod host;
 mod hot;
-mod hot_tier;
 mod iterate;
 mod nonblocking;
 mod open;
@@ -21,9 +19,11 @@ mod queue;
 pub mod raw;
 mod read;
 mod record;
+mod remove_many;
 mod restore;
 pub(crate) mod sharded;
 mod sql;
+mod tier_report;
 mod transaction;
 #[cfg(feature = "serde")]
 mod typed;
@@ -32,12 +32,12 @@ mod write;
 
 pub use backup::Backup;
 pub use check::Problem;
-pub use hot_tier::{HotTierStatus, TierUnavailable};
 pub use iterate::{Keys, Order};
 pub use open::Builder;
 pub use queue::Side;
 pub use read::{Info, Stream};
 pub use sharded::ShardedCache;
+pub use tier_report::{HotTierStatus, TierUnavailable};
 pub use transaction::Transaction;
 pub use upkeep::Stats;
 

@@ -11,7 +11,7 @@ use crate::system::clock::Clock;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::wait::Wait;
-use crate::value::policy::Policy;
+use crate::value::eviction_policy::Policy;
 use crate::value::scalar::Scalar;
 use crate::value::settings::{METADATA, Settings, read_setting};
 

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use dolium_hot::{Counter, Tier};
 
 use crate::sqlite::columns::UNREADABLE;
-use crate::sqlite::statements;
+use crate::sqlite::read;
 use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::files;
+use crate::value::eviction_policy::ReadNotes;
 use crate::value::frame::Frame;
 use crate::value::key::{Key, recall};
-use crate::value::policy::ReadNotes;
 use crate::value::put_options::{KEPT, is_alive};
 use crate::value::scalar::Scalar;
 use crate::value::sign::Verdict;
@@ -140,9 +140,9 @@ impl Cache {
     /// counted.
     fn info_of(&self, key: &Key<'_>, row: Row, stored: Option<Info>) -> Result<Info> {
         let Row { store_time, expire_time, tag, columns, .. } = row;
-        let in_row = self.handle.read_now(self.wait, |connection| {
-            Ok(statements::size_in_row(connection, key, &columns.value)?)
-        })?;
+        let in_row = self
+            .handle
+            .read_now(self.wait, |connection| Ok(read::size_in_row(connection, key, &columns.value)?))?;
         let never = (store_time, if store_time < KEPT { 0 } else { 1 << 62 });
         let same = stored.filter(|stored| stored.store_time.to_bits() == store_time.to_bits());
         let (access_time, access_count) =
@@ -332,7 +332,7 @@ pub fn stored_info<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<
     let key = key.into();
     cache.write_pending_quietly();
     let observed = cache.observe(&key, row_of)?;
-    let facts = cache.handle.read_on(cache.wait, |connection| Ok(statements::facts(connection, &key)?))?;
+    let facts = cache.handle.read_on(cache.wait, |connection| Ok(read::facts(connection, &key)?))?;
     let stored = facts.map(|facts| Info {
         store_time: facts.store_time,
         expire_time: facts.expire_time,
@@ -374,7 +374,7 @@ pub fn whole_key(cache: &Cache, key: &Key<'_>) -> Result<Value> {
 
 /// What lies beside the row of a key, so that it can go to another store with it: see [`Object::carried`](crate::raw::Object::carried).
 pub fn proof(cache: &Cache, key: &Key<'_>) -> Result<Option<Vec<u8>>> {
-    cache.handle.read_now(cache.wait, |connection| Ok(statements::proof(connection, key)?))
+    cache.handle.read_now(cache.wait, |connection| Ok(read::proof(connection, key)?))
 }
 
 /// A value file that is gone may have been replaced; one that cannot be read is an error to report.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dolium_hot::{Counter, Observer, Tier};
 
 use crate::sqlite::files::with_suffix;
-use crate::sqlite::{schema, statements};
+use crate::sqlite::{read, schema};
 use crate::store::Keep;
 use crate::system::error::{Error, Result};
 use crate::system::files;
@@ -76,7 +76,7 @@ impl Cache {
     /// Bytes that the cache takes on disk: the database and the value files.
     pub fn volume(&self) -> Result<u64> {
         let volume = self.handle.read(self.wait, |connection| {
-            let pages = statements::page_bytes(connection)?.0;
+            let pages = read::page_bytes(connection)?.0;
             Ok(pages.saturating_add(schema::counter(connection, "size")?))
         })?;
         Ok(u64::try_from(volume).unwrap_or(0))
@@ -238,7 +238,7 @@ impl Cache {
             return Ok(());
         }
         self.handle.write_pending(self.wait)?;
-        let names = self.handle.read(self.wait, |connection| Ok(statements::filenames(connection)?))?;
+        let names = self.handle.read(self.wait, |connection| Ok(read::filenames(connection)?))?;
         self.handle.values.sync(&names)?;
         // A checkpoint syncs the log too, but readers and the checkpoints of others may keep it from starting.
         files::sync(&with_suffix(&self.handle.database, "-wal"))?;
@@ -321,7 +321,7 @@ impl Cache {
 
 /// Returns how SQLite journals changes of this store, like `wal`, or `None` if there is no store yet.
 pub fn journal_mode(cache: &Cache) -> Result<Option<String>> {
-    cache.handle.read(cache.wait, |connection| Ok(Some(statements::journal_mode(connection)?)))
+    cache.handle.read(cache.wait, |connection| Ok(Some(read::journal_mode(connection)?)))
 }
 
 impl std::fmt::Debug for Cache {

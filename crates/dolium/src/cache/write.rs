@@ -7,9 +7,9 @@ use crate::sqlite::tier::CULLS;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::warning::Warning;
+use crate::value::eviction_policy::Policy;
 use crate::value::key::Key;
 use crate::value::number::{Number, number};
-use crate::value::policy::Policy;
 use crate::value::put_options::{Expiry, PutOptions, is_alive};
 use crate::value::{Entry, Payload, Row, Value, mode};
 

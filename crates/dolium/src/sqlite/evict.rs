@@ -4,14 +4,14 @@ use rusqlite::Connection;
 
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
+use crate::value::eviction_policy::Policy;
 use crate::value::key::Key;
-use crate::value::policy::Policy;
 use crate::value::put_options::KEPT;
 use crate::value::scalar::{Scalar, Stored};
 
 use super::columns::{filename, int, real};
+use super::read::page_bytes;
 use super::schema::counter;
-use super::statements::page_bytes;
 use super::{Head, Write};
 
 /// Bytes that a row costs beside its key and value: columns, and its places in the indexes.

@@ -15,7 +15,7 @@ use crate::value::{Columns, Row, mode};
 
 use super::columns::{SIZES, filename, int, real};
 use super::disguise;
-use super::statements;
+use super::read;
 
 /// What a change must know of the row that it replaces.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ impl<'c> Write<'c> {
 
     /// The row of a key, unless it has expired.
     pub fn row(&self, key: &Key<'_>, now: Timestamp) -> Result<Option<Row>> {
-        Ok(statements::find(self.connection, key, now)?)
+        Ok(read::find(self.connection, key, now)?)
     }
 
     /// Adds a row at the end of the order of insertion, for a key that has none.

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::sqlite::{Connection, statements, transaction};
+use crate::sqlite::{Connection, read, transaction};
 use crate::store::Handle;
 use crate::store::housekeeper;
 use crate::system::error::Result;
@@ -82,7 +82,7 @@ impl Handle {
         }
         let Some(connection) = &pin.connection else { return Ok(false) };
         release(pin);
-        let version = statements::data_version(connection)?;
+        let version = read::data_version(connection)?;
         let is_unchanged = std::mem::replace(&mut pin.version, version) == version;
         let Some(connection) = &pin.connection else { return Ok(false) };
         if is_unchanged {
@@ -94,7 +94,7 @@ impl Handle {
     /// A connection for the read pin; none where there is no log to hold.
     fn open_pin(self: &Arc<Self>) -> Result<Option<Connection>> {
         let Some(connection) = self.open(0)? else { return Ok(None) };
-        let has_log = statements::journal_mode(&connection)? == "wal";
+        let has_log = read::journal_mode(&connection)? == "wal";
         Ok(Some(connection).filter(|_| has_log))
     }
 

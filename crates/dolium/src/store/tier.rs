@@ -16,8 +16,8 @@ use crate::system::error::{self, Error, Result};
 use crate::system::files;
 use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait, may_continue};
+use crate::value::eviction_policy::{self, ReadNotes};
 use crate::value::key::Key;
-use crate::value::policy::{self, ReadNotes};
 
 use super::Handle;
 use super::drain::DRAIN;
@@ -339,7 +339,7 @@ impl Handle {
         let mut notes = Vec::new();
         if let Some(tier) = self.tier.get().filter(|_| self.settings.noted_reads() != ReadNotes::Nothing) {
             tier.take_accesses(|view, note| {
-                let (time, count) = policy::noted(note);
+                let (time, count) = eviction_policy::noted(note);
                 notes.extend(Key::from_hot(view.key()).map(|key| (key, time, count)));
             });
         }

@@ -6,7 +6,7 @@ use dolium_hot::{Counter, Writing};
 
 use crate::sqlite::Write;
 use crate::store::attempts::Attempts;
-use crate::store::limit::Append;
+use crate::store::evict::Append;
 use crate::store::lock::Held;
 use crate::system::error::{Error, Result};
 use crate::system::fork_gate;

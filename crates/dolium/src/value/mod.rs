@@ -1,5 +1,6 @@
 //! Keys, values and settings: the bytes that they have in a row. Does not know SQL, nor where a row is stored.
 
+pub(crate) mod eviction_policy;
 pub(crate) mod frame;
 pub(crate) mod key;
 #[cfg(feature = "serde")]
@@ -7,7 +8,6 @@ pub mod msgpack;
 pub(crate) mod number;
 mod payload;
 pub mod pickle;
-pub(crate) mod policy;
 pub(crate) mod put_options;
 pub(crate) mod scalar;
 pub(crate) mod settings;

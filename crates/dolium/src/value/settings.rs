@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::value::policy::Policy;
+use crate::value::eviction_policy::Policy;
 use crate::value::scalar::Scalar;
 
 /// A default: a scalar that can stand in a constant.

@@ -1,4 +1,4 @@
-//! Owns the eviction policies, as data. `sqlite::evict` removes rows by them, when `store::limit` says so.
+//! Owns the eviction policies, as data. `sqlite::evict` removes rows by them, when `store::evict` says so.
 
 use crate::system::clock::{Clock, Timestamp};
 

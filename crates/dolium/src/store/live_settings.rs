@@ -8,7 +8,7 @@ use crate::sqlite::{Connection, schema};
 use crate::system::error::{self, Result};
 use crate::system::fork_gate;
 use crate::system::wait::Wait;
-use crate::value::policy::{Policy, ReadNotes};
+use crate::value::eviction_policy::{Policy, ReadNotes};
 use crate::value::scalar::Scalar;
 use crate::value::settings::{DEFAULT_LIMIT, Settings};
 

@@ -1,18 +1,18 @@
 //! Owns removing many entries because a caller asks for it: by age, tag, policy, or all. What keeps a cache within its
-//! limit by itself is in `store/limit.rs`.
+//! limit by itself is in `store/evict.rs`.
 
 use std::sync::Arc;
 
 use dolium_hot::Counter;
 
 use crate::sqlite::evict::{Excess, Spared, used_bytes};
-use crate::sqlite::{Write, statements};
+use crate::sqlite::{Write, read};
 use crate::store::Handle;
-use crate::store::limit::{STEP, level};
+use crate::store::evict::{STEP, level};
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::wait::Wait;
-use crate::value::policy::ReadNotes;
+use crate::value::eviction_policy::ReadNotes;
 use crate::value::scalar::Scalar;
 
 use super::Cache;
@@ -99,7 +99,7 @@ impl Cache {
     /// Removes the store itself and all value files.
     fn discard(&self) -> Result<usize> {
         let count = self.len()?;
-        let names = self.handle.read(self.wait, |connection| Ok(statements::filenames(connection)?))?;
+        let names = self.handle.read(self.wait, |connection| Ok(read::filenames(connection)?))?;
         let mut deadline = crate::system::wait::Deadline::new(self.wait);
         let held = self.handle.acquire(&mut deadline)?;
         self.handle.discard_locked(held.tier())?;

@@ -15,7 +15,7 @@ use crate::system::fork_gate;
 use crate::system::value_files::NewFile;
 use crate::system::wait::{Deadline, Wait};
 use crate::system::warning::Warning;
-use crate::value::policy::{Policy, ReadNotes};
+use crate::value::eviction_policy::{Policy, ReadNotes};
 use crate::value::settings::Settings;
 
 use super::Handle;
