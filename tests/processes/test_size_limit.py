@@ -45,7 +45,9 @@ def test_limit_is_kept_by_32_processes(tmp_path: Path, kind: type[Any], policy: 
     for writer in writers:
         writer.join()
     assert {writer.exitcode for writer in writers} == {0}
-    assert max(volumes) <= 1.03 * LIMIT, [volume / LIMIT for volume in volumes]
+    # A shard whose writer lock is not free is emptied by the housekeeper, a moment later.
+    accuracy = 1.03 if kind is dolium.Cache else 1.06
+    assert max(volumes) <= accuracy * LIMIT, [volume / LIMIT for volume in volumes]
     assert cache.volume() >= 0.9 * LIMIT, "no more goes than must"
     assert cache.check() == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,14 @@ def held(cache: dolium.FanoutCache) -> int:
     return used
 
 
+def soon_held(cache: dolium.FanoutCache) -> int:
+    """The same, once the housekeeper has evicted in shards whose writer lock was not free."""
+    end = time.monotonic() + 10
+    while held(cache) > LIMIT * ACCURACY and time.monotonic() < end:
+        time.sleep(0.02)
+    return held(cache)
+
+
 @pytest.mark.parametrize("size", [1_000, 10_000, 60_000])
 def test_all_shards_together_hold_no_more_than_the_limit(tmp_path: Path, size: int):
     cache = dolium.FanoutCache(tmp_path, shards=4, timeout=60, size_limit=LIMIT, cull_limit=0)
@@ -49,7 +58,7 @@ def test_all_shards_together_hold_no_more_than_the_limit(tmp_path: Path, size: i
     assert LIMIT * 0.6 < held(cache) <= LIMIT
     assert cache.reset("cull_limit", 10) == 10
     fill(cache, 3, size, start=100_000)
-    assert LIMIT * 0.6 < held(cache) <= LIMIT * ACCURACY
+    assert LIMIT * 0.6 < soon_held(cache) <= LIMIT * ACCURACY
     cache.close()
 
 
@@ -77,7 +86,7 @@ def test_a_lowered_limit_holds_for_all_shards_together(
     cache = lower(cache)
     assert cache.size_limit == LIMIT
     fill(cache, 0.5, start=100_000)
-    assert held(cache) <= LIMIT * ACCURACY
+    assert soon_held(cache) <= LIMIT * ACCURACY
     cache.close()
 
 
@@ -102,7 +111,7 @@ def test_a_lowered_limit_reaches_objects_that_are_open(tmp_path: Path):
         assert child.line() == str(LIMIT)
         child.finish()
     # It looks after each 256th part of the limit that it knows, so at the latest after 200 kB.
-    assert held(cache) <= LIMIT * ACCURACY
+    assert soon_held(cache) <= LIMIT * ACCURACY
     cache.close()
 
 
@@ -125,7 +134,7 @@ def test_a_large_entry_makes_the_other_shards_give(tmp_path: Path):
     fill(cache, 0.8)
     assert cache.set("large", b"x" * 700_000, retry=True)
     assert "large" in cache
-    assert held(cache) <= LIMIT * ACCURACY
+    assert soon_held(cache) <= LIMIT * ACCURACY
     cache.close()
 
 
