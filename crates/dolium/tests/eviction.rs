@@ -181,8 +181,12 @@ fn shards_share_one_limit() {
     for key in 0..400 {
         assert!(cache.shard(key).set(key, &vec![7; 50_000]).unwrap());
     }
-    let volume = cache.volume().unwrap();
-    assert!(volume <= 8 << 20, "{volume}");
+    // A shard whose writer lock was not free is emptied by the housekeeper, a moment later.
+    let settled = (0..500).map(|_| cache.volume().unwrap()).find(|volume| {
+        std::thread::sleep(Duration::from_millis(10));
+        *volume <= 8 << 20
+    });
+    let volume = settled.unwrap_or_else(|| panic!("{}", cache.volume().unwrap()));
     assert!(volume > 7 << 20, "{volume} is far below the limit");
 }
 

@@ -86,11 +86,20 @@ impl Handle {
 
     /// Evicts, as the housekeeper, what a commit has left to do. Returns whether something is left still.
     pub(crate) fn evict_rest(self: &Arc<Self>, wait: Wait) -> bool {
-        if self.volume.is_excessive()
-            && let Ok(held) = self.acquire(&mut Deadline::new(wait))
-            && self.measure().is_ok()
-        {
-            self.volume.set_excessive(false);
+        if !self.volume.is_excessive() {
+            return false;
+        }
+        let held = match self.acquire(&mut Deadline::new(wait)) {
+            Ok(held) => held,
+            Err(Error::Timeout { .. }) => return true,
+            // Else the housekeeper would come for ever. The next commit finds it.
+            Err(_) => {
+                self.volume.set_excessive(false);
+                return false;
+            }
+        };
+        self.volume.set_excessive(false);
+        if self.measure().is_ok() {
             self.volume.measure_again();
             self.keep_limit(held.tier().map_or(Append::None, Append::Free));
         }
@@ -132,10 +141,17 @@ impl Handle {
                     housekeeper::wake(other);
                 }
             }
-            if self.volume.used() > level && !matches!(self.evict_to(level, append, &settings), Ok(true)) {
-                self.volume.set_excessive(true);
-                housekeeper::wake(self);
-                return;
+            if self.volume.used() > level {
+                match self.evict_to(level, append, &settings) {
+                    Ok(true) => {}
+                    Ok(false) | Err(Error::Timeout { .. }) => {
+                        self.volume.set_excessive(true);
+                        housekeeper::wake(self);
+                        return;
+                    }
+                    // A full disk, say: the next commit tries again.
+                    Err(_) => return,
+                }
             }
         }
         let left = limit.saturating_sub(used);
@@ -232,11 +248,12 @@ impl Handle {
             Some(removed) => Step::Removed(removed),
         };
         let finished = write.finish()?;
-        transaction.commit(finished, &mut Deadline::new(Wait::AtMost(STEP_WAIT)))?;
+        let committed = transaction.commit(finished, &mut Deadline::new(Wait::AtMost(STEP_WAIT)));
+        // Even if it failed: only SQLite's recovery could tell what became of it.
         if let Some(writing) = writing {
             writing.evicted();
         }
-        Ok(step)
+        committed.map(|()| step)
     }
 
     /// Stores what was noted of reads, by which a policy chooses.
