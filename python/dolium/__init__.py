@@ -150,6 +150,20 @@ _LATE = {
 }
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Adds ``%%cached`` to a notebook: IPython calls this at ``%load_ext dolium``."""
+    from .notebook import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Takes ``%%cached`` out again: IPython calls this at ``%unload_ext dolium``."""
+    from .notebook import unload
+
+    unload(shell)
+
+
 def __getattr__(name: str) -> Any:
     if name in _LATE:
         from importlib import import_module
