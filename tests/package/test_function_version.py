@@ -11,8 +11,10 @@ import gc
 import importlib
 import linecache
 import math
+import os
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import threading
 import weakref
@@ -406,6 +408,13 @@ def test_sides_follow_sysconfig() -> None:
     assert boundary.side_of("x", "/home/x/project/x.py") == "own"
     assert boundary.side_of("x", "/usr/lib/python3/dist-packages/x.py") == "package"
     assert boundary.side_of("sys", None) == "standard"
+    for scheme in sysconfig.get_scheme_names():
+        if scheme.startswith(os.name) and scheme != "posix_home":  # which no installer takes
+            paths = sysconfig.get_paths(scheme)
+            for kind in ("purelib", "platlib"):
+                assert boundary.side_of("x", f"{paths[kind]}/x.py") == "package", scheme
+            if not scheme.endswith("_user"):  # a user has no standard library
+                assert boundary.side_of("x", f"{paths['stdlib']}/x.py") == "standard", scheme
 
 
 # Finding the source.

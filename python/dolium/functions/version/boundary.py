@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from functools import cache
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Literal
@@ -18,33 +17,27 @@ OURS = "dolium"
 CODE = (FunctionType, BuiltinFunctionType, MethodType)
 
 
-@cache
-def _folders() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The folders of installed packages, and those of the standard library."""
-    schemes = [sysconfig.get_paths()]
-    user = sysconfig.get_preferred_scheme("user")
-    if user in sysconfig.get_scheme_names():
-        schemes.append(sysconfig.get_paths(user))
+def _standard() -> tuple[str, ...]:
+    """The folders of the standard library, as `sysconfig` would give them, which no two threads may ask at first."""
+    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    prefixes = sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix
+    paths = {os.path.join(prefix, sys.platlibdir, python) for prefix in prefixes}
+    if file := getattr(os, "__file__", None):
+        paths.add(os.path.dirname(file))
+    both = paths | {os.path.realpath(path) for path in paths}
+    return tuple(sorted(path.rstrip(os.sep) + os.sep for path in both))
 
-    def real(*names: str) -> tuple[str, ...]:
-        paths = {path for scheme in schemes for name in names if (path := scheme.get(name))}
-        both = paths | {os.path.realpath(path) for path in paths}
-        return tuple(sorted(path.rstrip(os.sep) + os.sep for path in both))
 
-    return real("purelib", "platlib"), real("stdlib", "platstdlib")
+_STANDARD = _standard()
+# Wherever an installer puts packages by default, the folder has one of these names.
+_PACKAGES = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 
 @cache
 def _side_of_file(path: str) -> Side:
-    packages, standard = _folders()
-    # Debian and virtual environments have more such folders than sysconfig names.
-    if (
-        path.startswith(packages)
-        or f"{os.sep}site-packages{os.sep}" in path
-        or f"{os.sep}dist-packages{os.sep}" in path
-    ):
+    if any(folder in path for folder in _PACKAGES):
         return "package"
-    return "standard" if path.startswith(standard) else "own"
+    return "standard" if path.startswith(_STANDARD) else "own"
 
 
 def side_of(name: str | None, path: str | None = None) -> Side:

@@ -78,7 +78,7 @@ def _class(kind: type, home: Boundary) -> Definition:
     facts = facts_of_code(
         *(method.__code__ for method in sorted(methods, key=lambda method: method.__qualname__))
     )
-    names = sorted(name for name in vars(kind) if not name.startswith("__"))
+    names = sorted(name for name in list(vars(kind)) if not name.startswith("__"))
     piece = facts.pieces[0]._replace(digest=digest_of(facts.pieces[0].digest, *names))
     return Definition(facts._replace(pieces=(piece,)), True, module, kind.__qualname__, f"`{module}`")
 
@@ -145,7 +145,7 @@ def methods_of(kind: type) -> list[FunctionType]:
     """The functions that stand in the body of a class. What a decorator or a dataclass made stands elsewhere."""
     path = getattr(sys.modules.get(kind.__module__), "__file__", None)
     found: list[FunctionType] = []
-    for value in vars(kind).values():
+    for value in list(vars(kind).values()):  # another thread may set an attribute
         for outer in (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,):
             inner: Any = outer
             while inner is not None and not isinstance(inner, type):

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -31,24 +32,63 @@ CODE = (FunctionType, BuiltinFunctionType, MethodType, type, staticmethod, class
 Change = Callable[[bool], bool]
 
 _versions: ByIdentity[tuple[CodeType | None, Version]] = ByIdentity()
-_walking = threading.local()
+_walk: ContextVar[Walk | None] = ContextVar("dolium_walk", default=None)
+"""The walk inside of which code runs."""
+
+PATIENCE = 1.0
+"""Seconds to wait for the walk of another thread. It may wait for us, with the lock of a module that it imports."""
+
+
+class _Turn:
+    """The lock of the thread that walks: threads that call one function at first find its version once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def begin_again(self) -> None:
+        """In a forked child, where no other thread walks."""
+        self.lock = threading.Lock()
+
+
+_turn = _Turn()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn.begin_again)
 
 
 def version_of(function: Any) -> Version:
     """See :func:`dolium.functions.version.reached`."""
-    walk: Walk | None = getattr(_walking, "walk", None)
+    walk = _walk.get()
     if walk is not None:
         # A constant that the walk fingerprints holds this function, so it is one more that is reached.
         return Version(digest_of(walk.follow(function, "")), {})
-    code = getattr(function, "__code__", None)
+    known = _known(function)
+    if known is not None:
+        return known
+    turn = _turn.lock
+    has_turn = turn.acquire(timeout=PATIENCE)
+    try:
+        return _known(function) or _found(function)
+    finally:
+        if has_turn:
+            turn.release()
+
+
+def _known(function: Any) -> Version | None:
+    """The version that was found, if it holds."""
     found = _versions.get(function)
-    if found is not None and found[0] is code and found[1].holds():
-        return found[1]
-    walk = _walking.walk = Walk(function)
+    is_known = found is not None and found[0] is getattr(function, "__code__", None) and found[1].holds()
+    return found[1] if found is not None and is_known else None
+
+
+def _found(function: Any) -> Version:
+    code = getattr(function, "__code__", None)
+    walk = Walk(function)
+    token = _walk.set(walk)
     try:
         version = walk.run()
     finally:
-        _walking.walk = None
+        _walk.reset(token)
         forget_trees()
     _versions.put(function, (code, version))
     return version

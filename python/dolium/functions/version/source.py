@@ -13,7 +13,10 @@ import bisect
 import linecache
 import os
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import decode_source
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
@@ -57,15 +60,14 @@ class Place(NamedTuple):
 class Source:
     """One file, or cell of a notebook."""
 
-    def __init__(self, name: str, lines: list[str]) -> None:
+    def __init__(self, name: str, text: str, stamp: os.stat_result | None) -> None:
         self.name = name
-        self.lines = lines
-        self.text = "".join(lines)
-        self.trusted = _is_trusted(name)
+        self.text = text
+        self.stamp = stamp
+        self.trusted = stamp is not None and max(stamp.st_mtime, stamp.st_ctime) < STARTED - 0.1
         """Whether the file is older than the process, so that it holds what was loaded."""
         # A compiler looks at the imports of the whole module.
         self._chunks = _cut(self.text) if self.trusted else [(1, 0, len(self.text))]
-        self._starts: list[int] = []
         self._trees: dict[int, ast.Module] = {}
         self._codes: list[CodeType] | None = None
         self._changed: dict[int, Changed] = {}
@@ -81,8 +83,7 @@ class Source:
         """The code objects that the source gives."""
         codes = self._codes
         if codes is None:
-            trees = [self.tree(index) for index in range(len(self._chunks))]
-            whole = ast.Module([statement for tree in trees for statement in tree.body], [])
+            whole = self.tree(0) if len(self._chunks) == 1 else _parse(self.text, self.name)
             codes = self._codes = list(_codes(_compile(whole, self.name)))
         return codes
 
@@ -91,14 +92,15 @@ class Source:
 
         :raises SyntaxError: if this is no source of Python.
         """
-        trees = self._trees
+        # In this order, because another thread may find meanwhile that the cut is wrong.
+        trees, chunks = self._trees, self._chunks
         found = trees.get(index)
         if found is None:
-            line, start, end = self._chunks[min(index, len(self._chunks) - 1)]
+            line, start, end = chunks[min(index, len(chunks) - 1)]
             try:
                 found = _parse("\n" * (line - 1) + self.text[start:end], self.name)
             except SyntaxError:
-                if len(self._chunks) == 1:
+                if len(chunks) == 1:
                     raise
                 self._chunks, self._trees, self._changed = [(1, 0, len(self.text))], {}, {}
                 return self.tree(0)
@@ -114,15 +116,11 @@ class Source:
         chunks = self._chunks
         if not name.isascii():  # other letters may mean the same
             return list(range(len(chunks)))
-        if len(self._starts) != len(chunks):
-            self._starts = [start for _, start, _ in chunks]
-        starts = self._starts
+        starts = [start for _, start, _ in chunks]
         found = sorted({bisect.bisect_right(starts, place) - 1 for place in mentions(self.text, name)})
-        return [index for index in found if all(self._has(index, word) for word in others)]
-
-    def _has(self, index: int, word: str) -> bool:
-        _, start, end = self._chunks[index]
-        return self.text.find(word, start, end) >= 0
+        return [
+            index for index in found if all(self.text.find(word, *chunks[index][1:]) >= 0 for word in others)
+        ]
 
     def changes(self, name: str, *, rebinds: bool, calls: bool) -> bool:
         """Says whether a function of the source changes what a name of the module stands for.
@@ -140,7 +138,8 @@ class Source:
         for index in self.mentioning(name, *(["global"] if rebinds else [])):
             found = self._changed.get(index)
             if found is None:
-                _, start, end = self._chunks[min(index, len(self._chunks) - 1)]
+                chunks = self._chunks
+                _, start, end = chunks[min(index, len(chunks) - 1)]
                 if not may_change(self.text[start:end], name, calls=calls):
                     continue
                 found = self._changed[index] = changed(self.tree(index).body)
@@ -201,30 +200,65 @@ def _parse(text: str, name: str) -> ast.Module:
 
 
 _sources: dict[str, Source] = {}
-_checked: dict[str, Source | None] = {}
-"""Those that the walk has looked at, whose files need no second look."""
+
+
+class _Checked(threading.local):
+    """What the walk of a thread has looked at, whose files need no second look."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Source | None] = {}
+
+
+_checked = _Checked()
 
 
 def source(name: str, namespace: dict[str, Any] | None = None, code: CodeType | None = None) -> Source | None:
-    """The source with this file name, as `linecache` has it."""
-    if name in _checked:
-        return _checked.get(name)
-    found = _checked[name] = _source(name, namespace, code)
+    """The source with this file name: the file, or what `linecache` has."""
+    checked = _checked.sources
+    if name not in checked:
+        checked[name] = _of_file(name) if os.path.isfile(name) else _of_session(name, namespace, code)
+    return checked[name]
+
+
+def _of_file(name: str) -> Source | None:
+    """The source in a file, which is read again if it has changed."""
+    try:
+        stamp = os.stat(name)
+        found = _sources.get(name)
+        if found is None or found.stamp is None or _moment(found.stamp) != _moment(stamp):
+            with open(name, "rb") as file:
+                text = decode_source(file.read())
+            found = _kept(Source(name, text if text.endswith("\n") else f"{text}\n", stamp))
+    except (OSError, ValueError, SyntaxError):  # the last two where it is no text
+        return None
     return found
 
 
-def _source(name: str, namespace: dict[str, Any] | None, code: CodeType | None) -> Source | None:
-    if os.path.isfile(name):
-        linecache.checkcache(name)
-    lines = linecache.getlines(name, namespace)
+def _moment(stamp: os.stat_result) -> tuple[int, ...]:
+    return stamp.st_mtime_ns, stamp.st_ctime_ns, stamp.st_size, stamp.st_ino
+
+
+def _of_session(name: str, namespace: dict[str, Any] | None, code: CodeType | None) -> Source | None:
+    """The source of a cell, of a line of a session, or of a module that its loader has."""
+    lines = _lines(name, namespace)
     if not lines and code is not None and (of_code := getattr(linecache, "_getlines_from_code", None)):
         lines = of_code(code)  # sessions of Python 3.13 and later
-    if not lines:
-        return None
-    found = _sources.get(name)
-    if found is None or (found.lines is not lines and found.lines != lines):
-        found = _sources[name] = Source(name, lines)
-    return found
+    text, found = "".join(lines), _sources.get(name)
+    if not text or (found is not None and found.text == text):
+        return found if text else None
+    return _kept(Source(name, text, None))
+
+
+def _lines(name: str, namespace: dict[str, Any] | None) -> list[str]:
+    for _ in range(3):
+        with suppress(KeyError):  # of `linecache`, where another thread drops the entry meanwhile
+            return linecache.getlines(name, namespace)
+    return []
+
+
+def _kept(made: Source) -> Source:
+    _sources[made.name] = made
+    return made
 
 
 def is_cell(name: str) -> bool:
@@ -234,7 +268,7 @@ def is_cell(name: str) -> bool:
 
 def forget_trees() -> None:
     """Ends a walk. Another thread that walks parses again what it needs."""
-    _checked.clear()
+    _checked.sources = {}
     for found in list(_sources.values()):
         found.forget_trees()
 
@@ -251,14 +285,6 @@ def find_function(function: FunctionType) -> tuple[Source, Found] | None:
         return None if place is None else (origin, Found(*place, _around(tree, place.node)))
     except (SyntaxError, ValueError, RecursionError):
         return None
-
-
-def _is_trusted(path: str) -> bool:
-    try:
-        stat = os.stat(path)
-    except (OSError, ValueError):
-        return False
-    return max(stat.st_mtime, stat.st_ctime) < STARTED - 0.1
 
 
 def _around(tree: ast.Module, node: Definition) -> ast.AST:
