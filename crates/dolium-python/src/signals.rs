@@ -2,10 +2,22 @@
 
 use std::cell::RefCell;
 
-use pyo3::PyErr;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::lazy::Lazy;
+
+static MAIN_THREAD: Lazy = Lazy::new("threading", "main_thread");
+static CURRENT_THREAD: Lazy = Lazy::new("threading", "get_ident");
 
 thread_local! {
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Whether Python runs handlers of signals in the calling thread: in the main one alone.
+pub(crate) fn may_come(py: Python<'_>) -> PyResult<bool> {
+    let main = MAIN_THREAD.get(py)?.call0()?.getattr(intern!(py, "ident"))?;
+    main.eq(CURRENT_THREAD.get(py)?.call0()?)
 }
 
 /// The exception that ended a wait.

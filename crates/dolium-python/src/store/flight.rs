@@ -11,7 +11,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::Store;
-use crate::enter;
+use crate::{enter, signals};
 
 /// Whether the interpreter ends: from now on no thread of the engine calls Python.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
@@ -110,7 +110,10 @@ impl Waiter {
         let Some(waiter) = self.waiter() else { return Ok(None) };
         // A time that is too long for the clock is for ever.
         let patience = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
-        let ended = enter::enter(py, || waiter.wait(patience, &mut enter::interrupt))?;
+        let mut interrupt = enter::interrupt;
+        let tick = signals::may_come(py)?.then_some(&mut interrupt as &mut (dyn FnMut() -> bool + Send));
+        let ended =
+            enter::enter(py, || waiter.wait(patience, tick.map(|tick| tick as &mut dyn FnMut() -> bool)))?;
         ended.map(|ended| said(py, &ended)).transpose()
     }
 
@@ -129,8 +132,11 @@ impl Waiter {
 
     /// Waits no longer.
     fn leave(&self, py: Python<'_>) {
-        let waiter = lock(&self.waiter).take();
-        enter::leave(py, || drop(waiter));
+        let Some(waiter) = lock(&self.waiter).take() else { return };
+        // The others that waited want the interpreter, too: it is left only where another process may hold us up.
+        if waiter.holds_up_flights() {
+            enter::leave(py, || drop(waiter));
+        }
     }
 }
 

@@ -141,7 +141,7 @@ pub fn join_local_flight(cache: &Cache, key: &Key<'_>, asked: Asked<'_>) -> Join
 
 /// Waits for another's result. Whether to look again; else the caller computes.
 fn looks_again(waiter: &Waiter) -> Result<bool> {
-    match waiter.wait(None, &mut may_continue)? {
+    match waiter.wait(None, Some(&mut may_continue))? {
         Some(Ended::Failed(failure)) => match failure.downcast::<Failure>() {
             Ok(failure) => Err(Error::Computation(Arc::clone(&failure.0))),
             // What a host language says of a flight of its own on this key.

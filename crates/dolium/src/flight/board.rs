@@ -3,7 +3,7 @@
 //! One mutex, inside the gate, held for the time of a few look-ups. Nothing is dropped, woken or called while it is held,
 //! because that may run a host language's code.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
@@ -89,12 +89,14 @@ pub(super) fn end(id: Id, ended: Ended) {
     }) else {
         return;
     };
+    let mut threads = VecDeque::new();
     for (_, wake) in entry.wakes {
         match wake {
-            Wake::Thread(thread) => thread.unpark(),
+            Wake::Thread(thread) => threads.push_back(thread),
             Wake::Call(call) => call(),
         }
     }
+    entry.ending.line_up(threads);
 }
 
 /// Notes that a caller waits no longer.

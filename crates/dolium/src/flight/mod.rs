@@ -15,7 +15,9 @@ pub use place::Space;
 pub(crate) use place::{Place, mark};
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use dolium_hot::{Claim, Leases, Outcome, Watch, crash_point};
@@ -25,6 +27,12 @@ use board::{Id, Wake};
 
 /// How long a thread waits without asking the interrupt hook.
 const SLICE: Duration = Duration::from_millis(40);
+
+/// The same for a thread that has no hook to ask. It looks by itself then, should no other thread wake it.
+const LONG_SLICE: Duration = Duration::from_millis(250);
+
+/// How many waiting threads are woken at once. Each one that leaves wakes the next.
+const ABREAST: usize = 2;
 
 /// The longest wait where no table can tell a circle.
 const BLIND: Duration = Duration::from_mins(1);
@@ -70,11 +78,28 @@ struct Ending {
     outcome: OnceLock<Ended>,
     /// The next flight of the same key that one of those who waited has begun, or joined.
     successor: OnceLock<Arc<Self>>,
+    /// The threads that are woken one after the other.
+    line: Mutex<VecDeque<Thread>>,
 }
 
 impl Ending {
     fn new(id: Id) -> Arc<Self> {
         Arc::new(Self { id, ..Self::default() })
+    }
+
+    /// Has threads woken, a few at a time. All at once, they would fight for the interpreter of a host language.
+    fn line_up(&self, threads: VecDeque<Thread>) {
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = threads;
+        for _ in 0..ABREAST {
+            self.wake_next();
+        }
+    }
+
+    fn wake_next(&self) {
+        let next = self.line.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if let Some(thread) = next {
+            thread.unpark();
+        }
     }
 
     /// The end of the newest flight that came out of this one.
@@ -226,6 +251,12 @@ impl Waiter {
         self.limit
     }
 
+    /// Whether flights wait with the caller, of which other processes may have to be told when it leaves.
+    #[must_use]
+    pub fn holds_up_flights(&self) -> bool {
+        !self.from.is_empty()
+    }
+
     /// For [`Asked::after`].
     #[must_use]
     pub fn after(&self) -> After {
@@ -241,9 +272,15 @@ impl Waiter {
         self.ending.outcome.get().cloned()
     }
 
-    /// Waits until the flight ends. Returns `None` if it has not, and `patience` or the limit is over. Asks `tick` at
-    /// least every 50 ms whether to go on, with nothing held.
-    pub fn wait(&self, patience: Option<Duration>, tick: &mut dyn FnMut() -> bool) -> Result<Option<Ended>> {
+    /// Waits until the flight ends. Returns `None` if it has not, and `patience` or the limit is over. Asks `tick`, if
+    /// there is one, at least every 50 ms whether to go on, with nothing held. Drop the waiter soon: the threads that
+    /// waited are woken one after the other, each by one that no longer waits.
+    pub fn wait(
+        &self,
+        patience: Option<Duration>,
+        mut tick: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<Option<Ended>> {
+        let slice = if tick.is_some() || self.watched.is_some() { SLICE } else { LONG_SLICE };
         let patience = patience.into_iter().chain(self.limit).min();
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         let token = board::with(|board| board.wake(self.id, Wake::Thread(std::thread::current())));
@@ -258,8 +295,8 @@ impl Waiter {
             if let Some(leases) = &self.watched {
                 watcher::look(leases);
             }
-            std::thread::park_timeout(left.map_or(SLICE, |left| left.min(SLICE)));
-            if !tick() {
+            std::thread::park_timeout(left.map_or(slice, |left| left.min(slice)));
+            if tick.as_mut().is_some_and(|tick| !tick()) {
                 board::forget(self.id, token);
                 return Err(Error::Interrupted);
             }
@@ -292,6 +329,9 @@ impl Drop for Waiter {
                 board::forget(self.id, *token);
             }
             board::leave(self.id, &self.from);
+            if self.ending.outcome.get().is_some() {
+                self.ending.wake_next();
+            }
         }
     }
 }
