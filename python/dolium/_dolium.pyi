@@ -29,6 +29,7 @@ _Column: TypeAlias = str | int | float | bytes | bytearray | memoryview | None
 __all__ = [
     "Connection",
     "Cursor",
+    "DescribeArray",
     "Flight",
     "Info",
     "KeyIterator",
@@ -60,6 +61,13 @@ __all__ = [
 ]
 
 __version__: Final[str]
+
+@final
+class DescribeArray:
+    """What describes arrays: calls the function that it is made of, for arrays that this module does not know."""
+
+    def __new__(cls, describe: Callable[[Any], tuple[str, Any] | str | None], /) -> Self: ...
+    def __call__(self, value: Any) -> tuple[str, Any] | str | None: ...
 
 @final
 class Raw:

@@ -552,3 +552,12 @@ def test_images_of_several_frames_are_refused(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     with Image.open(tmp_path / "moving.gif") as moving, pytest.raises(UnkeyableError, match="several frames"):
         fingerprint(moving)
+
+
+@pytest.mark.parametrize("rows", [2**16, 2**16 + 1, 3 * 2**16 + 5, 5 * 2**17 - 1])
+def test_large_arrays_that_threads_hash_are_those_of_one(rows: int) -> None:
+    """Rows of 64 bytes: 4 MiB is what one thread hashes, and Fortran order is hashed by one alone."""
+    array = np.random.default_rng(rows).random((rows, 8))
+    assert fingerprint(array) == fingerprint(np.asfortranarray(array))
+    array[-1, -1] += 1
+    assert fingerprint(array) != fingerprint(array[:-1])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from .._dolium import Raw
+from .._dolium import DescribeArray, Raw
 from .fingerprint import Description, Handler, name_of, type_name
 
 __all__ = ["array", "elements", "handler", "numpy", "raw"]
@@ -27,7 +27,7 @@ def numpy() -> Any:
 def handler(cls: type) -> Handler | None:
     np = numpy()
     if cls in (np.ndarray, np.memmap):
-        return lambda value: ("numpy:ndarray", array(value))
+        return DescribeArray(_array)
     if cls is np.ma.MaskedArray:
         return _masked
     if issubclass(cls, np.dtype):
@@ -46,6 +46,11 @@ def handler(cls: type) -> Handler | None:
 
         return standard.handler(cls)
     return None
+
+
+def _array(value: Array) -> Description:
+    """Any array. Those of plain numbers in C order are written natively."""
+    return "numpy:ndarray", array(value)
 
 
 def array(value: Array) -> tuple[Any, ...]:

@@ -74,7 +74,7 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &Bound<'_, PyString>) -> PyRes
     Ok(bytes.len())
 }
 
-fn write_bytes(py: Python<'_>, out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+pub(super) fn write_bytes(py: Python<'_>, out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     let start = out.len();
     encode::header(out, tag, bytes.len());
     if bytes.len() < MANY {
@@ -108,16 +108,7 @@ fn write_raw(py: Python<'_>, out: &mut Vec<u8>, raw: &Raw) -> PyResult<()> {
     if raw.length() <= encode::HASH {
         return raw.feed(py, out);
     }
-    let hash = if raw.length() < MANY {
-        let mut whole = Vec::with_capacity(raw.length());
-        raw.feed(py, &mut whole)?;
-        blake3::hash(&whole)
-    } else {
-        let mut hasher = Hasher::new();
-        raw.feed(py, &mut hasher)?;
-        hasher.finalize()
-    };
-    out.extend_from_slice(hash.as_bytes());
+    out.extend_from_slice(raw.hash(py)?.as_bytes());
     Ok(())
 }
 

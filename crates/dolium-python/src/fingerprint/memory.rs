@@ -3,6 +3,10 @@
 //! Another thread may write to the memory meanwhile, as it may while any function of NumPy reads it. So the elements
 //! are read one by one through cells, into a tile that fits the processor's cache; only tiles are hashed.
 
+use std::ops::Range;
+
+use blake3::hazmat::{self, ChainingValue, HasherExt as _};
+use blake3::{Hash, Hasher};
 use pyo3::buffer::{Element, PyBuffer, ReadOnlyCell};
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -15,6 +19,9 @@ use super::leaves::{MANY, Sink};
 const TILE: usize = 1 << 16;
 /// Bytes of a tile in which rows are put in order.
 const SLAB: usize = 1 << 20;
+/// Bytes of one piece of memory that several threads hash, and how often it is halved among them.
+const PIECE: usize = 1 << 22;
+const HALVINGS: u32 = 2;
 /// Rows of such a tile, and columns that are read side by side.
 const ROWS: usize = 128;
 const COLUMNS: usize = 16;
@@ -42,6 +49,26 @@ impl Raw {
 impl Raw {
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// The hash of all bytes.
+    pub fn hash(&self, py: Python<'_>) -> PyResult<Hash> {
+        let source = self.source.bind(py);
+        if self.layout.is_none()
+            && self.length > PIECE
+            && let Ok(buffer) = PyBuffer::<u8>::get(source)
+            && buffer.len_bytes() == self.length
+        {
+            return hash(py, &buffer);
+        }
+        if self.length < MANY {
+            let mut whole = Vec::with_capacity(self.length);
+            self.feed(py, &mut whole)?;
+            return Ok(blake3::hash(&whole));
+        }
+        let mut hasher = Hasher::new();
+        self.feed(py, &mut hasher)?;
+        Ok(hasher.finalize())
     }
 
     /// Gives all bytes to a sink.
@@ -85,15 +112,73 @@ fn feed_piece(piece: &Bound<'_, PyAny>, sink: &mut dyn Sink) -> PyResult<()> {
             leave(py, bytes.len(), || sink.take(bytes));
             Ok(())
         }
-        Err(_) => feed(py, sink, &PyBuffer::get(piece)?),
+        Err(_) => feed(py, sink, &PyBuffer::<u8>::get(piece)?),
     }
 }
 
 /// Gives a contiguous buffer to a sink.
-pub(super) fn feed(py: Python<'_>, sink: &mut dyn Sink, buffer: &PyBuffer<u8>) -> PyResult<()> {
-    let cells = cells(py, buffer)?;
-    leave(py, cells.len(), || feed_run(&cells, &mut vec![0; cells.len().min(TILE)], sink));
+pub(super) fn feed<T: Word>(py: Python<'_>, sink: &mut dyn Sink, buffer: &PyBuffer<T>) -> PyResult<()> {
+    let (cells, bytes) = (cells(py, buffer)?, buffer.len_bytes());
+    leave(py, bytes, || feed_run(&cells, &mut vec![0; bytes.min(TILE)], sink));
     Ok(())
+}
+
+/// The hash of a contiguous buffer. Several threads hash a large one, each some subtrees of BLAKE3's tree.
+pub(super) fn hash<T: Word>(py: Python<'_>, buffer: &PyBuffer<T>) -> PyResult<Hash> {
+    let length = buffer.len_bytes();
+    if length < MANY {
+        let mut whole = Vec::with_capacity(length);
+        feed(py, &mut whole, buffer)?;
+        return Ok(blake3::hash(&whole));
+    }
+    if length <= PIECE {
+        let mut hasher = Hasher::new();
+        feed(py, &mut hasher, buffer)?;
+        return Ok(hasher.finalize());
+    }
+    let (left, right) = py.detach(|| halves(buffer, 0..length, HALVINGS))?;
+    Ok(hazmat::merge_subtrees_root(&left, &right, hazmat::Mode::Hash))
+}
+
+/// The hashes of the two subtrees of some bytes, without the interpreter.
+fn halves<T: Word>(
+    buffer: &PyBuffer<T>,
+    bytes: Range<usize>,
+    halvings: u32,
+) -> PyResult<(ChainingValue, ChainingValue)> {
+    // Half of what is in memory is no more than memory.
+    let left = usize::try_from(hazmat::left_subtree_len(bytes.len() as u64)).unwrap_or(bytes.len());
+    let (middle, less) = (bytes.start + left, halvings.saturating_sub(1));
+    std::thread::scope(|scope| {
+        let beside = || subtree(buffer, bytes.start..middle, less);
+        // Where the system refuses a thread, this one hashes both.
+        let beside = std::thread::Builder::new().spawn_scoped(scope, beside);
+        let right = subtree(buffer, middle..bytes.end, less)?;
+        let left = match beside {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            Err(_) => subtree(buffer, bytes.start..middle, less)?,
+        };
+        Ok((left, right))
+    })
+}
+
+/// The hash of some bytes that are a subtree, without the interpreter.
+fn subtree<T: Word>(buffer: &PyBuffer<T>, bytes: Range<usize>, halvings: u32) -> PyResult<ChainingValue> {
+    if halvings > 0 && bytes.len() > PIECE {
+        let (left, right) = halves(buffer, bytes, halvings)?;
+        return Ok(hazmat::merge_subtrees_non_root(&left, &right, hazmat::Mode::Hash));
+    }
+    let hash = |py: Python<'_>| -> PyResult<ChainingValue> {
+        let cells = cells(py, buffer)?;
+        let cells = SendWrapper::new(&cells[bytes.start / T::LENGTH..bytes.end / T::LENGTH]);
+        Ok(py.detach(|| {
+            let mut hasher = Hasher::new();
+            hasher.set_input_offset(bytes.start as u64);
+            feed_run(&cells, &mut vec![0; TILE], &mut hasher);
+            hasher.finalize_non_root()
+        }))
+    };
+    Python::try_attach(hash).unwrap_or_else(|| Err(PyRuntimeError::new_err("the interpreter ends")))
 }
 
 /// Runs `f` detached from the interpreter if it takes long.
@@ -145,7 +230,7 @@ fn feed_in_order(
 }
 
 /// An element that is moved as one word.
-trait Word: Element {
+pub(super) trait Word: Element + Send + Sync {
     /// An array of its bytes.
     type Bytes: Copy;
     const LENGTH: usize = size_of::<Self>();
@@ -169,7 +254,7 @@ macro_rules! words {
         }
     )*};
 }
-words!(u8, u16, u32, u64);
+words!(u8, u16, u32, u64, i8, i16, i32, i64, f32, f64);
 
 fn feed_run<T: Word>(cells: &[ReadOnlyCell<T>], tile: &mut [u8], sink: &mut dyn Sink) {
     for run in cells.chunks((tile.len() / T::LENGTH).max(1)) {

@@ -3,6 +3,7 @@
 //! `docs/design.md` specifies the encoding. Here is the walk over what Python has built in; what stands for an object
 //! of any other type is asked of `dolium.functions.fingerprint`.
 
+mod array;
 mod encode;
 mod file;
 mod leaves;
@@ -17,6 +18,7 @@ use walk::Walk;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<memory::Raw>()?;
+    module.add_class::<array::DescribeArray>()?;
     module.add_function(wrap_pyfunction!(fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(stored_key, module)?)?;
     module.add_function(wrap_pyfunction!(file::digest, module)?)

@@ -8,6 +8,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyList, PyRange, PySet, PySlice, PyString, PyTuple, PyType};
 
+use super::array::{self, DescribeArray};
 use super::encode::{self, Fingerprint, tag};
 use super::leaves;
 use super::refusal::{Refusal, Stop};
@@ -160,11 +161,11 @@ impl<'py> Walk<'py> {
     /// Begins a value that has parts.
     fn begin(&mut self, value: Bound<'py, PyAny>, start: usize) -> Result<(), Stop> {
         let (values, marks) = (self.values.len(), self.marks.len());
+        let work = self.work;
         let parts = self.parts(&value)?;
         if matches!(parts, Parts::Set(_) | Parts::Dict(_)) {
             self.marks.push(self.out.len());
         }
-        let work = self.work;
         self.frames.push(Frame { object: value, parts, next: 0, values, marks, start, work, hasher: None });
         Ok(())
     }
@@ -227,6 +228,12 @@ impl<'py> Walk<'py> {
             self.handlers.insert(address(&class), (class, handler.clone()));
             handler
         };
+        if handler.is_exact_instance_of::<DescribeArray>()
+            && let Some(bytes) = array::write(&mut self.out, value)?
+        {
+            self.work += (bytes / PIECE) as u64;
+            return Ok(Parts::Values(0));
+        }
         let description = if handler.is_none() { handler } else { handler.call1((value,))? };
         if description.is_none() {
             return Err(Stop::unknown(&value.get_type()));
