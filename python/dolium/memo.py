@@ -294,8 +294,20 @@ def _keeper(save: Callable[[CacheKey, Any], object] | None) -> Callable[[CacheKe
     return keep
 
 
+# Tuples, so that a hit that is none needs one comparison.
+_NOTHING: Final = ("nothing was found",)
+_NOT_ASKED: Final = ("it was not asked",)
+
+
+def _looked_up(results: Results, key: CacheKey, recalled: Any) -> Any:
+    """The value of a key, or MISS. `recalled` is the tuple that `recall` has found, or why there is none."""
+    if recalled is _NOTHING:
+        return MISS
+    return results.load(key) if recalled is _NOT_ASKED else results.check(key, recalled)
+
+
 def _wrap_function(func: Callable[..., Any], results: Results, own_key: Any, name: Any) -> Callable[..., Any]:
-    load, save, drop, owner, check = results.load, results.save, results.drop, results.owner, results.check
+    load, save, drop, owner = results.load, results.save, results.drop, results.owner
     recall: Any = results.recall
     place = flight.ProcessPlace()
     keep = _keeper(save)
@@ -304,15 +316,13 @@ def _wrap_function(func: Callable[..., Any], results: Results, own_key: Any, nam
     # `__cache_key__`.
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        recalled: Any = _NOT_ASKED
         if this.__cache_key__ is own_key and not kwargs:
-            value = recall(name, args, MISS)
-            if value is not MISS and value.__class__ is not tuple:
-                return value
-            key = own_key(*args)
-            value = value if value is MISS else check(key, value)
-        else:
-            key = this.__cache_key__(*args, **kwargs)
-            value = load(key)
+            recalled = recall(name, args, _NOTHING)
+            if recalled.__class__ is not tuple:
+                return recalled
+        key = this.__cache_key__(*args, **kwargs)
+        value = _looked_up(results, key, recalled)
         if value is not MISS:
             return value
         if save is None:
@@ -351,7 +361,7 @@ def _wrap_function(func: Callable[..., Any], results: Results, own_key: Any, nam
 def _wrap_coroutine(
     func: Callable[..., Any], results: Results, own_key: Any, name: Any
 ) -> Callable[..., Any]:
-    load, save, drop, owner, check = results.load, results.save, results.drop, results.owner, results.check
+    load, save, drop, owner = results.load, results.save, results.drop, results.owner
     recall: Any = results.recall
     place = flight.ProcessPlace()
     keep = _keeper(save)
@@ -364,15 +374,13 @@ def _wrap_coroutine(
 
     @functools.wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        recalled: Any = _NOT_ASKED
         if this.__cache_key__ is own_key and not kwargs:
-            value = recall(name, args, MISS)
-            if value is not MISS and value.__class__ is not tuple:
-                return value
-            key = own_key(*args)
-            value = value if value is MISS else check(key, value)
-        else:
-            key = this.__cache_key__(*args, **kwargs)
-            value = load(key)
+            recalled = recall(name, args, _NOTHING)
+            if recalled.__class__ is not tuple:
+                return recalled
+        key = this.__cache_key__(*args, **kwargs)
+        value = _looked_up(results, key, recalled)
         if value is not MISS:
             return value
         if save is None:

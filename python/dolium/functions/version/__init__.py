@@ -102,8 +102,8 @@ class Watched:
 def reached(function: Any, /) -> Version:
     """Returns the version of `function`, found at the first call and kept as long as the function and its code are.
 
-    Threads that ask together find it once. `function` is a function, method, partial or class, or an object that has one
-    of these in ``__wrapped__``.
+    Threads that ask together find it once. `function` is a function, method, partial or class, or an object that has
+    one of these in ``__wrapped__``.
 
     :raises TypeError: if there is no Python code to follow.
     """

@@ -10,7 +10,7 @@ installed package decorates or derives (a model, a prompt).
 from __future__ import annotations
 
 import ast
-import hashlib
+from _blake2 import blake2b  # what `hashlib` has, which loads OpenSSL first
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
@@ -57,7 +57,7 @@ class Facts(NamedTuple):
 
 def digest_of(*texts: str) -> str:
     """The first 160 bits of BLAKE2b over texts, each with its length, in hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=20)
+    digest = blake2b(digest_size=20)
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")
         digest.update(b"%d:" % len(data))
