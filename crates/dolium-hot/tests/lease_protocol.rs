@@ -6,7 +6,10 @@
 //! gave up. No lease is left
 //! behind. Each rule is left out in turn, and the search must then find a promise that breaks.
 
-use std::collections::{HashMap, VecDeque};
+#[path = "common/search.rs"]
+mod search;
+
+use search::Steps;
 
 /// A rule that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -395,41 +398,31 @@ fn broken(crowd: &Crowd, state: &State, is_stuck: bool) -> Option<String> {
 
 /// How many states there are, or how one of them is reached that must not be.
 fn search(crowd: &Crowd, left_out: Option<Rule>) -> Result<usize, String> {
+    search::search(State::new(crowd), |state| steps(crowd, state, left_out))
+}
+
+/// What follows a state, or what is wrong with it.
+fn steps(crowd: &Crowd, state: &State, left_out: Option<Rule>) -> Result<Steps<State>, String> {
     let holds = |rule: Rule| left_out != Some(rule);
-    let start = State::new(crowd);
-    let mut from: HashMap<State, Option<(State, String)>> = HashMap::from([(start.clone(), None)]);
-    let mut queue = VecDeque::from([start]);
-    while let Some(state) = queue.pop_front() {
-        let mut all = Vec::new();
-        for (who, process) in state.processes.iter().enumerate() {
-            let name = format!("{who} {:?}", process.calls.last().map(|call| call.step));
-            all.extend(go(crowd, &state, who, &holds).map(|next| (next, name.clone())));
+    let mut all = Vec::new();
+    for (who, process) in state.processes.iter().enumerate() {
+        let name = format!("{who} {:?}", process.calls.last().map(|call| call.step));
+        all.extend(go(crowd, state, who, &holds).map(|next| (next, name.clone())));
+    }
+    if let Some(what) = broken(crowd, state, all.is_empty()) {
+        return Err(what);
+    }
+    for (who, process) in state.processes.iter().enumerate() {
+        let runs = !process.is_done(crowd) && !process.calls.is_empty();
+        if runs && state.events < crowd.kills {
+            all.push((kill(crowd, state, who, &holds), format!("{who} dies")));
         }
-        let is_stuck = all.is_empty();
-        for (who, process) in state.processes.iter().enumerate() {
-            let runs = !process.is_done(crowd) && !process.calls.is_empty();
-            if runs && state.events < crowd.kills {
-                all.push((kill(crowd, &state, who, &holds), format!("{who} dies")));
-            }
-            let computes = process.calls.last().is_some_and(|call| call.step == Step::Store);
-            if crowd.forks && computes && state.processes.len() == crowd.roles.len() {
-                all.push((fork(&state, who, &holds), format!("{who} forks")));
-            }
-        }
-        if let Some(what) = broken(crowd, &state, is_stuck) {
-            let steps = std::iter::successors(from[&state].as_ref(), |(before, _)| from[before].as_ref());
-            let mut steps: Vec<_> = steps.map(|(_, step)| step.clone()).collect();
-            steps.reverse();
-            return Err(format!("{what} after {}", steps.join(", ")));
-        }
-        for (next, name) in all {
-            if !from.contains_key(&next) {
-                from.insert(next.clone(), Some((state.clone(), name)));
-                queue.push_back(next);
-            }
+        let computes = process.calls.last().is_some_and(|call| call.step == Step::Store);
+        if crowd.forks && computes && state.processes.len() == crowd.roles.len() {
+            all.push((fork(state, who, &holds), format!("{who} forks")));
         }
     }
-    Ok(from.len())
+    Ok(all)
 }
 
 const PLAIN: Crowd = Crowd { roles: &[], places: 2, kills: 0, forks: false, heir: None, impatient: false };

@@ -7,28 +7,14 @@
 //! A schedule must end. It computes a key once, and once more for each event that excuses it. A process that would close a
 //! circle is told so, and no other process. No lease is left behind.
 
+#[path = "common/random.rs"]
+mod random;
+
 use dolium_hot::{Access, Claim, Leases, Links, Outcome, Watch};
+use random::Random;
 use std::path::Path;
 
 const KEYS: u64 = 3;
-
-/// Numbers that look random, the same for each seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (bits ^ (bits >> 31)) % limit
-    }
-
-    /// Whether something happens that happens once in `times`.
-    fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Step {

@@ -10,7 +10,10 @@
 //!
 //! What is simplified: one key (the other searches have several), no laps of the log, no chunks, no value but the version.
 
-use std::collections::{HashMap, VecDeque};
+#[path = "common/search.rs"]
+mod search;
+
+use search::Steps;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -463,53 +466,39 @@ impl State {
 
 /// How many states there are, or how one of them is reached that must not be.
 fn search(roles: &[Role], kills: u8, left_out: Option<Rule>) -> Result<usize, String> {
-    let start = State::new(roles);
-    let mut from: HashMap<State, Option<(State, String)>> = HashMap::from([(start.clone(), None)]);
-    let mut queue = VecDeque::from([start]);
-    while let Some(state) = queue.pop_front() {
-        let fail = |what: &str, from: &HashMap<State, Option<(State, String)>>| {
-            let steps = std::iter::successors(from[&state].as_ref(), |(before, _)| from[before].as_ref());
-            let mut steps: Vec<_> = steps.map(|(_, step)| step.clone()).collect();
-            steps.reverse();
-            Err(format!("{what} after {}", steps.join(", ")))
-        };
-        let mut all = Vec::new();
-        for (who, process) in state.processes.iter().enumerate().filter(|(_, process)| process.step != END) {
-            let name = format!("{:?} {who} step {}", process.role, process.step);
-            match state.go(who, left_out) {
-                Some(Ok(next)) => all.push((next, name.clone())),
-                Some(Err(what)) => return fail(&what, &from),
-                None => {}
-            }
-            if state.kills < kills && process.step > 0 {
-                all.push((state.kill(who), format!("{name} killed")));
-            }
+    search::search(State::new(roles), |state| steps(state, kills, left_out))
+}
+
+/// What follows a state, or what is wrong with it.
+fn steps(state: &State, kills: u8, left_out: Option<Rule>) -> Result<Steps<State>, String> {
+    let mut all = Vec::new();
+    for (who, process) in state.processes.iter().enumerate().filter(|(_, process)| process.step != END) {
+        let name = format!("{:?} {who} step {}", process.role, process.step);
+        if let Some(next) = state.go(who, left_out) {
+            all.push((next?, name.clone()));
         }
-        if state.orphan.is_some() && state.database.is_none() {
-            let mut next = state.clone();
-            next.commit();
-            all.push((next, String::from("SQLite recovers its log")));
-        }
-        if state.tier == Lock::Dead {
-            let mut next = state.clone();
-            next.recover(left_out);
-            all.push((next, String::from("recovery")));
-        }
-        if all.is_empty() && state.processes.iter().any(|process| process.step != END) {
-            return fail("all wait", &from);
-        }
-        if state.processes.iter().all(|process| process.step == END) && state.reopened(left_out) < state.floor
-        {
-            return fail(&format!("{} is left of {}", state.reopened(left_out), state.floor), &from);
-        }
-        for (next, name) in all {
-            if !from.contains_key(&next) {
-                from.insert(next.clone(), Some((state.clone(), name)));
-                queue.push_back(next);
-            }
+        if state.kills < kills && process.step > 0 {
+            all.push((state.kill(who), format!("{name} killed")));
         }
     }
-    Ok(from.len())
+    if state.orphan.is_some() && state.database.is_none() {
+        let mut next = state.clone();
+        next.commit();
+        all.push((next, String::from("SQLite recovers its log")));
+    }
+    if state.tier == Lock::Dead {
+        let mut next = state.clone();
+        next.recover(left_out);
+        all.push((next, String::from("recovery")));
+    }
+    let are_done = state.processes.iter().all(|process| process.step == END);
+    if all.is_empty() && !are_done {
+        return Err(String::from("all wait"));
+    }
+    if are_done && state.reopened(left_out) < state.floor {
+        return Err(format!("{} is left of {}", state.reopened(left_out), state.floor));
+    }
+    Ok(all)
 }
 
 const CROWDS: [&[Role]; 12] = [

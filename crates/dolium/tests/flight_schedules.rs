@@ -7,27 +7,18 @@
 //! task that was cancelled, and a wait that was given up. No flight is left behind.
 #![expect(clippy::disallowed_methods, reason = "the environment says how long to go on")]
 
+#[path = "../../dolium-hot/tests/common/random.rs"]
+mod random;
+
 use std::sync::Arc;
 
 use dolium::host::{After, Asked, Ended, Flight, Joined, Space, Waiter};
+use random::Random;
 
 const KEYS: u8 = 3;
 
-/// Numbers that look random, the same for each seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (bits ^ (bits >> 31)) % limit
-    }
-
-    fn key(&mut self) -> u8 {
-        u8::try_from(self.below(KEYS.into())).expect("few")
-    }
+fn any_key(random: &mut Random) -> u8 {
+    u8::try_from(random.below(KEYS.into())).expect("few")
 }
 
 enum Step {
@@ -66,7 +57,7 @@ struct World {
 
 impl Task {
     fn new(random: &mut Random) -> Self {
-        let plan: Vec<u8> = (0..=random.below(3)).map(|_| random.key()).collect();
+        let plan: Vec<u8> = (0..=random.below(3)).map(|_| any_key(random)).collect();
         let first = Call { key: plan[0], step: Step::Look(None), flight: None };
         Self { plan, calls: vec![first], is_done: false }
     }
