@@ -122,7 +122,7 @@ impl Task {
                 // What the owner raised is what this caller raises.
                 Some(Ended::Failed(_)) => return self.returns(),
                 Some(Ended::Unkept) => Step::Compute,
-                None if world.random.below(50) == 0 => {
+                None if world.random.once_in(50) => {
                     world.excuses += 1;
                     Step::Compute
                 }
@@ -207,7 +207,7 @@ fn run(seed: u64) {
         let able = goes(&tasks, waiting);
         assert!(!able.is_empty(), "seed {seed}: all wait");
         let who = able[usize::try_from(world.random.below(able.len() as u64)).expect("few")];
-        if world.random.below(60) == 0 {
+        if world.random.once_in(60) {
             tasks[who].cancel();
             world.excuses += 1;
             waiting = 0;
