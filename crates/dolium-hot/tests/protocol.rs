@@ -32,8 +32,11 @@ enum Role {
     Evictor,
     /// Evicts the key: removes its row, which is a version of its own, in a commit without a sequence number.
     Culler,
+    /// Changes the key to what follows from what it is in the database, in a long transaction beside others: the append lock
+    /// comes only before the commit, which has no sequence number.
+    Bulk,
 }
-use Role::{Adder, Culler, Direct, Drainer, Evictor, Reader, Writer};
+use Role::{Adder, Bulk, Culler, Direct, Drainer, Evictor, Reader, Writer};
 
 /// A rule that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,12 @@ enum Rule {
     CullForgets,
     /// An eviction counts as a commit, before the append lock is free.
     CullCounts,
+    /// A long transaction is undone if something of its key is dirty once it has the append lock.
+    BulkSparesDirty,
+    /// The index forgets a key before a long transaction changes its row.
+    BulkForgets,
+    /// A long transaction counts as a commit, before the append lock is free.
+    BulkCounts,
     /// Recovery names what is dirty.
     RecoveryNames,
     /// Recovery uses up the sequence number that a direct commit has announced.
@@ -225,6 +234,10 @@ impl State {
             Drainer => next.drain(who, step, &mut memory, left_out)?,
             Direct => next.change(who, step, &mut memory, left_out)?,
             Culler => next.cull(who, step, &mut memory, holds)?,
+            Bulk => match next.change_beside(who, step, &mut memory, holds)? {
+                Ok(after) => after,
+                Err(error) => return Some(Err(error)),
+            },
             Reader => match next.read(who, step, &mut memory, holds(Rule::FillsAreConfirmed))? {
                 Ok(after) => after,
                 Err(error) => return Some(Err(error)),
@@ -436,10 +449,7 @@ impl State {
             0 => self.take_database(who)?,
             1 => self.take_tier(who)?,
             2 => {
-                let is_dirty = self
-                    .slot
-                    .is_some_and(|offset| offset >= self.drained && self.log[usize::from(offset)].seq > 0);
-                if is_dirty && holds(Rule::CullSparesDirty) {
+                if self.is_dirty() && holds(Rule::CullSparesDirty) {
                     return Some(6);
                 }
                 self.slot = self.slot.filter(|_| !holds(Rule::CullForgets));
@@ -461,6 +471,54 @@ impl State {
             }
         }
         Some(step + 1)
+    }
+}
+
+impl State {
+    /// Whether the index names a dirty record.
+    fn is_dirty(&self) -> bool {
+        self.slot.is_some_and(|offset| offset >= self.drained && self.log[usize::from(offset)].seq > 0)
+    }
+
+    /// A long transaction. What it gives up is done by another, with the append lock all along: `Direct`.
+    fn change_beside(
+        &mut self,
+        who: usize,
+        step: u8,
+        memory: &mut Memory,
+        holds: impl Fn(Rule) -> bool,
+    ) -> Option<Result<u8, String>> {
+        match step {
+            0 => self.take_database(who)?,
+            // It reads the row, and changes it in SQLite's memory. Other processes see nothing of that.
+            1 => memory[0] = self.stored,
+            2 => self.take_tier(who)?,
+            3 => {
+                if self.is_dirty() && holds(Rule::BulkSparesDirty) {
+                    return Some(Ok(10));
+                }
+                if memory[0] < self.floor {
+                    return Some(Err(format!("{} was changed where {} was known", memory[0], self.floor)));
+                }
+                self.slot = self.slot.filter(|_| !holds(Rule::BulkForgets));
+            }
+            4 => self.announced = self.last + 1,
+            5 => {
+                self.newest += 1;
+                *memory = [self.newest, 0, 0];
+                self.write_frames(self.newest, self.stored_seq);
+            }
+            6 => self.commit(),
+            7 => self.commits += u8::from(holds(Rule::BulkCounts)),
+            8 => self.announced = 0,
+            9 => self.floor = self.floor.max(memory[0]),
+            10 => self.tier = Lock::Free,
+            _ => {
+                self.database = None;
+                return Some(Ok(END));
+            }
+        }
+        Some(Ok(step + 1))
     }
 }
 
@@ -501,7 +559,7 @@ fn steps(state: &State, kills: u8, left_out: Option<Rule>) -> Result<Steps<State
     Ok(all)
 }
 
-const CROWDS: [&[Role]; 12] = [
+const CROWDS: [&[Role]; 16] = [
     &[Writer, Drainer, Direct, Reader],
     &[Writer, Drainer, Evictor, Reader, Reader],
     &[Writer, Direct, Evictor, Reader],
@@ -514,6 +572,10 @@ const CROWDS: [&[Role]; 12] = [
     &[Adder, Culler, Drainer, Evictor],
     &[Writer, Culler, Reader, Reader],
     &[Reader, Direct, Drainer, Reader],
+    &[Writer, Drainer, Bulk, Reader],
+    &[Bulk, Direct, Evictor, Reader],
+    &[Adder, Bulk, Drainer, Evictor],
+    &[Writer, Bulk, Reader, Reader],
 ];
 
 #[test]
@@ -539,6 +601,9 @@ fn every_rule_is_missed_where_it_is_left_out() {
         Rule::CullSparesDirty,
         Rule::CullForgets,
         Rule::CullCounts,
+        Rule::BulkSparesDirty,
+        Rule::BulkForgets,
+        Rule::BulkCounts,
         Rule::RecoveryNames,
         Rule::RecoveryBurns,
         Rule::RecoveryLeavesClean,

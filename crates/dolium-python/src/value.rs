@@ -61,6 +61,19 @@ impl<'py> Outgoing<'py> {
 }
 
 impl<'a> Loan<'a> {
+    /// A value that is stored as it is, as [`Outgoing::of`] finds it; `None` if it must be pickled.
+    pub fn plain(value: &'a Bound<'_, PyAny>) -> Option<Self> {
+        if let Ok(text) = value.cast_exact::<PyString>() {
+            text.to_str().ok().map(Self::Text)
+        } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            Some(Self::Bytes(bytes.as_bytes()))
+        } else if value.is_exact_instance_of::<PyInt>() {
+            value.extract().ok().map(Self::Int)
+        } else {
+            value.cast_exact::<PyFloat>().ok().map(|number| Self::Float(number.value()))
+        }
+    }
+
     pub fn payload(self) -> Payload<'a> {
         match self {
             Self::Int(value) => Payload::Int(value),

@@ -32,6 +32,10 @@ enum Op {
     Pop(i64),
     /// Into the tier, all or none.
     SetMany(Vec<(i64, i64)>),
+    /// Those that are not there, all or none.
+    AddMany(Vec<(i64, i64)>),
+    /// All or none. More keys than the log takes together go to the database, beside other writers.
+    DeleteMany(Vec<i64>),
     /// Directly, all or none; `None`: deleted.
     Transact(Vec<(i64, Option<i64>)>),
     /// A key is read that the tier may not have.
@@ -46,23 +50,59 @@ enum Script {
     Everything,
     /// Keys that a transaction deletes, or sets: known to the tier, to the database only, or waiting to be drained.
     Transactions,
+    /// Bulk calls that the log does not take together, of keys in each of these states.
+    Bulk,
 }
 
 impl Script {
-    fn of_child() -> Self {
-        if std::env::var_os("DOLIUM_TEST_TRANSACTIONS").is_some() {
-            Self::Transactions
-        } else {
-            Self::Everything
+    fn name(self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::Transactions => "transactions",
+            Self::Bulk => "bulk",
         }
+    }
+
+    fn of_child() -> Self {
+        let name = std::env::var("DOLIUM_TEST_SCRIPT").unwrap();
+        [Self::Everything, Self::Transactions, Self::Bulk]
+            .into_iter()
+            .find(|script| script.name() == name)
+            .unwrap()
     }
 
     fn ops(self) -> Vec<Op> {
         match self {
             Self::Everything => everything(),
             Self::Transactions => transactions(),
+            Self::Bulk => bulk(),
         }
     }
+}
+
+fn bulk() -> Vec<Op> {
+    use Op::{AddMany, Delete, DeleteMany, Flush, Get, Set, SetMany};
+    // A key that comes often takes space for each time, and the last one counts.
+    let pairs = |number: i64| (0..36).map(|at| (at % 6, number + at)).collect();
+    let round = |number: i64| {
+        vec![
+            Set(0, number),
+            Set(1, number),
+            Flush,
+            Get(0),
+            Set(2, number),
+            Delete(1),
+            SetMany(pairs(number + 1)),
+            Set(3, number + 50),
+            AddMany((0..36).map(|at| (at % KEYS, number + 60 + at)).collect()),
+            Get(4),
+            DeleteMany((0..600).map(|at| at % 5).collect()),
+            Set(4, number + 99),
+            Get(5),
+        ]
+    };
+    let rounds = if is_long() { 4 } else { 1 };
+    (0..rounds).map(|number| 1000 * number).flat_map(round).collect()
 }
 
 fn transactions() -> Vec<Op> {
@@ -127,6 +167,8 @@ fn predict(map: &mut Map, op: &Op) {
         Op::Add(key, value) => drop(map.entry(*key).or_insert(*value)),
         Op::Incr(key) => *map.entry(*key).or_insert(0) += 1,
         Op::SetMany(pairs) => map.extend(pairs.iter().copied()),
+        Op::AddMany(pairs) => pairs.iter().for_each(|(key, value)| predict(map, &Op::Add(*key, *value))),
+        Op::DeleteMany(keys) => keys.iter().for_each(|key| predict(map, &Op::Delete(*key))),
         Op::Transact(pairs) => {
             for (key, new) in pairs {
                 predict(map, &new.map_or(Op::Delete(*key), |new| Op::Set(*key, new)));
@@ -178,6 +220,14 @@ fn apply(cache: &mut Cache, directory: &Path, op: &Op) -> dolium::Result<()> {
             let values: Vec<_> = pairs.iter().map(|(key, new)| (*key, value(*new))).collect();
             cache.set_many(values.iter().map(|(key, new)| (*key, &new[..])), &dolium::PutOptions::new())?;
         }
+        Op::AddMany(pairs) => {
+            let values: Vec<_> = pairs.iter().map(|(key, new)| (*key, value(*new))).collect();
+            cache.add_many(values.iter().map(|(key, new)| (*key, &new[..])), &dolium::PutOptions::new())?;
+        }
+        Op::DeleteMany(keys) => {
+            let keys: Vec<_> = keys.iter().copied().map(dolium::Key::from).collect();
+            cache.delete_many(&keys)?;
+        }
         Op::Transact(pairs) => {
             let transaction = cache.transact()?;
             for (key, new) in pairs {
@@ -223,6 +273,7 @@ fn command(test: &str, directory: &Path, step: usize) -> Command {
     command
         .args(["--exact", test, "--nocapture"])
         .env("DOLIUM_TEST_DIRECTORY", directory)
+        .env("DOLIUM_TEST_SCRIPT", Script::Everything.name())
         .env("DOLIUM_CRASH", step.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -233,9 +284,7 @@ fn command(test: &str, directory: &Path, step: usize) -> Command {
 fn spawn(directory: &Path, script: Script, step: usize, look: bool) -> ExitStatus {
     let mut command = command("child", directory, step);
     command.stderr(Stdio::null());
-    if matches!(script, Script::Transactions) {
-        command.env("DOLIUM_TEST_TRANSACTIONS", "1");
-    }
+    command.env("DOLIUM_TEST_SCRIPT", script.name());
     if look {
         command.env("DOLIUM_TEST_LOOK", "1");
     }
@@ -321,6 +370,13 @@ fn whatever_step_a_process_ends_at_what_was_done_is_done() {
 #[test]
 fn what_a_transaction_deleted_stays_away_whatever_step_its_process_ends_at() {
     let dead: Vec<usize> = (1..).map_while(|step| crash_at(Script::Transactions, step)).collect();
+    println!("{} crashes, {} with those of openers", dead.len(), dead.iter().sum::<usize>());
+    assert!(dead.len() > 30, "only {} crashes", dead.len());
+}
+
+#[test]
+fn a_bulk_call_beyond_the_log_is_whole_or_not_whatever_step_its_process_ends_at() {
+    let dead: Vec<usize> = (1..).map_while(|step| crash_at(Script::Bulk, step)).collect();
     println!("{} crashes, {} with those of openers", dead.len(), dead.iter().sum::<usize>());
     assert!(dead.len() > 30, "only {} crashes", dead.len());
 }

@@ -277,10 +277,14 @@ fn apply(cache: &Cache, model: &mut Model, operation: &Operation, clock: &Clock)
             let count =
                 cache.set_many(items.iter().map(|(key, value)| (*key, payload(value))), &PutOptions::new());
             assert_eq!(count.unwrap(), items.len());
+            // No item, no write.
+            let is_write = !items.is_empty();
             for (key, value) in items {
                 model.put(key, value, None, None);
             }
-            model.cull();
+            if is_write {
+                model.cull();
+            }
         }
         Operation::DeleteMany(keys) => {
             let mut expected = 0;

@@ -280,6 +280,12 @@ impl PendingRecord {
         self.words.len() as u64 * 8
     }
 
+    /// What it says. Before it has a place, its offset and sequence number are 0.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View::verified(&self.words)
+    }
+
     /// Calls `f` with the key.
     pub(crate) fn with_key<T>(&self, f: impl FnOnce(u8, &[u8]) -> T) -> T {
         let bytes = bytes_of(&self.words[HEAD..]);

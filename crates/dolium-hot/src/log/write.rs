@@ -49,14 +49,19 @@ impl<A: Atomic> Memory<'_, A> {
     /// `false` if it is not.
     pub fn append_over(&self, record: &mut PendingRecord, offset: u64) -> Result<bool, LogFull> {
         self.settle();
-        let hash = record.known(self.epoch).hash;
+        match self.slot_naming(record.known(self.epoch).hash, offset) {
+            Some(slot) => self.append_at(slot, record).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The slot that names the record of a key at an offset, if the log still has that.
+    #[inline]
+    pub fn slot_naming(&self, hash: u64, offset: u64) -> Option<usize> {
         let first = self.bucket(hash);
         let is_named = |slot: &A| slot.load(Relaxed) == hash & !OFFSET | offset;
         let is_there = offset >= self.field(field::TAIL).load(Relaxed);
-        match self.slots(first).iter().position(is_named).filter(|_| is_there) {
-            Some(at) => self.append_at(first + at, record).map(|()| true),
-            None => Ok(false),
-        }
+        self.slots(first).iter().position(is_named).filter(|_| is_there).map(|at| first + at)
     }
 
     fn append_at(&self, slot: usize, record: &mut PendingRecord) -> Result<(), LogFull> {
@@ -264,6 +269,14 @@ impl<A: Atomic> Memory<'_, A> {
     /// Whether each record finds a slot. Where many keys share a bucket, those that stay where they are need none.
     fn slots_suffice(&self, records: &mut [PendingRecord], scratch: &mut Scratch) -> bool {
         const RECORDS: u64 = MOST as u64;
+        // Few fit even if all of them share a bucket.
+        let count = records.len();
+        let has_space = |record: &mut PendingRecord| {
+            self.clean_slots(self.bucket(record.known(self.epoch).hash)).count() >= count
+        };
+        if count <= BUCKET && records.iter_mut().all(has_space) {
+            return true;
+        }
         let bucket = |record: &mut PendingRecord| self.bucket(record.known(self.epoch).hash) as u64;
         scratch.fill(records.iter_mut().enumerate().map(|(at, record)| bucket(record) * RECORDS + at as u64));
         let wanted = scratch.words_mut();

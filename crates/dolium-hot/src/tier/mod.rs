@@ -20,7 +20,7 @@ use crate::lock::wait::Acquired;
 use crate::log::counters::Counter;
 use crate::log::drain::{Batch, Limit};
 use crate::log::memory::Memory;
-use crate::log::record::{Key, PendingRecord, View};
+use crate::log::record::{Key, MOST, PendingRecord, View};
 use crate::log::scratch::Scratch;
 use crate::log::stats::TierStats;
 use crate::log::write::LogFull;
@@ -196,6 +196,9 @@ impl Tier {
         16 * self.geometry.longest()
     }
 
+    /// The most records that the log takes together, as one chunk.
+    pub const MOST: usize = MOST;
+
     /// Where the log ends now. What was written before is drained once [`drained_to`](Self::drained_to) is there.
     #[must_use]
     pub fn head(&self) -> u64 {
@@ -275,6 +278,11 @@ impl Tier {
     #[inline]
     pub fn try_append_over(&self, record: &mut PendingRecord, offset: u64) -> bool {
         self.try_with_t(|memory| memory.append_over(record, offset) == Ok(true))
+    }
+
+    /// Appends records in the same way, so that either all of them survive a crash or none.
+    pub fn try_append_all(&self, records: &mut [PendingRecord]) -> bool {
+        self.try_with_t(|memory| memory.append_all(records, &mut Scratch::new()).is_ok())
     }
 
     #[inline]
@@ -385,6 +393,14 @@ impl Writing {
         self.tier.get(key, |view, _| f(view))
     }
 
+    /// Whether the newest record of a key is the one at an offset, which the caller has copied. The answer cannot change
+    /// as long as the append lock is held.
+    #[must_use]
+    pub fn is_newest(&self, key: Key<'_>, offset: u64) -> bool {
+        let memory = self.tier.memory();
+        memory.slot_naming(memory.hash(key.kind, key.bytes), offset).is_some()
+    }
+
     /// Whether the tier is still in use: it may have been retired before the append lock was taken.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -458,6 +474,17 @@ impl Writing {
     /// Counts a commit that has removed rows which the index had forgotten. It has no sequence number.
     pub fn evicted(&mut self) {
         self.tier.memory().evicted();
+    }
+
+    /// Commits a change of rows that the index has forgotten, without a sequence number, and counts it. Meanwhile no reader
+    /// takes what it finds for one moment.
+    pub fn commit_beside<T>(&mut self, commit: impl FnOnce() -> T) -> T {
+        let memory = self.tier.memory();
+        memory.announce();
+        let committed = commit();
+        memory.evicted();
+        memory.renounce();
+        committed
     }
 
     /// Counts a direct commit with [`next_seq`](Self::next_seq), after it has succeeded. The caller holds the writer

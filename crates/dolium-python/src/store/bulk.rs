@@ -11,6 +11,9 @@ use crate::lazy::Lazy;
 use crate::value::{Loan, Outgoing};
 use crate::{clock, error};
 
+/// Items up to which a bulk write keeps the interpreter's lock: to hand it over costs more.
+const FEW: usize = 1000;
+
 static APART: Lazy = Lazy::new("dolium.apart", "ApartDict");
 
 /// What goes to one shard: positions in the caller's list.
@@ -118,6 +121,12 @@ impl Inner {
         if self.is_custom() {
             return self.put_each(py, &items, options, how, retry);
         }
+        if let [only] = &*self.shared.shards
+            && let Some(loans) = self.lend_plain(&items)?
+        {
+            let stored = put_in(py, only, loans, options, how, retry);
+            return self.soften(py, retry, stored, || 0);
+        }
         let outgoing: Vec<Outgoing<'_>> = items
             .iter()
             .map(|(key, value)| {
@@ -125,6 +134,12 @@ impl Inner {
                 outgoing.map_err(|error| error::unstorable(Some(key), py, error))
             })
             .collect::<PyResult<_>>()?;
+        if let [only] = &*self.shared.shards {
+            let loans =
+                items.iter().zip(&outgoing).map(|((key, _), value)| Ok((self.key(key)?.1, value.lend()?)));
+            let stored = put_in(py, only, loans.collect::<PyResult<_>>()?, options, how, retry);
+            return self.soften(py, retry, stored, || 0);
+        }
         let mut routed = Vec::with_capacity(items.len());
         for ((key, _), value) in items.iter().zip(&outgoing) {
             let (shard, key) = self.key(key)?;
@@ -132,16 +147,23 @@ impl Inner {
         }
         let mut total = 0;
         for (shard, group) in self.group(routed) {
-            let stored = shard.change(py, retry, |cache| {
-                let items = group.into_iter().map(|(key, loan): (Key<'_>, Loan<'_>)| (key, loan.payload()));
-                match how {
-                    How::Replace => cache.set_many(items, options),
-                    How::Add => cache.add_many(items, options).map(|added| added.len()),
-                }
-            });
+            let stored = put_in(py, shard, group, options, how, retry);
             total += self.soften(py, retry, stored, || 0)?;
         }
         Ok(total)
+    }
+
+    /// Items as they are, if no value needs to be pickled.
+    fn lend_plain<'a>(
+        &'a self,
+        items: &'a [(Bound<'_, PyAny>, Bound<'_, PyAny>)],
+    ) -> PyResult<Option<Vec<(Key<'a>, Loan<'a>)>>> {
+        let mut lent = Vec::with_capacity(items.len());
+        for (key, value) in items {
+            let Some(loan) = Loan::plain(value) else { return Ok(None) };
+            lent.push((self.key(key)?.1, loan));
+        }
+        Ok(Some(lent))
     }
 
     /// The same through a `Disk` of the user's: all values are converted before the first is stored.
@@ -183,6 +205,43 @@ impl Inner {
         }
         Ok(total)
     }
+}
+
+/// Stores items in one shard. Returns how many.
+fn put_in(
+    py: Python<'_>,
+    shard: &Shard,
+    items: Vec<(Key<'_>, Loan<'_>)>,
+    options: &PutOptions,
+    how: How,
+    retry: bool,
+) -> PyResult<usize> {
+    clock::follow(py);
+    if items.len() <= FEW {
+        let lent = items.iter().map(|(key, loan)| (key, loan.clone().payload()));
+        let cache = shard.cache(retry);
+        let stored = match how {
+            How::Replace => host::try_set_many(cache, lent, options).then_some(items.len()),
+            How::Add => host::try_add_many(cache, lent, options),
+        };
+        if let Some(stored) = stored {
+            return Ok(stored);
+        }
+    }
+    shard.change(py, retry, |cache| {
+        let items = items.into_iter().map(|(key, loan)| (key, loan.payload()));
+        match how {
+            How::Replace => cache.set_many(items, options),
+            How::Add => cache.add_many(items, options).map(|added| added.len()),
+        }
+    })
+}
+
+/// Removes keys from one shard. Returns how many were there.
+fn delete_in(py: Python<'_>, shard: &Shard, keys: &[Key<'_>], retry: bool) -> PyResult<usize> {
+    clock::follow(py);
+    let removed = if keys.len() <= FEW { host::try_delete_many(shard.cache(retry), keys) } else { None };
+    removed.map_or_else(|| shard.change(py, retry, |cache| cache.delete_many(keys)), Ok)
 }
 
 /// A dict of what was found; one of our own if there are keys that Python takes for one, as `1` and `True` are. A key that
@@ -318,10 +377,15 @@ impl Store {
                 .iter()
                 .try_fold(0, |total, key| Ok(total + usize::from(inner.remove(key, retry.0)?)));
         }
+        if let [only] = &*inner.shared.shards {
+            let keys = keys.iter().map(|key| Ok(inner.key(key)?.1)).collect::<PyResult<Vec<_>>>()?;
+            let removed = delete_in(py, only, &keys, retry.0);
+            return inner.soften(py, retry.0, removed, || 0);
+        }
         let routed: Vec<_> = keys.iter().map(|key| inner.key(key)).collect::<PyResult<_>>()?;
         let mut total = 0;
         for (shard, group) in inner.group(routed) {
-            let removed = shard.change(py, retry.0, |cache| cache.delete_many(&group));
+            let removed = delete_in(py, shard, &group, retry.0);
             total += inner.soften(py, retry.0, removed, || 0)?;
         }
         Ok(total)

@@ -146,37 +146,6 @@ impl Cache {
             Ok(answer)
         })
     }
-
-    /// Changes keys, all of them or none, as `decide` says about the row of each. Returns the positions of those that it
-    /// wanted changed.
-    pub(super) fn change_many(
-        &self,
-        keys: &[Key<'_>],
-        now: Timestamp,
-        mut decide: impl FnMut(usize, Option<Row>) -> Result<Change<()>>,
-    ) -> Result<Vec<usize>> {
-        if let Some(changed) = self.change_many_hot(keys, &mut decide)? {
-            return Ok(changed);
-        }
-        self.handle.write(self.wait, |write| {
-            write.changes(keys.iter().map(Key::borrowed));
-            let (mut changed, mut culls) = (Vec::new(), false);
-            for (position, key) in keys.iter().enumerate() {
-                let mut decide = |row| {
-                    let change = decide(position, row)?;
-                    if !matches!(change, Change::Leave(())) {
-                        changed.push(position);
-                    }
-                    Ok(change)
-                };
-                culls |= change_row(write, key, &mut decide)?.1;
-            }
-            if culls {
-                self.remove_expired(write, now)?;
-            }
-            Ok(changed)
-        })
-    }
 }
 
 /// The direct road. Returns whether the change takes expired entries along.

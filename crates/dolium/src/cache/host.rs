@@ -5,18 +5,19 @@
 //! * **The life of the process**: [`set_interrupt_hook`] delivers signals to an operation that waits,
 //!   [`pause_transactions`] and [`resume_transactions`] surround a fork, [`shutdown`] precedes the exit, and [`tell_time`]
 //!   sets a clock of tests.
-//! * **Calls that never wait**: [`try_get`], [`try_get_many`], [`try_contains`], [`try_set`], [`try_incr`], [`try_delete`] and
+//! * **Calls that never wait**: [`try_get`], [`try_get_many`], [`try_contains`], [`try_set`], [`try_set_many`], [`try_add_many`], [`try_delete_many`], [`try_incr`], [`try_delete`] and
 //!   [`try_get_frame`] answer from shared memory or decline, so that the caller can hold the lock of its interpreter.
 //! * **Tasks**: a [`Context`] owns a transaction as a thread does; see [`transact_owned`] and [`set_context_hook`].
 //! * **Values that the host may refuse**: [`pop_if`] and [`pull_if`] ask before they remove an entry.
 //! * **Flights**: [`join_flight`] is the part of [`Cache::get_or_compute`](crate::Cache::get_or_compute) that makes callers
 //!   wait for one computation, for a host that computes, waits or stores in its own way; see also [`add_since`].
 
+pub use super::bulk::{try_add_many, try_delete_many};
 pub use super::compute::{join_flight, join_local_flight};
 pub use super::frame::{FrameRef, try_get_frame};
 pub use super::nonblocking::{
     EntryRef, Glimpse, Unanswered, ValueRef, get_rest, try_contains, try_delete, try_get, try_get_many,
-    try_incr, try_set,
+    try_incr, try_set, try_set_many,
 };
 pub use super::queue::pull_if;
 pub use super::read::entry_after;

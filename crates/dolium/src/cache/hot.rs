@@ -1,8 +1,6 @@
 //! Owns operations on one key in the hot tier: reading it before SQLite, changing it instead of SQLite. What does not
 //! fit there, and what happens inside a transaction, is left to the callers' direct way.
 
-use std::collections::HashSet;
-
 use dolium_hot::{AccessWord, Counter, Kind, LogFull, Moment, PendingRecord, Tier, View, Writing};
 
 use crate::sqlite::columns::UNREADABLE;
@@ -23,13 +21,11 @@ use super::record::{pending_record, row_of};
 /// Bytes of rows that are repeated in the tier when they are read.
 const FILLED: usize = 64 << 10;
 
-/// Keys that are changed together in the tier, and how often that is tried: each was looked for before, which takes the
-/// longer the more of them only the database has.
-const TOGETHER: usize = 1000;
-const TRIES: u32 = 3;
+/// The part of the log that the records of one call may take together.
+const PART: u64 = 2;
 
 /// What was known of a key when an operation looked: it may only go on if that still holds.
-enum Seen {
+pub(super) enum Seen {
     /// The newest record lay there.
     Record(u64),
     /// There was none, and the database had been changed so often.
@@ -266,64 +262,10 @@ impl Cache {
                     return Ok(Some(answer));
                 }
                 Ok(false) => {}
-                Err(LogFull) if self.make_way(&tier, &mut deadline)? => {}
+                Err(LogFull) if self.make_way(&tier, std::slice::from_ref(&record), &mut deadline)? => {}
                 Err(LogFull) => return Ok(None),
             }
         }
-    }
-
-    /// Changes keys in the tier, all of them or none, as `decide` says about the row of each. Asks `decide` again if
-    /// another writer was faster. Returns the positions of the keys that `decide` wanted changed, or `None` if a direct
-    /// write is needed.
-    pub(super) fn change_many_hot(
-        &self,
-        keys: &[Key<'_>],
-        mut decide: impl FnMut(usize, Option<Row>) -> Result<Change<()>>,
-    ) -> Result<Option<Vec<usize>>> {
-        if keys.len() > TOGETHER || !are_distinct(keys) {
-            return Ok(None);
-        }
-        let Some(tier) = self.tier_to_change()? else { return Ok(None) };
-        self.handle.detect_foreign_writes_once()?;
-        let mut deadline = Deadline::new(self.wait);
-        for _ in 0..TRIES {
-            let (mut seen, mut positions, mut records) = (Vec::new(), Vec::new(), Vec::new());
-            let mut effects = Vec::new();
-            for (offset, key) in keys.iter().enumerate() {
-                let (row, how) = self.see(&tier, key)?;
-                seen.push(how);
-                if let Ok(Decided { record, counter, file, .. }) = decide(offset, row)?.decided(key) {
-                    records.push(record);
-                    positions.push(offset);
-                    effects.push((counter, file));
-                }
-            }
-            if records.is_empty() {
-                return Ok(Some(positions));
-            }
-            if !fit(&tier, &records) {
-                return Ok(None);
-            }
-            tier.prepare(&mut records);
-            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
-            let still_holds = keys.iter().zip(&seen).all(|(key, seen)| confirm(&tier, &writing, key, seen));
-            if still_holds && writing.append_all(&mut records).is_ok() {
-                drop(writing);
-                for (counter, file) in effects {
-                    if let Some(file) = &file {
-                        self.handle.keep_file(file, self.wait)?;
-                    }
-                    tier.count(counter, 1);
-                }
-                self.handle.after_append(&tier);
-                return Ok(Some(positions));
-            }
-            drop(writing);
-            if still_holds && !self.make_way(&tier, &mut deadline)? {
-                return Ok(None);
-            }
-        }
-        Ok(None)
     }
 
     /// Stores rows whatever was there before. Returns `None` if a direct write is needed.
@@ -347,32 +289,38 @@ impl Cache {
                     self.handle.after_append(&tier);
                     return Ok(Some(()));
                 }
-                Err(LogFull) if self.make_way(&tier, &mut deadline)? => {}
+                Err(LogFull) if self.make_way(&tier, records, &mut deadline)? => {}
                 Err(LogFull) => return Ok(None),
             }
         }
     }
 
     /// The append lock; `None` if the tier is not in use any more.
-    fn write_tier(&self, tier: &Tier, deadline: &Deadline) -> Result<Option<Writing>> {
+    pub(super) fn write_tier(&self, tier: &Tier, deadline: &Deadline) -> Result<Option<Writing>> {
         match self.handle.write_tier(tier, deadline) {
             Err(Error::Replaced { .. }) => Ok(None),
             other => other.map(Some),
         }
     }
 
-    /// Makes space after a record found the log full. Returns `false` if nothing is dirty, so that draining cannot
+    /// Makes space after records found the log full. Returns `false` if nothing is dirty, so that draining cannot
     /// help.
-    fn make_way(&self, tier: &Tier, deadline: &mut Deadline) -> Result<bool> {
+    pub(super) fn make_way(
+        &self,
+        tier: &Tier,
+        records: &[PendingRecord],
+        deadline: &mut Deadline,
+    ) -> Result<bool> {
         if !tier.is_dirty() {
             return Ok(false);
         }
         tier.count(Counter::Forced, 1);
-        self.handle.drain_some(tier, deadline)?;
+        let bytes = records.iter().map(PendingRecord::bytes).sum();
+        self.handle.drain_for(records.len(), bytes, tier, deadline)?;
         Ok(true)
     }
 
-    fn tier_to_change(&self) -> Result<Option<Tier>> {
+    pub(super) fn tier_to_change(&self) -> Result<Option<Tier>> {
         if self.in_transaction() { Ok(None) } else { self.handle.tier_to_write() }
     }
 
@@ -402,26 +350,23 @@ fn add(tier: &Tier, [found, absent]: [Counter; 2], lookups: usize, hits: usize) 
     }
 }
 
-/// Whether no record is too long for the log, and all together leave others their space.
-fn fit(tier: &Tier, records: &[PendingRecord]) -> bool {
-    let bytes: u64 = records.iter().map(PendingRecord::bytes).sum();
-    bytes <= tier.capacity() / 4 && records.iter().all(|record| record.bytes() <= tier.longest())
+/// Whether the log takes so many records, of so many bytes, as one chunk, and leaves others their space.
+pub(super) fn fits(tier: &Tier, records: usize, bytes: u64) -> bool {
+    records <= Tier::MOST && bytes <= tier.capacity() / PART
 }
 
-/// Whether no key comes twice: what happens to one of them would depend on the other.
-fn are_distinct(keys: &[Key<'_>]) -> bool {
-    let mut seen = HashSet::with_capacity(keys.len());
-    keys.iter().all(|key| key.with_hot(|hot| seen.insert((hot.kind, hot.bytes.to_vec()))))
+/// Whether no record is too long for the log, and all together leave others their space.
+pub(super) fn fit(tier: &Tier, records: &[PendingRecord]) -> bool {
+    let bytes: u64 = records.iter().map(PendingRecord::bytes).sum();
+    fits(tier, records.len(), bytes) && records.iter().all(|record| record.bytes() <= tier.longest())
 }
 
 /// Whether what was seen of a key still holds, now that the append lock is ours.
-fn confirm(tier: &Tier, writing: &Writing, key: &Key<'_>, seen: &Seen) -> bool {
-    let offset = key.with_hot(|hot| writing.get(hot, |view| view.offset()));
-    match (seen, offset) {
-        (Seen::Record(seen), Some(offset)) => *seen == offset,
-        (Seen::Commits(commits), None) => *commits == tier.commits(),
-        _ => false,
-    }
+pub(super) fn confirm(tier: &Tier, writing: &Writing, key: &Key<'_>, seen: &Seen) -> bool {
+    key.with_hot(|hot| match seen {
+        Seen::Record(offset) => writing.is_newest(hot, *offset),
+        Seen::Commits(commits) => *commits == tier.commits() && writing.get(hot, |_| ()).is_none(),
+    })
 }
 
 /// Offers the tier a row that was read, as a fill. Does nothing if the row may have changed since, or if a writer has

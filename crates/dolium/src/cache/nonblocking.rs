@@ -15,6 +15,7 @@ use crate::value::{Payload, Value, mode};
 
 use super::Cache;
 use super::change::{Change, Decided};
+use super::hot::fit;
 use super::prepare::signer;
 use super::record::{row_of, stage};
 
@@ -169,18 +170,7 @@ impl Cache {
     }
 
     fn append(&self, tier: &Tier, key: &Key<'_>, value: Cell<'_>, options: &PutOptions) -> bool {
-        let now = self.clock.now();
-        let row = dolium_hot::Row {
-            store_time: options.time(now),
-            expire_time: options.expire.at(now),
-            tag: cell(&options.tag),
-            size: 0,
-            mode: mode::RAW,
-            filename: None,
-            value,
-            note: CULLS,
-        };
-        let mut record = stage(Kind::Set, key, &row);
+        let mut record = stage(Kind::Set, key, &new_row(value, options, self.clock.now()));
         tier.prepare(std::slice::from_mut(&mut record));
         let is_stored = record.bytes() <= tier.longest() && tier.try_append(&mut record);
         if is_stored {
@@ -397,6 +387,84 @@ pub fn try_set<'v>(
     let is_simple = value.len() < cache.handle.settings.plain_size().min(SMALL) && !cache.in_transaction();
     is_simple
         && cache.handle.tier.lock.with_tier(|tier| cache.append(tier, key, value, options)) == Some(true)
+}
+
+/// Stores many small values as [`try_set`] stores one, all or none of them.
+///
+/// Returns `false` if nothing has happened: then call [`Cache::set_many`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, Key, Payload, PutOptions, host};
+///
+/// let cache = Cache::open(dir.path())?;
+/// cache.set("question", "?")?;
+/// let keys = [Key::from("answer"), Key::from("question")];
+/// let items = keys.iter().map(|key| (key, Payload::Int(42)));
+/// assert!(host::try_set_many(&cache, items, &PutOptions::new()));
+/// assert_eq!(cache.get("question")?, Some(42.into()));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn try_set_many<'a, 'k: 'a, 'v>(
+    cache: &Cache,
+    items: impl ExactSizeIterator<Item = (&'a Key<'k>, Payload<'v>)>,
+    options: &PutOptions,
+) -> bool {
+    if cache.in_transaction() {
+        return false;
+    }
+    let shorter_than = cache.handle.settings.plain_size().min(SMALL);
+    let now = cache.clock.now();
+    let set = |tier: &Tier| {
+        let mut records = Vec::with_capacity(items.len());
+        for (key, payload) in items {
+            let Some(value) = plain(&payload, shorter_than) else { return false };
+            let record = stage(Kind::Set, key, &new_row(value, options, now));
+            if record.bytes() > tier.longest() {
+                return false;
+            }
+            records.push(record);
+        }
+        if !fit(tier, &records) {
+            return false;
+        }
+        tier.prepare(&mut records);
+        let is_stored = tier.try_append_all(&mut records);
+        if is_stored {
+            tier.count(Counter::Sets, records.len() as u64);
+            cache.handle.after_append(tier);
+        }
+        is_stored
+    };
+    cache.handle.tier.lock.with_tier(set) == Some(true)
+}
+
+/// A value that becomes a column as it is, if it is shorter than that.
+#[inline]
+pub(super) fn plain<'v>(payload: &Payload<'v>, shorter_than: usize) -> Option<Cell<'v>> {
+    let value = match *payload {
+        Payload::Int(value) => Cell::Int(value),
+        Payload::Float(value) if !value.is_nan() => Cell::Real(value),
+        Payload::Text(value) => Cell::Text(value.as_bytes()),
+        Payload::Bytes(value) => Cell::Blob(value),
+        _ => return None,
+    };
+    (value.len() < shorter_than).then_some(value)
+}
+
+/// The row of such a value.
+#[inline]
+pub(super) fn new_row<'r>(value: Cell<'r>, options: &'r PutOptions, now: Timestamp) -> dolium_hot::Row<'r> {
+    dolium_hot::Row {
+        store_time: options.time(now),
+        expire_time: options.expire.at(now),
+        tag: cell(&options.tag),
+        size: 0,
+        mode: mode::RAW,
+        filename: None,
+        value,
+        note: CULLS,
+    }
 }
 
 /// Adds to a number that the hot tier knows, if that needs no waiting, and returns the sum.

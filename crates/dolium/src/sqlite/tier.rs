@@ -129,8 +129,27 @@ impl Write<'_> {
     }
 
     /// Makes a row of one record.
-    pub(super) fn apply_record(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
+    pub fn apply_record(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
         self.apply_row(key, view)?;
+        self.prove_as(key, view)
+    }
+
+    /// Makes a new row of one record, if the keys before were new as well and this one is. Returns whether it has.
+    pub fn insert_record(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<bool> {
+        self.rows.are_new = self.rows.are_new && self.insert_row(key, view)?;
+        if self.rows.are_new {
+            self.prove_as(key, view)?;
+        }
+        Ok(self.rows.are_new)
+    }
+
+    fn insert_row(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<bool> {
+        let Some(row) = view.row() else { return Ok(false) };
+        let (columns, tag) = (columns_of(&row), scalar(&row.tag));
+        self.insert_unless_there(key, &columns, row.expire_time, &tag, row.store_time)
+    }
+
+    fn prove_as(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
         match view.extra().filter(|_| view.note() & PROVES != 0) {
             Some(proof) => self.prove(key, proof),
             None => Ok(()),
@@ -141,12 +160,7 @@ impl Write<'_> {
         let Some(row) = view.row() else {
             return self.head(key)?.map_or(Ok(()), |head| self.remove(&head));
         };
-        let columns = Columns {
-            size: row.size,
-            mode: row.mode,
-            filename: row.filename.map(str::to_owned),
-            value: scalar(&row.value),
-        };
+        let columns = columns_of(&row);
         let tag = scalar(&row.tag);
         if self.rows.are_new
             && self.insert_unless_there(key, &columns, row.expire_time, &tag, row.store_time)?
@@ -176,6 +190,15 @@ impl Write<'_> {
 /// The key of a record as its caller spelt it.
 fn key_of(view: &View<'_>) -> Option<Key<'static>> {
     Key::from_hot(view.key())
+}
+
+fn columns_of(row: &dolium_hot::Row<'_>) -> Columns {
+    Columns {
+        size: row.size,
+        mode: row.mode,
+        filename: row.filename.map(str::to_owned),
+        value: scalar(&row.value),
+    }
 }
 
 /// A column of a record.

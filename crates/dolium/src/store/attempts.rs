@@ -79,6 +79,11 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// Ends an attempt that has changed nothing, so that another begins.
+    pub fn give_up(&mut self) {
+        self.held = None;
+    }
+
     /// The writer lock, after a successful attempt.
     pub fn into_guard(mut self) -> Option<Guard> {
         self.held.take().map(Held::into_guard)

@@ -25,7 +25,7 @@ pub(super) const DRAIN: Limit = Limit { keys: 8192, bytes: 32 << 20 };
 /// All that waits.
 const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
 
-/// How much a writer drains that found the log full: little, so that it is quick.
+/// How much a writer drains that found the log full, unless it needs more space: little, so that it is quick.
 const FORCED: Limit = Limit { keys: 256, bytes: 1 << 20 };
 
 /// How long a writer that found the log full waits for the writer lock before it looks again.
@@ -144,11 +144,18 @@ impl Handle {
         drained.is_ok() && !tier.is_dirty()
     }
 
-    /// Makes space in the log for a record that found none, unless another writer does so meanwhile. It looks again in each
+    /// Makes space in the log for records that found none, unless another writer does so meanwhile. It looks again in each
     /// turn, because a writer that waits until the writer lock is free stands behind all others that found the log full.
-    pub(crate) fn drain_some(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
+    pub(crate) fn drain_for(
+        self: &Arc<Self>,
+        records: usize,
+        bytes: u64,
+        tier: &Tier,
+        deadline: &mut Deadline,
+    ) -> Result<()> {
+        let limit = Limit { keys: records.clamp(FORCED.keys, DRAIN.keys), bytes: bytes.max(FORCED.bytes) };
         let (epoch, seen) = (tier.epoch(), tier.drained_to());
-        self.drain_in_turns(deadline, FORCED, |tier| {
+        self.drain_in_turns(deadline, limit, |tier| {
             tier.epoch() == epoch && tier.is_dirty() && tier.drained_to() == seen
         })
     }
@@ -342,6 +349,24 @@ impl Handle {
         if tier.dirty_bytes() > tier.capacity() / FULL && !tier.is_writer_locked() {
             housekeeper::wake_now();
         }
+    }
+
+    /// Drains until little is dirty that was not when it began. The caller holds the writer lock and is not inside the fork
+    /// gate.
+    pub(super) fn drain_mostly(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
+        let waits = still_waits(tier);
+        while tier.is_live() && (waits(tier) || tier.dirty_bytes() > LITTLE) {
+            let is_known = {
+                let _inside = fork_gate::enter();
+                self.drain_locked(tier, deadline, DRAIN)?
+            };
+            if !is_known || tier.is_drained() {
+                break;
+            }
+            // Not only after the write: it may fail for want of time.
+            self.keep_limit(Append::Free(tier));
+        }
+        Ok(())
     }
 
     /// Empties the tier before a direct write, and keeps it empty. The caller holds the writer lock and is not inside
