@@ -37,6 +37,8 @@ class Face:
     incr: Callable[[Any], Any] | None = None
     memoize: Callable[[], Callable[[Callable[..., Any]], Callable[..., Any]]] | None = None
     get_many: Callable[[list[Any]], Any] | None = None
+    add_many: Callable[[Pairs], Any] | None = None
+    delete_many: Callable[[list[Any]], Any] | None = None
 
     def __init__(self, directory: Path, policy: str = STORED) -> None:
         raise NotImplementedError
@@ -91,7 +93,7 @@ class Dolium(DiskcacheLike):
 
     def adopt(self, cache: Any) -> None:
         super().adopt(cache)
-        self.get_many = cache.get_many
+        self.get_many, self.add_many, self.delete_many = cache.get_many, cache.add_many, cache.delete_many
 
     def set_many(self, pairs: Pairs) -> None:
         self.cache.set_many(pairs)

@@ -45,6 +45,7 @@ FULL = Scale(100_000, 10_000, 0.6, 4.0, 2_000_000)
 QUICK = Scale(10_000, 10_000, 0.15, 1.5, 100_000)
 PROCESSES = 8
 HOT = 2000  # keys that are read again and again
+BULKS = (10, 1000, 100_000)  # keys of a bulk call
 BURSTS, PAUSE = 5, 0.5  # and the seconds between them
 TURNS = 10  # of a get and the bare call
 
@@ -109,6 +110,9 @@ def one_round(face: type[Face], directory: Path, scale: Scale) -> dict[str, floa
     work = fresh(face, directory / "work")
     writing(work, figures, scale)
     work.close()
+    many = fresh(face, directory / "many")
+    bulk(many, figures)
+    many.close()
     for row, policy in (("get_lru", USED), ("get_lfu", READ)):
         if policy in face.policies:
             ordered = fresh(face, directory / row, policy)
@@ -213,6 +217,34 @@ def writing(cache: Face, figures: dict[str, float], scale: Scale) -> None:
         figures["memoize"] = timed(
             lambda text: function(text, number=1), itertools.repeat("a"), scale.seconds
         )
+
+
+def bulk(cache: Face, figures: dict[str, float]) -> None:
+    """Calls for many keys in the fastest way offered, in turn with as many single calls, for each key."""
+    for count in BULKS:
+        keys = names(cache, count, f"bulk-{count}")
+        pairs = [(key, VALUE) for key in keys]
+        steps: dict[str, Callable[[], object]] = {
+            "fill_many": lambda pairs=pairs: cache.set_many(pairs),
+            "set_many": lambda pairs=pairs: cache.set_many(pairs),
+            "set_each": lambda pairs=pairs: [cache.set(key, value) for key, value in pairs],
+            "get_each": lambda keys=keys: [cache.get(key) for key in keys],
+        }
+        if cache.get_many is not None:
+            steps["get_many"] = lambda keys=keys, get_many=cache.get_many: get_many(keys)
+        if cache.add_many is not None:
+            steps["add_many"] = lambda pairs=pairs, add_many=cache.add_many: add_many(pairs)
+        steps["delete_each"] = lambda keys=keys: [cache.delete(key) for key in keys]
+        if cache.delete_many is not None:
+            steps["fill_again"] = steps["fill_many"]
+            steps["delete_many"] = lambda keys=keys, delete_many=cache.delete_many: delete_many(keys)
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(max(1, min(50, 10_000 // count))):
+            for name, step in steps.items():
+                before = time.perf_counter()
+                step()
+                times[name].append((time.perf_counter() - before) / count)
+        figures |= {f"{name}_{count}": statistics.median(taken) for name, taken in times.items()}
 
 
 def shout(text: str, number: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from measure import FULL, QUICK
+from measure import BULKS, FULL, QUICK
 
 Figures = dict[str, float]
 
@@ -30,6 +30,16 @@ class Promise:
 
 
 MANY = FULL.many
+BULK_CALLS = {
+    "fill_many": "new keys in the fastest way offered",
+    "set_many": "old keys in the fastest way offered",
+    "set_each": "old keys by set",
+    "get_many": "keys by get_many",
+    "get_each": "keys by get",
+    "add_many": "old keys by add_many",
+    "delete_many": "keys by delete_many",
+    "delete_each": "keys by delete",
+}
 ROWS = (
     Row("get", "get, hit, 100 bytes, one of 2,000 keys in use"),
     Row("get_bare", "the bare call through PyO3"),
@@ -64,6 +74,11 @@ ROWS = (
     Row("mix_set_p50", "8 processes, set, median"),
     Row("mix_set_p99", "8 processes, set, 99 % under"),
     Row("mix_set_p999", "8 processes, set, 99.9 % under"),
+    *(
+        Row(f"{key}_{count}", f"{count:,} {title}, each")
+        for key, title in BULK_CALLS.items()
+        for count in BULKS
+    ),
 )
 LMDB = "py-lmdb, unsynced"
 PROMISES = (
