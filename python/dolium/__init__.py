@@ -55,6 +55,8 @@ from .errors import (
     UntrustedValueError,
     UntrustedValueWarning,
     ValueTooLargeWarning,
+    WorkerDiedError,
+    WorkerError,
 )
 from .fanout import FanoutCache
 from .persistent import Deque, Index
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from .functions.modes import using as using
     from .functions.term import Term as Term
     from .functions.version import code as code
+    from .jobs.outcome import Failure as Failure
+    from .jobs.run import Run as Run
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -91,6 +95,7 @@ __all__ = [
     "DoliumWarning",
     "EmptyDirWarning",
     "EvictionWarning",
+    "Failure",
     "FanoutCache",
     "ForkedError",
     "HiddenWritesWarning",
@@ -107,6 +112,7 @@ __all__ = [
     "ReadOnlyError",
     "RefusedEntryWarning",
     "ReplacedStoreWarning",
+    "Run",
     "Settings",
     "ShardCountWarning",
     "SharedNameWarning",
@@ -126,6 +132,8 @@ __all__ = [
     "UntrustedValueError",
     "UntrustedValueWarning",
     "ValueTooLargeWarning",
+    "WorkerDiedError",
+    "WorkerError",
     "__version__",
     "barrier",
     "code",
@@ -141,6 +149,8 @@ __all__ = [
 
 # What a program that wraps no function need not import.
 _LATE = {
+    "Failure": "dolium.jobs.outcome",
+    "Run": "dolium.jobs.run",
     "Term": "dolium.functions.term",
     "code": "dolium.functions.version",
     "file_content": "dolium.functions.key",

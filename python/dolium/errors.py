@@ -49,6 +49,8 @@ __all__ = [
     "UntrustedValueError",
     "UntrustedValueWarning",
     "ValueTooLargeWarning",
+    "WorkerDiedError",
+    "WorkerError",
 ]
 
 
@@ -124,6 +126,41 @@ class NotCachedError(DoliumError, LookupError):
 
     function: str
     key: tuple[object, ...]
+
+
+class WorkerDiedError(DoliumError, RuntimeError):
+    """A worker process died while it computed an item of a run, and so did another one that tried alone.
+
+    `item` is None if the process died before it could compute anything. `signal` is the number of the signal that
+    killed it, `status` what it ended with by itself. Both are None if its executor does not say.
+    """
+
+    def __init__(self, item: object, signal: int | None = None, status: int | None = None) -> None:
+        super().__init__(item, signal, status)
+        self.item = item
+        self.signal = signal
+        self.status = status
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            from signal import Signals
+
+            known = self.signal in {*Signals}
+            how = f"was killed by {Signals(self.signal).name if known else f'signal {self.signal}'}"
+        else:
+            how = "died" if self.status is None else f"ended with status {self.status}"
+        if self.item is None:
+            return (
+                f"a worker process {how} before it could compute anything; its stderr says why. A program that starts "
+                "workers at its top level needs: if __name__ == '__main__'"
+            )
+        return (
+            f"a worker process {how} while it computed {self.item!r}, twice; the other items are not affected"
+        )
+
+
+class WorkerError(DoliumError, RuntimeError):
+    """An exception of a worker process that cannot be loaded here, as text: its type and its message."""
 
 
 class DoliumWarning(UserWarning):

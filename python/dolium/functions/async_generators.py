@@ -10,6 +10,7 @@ from .asynchronous import AsyncComputation, Asynchronous, BoundAsynchronous
 from .calls import MISSED, STALE, WAITED, Options
 from .flight import aboard, board_async, off_loop
 from .generators import Player
+from .mapping import AsyncMaps
 from .modes import MODE, NORMAL, OFF
 
 P = ParamSpec("P")
@@ -149,7 +150,7 @@ class AsyncPlay(Player, Generic[T]):
         raise error
 
 
-class AsyncCachedGenerator(Asynchronous[P], Generic[P, T]):
+class AsyncCachedGenerator(Asynchronous[P], AsyncMaps[list[T]], Generic[P, T]):
     """An asynchronous generator function whose items are kept. Call it like the function itself."""
 
     def __init__(self, cache: Any, function: Any, options: Options) -> None:
@@ -177,7 +178,7 @@ class AsyncCachedGenerator(Asynchronous[P], Generic[P, T]):
         return bound(self, receiver[0]) if receiver else self
 
 
-class BoundAsyncCachedGenerator(BoundAsynchronous[P], Generic[P, T]):
+class BoundAsyncCachedGenerator(BoundAsynchronous[P], AsyncMaps[list[T]], Generic[P, T]):
     """An asynchronous generator method of an instance whose items are kept."""
 
     __slots__ = ()

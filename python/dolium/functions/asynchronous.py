@@ -11,6 +11,7 @@ from ..constants import MISS
 from .cached import Computation, answer, only
 from .calls import MISSED, STALE, WAITED, Options, Timer
 from .flight import off_loop, run_async
+from .mapping import AsyncMaps
 from .modes import MODE, NORMAL, OFF, ONLY, REFRESH
 from .results import Entry, Known
 from .wrapper import Bound, Wrapper, inside
@@ -99,7 +100,7 @@ class Asynchronous(Wrapper[P]):
         return only(self, key, args, kwargs)
 
 
-class AsyncCached(Asynchronous[P], Recall, Generic[P, R]):
+class AsyncCached(Asynchronous[P], Recall, AsyncMaps[R], Generic[P, R]):
     """A coroutine function whose results are kept. Call and await it like the function itself."""
 
     def __init__(self, cache: Any, function: Any, options: Options) -> None:
@@ -147,7 +148,7 @@ class BoundAsynchronous(Bound[P]):
         return self._wrapper.clear(old_versions)
 
 
-class BoundAsyncCached(BoundAsynchronous[P], Generic[P, R]):
+class BoundAsyncCached(BoundAsynchronous[P], AsyncMaps[R], Generic[P, R]):
     """A coroutine method of an instance whose results are kept."""
 
     __slots__ = ()

@@ -10,6 +10,7 @@ from .._dolium import Recall
 from ..constants import MISS
 from .calls import FAILED, MISSED, STALE, WAITED, Calls, Options, Timer
 from .flight import run
+from .mapping import Maps
 from .modes import MODE, NORMAL, OFF, ONLY, REFRESH
 from .renewal import is_early, renew
 from .results import Entry, Known
@@ -93,7 +94,7 @@ class Synchronous(Wrapper[P]):
         return only(self, key, args, kwargs)
 
 
-class Cached(Synchronous[P], Recall, Generic[P, R]):
+class Cached(Synchronous[P], Recall, Maps[R], Generic[P, R]):
     """A function whose results are kept. Call it like the function itself."""
 
     def __init__(self, cache: Any, function: Any, options: Options) -> None:
@@ -138,7 +139,7 @@ class BoundSynchronous(Bound[P]):
         return self._wrapper.clear(old_versions)
 
 
-class BoundCached(BoundSynchronous[P], Generic[P, R]):
+class BoundCached(BoundSynchronous[P], Maps[R], Generic[P, R]):
     """A method of an instance whose results are kept. Call it like the method itself."""
 
     __slots__ = ()

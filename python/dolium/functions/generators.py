@@ -15,6 +15,7 @@ from ..constants import MISS
 from .cached import BoundSynchronous, Computation, Synchronous, answer, only
 from .calls import MISSED, STALE, WAITED, Options
 from .flight import aboard, board
+from .mapping import Maps
 from .modes import MODE, NORMAL, OFF, ONLY, REFRESH
 from .results import Entry
 
@@ -253,7 +254,7 @@ class Play(Player, Generic[T]):
         raise error
 
 
-class CachedGenerator(Synchronous[P], Generic[P, T]):
+class CachedGenerator(Synchronous[P], Maps[list[T]], Generic[P, T]):
     """A generator function whose items are kept. Call it like the function itself."""
 
     def __init__(self, cache: Any, function: Any, options: Options) -> None:
@@ -290,7 +291,7 @@ class CachedGenerator(Synchronous[P], Generic[P, T]):
         return bound(self, receiver[0]) if receiver else self
 
 
-class BoundCachedGenerator(BoundSynchronous[P], Generic[P, T]):
+class BoundCachedGenerator(BoundSynchronous[P], Maps[list[T]], Generic[P, T]):
     """A generator method of an instance whose items are kept."""
 
     __slots__ = ()

@@ -18,9 +18,10 @@ Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 def module_name(name: str) -> str:
     """The name of a module; for ``__main__`` that of the module or file that was run, as an import would name it.
 
-    A session without a file remains ``__main__``.
+    A session without a file remains ``__main__``. In a process that multiprocessing has spawned, the module or file
+    is called ``__mp_main__``.
     """
-    if name != "__main__":
+    if name not in ("__main__", "__mp_main__"):
         return name
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)

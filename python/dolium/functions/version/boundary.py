@@ -61,8 +61,8 @@ def side_of(name: str | None, path: str | None = None) -> Side:
 
 
 def stable_name(name: str | None, namespace: dict[str, Any] | None = None) -> str:
-    """A module's name, where ``__main__`` stands for the module or the file that was run."""
-    if name != "__main__":
+    """A module's name, where ``__main__``, or ``__mp_main__``, stands for the module or the file that was run."""
+    if name not in ("__main__", "__mp_main__"):
         return name or "?"
     main: Any = namespace
     if main is None:
