@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import multiprocessing
 import os
 import pickle
 import selectors
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -17,14 +17,28 @@ from typing import Any, Final
 from ..errors import WorkerDiedError
 from . import worker
 from .item import Item
-from .outcome import BROKEN, DIED, ERROR, READY, SKIPPED, Report, trace_of, unpacked
+from .outcome import BROKEN, DIED, ERROR, READY, RETURNED, SKIPPED, Report, trace_of, unpacked
 from .shipment import Shipment
 
 SHORT: Final = 0.05
-"""Seconds of an item below which a worker gets the next one while it computes, because the way to it takes as long."""
+"""Seconds of an item below which a worker gets the next one while it computes, so that it never waits for one.
 
-_starting: Final = threading.Lock()
-"""Held while a worker starts, so that none inherits the other end of another one's connection."""
+An item that lies so long behind another one goes to a worker that has nothing to do.
+"""
+
+
+class _Starting:
+    """Held while a worker starts, so that none inherits the other end of another one's connection."""
+
+    lock = threading.Lock()
+
+    @classmethod
+    def renew(cls) -> None:
+        """In a worker that was forked, which may have workers of its own, the lock is free."""
+        cls.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_Starting.renew)
 
 
 class Worker:
@@ -33,7 +47,7 @@ class Worker:
     def __init__(self, context: Any, shipment: Shipment) -> None:
         is_fork = context.get_start_method() == "fork"
         cargo = shipment if is_fork else shipment.dumped()
-        with _starting:
+        with _Starting.lock:
             self.connection, theirs = context.Pipe()
             self.process = context.Process(
                 target=worker.main, args=(cargo, theirs, os.getpid()), name="dolium worker"
@@ -42,7 +56,8 @@ class Worker:
                 self.process.start()
             finally:
                 theirs.close()
-        self.items: deque[Item] = deque()
+        self.items: dict[bytes, Item] = {}
+        """By number, in the order in which they were given."""
         self.is_ready = False
 
 
@@ -59,6 +74,7 @@ class Processes:
         self._reports: list[tuple[Item, Report]] = []
         self._mean = SHORT
         self._is_stopped = False
+        self._numbers = itertools.count()
         # Before the hook of multiprocessing, which waits for processes that do not end by themselves.
         self._at_exit: Callable[[], None] = self.close
         atexit.register(self._at_exit)
@@ -84,9 +100,10 @@ class Processes:
         chosen = min(self._workers, key=_load, default=None)
         if chosen is None or (chosen.items and len(self._workers) < self._width):
             chosen = self._start()
-        chosen.items.append(item)
+        number = next(self._numbers).to_bytes(worker.NUMBER, "little")
+        chosen.items[number] = item
         with suppress(OSError):  # it is dead, which the next look says
-            chosen.connection.send_bytes(message)
+            chosen.connection.send_bytes(number + message)
 
     def _start(self) -> Worker:
         started = Worker(self._context, self._shipment)
@@ -100,12 +117,25 @@ class Processes:
         reports, self._reports = self._reports, []
         if reports or not self._workers:
             timeout = 0
+        events = [key.data for key, _ in self._select(timeout)]
         # A worker that has ended comes last: what it sent before counts.
-        events = [key.data for key, _ in self._selector.select(timeout)]
         for sender, has_ended in sorted(events, key=lambda event: event[1]):
             if sender in self._workers and not self._listen(sender, has_ended, reports):
                 self._bury(sender, reports)
         return reports
+
+    def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        loaded = [each for each in self._workers if len(each.items) > 1]
+        is_idle = len(self._workers) < self._width or any(not each.items for each in self._workers)
+        if timeout == 0 or not loaded or not is_idle:
+            return self._selector.select(timeout)
+        found = self._selector.select(SHORT)
+        if not found:
+            for each in loaded:
+                with suppress(OSError):
+                    each.connection.send_bytes(worker.RECALL)
+            found = self._selector.select(timeout)
+        return found
 
     def _listen(self, sender: Worker, has_ended: bool, reports: list[tuple[Item, Report]]) -> bool:
         """Take in what a worker sent; false if it sends nothing more."""
@@ -129,9 +159,12 @@ class Processes:
             sender.is_ready = True
         elif report.kind == BROKEN:
             raise unpacked(report.payload, report.trace)
+        elif report.kind == RETURNED:
+            reports.append((sender.items.pop(report.payload), Report(SKIPPED)))
         else:
             self._mean += (report.seconds - self._mean) / 8
-            reports.append((sender.items.popleft(), report))
+            first = next(iter(sender.items))
+            reports.append((sender.items.pop(first), report))
 
     def _bury(self, sender: Worker, reports: list[tuple[Item, Report]]) -> None:
         """A worker is dead, or has ended as it was told to."""
@@ -147,7 +180,7 @@ class Processes:
             raise WorkerDiedError(None, sign, status)
         # It worked on the first one only.
         kinds = [Report(DIED, (sign, status)), *[Report(SKIPPED)] * len(sender.items)]
-        reports.extend(zip(sender.items, kinds, strict=False))
+        reports.extend(zip(sender.items.values(), kinds, strict=False))
 
     def stop(self) -> None:
         """Let workers end after the item that they compute."""

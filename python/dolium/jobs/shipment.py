@@ -93,7 +93,9 @@ def load(dumped: bytes) -> Shipment:
     wrapper = shipment.wrapper
     if is_importable(wrapper):
         if wrapper.version != version:
-            shipment.problem = "workers have another version of the function; start them and the job again if a file has changed"
+            shipment.problem = (
+                "workers have another version of the function; if a file has changed, start anew"
+            )
     else:
         _publish(inside(wrapper.__wrapped__))
     return shipment

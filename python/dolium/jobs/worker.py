@@ -8,17 +8,22 @@ import queue
 import selectors
 import signal
 import threading
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import UnpicklableError
-from .outcome import BROKEN, ERROR, READY, SKIPPED, Report, packed, trace_of
+from .outcome import BROKEN, ERROR, READY, RETURNED, SKIPPED, Report, packed, trace_of
 from .perform import perform
 from .shipment import Shipment, load
 
 STOP = b""
 """The message after which a worker begins no item."""
+RECALL = b"-"
+"""The message on which a worker gives back an item that it has not begun."""
+NUMBER = 8
+"""Bytes before the pickle of an item: its number."""
 
 
 class Inbox:
@@ -28,6 +33,7 @@ class Inbox:
         self.is_stopped = False
         self.messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._connection = connection
+        self._sending = threading.Lock()
         self._parent = parent
 
     def listen(self) -> None:
@@ -44,10 +50,22 @@ class Inbox:
                 message = self._connection.recv_bytes()
             except (EOFError, OSError):
                 message = STOP
+            if message == RECALL:
+                self._give_back()
+                continue
             if message == STOP:
                 self.is_stopped = True
                 selector.unregister(self._connection)
             self.messages.put(message)
+
+    def _give_back(self) -> None:
+        with suppress(queue.Empty, OSError):
+            message = self.messages.get_nowait()
+            self.send(pickle.dumps(Report(RETURNED, message[:NUMBER])))
+
+    def send(self, report: bytes) -> None:
+        with self._sending:
+            self._connection.send_bytes(report)
 
 
 def _life_of(parent: int) -> int:
@@ -80,13 +98,13 @@ def main(cargo: Shipment | bytes, connection: Connection, parent: int) -> None:
     try:
         shipment = arrived(cargo)
     except BaseException as error:
-        connection.send_bytes(pickle.dumps(Report(BROKEN, packed(error), trace=trace_of(error))))
+        inbox.send(pickle.dumps(Report(BROKEN, packed(error), trace=trace_of(error))))
         return
-    connection.send_bytes(pickle.dumps(Report(READY)))
+    inbox.send(pickle.dumps(Report(READY)))
     while (message := inbox.messages.get()) != STOP:
         report = Report(SKIPPED) if inbox.is_stopped else answer(shipment, message)
         try:
-            connection.send_bytes(dumped(shipment, report))
+            inbox.send(dumped(shipment, report))
         except OSError:  # the parent waits no longer
             return
 
@@ -100,7 +118,7 @@ def arrived(cargo: Shipment | bytes) -> Shipment:
 
 def answer(shipment: Shipment, message: bytes) -> Report:
     try:
-        args, key, is_patient, sends = pickle.loads(message)
+        args, key, is_patient, sends = pickle.loads(message[NUMBER:])
     except BaseException as error:
         return Report(ERROR, packed(error), trace=trace_of(error), process=os.getpid())
     return perform(shipment, args, key, is_patient, sends)
