@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 
 import dolium
@@ -23,25 +22,12 @@ def log(line: str) -> None:
         os.close(file)
 
 
-def logged(directory: Path = DIRECTORY) -> Counter[str]:
-    """How often each line was logged."""
-    try:
-        return Counter((directory / "log").read_text().splitlines())
-    except FileNotFoundError:
-        return Counter()
-
-
 @cache.cached(version="1", key={"seconds": None})
 def double(number: int, seconds: float = 0.0) -> int:
     """Says that it computes, and whether the result was there already, which must never be."""
     log(f"{'again' if double.entry(number) is not None else 'computed'} {number}")
     time.sleep(seconds)
     return number * 2
-
-
-@cache.cached
-def versioned(number: int) -> int:
-    return number + len(str(DIRECTORY)) * 0
 
 
 @cache.cached(version="1")
@@ -51,28 +37,3 @@ def deadly(number: int, victim: int, how: str) -> int:
             os._exit(7)
         os.kill(os.getpid(), getattr(signal, how))
     return number
-
-
-def processes_of(group: int) -> list[int]:
-    """The living processes of a group."""
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            state, _, of = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(of) == group and state not in "ZX":
-            found.append(int(entry.name))
-    return found
-
-
-def ends(group: int, seconds: float = 10) -> bool:
-    """Whether no process of a group is left, soon."""
-    end = time.monotonic() + seconds
-    while processes_of(group):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True

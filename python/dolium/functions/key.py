@@ -23,7 +23,7 @@ def module_name(name: str) -> str:
     """
     if name not in ("__main__", "__mp_main__"):
         return name
-    main = sys.modules.get("__main__")
+    main = sys.modules.get(name)
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return spec.name

@@ -66,7 +66,7 @@ def stable_name(name: str | None, namespace: dict[str, Any] | None = None) -> st
         return name or "?"
     main: Any = namespace
     if main is None:
-        module = sys.modules.get("__main__")
+        module = sys.modules.get(name)
         main = {} if module is None else vars(module)
     spec = main.get("__spec__")
     if spec is not None and getattr(spec, "name", None):
