@@ -109,7 +109,7 @@ def cost_of_a_blame(repository: Path, seen: History) -> float:
     versions = seen.versions()
     few = versions[:: max(len(versions) // 24, 1)][:24]
     started = time.perf_counter()
-    with ThreadPoolExecutor(work.THREADS) as pool:
+    with ThreadPoolExecutor(work.PROCESSORS) as pool:
         for _ in pool.map(lambda version: history.blame(repository, version.commit, version.path), few):
             pass
     return (time.perf_counter() - started) / len(few)
@@ -211,7 +211,7 @@ def conclude(cache: work.dolium.Cache, cost: float, first: list[Act], warm: Act,
         f"saved       {saved:,} runs of git in runs two and three: {clock(saved * cost)} at {clock(cost)} each"
     )
     rate = served.asked / served.seconds
-    print(f"web site    {rate:,.0f} requests/s on {plural(work.THREADS, 'core')}")
+    print(f"web site    {rate:,.0f} requests/s on {plural(work.PROCESSORS, 'core')}")
     print(f"            a page from the cache: {slowness(served.hits)}")
     print(f"            counting it, a write:  {slowness(served.counts)}")
     counted = cache.get("pages served")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from typing import Any
 
 import dolium
-from dolium import Term
+from dolium import Failure, Run, Term
 from dolium.functions.results import Entry
 from typing_extensions import assert_type
 
@@ -136,3 +136,22 @@ async def tokens() -> None:
 with dolium.using("only"):
     pass
 dolium.using("sometimes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+for result in plain.map([1, 2], ["a", "b"], workers=2):
+    assert_type(result, list[str])
+assert_type(plain.map([1]), Run[list[str]])
+assert_type(plain.map([1], errors="collect"), Run[list[str] | Failure])
+assert_type(model.predict.map([1.0], common={}, ordered=False, progress=True), Run[str])
+assert_type(items.map([3]), Run[list[int]])
+assert_type(plain.map([1]).failures, list[Failure])
+plain.map([1], errors="ignore")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+async def mapped() -> None:
+    async for result in coroutine.map([1, 2], workers=20):
+        assert_type(result, bytes)
+    async for answer in model.ask.map(["?"], errors="collect"):
+        assert_type(answer, str | Failure)
+    async for tokens in async_items.map([3]):
+        assert_type(tokens, list[int])

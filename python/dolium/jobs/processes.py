@@ -45,8 +45,7 @@ class Worker:
     """A process, and the items that it has, in the order in which it computes them."""
 
     def __init__(self, context: Any, shipment: Shipment) -> None:
-        is_fork = context.get_start_method() == "fork"
-        cargo = shipment if is_fork else shipment.dumped()
+        cargo = shipment if context.get_start_method() == "fork" else shipment.dumped()
         with _Starting.lock:
             self.connection, theirs = context.Pipe()
             self.process = context.Process(
@@ -68,6 +67,8 @@ class Processes:
         self._shipment = shipment
         self._width = width
         self._context: Any = multiprocessing.get_context()
+        if self._context.get_start_method() == "fork":
+            shipment.goes_by_name = True  # a copy of this process knows all that it knows
         self._owner = os.getpid()
         self._workers: list[Worker] = []
         self._selector = selectors.PollSelector()

@@ -1,4 +1,4 @@
-"""Who is told how far a run is: a callable of the user's, or a bar of tqdm."""
+"""What is told how far a run is: a callable of the user's, or a bar of tqdm."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Bar(Teller):
     def tell(self, figures: Figures) -> None:
         bar = self._bar
         bar.rate = figures.rate
-        if figures.done - figures.computed:
-            bar.set_postfix(hits=figures.hits, failed=figures.failed, refresh=False)
+        counts = {"hits": figures.hits, "failed": figures.failed}
+        bar.set_postfix({name: count for name, count in counts.items() if count}, refresh=False)
         bar.update(figures.done - bar.n)
 
     def close(self) -> None:

@@ -70,7 +70,9 @@ class Schedule:
         self._calls = shipment.wrapper._calls
         self._plays = isinstance(shipment.wrapper, CachedGenerator)
         self._finds = getattr(shipment.wrapper, "_find", None)
-        self._teller = teller(progress, self._calls.name[:-2].rpartition(".")[2], self.counter.total)
+        self._teller = teller(
+            progress, self._calls.name.removesuffix("()").rpartition(".")[2], self.counter.total
+        )
 
     # The input
 

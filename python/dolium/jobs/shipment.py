@@ -7,6 +7,7 @@ and inner functions. In the same process, and in one that was forked, nothing is
 from __future__ import annotations
 
 import contextvars
+import functools
 import importlib
 import io
 import os
@@ -41,8 +42,13 @@ class Shipment:
         self._name = os.urandom(8)
         self._dumped: bytes | None = None
 
+    @functools.cached_property
+    def goes_by_name(self) -> bool:
+        """Whether pickle alone can send what belongs to the function."""
+        return is_importable(self.wrapper)
+
     def arrive(self) -> None:
-        """Let what runs here run as in a process of its own, whatever this one inherited."""
+        """Let what runs here run as in a process of its own, whatever this one inherited by a fork."""
         self.is_remote = True
         self.context = contextvars.Context()
         self.context.run(using(self.mode).__enter__)
@@ -63,7 +69,7 @@ class Shipment:
     def pack(self, message: Any) -> bytes:
         """Anything that goes to a worker."""
         try:
-            if is_importable(self.wrapper):
+            if self.goes_by_name:
                 return pickle.dumps(message, 5)
         except Exception:  # whatever an argument's own code raises
             if "cloudpickle" not in sys.modules and not _has_cloudpickle():
@@ -112,8 +118,7 @@ def is_importable(wrapper: Any) -> bool:
     found: Any = module
     for name in wrapper.__qualname__.split("."):
         found = getattr(found, name, None)
-    is_bound = isinstance(found, Bound)
-    return (found._wrapper if is_bound else found) is wrapper
+    return found is wrapper or (isinstance(found, Bound) and found.__func__ is wrapper)
 
 
 def _is_file_of(wrapper: Any, main: Any) -> bool:
@@ -142,9 +147,16 @@ def by_value(message: Any, wrapper: Any) -> bytes:
     """A message as bytes that hold the code of its functions, too."""
     if not _has_cloudpickle():
         raise UnpicklableError(
-            f"{wrapper._calls.name[:-2]}: no worker can import this function; "
+            f"{wrapper._calls.name.removesuffix('()')}: no worker can import this function; "
             "install dolium[map], or move it to a module"
         )
+    buffer = io.BytesIO()
+    _pickler()(buffer, 5).dump(message)
+    return buffer.getvalue()
+
+
+@functools.cache
+def _pickler() -> Any:
     cloudpickle: Any = importlib.import_module("cloudpickle")
 
     base: Any = cloudpickle.Pickler
@@ -161,9 +173,7 @@ def by_value(message: Any, wrapper: Any) -> bytes:
             above: Any = super()
             return above.reducer_override(obj)
 
-    buffer = io.BytesIO()
-    Pickler(buffer, 5).dump(message)
-    return buffer.getvalue()
+    return Pickler
 
 
 def _shell(kind: Any) -> Any:

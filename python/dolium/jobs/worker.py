@@ -130,8 +130,9 @@ def dumped(shipment: Shipment, report: Report) -> bytes:
         return shipment.pack(report)
     except Exception as problem:
         error = UnpicklableError(
-            f"{shipment.wrapper._calls.name[:-2]}: a result of type {type(report.payload).__qualname__} can neither be "
-            f"stored nor leave its process; pass workers=ThreadPoolExecutor() ({type(problem).__name__}: {problem})"
+            f"{shipment.wrapper._calls.name.removesuffix('()')}: a result of type {type(report.payload).__qualname__} "
+            "can neither be stored nor leave its process; pass workers=ThreadPoolExecutor() "
+            f"({type(problem).__name__}: {problem})"
         )
         failed = report._replace(kind=ERROR, payload=packed(error), trace=trace_of(error))
         return pickle.dumps(failed)
