@@ -736,6 +736,21 @@ class Store:
     def _keep(
         self, key: Any, value: Any, expire: _Seconds | None = None, tag: _Tag = None, add: bool = False
     ) -> bool: ...
+    def _swap(
+        self,
+        key: Any,
+        old: Any,
+        new: Any,
+        expire: _Seconds | None = None,
+        tag: _Tag = None,
+        keep: bool = True,
+    ) -> tuple[bool, float | None] | None:
+        """Set a kept value if the key has the value `old`, or none if that is MISS. Return whether, and the expiry.
+
+        None: only a transaction may do that here.
+        """
+    def _delete_expiring(self, key: Any, at: float) -> bool | None:
+        """Remove a key if it expires at that time. None: only a transaction may do that here."""
     def _setting(self, name: str) -> _Scalar: ...
     def _settings(self) -> dict[str, Any]: ...
     def _sql(self, sql: str, parameters: Iterable[_Column] = (), /) -> Cursor: ...

@@ -7,6 +7,9 @@ A row that a cache may evict is no lock. The rows of locks are therefore last in
 (``Store._keep``). diskcache's format allows that, because eviction picks its victims by three columns. A free lock
 leaves no such row.
 
+A lock is taken and released in the hot tier, by a change of one key. A program with diskcache does not see what waits
+there. So once a process has seen such a program change the directory, locks are rows that a transaction writes.
+
 A cache cannot tell a dead holder of a lock from a slow one. `expire` is the remedy. It frees a lock that many seconds
 after it was taken. A later release by the former holder leaves the new holder's lock alone.
 """
@@ -23,6 +26,8 @@ from weakref import WeakKeyDictionary
 
 from . import waiting
 from ._dolium import in_seconds
+from .constants import MISS
+from .errors import Timeout
 from .functions.flight import native_method
 
 if TYPE_CHECKING:
@@ -65,6 +70,29 @@ def keep(
     return bool(put(key, value, expire=expire, tag=tag, retry=True))
 
 
+TRIES = 3
+"""How often a row is replaced without a transaction while other threads and processes are faster."""
+
+Swapped = tuple[bool, float | None] | None
+
+
+def swap(
+    cache: SharedCache,
+    key: Any,
+    old: Any,
+    new: Any,
+    expire: float | timedelta | None,
+    tag: Any,
+    kept: bool = True,
+) -> Swapped:
+    """Replace the value `old` (MISS: none) of a key. Return whether that was its value, and when the new one expires.
+
+    None: only a transaction may do that. The cache is none of dolium's, or programs with diskcache use its directory.
+    """
+    swap = native_method(cache, "_swap")
+    return None if swap is None else swap(key, old, new, expire=expire, tag=tag, keep=kept)
+
+
 def _me() -> str:
     """The name of this thread in a lock, as in diskcache."""
     return f"{os.getpid()}-{threading.get_ident()}"
@@ -94,6 +122,7 @@ class _Guard:
         self._key = key
         self._expire = in_seconds(expire)
         self._tag = tag
+        self._address: waiting.Address | None = None
 
     def __repr__(self) -> str:
         return shown(self, self._cache, self._key)
@@ -144,8 +173,41 @@ class _Guard:
         me = _my_task()
         await waiting.off_loop(self._cache, lambda: self._give_back(me))
 
+    def _change(self, decide: Callable[[Any], tuple[Any, bool] | None]) -> Any:
+        """Replace the row by that which `decide` returns for it, and return that; None if `decide` leaves the row.
+
+        `decide` gets MISS if there is no row. It also says whether eviction spares the new row.
+        """
+        home = home_of(self._cache, self._key)
+        for _ in range(TRIES):
+            try:
+                row = home.get(self._key, default=MISS, retry=True)
+            except Timeout:  # a read that attaches waits only as long as a shard's `timeout`
+                break
+            decided = decide(row)
+            if decided is None:
+                return None
+            new, kept = decided
+            swapped = swap(home, self._key, row, new, self._expire, self._tag, kept)
+            if swapped is None:
+                break
+            if swapped[0]:
+                return new
+        with home.transact(retry=True):
+            decided = decide(self._cache.get(self._key, default=MISS, retry=True))
+            if decided is None:
+                return None
+            new, kept = decided
+            if kept:
+                keep(self._cache, self._key, new, self._expire, self._tag)
+            else:
+                self._cache.set(self._key, new, expire=self._expire, tag=self._tag, retry=True)
+            return new
+
     def _where(self) -> waiting.Address:
-        return waiting.address(self._cache, self._key)
+        if self._address is None:
+            self._address = waiting.address(self._cache, self._key)
+        return self._address
 
 
 class Lock(_Guard):
@@ -173,8 +235,14 @@ class Lock(_Guard):
         return not self.locked()
 
     def _try(self, me: str) -> bool:
-        # A transaction even for the single add: programs that use diskcache see no lock that waits in the hot tier.
-        with home_of(self._cache, self._key).transact(retry=True):
+        home = home_of(self._cache, self._key)
+        swapped = swap(home, self._key, MISS, None, self._expire, self._tag)
+        if swapped is not None:
+            taken, deadline = swapped
+            if taken and deadline is not None:
+                self._deadlines[me] = deadline
+            return taken
+        with home.transact(retry=True):
             if not keep(self._cache, self._key, None, self._expire, self._tag, add=True):
                 return False
             if self._expire is not None:
@@ -190,9 +258,12 @@ class Lock(_Guard):
         if mine is None:
             self._cache.delete(self._key, retry=True)
         else:
-            with home_of(self._cache, self._key).transact(retry=True):
-                if self._deadline() == mine:
-                    self._cache.delete(self._key, retry=True)
+            home = home_of(self._cache, self._key)
+            delete = native_method(home, "_delete_expiring")
+            if delete is None or delete(self._key, mine) is None:
+                with home.transact(retry=True):
+                    if self._deadline() == mine:
+                        self._cache.delete(self._key, retry=True)
         waiting.released(self._where())
 
     def locked(self) -> bool:
@@ -226,16 +297,14 @@ class RLock(_Guard):
         return lambda: self._holder()[0] == me
 
     def _holder(self) -> tuple[str | None, int]:
-        owner, count = self._cache.get(self._key, default=(None, 0), retry=True)
-        return (owner, count) if count > 0 else (None, 0)
+        return _held(self._cache.get(self._key, default=MISS, retry=True))
 
     def _try(self, me: str) -> bool:
-        with home_of(self._cache, self._key).transact(retry=True):
-            owner, count = self._holder()
-            if owner not in (None, me):
-                return False
-            keep(self._cache, self._key, (me, count + 1), self._expire, self._tag)
-        return True
+        def taken(row: Any) -> tuple[Any, bool] | None:
+            owner, count = _held(row)
+            return ((me, count + 1), True) if owner in (None, me) else None
+
+        return self._change(taken) is not None
 
     def release(self) -> None:
         """Give back one acquisition.
@@ -246,17 +315,21 @@ class RLock(_Guard):
         super().release()
 
     def _give_back(self, me: str) -> None:
-        with home_of(self._cache, self._key).transact(retry=True):
-            owner, count = self._holder()
+        def given_back(row: Any) -> tuple[Any, bool]:
+            owner, count = _held(row)
             if owner != me:
                 raise AssertionError("cannot release un-acquired lock")
-            if count > 1:
-                keep(self._cache, self._key, (owner, count - 1), self._expire, self._tag)
-            else:
-                row = (owner, 0)
-                self._cache.set(self._key, row, expire=self._expire, tag=self._tag, retry=True)
-        if count == 1:
+            return (owner, count - 1), count > 1
+
+        changed = self._change(given_back)
+        if changed is not None and changed[1] == 0:
             waiting.released(self._where())
+
+
+def _held(row: Any) -> tuple[str | None, int]:
+    """The holder of an `RLock` with this row, and how many times it has the lock."""
+    owner, count = (None, 0) if row is MISS else row
+    return (owner, count) if count > 0 else (None, 0)
 
 
 class BoundedSemaphore(_Guard):
@@ -292,12 +365,11 @@ class BoundedSemaphore(_Guard):
         return self._cache.get(self._key, default=self._value, retry=True)
 
     def _try(self, me: str) -> bool:
-        with home_of(self._cache, self._key).transact(retry=True):
-            left = self._left()
-            if left <= 0:
-                return False
-            keep(self._cache, self._key, left - 1, self._expire, self._tag)
-        return True
+        def taken(row: Any) -> tuple[Any, bool] | None:
+            left = self._value if row is MISS else row
+            return (left - 1, True) if left > 0 else None
+
+        return self._change(taken) is not None
 
     def release(self) -> None:
         """Give back a place.
@@ -308,12 +380,11 @@ class BoundedSemaphore(_Guard):
         super().release()
 
     def _give_back(self, me: str) -> None:
-        with home_of(self._cache, self._key).transact(retry=True):
-            left = self._left() + 1
+        def given_back(row: Any) -> tuple[Any, bool]:
+            left = (self._value if row is MISS else row) + 1
             if left > self._value:
                 raise AssertionError("cannot release un-acquired semaphore")
-            if left < self._value:
-                keep(self._cache, self._key, left, self._expire, self._tag)
-            else:
-                self._cache.set(self._key, left, expire=self._expire, tag=self._tag, retry=True)
+            return left, left < self._value
+
+        self._change(given_back)
         waiting.released(self._where())

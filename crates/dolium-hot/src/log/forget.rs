@@ -52,6 +52,16 @@ impl<A: Atomic> Memory<'_, A> {
         }
     }
 
+    /// Notes for all processes that another program changes rows of the database.
+    pub fn note_foreign(&self) {
+        self.field(field::FOREIGN).store(1, Release);
+    }
+
+    /// Whether a process has noted that.
+    pub fn has_foreign(&self) -> bool {
+        self.field(field::FOREIGN).load(Acquire) != 0
+    }
+
     /// Whether there are records that the database has not.
     pub fn is_dirty(&self) -> bool {
         self.field(field::LAST).load(Acquire) != self.field(field::APPLIED).load(Acquire)

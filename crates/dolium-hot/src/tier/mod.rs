@@ -313,6 +313,17 @@ impl Tier {
         self.memory().drop_clean(&mut Scratch::new());
     }
 
+    /// Notes for all processes, as long as this tier exists, that another program changes rows of the database.
+    pub fn note_foreign(&self) {
+        self.memory().note_foreign();
+    }
+
+    /// Whether a process has noted that. Costs one load.
+    #[must_use]
+    pub fn has_foreign(&self) -> bool {
+        self.memory().has_foreign()
+    }
+
     /// Ends the tier, because the database is being replaced: no process may use it any more. The caller holds the
     /// writer lock.
     pub fn retire(&self) {
@@ -428,6 +439,11 @@ impl Writing {
         // Else fills above `drained` would need to be named one by one.
         self.tier.memory().settle();
         self.tier.forget_clean();
+    }
+
+    /// As [`Tier::note_foreign`].
+    pub fn note_foreign(&mut self) {
+        self.tier.note_foreign();
     }
 
     /// Appends a record.

@@ -283,6 +283,7 @@ impl Handle {
             Some(found) if found.epoch != tier.epoch() => Step::Another,
             Some(Applied { epoch, seq, is_disturbed }) => {
                 if is_disturbed {
+                    tier.note_foreign();
                     tier.forget_clean();
                 }
                 let batch = tier.pending(seq, self.within_limit(limit));

@@ -221,6 +221,7 @@ impl Handle {
             return Ok(());
         }
         if self.is_disturbed(Wait::AtMost(super::handle::ATTACHING))? {
+            self.tier.get().iter().for_each(Tier::note_foreign);
             self.forget_clean(&mut Deadline::new(Wait::AtMost(super::handle::ATTACHING)))?;
         }
         self.tier.detects_foreign.store(true, Ordering::Relaxed);
@@ -244,6 +245,15 @@ impl Handle {
     fn is_disturbed(self: &Arc<Self>, wait: Wait) -> Result<bool> {
         let found = self.read_now(wait, |connection| Ok(applied(connection)?))?;
         Ok(found.is_some_and(|found| found.is_disturbed))
+    }
+
+    /// Whether another program has changed rows since this tier was made. Asks the database until a process has noted that,
+    /// so a change that was committed before this call is seen. Such a program sees nothing that waits in the tier.
+    pub(crate) fn has_foreign(self: &Arc<Self>, tier: &Tier, wait: Wait) -> Result<bool> {
+        if !tier.has_foreign() && self.is_disturbed(wait)? {
+            tier.note_foreign();
+        }
+        Ok(tier.has_foreign())
     }
 
     /// The tier for a write, attached if need be. Not inside the fork gate.
@@ -352,6 +362,7 @@ impl Handle {
         match applied(connection)? {
             Some(found) if found.epoch == writing.epoch() => {
                 if found.is_disturbed {
+                    writing.note_foreign();
                     writing.forget_clean();
                 }
                 Ok(())
