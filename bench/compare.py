@@ -31,7 +31,7 @@ from faces import FACES
 
 HERE = Path(__file__).resolve().parent
 MIX_ROUNDS = 3
-PHASES = ("round", "limit", "rust", "mix", "counter", "sustained")
+PHASES = ("round", "limit", "rust", "mix", "counter", "locks", "sustained")
 COUNTERS = (
     "dolium",
     "diskcache",
@@ -40,6 +40,7 @@ COUNTERS = (
     "pysciqlop-cache",
     "Redis, loopback",
 )
+LOCKERS = ("dolium", "diskcache")
 WRITING = (
     "write,writev,pwrite64,pwritev,pwritev2,ftruncate,fallocate,fsync,fdatasync,unlink,unlinkat,rename,renameat,"
     "renameat2,mkdir,mkdirat,chmod,fchmod,fchmodat,copy_file_range,sendfile"
@@ -147,6 +148,8 @@ class Runner:
             return name == "dolium" and self.native is not None
         if what == "sustained":
             return face.sustains and number == 0
+        if what == "locks":
+            return name in LOCKERS and number < MIX_ROUNDS
         if what in ("mix", "counter"):
             return face.shared and number < MIX_ROUNDS and (what == "mix" or name in COUNTERS)
         return True

@@ -1,6 +1,6 @@
 """What is measured, row by row, in the process of one cache.
 
-    python bench/measure.py FACE DIRECTORY version|prepare|round|mix|counter|sustained|limit|open [quick]
+    python bench/measure.py FACE DIRECTORY version|prepare|round|mix|counter|locks|sustained|limit|open [quick]
 
 It prints one line of JSON: row -> figure. A time is in seconds for one operation: the median over batches, each long
 enough for the clock. It knows the caches only by their faces; rounds and tables are compare.py's.
@@ -315,6 +315,36 @@ def adder(name: str, directory: Path, seed: int, seconds: float, start: Any, res
     cache.close()
 
 
+def locks(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
+    """Taking and releasing a lock that no other process wants, and one that eight want at once."""
+    cache = fresh(face, directory / "locks")
+    figures: dict[str, float] = {}
+    for row, name in (("lock", "Lock"), ("rlock", "RLock")):
+        lock = getattr(__import__(face.module), name)(cache.cache, row)  # pyright: ignore[reportAttributeAccessIssue]
+
+        def turn(_: Any, lock: Any = lock) -> None:
+            with lock:
+                pass
+
+        figures[row] = timed(turn, itertools.repeat(None), scale.seconds)
+    cache.close()
+    answers = together(locker, face, directory / "locks", scale.mix_seconds / 2)
+    return figures | {"lock_rate": sum(done / seconds for done, seconds in answers)}
+
+
+def locker(name: str, directory: Path, seed: int, seconds: float, start: Any, results: Any) -> None:
+    cache: Any = FACES[name](directory)
+    lock, done = __import__(cache.module).Lock(cache.cache, "wanted"), 0
+    start.wait()
+    began = at = time.perf_counter()
+    while at - began < seconds:
+        with lock:
+            done += 1
+        at = time.perf_counter()
+    results.put((done, at - began))
+    cache.close()
+
+
 def sustained(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
     """Sets of new keys without a pause, until all of them are in the cache's files."""
     cache = fresh(face, directory / "sustained")
@@ -416,7 +446,7 @@ def main(name: str, directory: str, what: str, quick: str = "") -> None:
         cache.close()
         os.write(2, b"MARK end\n")
     else:
-        actions = (prepare, mix, counter, sustained, limit)
+        actions = (prepare, mix, counter, locks, sustained, limit)
         action = {action.__name__: action for action in actions} | {"round": one_round}
         print(json.dumps(action[what](face, Path(directory), scale)))
 

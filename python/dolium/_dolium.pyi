@@ -744,13 +744,20 @@ class Store:
         expire: _Seconds | None = None,
         tag: _Tag = None,
         keep: bool = True,
+        takes: bool = True,
+        expires: float | None = None,
     ) -> tuple[bool, float | None] | None:
-        """Set a kept value if the key has the value `old`, or none if that is MISS. Return whether, and the expiry.
+        """Set a value if the key has the value `old` (MISS: none; ...: anything). Return whether, and the expiry.
 
-        None: only a transaction may do that here.
+        MISS as `new` deletes the entry. With `expires`, that must be the expiry of the entry. `takes` asks whether other
+        programs use the directory. None: only a transaction may do that here.
         """
-    def _delete_expiring(self, key: Any, at: float) -> bool | None:
-        """Remove a key if it expires at that time. None: only a transaction may do that here."""
+    def _is_shared(self, key: Any) -> bool:
+        """Whether another program uses the directory of a key."""
+    def _owner(self, key: Any) -> int:
+        """The number of this process in the directory of a key."""
+    def _is_alive(self, key: Any, owner: int) -> bool:
+        """Whether the process with that number lives."""
     def _setting(self, name: str) -> _Scalar: ...
     def _settings(self) -> dict[str, Any]: ...
     def _sql(self, sql: str, parameters: Iterable[_Column] = (), /) -> Cursor: ...

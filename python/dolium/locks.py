@@ -1,17 +1,13 @@
 """Locks between processes, built on a cache.
 
 The locks store the keys and values of diskcache, so a process with diskcache and one with dolium can share one. The
-module `waiting` does the waiting.
+module `waiting` does the waiting, and `lockrow` changes the row of a lock.
 
-A row that a cache may evict is no lock. The rows of locks are therefore last in every order of eviction
-(``Store._keep``). diskcache's format allows that, because eviction picks its victims by three columns. A free lock
-leaves no such row.
-
-A lock is taken and released in the hot tier, by a change of one key. A program with diskcache does not see what waits
-there. So once a process has seen such a program change the directory, locks are rows that a transaction writes.
-
-A cache cannot tell a dead holder of a lock from a slow one. `expire` is the remedy. It frees a lock that many seconds
-after it was taken. A later release by the former holder leaves the new holder's lock alone.
+A cache cannot tell a dead holder of a lock from a slow one. There are two remedies. `expire` frees a lock that many
+seconds after it was taken. A later release by the former holder leaves the new holder's lock alone. `robust` frees a
+lock when the process of its holder has died, however it died, and never before. What counts is the process: a
+thread or a task that ends without a release goes on holding the lock. A forked child holds none of its parent's robust
+locks.
 """
 
 from __future__ import annotations
@@ -20,77 +16,15 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from . import waiting
-from ._dolium import in_seconds
 from .constants import MISS
-from .errors import Timeout
-from .functions.flight import native_method
+from .lockrow import Decided, LockRow, SharedCache, owner_in, shown
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-
-class SharedCache(Protocol):
-    """The methods of a cache that the recipes use; ``Cache`` and ``FanoutCache`` have them."""
-
-    def get(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def set(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def add(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def pop(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def delete(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def transact(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]: ...
-    def __contains__(self, key: Any, /) -> bool: ...
-
-
-def shown(tool: object, cache: SharedCache, key: Any) -> str:
-    """The `repr` of a tool that is built on a key of a cache, in the form of a cache's own."""
-    return f"<{type(tool).__name__} {key!r}, directory: {getattr(cache, 'directory', cache)}>"
-
-
-def home_of(cache: SharedCache, key: Any) -> SharedCache:
-    """The shard of `cache` that holds `key`, or `cache`. A transaction of it is enough."""
-    if hasattr(type(cache), "_shards"):
-        fanout: Any = cache
-        return fanout._shards[fanout._hash(key) % fanout._count]
-    return cache
-
-
-def keep(
-    cache: SharedCache, key: Any, value: Any, expire: float | timedelta | None, tag: Any, add: bool = False
-) -> bool:
-    """Set (or add) a row that eviction spares for as long as there is anything else to evict."""
-    keep = native_method(cache, "_keep")
-    if keep is not None:
-        return bool(keep(key, value, expire=expire, tag=tag, add=add))
-    put = cache.add if add else cache.set
-    return bool(put(key, value, expire=expire, tag=tag, retry=True))
-
-
-TRIES = 3
-"""How often a row is replaced without a transaction while other threads and processes are faster."""
-
-Swapped = tuple[bool, float | None] | None
-
-
-def swap(
-    cache: SharedCache,
-    key: Any,
-    old: Any,
-    new: Any,
-    expire: float | timedelta | None,
-    tag: Any,
-    kept: bool = True,
-) -> Swapped:
-    """Replace the value `old` (MISS: none) of a key. Return whether that was its value, and when the new one expires.
-
-    None: only a transaction may do that. The cache is none of dolium's, or programs with diskcache use its directory.
-    """
-    swap = native_method(cache, "_swap")
-    return None if swap is None else swap(key, old, new, expire=expire, tag=tag, keep=kept)
 
 
 def _me() -> str:
@@ -116,12 +50,18 @@ class _Guard:
     """
 
     def __init__(
-        self, cache: SharedCache, key: Any, expire: float | timedelta | None = None, tag: Any = None
+        self,
+        cache: SharedCache,
+        key: Any,
+        expire: float | timedelta | None = None,
+        tag: Any = None,
+        *,
+        robust: bool = False,
     ):
         self._cache = cache
         self._key = key
-        self._expire = in_seconds(expire)
-        self._tag = tag
+        self._robust = robust
+        self._row = LockRow(cache, key, expire, tag, robust)
         self._address: waiting.Address | None = None
 
     def __repr__(self) -> str:
@@ -129,12 +69,16 @@ class _Guard:
 
     def acquire(self) -> None:
         """Wait for the lock and take it."""
-        me = _me()
+        me = self._name(_me())
         waiting.acquire(self._where(), lambda: self._try(me), self._look, self._holds(me))
 
     def release(self) -> None:
         """Give the lock back."""
-        self._give_back(_me())
+        self._give_back(self._name(_me()))
+
+    def _name(self, me: str) -> str:
+        """The name of a holder: if the lock is robust, with the number of this process."""
+        return f"{me}@{self._row.owner()}" if self._robust else me
 
     def _try(self, me: str) -> bool:
         """Take the lock for a holder if it is free."""
@@ -159,7 +103,7 @@ class _Guard:
         self.release()
 
     async def __aenter__(self) -> None:
-        me = _my_task()
+        me = self._name(_my_task())
         await waiting.acquire_as_task(
             self._cache,
             self._where(),
@@ -170,39 +114,8 @@ class _Guard:
         )
 
     async def __aexit__(self, *exc_info: object) -> None:
-        me = _my_task()
+        me = self._name(_my_task())
         await waiting.off_loop(self._cache, lambda: self._give_back(me))
-
-    def _change(self, decide: Callable[[Any], tuple[Any, bool] | None]) -> Any:
-        """Replace the row by that which `decide` returns for it, and return that; None if `decide` leaves the row.
-
-        `decide` gets MISS if there is no row. It also says whether eviction spares the new row.
-        """
-        home = home_of(self._cache, self._key)
-        for _ in range(TRIES):
-            try:
-                row = home.get(self._key, default=MISS, retry=True)
-            except Timeout:  # a read that attaches waits only as long as a shard's `timeout`
-                break
-            decided = decide(row)
-            if decided is None:
-                return None
-            new, kept = decided
-            swapped = swap(home, self._key, row, new, self._expire, self._tag, kept)
-            if swapped is None:
-                break
-            if swapped[0]:
-                return new
-        with home.transact(retry=True):
-            decided = decide(self._cache.get(self._key, default=MISS, retry=True))
-            if decided is None:
-                return None
-            new, kept = decided
-            if kept:
-                keep(self._cache, self._key, new, self._expire, self._tag)
-            else:
-                self._cache.set(self._key, new, expire=self._expire, tag=self._tag, retry=True)
-            return new
 
     def _where(self) -> waiting.Address:
         if self._address is None:
@@ -216,6 +129,8 @@ class Lock(_Guard):
     As in diskcache any thread may release it. A thread (with ``async with`` a task) that acquires it twice waits for
     itself. With `expire`, a release does nothing if the lock has expired and another holder has taken it since.
 
+    With `robust`, the lock is free once the process of its holder is dead. Only threads of that process may release it.
+
     >>> import dolium
     >>> lock = Lock(dolium.Cache(), 'report-123', expire=60)
     >>> with lock:
@@ -223,62 +138,75 @@ class Lock(_Guard):
     True
     >>> lock.locked()
     False
+    >>> with Lock(dolium.Cache(), 'report-124', robust=True):
+    ...     pass
     """
 
     def __init__(
-        self, cache: SharedCache, key: Any, expire: float | timedelta | None = None, tag: Any = None
+        self,
+        cache: SharedCache,
+        key: Any,
+        expire: float | timedelta | None = None,
+        tag: Any = None,
+        *,
+        robust: bool = False,
     ):
-        super().__init__(cache, key, expire, tag)
+        super().__init__(cache, key, expire, tag, robust=robust)
         self._deadlines: dict[str, float] = {}
 
     def _look(self) -> bool:
         return not self.locked()
 
     def _try(self, me: str) -> bool:
-        home = home_of(self._cache, self._key)
-        swapped = swap(home, self._key, MISS, None, self._expire, self._tag)
-        if swapped is not None:
-            taken, deadline = swapped
-            if taken and deadline is not None:
-                self._deadlines[me] = deadline
-            return taken
-        with home.transact(retry=True):
-            if not keep(self._cache, self._key, None, self._expire, self._tag, add=True):
-                return False
-            if self._expire is not None:
-                self._deadlines[me] = self._deadline()
+        def taken(row: Any) -> Decided:
+            is_free = row is MISS or (self._robust and self._row.is_dead(row))
+            return (me if self._robust else None, True) if is_free else None
+
+        changed = self._row.change(taken, takes=True)
+        if changed is None:
+            return False
+        if changed[1] is not None:
+            self._deadlines[me] = changed[1]
         return True
 
     def release(self) -> None:
-        """Delete the key, unless this thread's hold has expired and another holder has the lock."""
+        """Delete the key, unless this thread's hold has expired and another holder has the lock.
+
+        Raises:
+            AssertionError: The lock is robust, and no thread of this process holds it (any more).
+        """
         super().release()
 
     def _give_back(self, me: str) -> None:
-        mine = self._deadlines.pop(me, None)
-        if mine is None:
-            self._cache.delete(self._key, retry=True)
+        deadline = self._deadlines.pop(me, None)
+        if self._robust and deadline is None:
+            self._row.change(lambda row: _without(row, me), takes=False)
         else:
-            home = home_of(self._cache, self._key)
-            delete = native_method(home, "_delete_expiring")
-            if delete is None or delete(self._key, mine) is None:
-                with home.transact(retry=True):
-                    if self._deadline() == mine:
-                        self._cache.delete(self._key, retry=True)
+            self._row.delete(deadline)
         waiting.released(self._where())
 
     def locked(self) -> bool:
         """Whether the lock is held."""
-        return self._key in self._cache
+        if not self._robust:
+            return self._key in self._cache
+        row = self._row.get()
+        return row is not MISS and not self._row.is_dead(row)
 
-    def _deadline(self) -> Any:
-        return self._cache.get(self._key, expire_time=True, retry=True)[1]
+
+def _without(row: Any, me: str) -> Decided:
+    """No row in the place of that of a robust `Lock` which a thread of the process of `me` holds."""
+    owner = owner_in(row)
+    if owner is None or owner != owner_in(me):
+        raise AssertionError("cannot release a robust lock that this process does not hold")
+    return MISS, False
 
 
 class RLock(_Guard):
     """A lock for processes and threads that its holder can acquire again.
 
     The cache stores its holder (process and thread) and how many times. With ``with``, tasks of one event loop are one
-    thread. With ``async with``, each task is a holder of its own.
+    thread. With ``async with``, each task is a holder of its own. With `robust`, the lock is free once the process of
+    its holder is dead.
 
     >>> import dolium
     >>> lock = RLock(dolium.Cache(), 'user-123')
@@ -291,20 +219,24 @@ class RLock(_Guard):
     """
 
     def _look(self) -> bool:
-        return self._holder()[1] == 0
+        return self._holder(self._row.get())[1] == 0
 
     def _holds(self, me: str) -> Callable[[], bool]:
-        return lambda: self._holder()[0] == me
+        return lambda: self._holder(self._row.get())[0] == me
 
-    def _holder(self) -> tuple[str | None, int]:
-        return _held(self._cache.get(self._key, default=MISS, retry=True))
+    def _holder(self, row: Any) -> tuple[str | None, int]:
+        """The living holder in a row, and how many times it has the lock."""
+        owner, count = (None, 0) if row is MISS else row
+        if count <= 0 or (self._robust and self._row.is_dead(owner)):
+            return None, 0
+        return owner, count
 
     def _try(self, me: str) -> bool:
-        def taken(row: Any) -> tuple[Any, bool] | None:
-            owner, count = _held(row)
+        def taken(row: Any) -> Decided:
+            owner, count = self._holder(row)
             return ((me, count + 1), True) if owner in (None, me) else None
 
-        return self._change(taken) is not None
+        return self._row.change(taken, takes=True) is not None
 
     def release(self) -> None:
         """Give back one acquisition.
@@ -315,27 +247,23 @@ class RLock(_Guard):
         super().release()
 
     def _give_back(self, me: str) -> None:
-        def given_back(row: Any) -> tuple[Any, bool]:
-            owner, count = _held(row)
+        def given_back(row: Any) -> Decided:
+            owner, count = self._holder(row)
             if owner != me:
                 raise AssertionError("cannot release un-acquired lock")
             return (owner, count - 1), count > 1
 
-        changed = self._change(given_back)
-        if changed is not None and changed[1] == 0:
+        changed = self._row.change(given_back, takes=False)
+        if changed is not None and changed[0][1] == 0:
             waiting.released(self._where())
-
-
-def _held(row: Any) -> tuple[str | None, int]:
-    """The holder of an `RLock` with this row, and how many times it has the lock."""
-    owner, count = (None, 0) if row is MISS else row
-    return (owner, count) if count > 0 else (None, 0)
 
 
 class BoundedSemaphore(_Guard):
     """A number of places that processes and threads share, `value` of them at first.
 
-    With `expire`, all places become free that many seconds after the last acquire or release.
+    With `expire`, all places become free that many seconds after the last acquire or release. With `robust`, the places
+    of a process are free once it is dead. The row then names the processes, so all programs must pass `robust`, and
+    diskcache cannot take part.
 
     >>> import dolium
     >>> places = BoundedSemaphore(dolium.Cache(), 'connections', value=2)
@@ -354,37 +282,69 @@ class BoundedSemaphore(_Guard):
         value: int = 1,
         expire: float | timedelta | None = None,
         tag: Any = None,
+        *,
+        robust: bool = False,
     ):
-        super().__init__(cache, key, expire, tag)
+        super().__init__(cache, key, expire, tag, robust=robust)
         self._value = value
 
     def _look(self) -> bool:
-        return self._left() > 0
+        row = self._row.get()
+        if self._robust:
+            return sum(self._holders(row).values()) < self._value
+        return self._left(row) > 0
 
-    def _left(self) -> int:
-        return self._cache.get(self._key, default=self._value, retry=True)
+    def _left(self, row: Any) -> int:
+        """How many places a row leaves."""
+        if row is MISS or row == ():  # MISS is a tuple
+            return self._value
+        if isinstance(row, tuple):
+            raise ValueError(f"{self._key!r} is a robust semaphore; pass robust=True in every program")
+        return row
+
+    def _holders(self, row: Any) -> dict[int, int]:
+        """How many places the living processes have in the row of a robust semaphore."""
+        if row is MISS or row == self._value:
+            return {}
+        if not isinstance(row, tuple):
+            raise ValueError(
+                f"{self._key!r} is a semaphore that is not robust; pass robust=True in every program"
+            )
+        held = cast("tuple[tuple[int, int], ...]", row)
+        return {owner: places for owner, places in held if self._row.is_alive(owner)}
 
     def _try(self, me: str) -> bool:
-        def taken(row: Any) -> tuple[Any, bool] | None:
-            left = self._value if row is MISS else row
+        def taken(row: Any) -> Decided:
+            if self._robust:
+                holders, mine = self._holders(row), owner_in(me)
+                if mine is None or sum(holders.values()) >= self._value:
+                    return None
+                return tuple((holders | {mine: holders.get(mine, 0) + 1}).items()), True
+            left = self._left(row)
             return (left - 1, True) if left > 0 else None
 
-        return self._change(taken) is not None
+        return self._row.change(taken, takes=True) is not None
 
     def release(self) -> None:
         """Give back a place.
 
         Raises:
-            AssertionError: All places are free.
+            AssertionError: All places are free, or the semaphore is robust and this process has none.
         """
         super().release()
 
     def _give_back(self, me: str) -> None:
-        def given_back(row: Any) -> tuple[Any, bool]:
-            left = (self._value if row is MISS else row) + 1
+        def given_back(row: Any) -> Decided:
+            if self._robust:
+                holders, mine = self._holders(row), owner_in(me)
+                if mine not in holders:
+                    raise AssertionError("cannot release un-acquired semaphore")
+                left = holders | {mine: holders[mine] - 1}
+                return tuple(item for item in left.items() if item[1] > 0), sum(left.values()) > 0
+            left = self._left(row) + 1
             if left > self._value:
                 raise AssertionError("cannot release un-acquired semaphore")
             return left, left < self._value
 
-        self._change(given_back)
+        self._row.change(given_back, takes=False)
         waiting.released(self._where())

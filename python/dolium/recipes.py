@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from . import blocks, waiting
 from ._dolium import in_seconds
-from .locks import BoundedSemaphore, Lock, RLock, SharedCache, home_of, keep, shown
+from .lockrow import SharedCache, home_of, keep, shown
+from .locks import BoundedSemaphore, Lock, RLock
 from .memo import args_to_key, refuse_function
 from .names import full_name
 from .stampede import memoize_stampede
@@ -177,6 +178,8 @@ def barrier(
     name: str | None = None,
     expire: float | timedelta | None = None,
     tag: Any = None,
+    *,
+    robust: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a decorator that lets a function run only while it holds a lock.
 
@@ -188,6 +191,7 @@ def barrier(
             asynchronous generator functions its locks need ``async with``.
         name: Key of the lock (default: module and qualified name of the function).
         expire: Seconds after which the lock of a dead holder becomes free.
+        robust: Whether the lock of a dead process becomes free at once; `lock_factory` gets it if it is true.
 
     Raises:
         TypeError: It decorates such a function, and the lock has no ``async with``. Or a function that is no
@@ -205,7 +209,8 @@ def barrier(
 
     def decorator(func: Callable[P, R]) -> Callable[P, R]:
         key = full_name(func) if name is None else name
-        lock: Any = lock_factory(cache, key, expire=expire, tag=tag)
+        options = {"robust": True} if robust else {}
+        lock: Any = lock_factory(cache, key, expire=expire, tag=tag, **options)
         if not blocks.is_async(func):
             return blocks.wrap(func, lambda: lock)
         if not hasattr(lock.__class__, "__aenter__"):

@@ -102,7 +102,7 @@ class Line:
 
     def __bool__(self) -> bool:
         """Whether a thread or task waits."""
-        return self._first() is not None
+        return bool(self._tickets) and self._first() is not None
 
     def attempt(self, attempt: Callable[[], bool]) -> bool:
         """Try once, after other processes if it is their turn."""

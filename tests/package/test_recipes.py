@@ -122,12 +122,6 @@ def test_rows_are_those_of_diskcache(cache: Any):
 
 @pytest.mark.parametrize("kind", LOCKS)
 def test_a_lock_is_shared_with_diskcache(cache: Any, kind: Any):
-    """From its first change on: see `docs/differences.md` for the moment before."""
-    join = """
-        shards = getattr(cache, "_shards", [cache])
-        for shard in shards:
-            shard["joined"] = 1
-    """
     take = f"""
         lock = {kind.__name__}(cache, "shared")
         print("waiting", flush=True)
@@ -140,8 +134,7 @@ def test_a_lock_is_shared_with_diskcache(cache: Any, kind: Any):
     """
     mark = Path(cache.directory, "mark")
     with kind(cache, "shared"):
-        processes = run(textwrap.dedent(join) + textwrap.dedent(take), cache=cache, package="diskcache")
-        processes += run(take, cache=cache)
+        processes = run(take, cache=cache, package="diskcache") + run(take, cache=cache)
         for process in processes:
             assert process.stdout
             assert process.stdout.readline() == "waiting\n"

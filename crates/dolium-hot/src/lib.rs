@@ -43,6 +43,8 @@ pub use lock::guard::Guard;
 pub use lock::health::Health;
 #[cfg(target_os = "linux")]
 pub use lock::lockfile::note_in;
+#[cfg(target_os = "linux")]
+pub use lock::owner::Owner;
 pub use lock::wait::Acquired;
 #[cfg(target_os = "linux")]
 pub use log::counters::Counter;

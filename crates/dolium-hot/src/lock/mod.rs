@@ -5,6 +5,8 @@ pub(crate) mod guard;
 pub(crate) mod health;
 #[cfg(target_os = "linux")]
 pub(crate) mod lockfile;
+#[cfg(target_os = "linux")]
+pub(crate) mod owner;
 pub(crate) mod wait;
 #[cfg(target_os = "linux")]
 pub(crate) mod word;

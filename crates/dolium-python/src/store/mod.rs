@@ -7,6 +7,7 @@ pub(crate) mod deferred;
 pub(crate) mod flight;
 mod frame;
 mod iterator;
+mod lock;
 mod open;
 mod queue;
 mod read;

@@ -7,12 +7,9 @@ use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
 use super::read::nothing;
 use super::{Argument, Flag, Found, Inner, Seconds, Store, put};
-use crate::lazy::Lazy;
 use crate::reader::PyReader;
-use crate::value::{Loan, Outgoing};
+use crate::value::Outgoing;
 use crate::{clock, error};
-
-static MISS: Lazy = Lazy::new("dolium.constants", "MISS");
 
 /// `set` or `add`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -417,51 +414,6 @@ impl Store {
         let options = put(expire, tag)?.keep(true);
         let how = if add.0 { How::Add } else { How::Replace };
         self.inner()?.store(key, value, &options, false, how, true)
-    }
-}
-
-#[pymethods]
-impl Store {
-    /// Sets a value, kept as by `_keep`, if the key has exactly the value `old`, or no value if `old` is MISS. Returns
-    /// whether it did and when the entry expires, or None where only a transaction may do that.
-    #[pyo3(signature = (key, old, new, expire=None, tag=None, keep=Flag(true)),
-           text_signature = "($self, key, old, new, expire=None, tag=None, keep=True)")]
-    fn _swap(
-        &self,
-        key: &Bound<'_, PyAny>,
-        old: &Bound<'_, PyAny>,
-        new: &Bound<'_, PyAny>,
-        expire: Option<Seconds>,
-        tag: Option<&Bound<'_, PyAny>>,
-        keep: Flag,
-    ) -> PyResult<Option<(bool, Option<f64>)>> {
-        let py = key.py();
-        let inner = self.inner()?;
-        let (shard, stored) = inner.key(key)?;
-        if shard.custom.is_some() {
-            return Ok(None);
-        }
-        let options = put(expire, tag)?.keep(keep.0);
-        let outgoing = |value| {
-            Outgoing::of(value, || inner.protocol(py))
-                .map_err(|error| error::unstorable(Some(key), py, error))
-        };
-        let old = if old.is(MISS.get(py)?) { None } else { Some(outgoing(old)?) };
-        let new = outgoing(new)?;
-        let (old, new) = (old.as_ref().map(Outgoing::lend).transpose()?, new.lend()?);
-        shard.change(py, true, |cache| {
-            host::swap(cache, &stored, old.map(Loan::payload), new.payload(), &options)
-        })
-    }
-
-    /// Removes a key if its entry expires at that very time. Returns whether it did, or None where only a transaction may
-    /// do that.
-    fn _delete_expiring(&self, key: &Bound<'_, PyAny>, at: f64) -> PyResult<Option<bool>> {
-        let (shard, stored) = self.inner()?.key(key)?;
-        if shard.custom.is_some() {
-            return Ok(None);
-        }
-        shard.change(key.py(), true, |cache| host::delete_expiring(cache, &stored, at)).map(Some)
     }
 }
 

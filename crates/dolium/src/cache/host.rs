@@ -9,13 +9,15 @@
 //!   [`try_get_frame`] answer from shared memory or decline, so that the caller can hold the lock of its interpreter.
 //! * **Tasks**: a [`Context`] owns a transaction as a thread does; see [`transact_owned`] and [`set_context_hook`].
 //! * **Values that the host may refuse**: [`pop_if`] and [`pull_if`] ask before they remove an entry.
-//! * **Locks**: [`swap`] and [`delete_expiring`] change a key only if it is as the caller has seen it.
+//! * **Locks**: [`swap`] changes a key only if it is as the caller has seen it, unless the directory [`is_shared`] with
+//!   another program. [`owner`] and [`is_alive_owner`] tell of a process that died with a lock.
 //! * **Flights**: [`join_flight`] is the part of [`Cache::get_or_compute`](crate::Cache::get_or_compute) that makes callers
 //!   wait for one computation, for a host that computes, waits or stores in its own way; see also [`add_since`].
 
 pub use super::bulk::{try_add_many, try_delete_many};
 pub use super::compute::{join_flight, join_local_flight};
 pub use super::frame::{FrameRef, try_get_frame};
+pub use super::lock::{Expected, is_alive_owner, is_shared, owner, swap};
 pub use super::nonblocking::{
     EntryRef, Glimpse, Unanswered, ValueRef, get_rest, try_contains, try_delete, try_get, try_get_many,
     try_incr, try_set, try_set_many,
@@ -24,7 +26,7 @@ pub use super::queue::pull_if;
 pub use super::read::entry_after;
 pub use super::transaction::{OwnedTransaction, is_held_by_neighbor, transact_owned, transaction_id};
 pub use super::upkeep::shutdown;
-pub use super::write::{add_since, delete_expiring, pop_if, swap};
+pub use super::write::{add_since, pop_if};
 pub use crate::flight::{After, Asked, Ended, Flight, Joined, Space, Waiter};
 pub use crate::store::pause::{pause_transactions, resume_transactions};
 pub use crate::store::transaction::any_transaction;

@@ -223,13 +223,6 @@ impl Cache {
         }
     }
 
-    /// Whether another program has changed rows since the hot tier was made, so that the caller must write what that program
-    /// has to see at once.
-    pub(super) fn is_seen_by_others(&self) -> Result<bool> {
-        let Some(tier) = self.tier_to_change()? else { return Ok(self.in_transaction()) };
-        self.handle.has_foreign(&tier, self.wait)
-    }
-
     /// Changes a key in the tier as `decide` says about its row. Asks `decide` again if another writer was faster.
     /// Returns `None` if a direct write is needed.
     pub(super) fn change_hot<T>(
@@ -327,6 +320,7 @@ impl Cache {
         Ok(true)
     }
 
+    /// The tier for a change; `None` inside a transaction and where there is none.
     pub(super) fn tier_to_change(&self) -> Result<Option<Tier>> {
         if self.in_transaction() { Ok(None) } else { self.handle.tier_to_write() }
     }

@@ -12,6 +12,7 @@ mod frame;
 pub mod host;
 mod hot;
 mod iterate;
+mod lock;
 mod nonblocking;
 mod open;
 mod prepare;

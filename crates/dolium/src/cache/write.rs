@@ -185,58 +185,6 @@ impl Cache {
     }
 }
 
-/// Puts `new` in the place of a value, if the key has exactly the value `old`; without `old`, if it has none. Returns
-/// whether it did, and when the entry expires.
-///
-/// Returns `None` if another program has been seen to change the directory. It sees nothing that waits in the hot tier, so
-/// the caller must do the same in a transaction. That program may begin to do so during this call, or a fifth of a second
-/// after it. Then it may act on what was there before.
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// use dolium::{Cache, PutOptions, host};
-///
-/// let cache = Cache::open(dir.path())?;
-/// let none = PutOptions::new();
-/// assert_eq!(host::swap(&cache, &"places".into(), None, 2.into(), &none)?, Some((true, None)));
-/// assert_eq!(host::swap(&cache, &"places".into(), Some(3.into()), 2.into(), &none)?, Some((false, None)));
-/// assert_eq!(host::swap(&cache, &"places".into(), Some(2.into()), 1.into(), &none)?, Some((true, None)));
-/// assert_eq!(cache.get("places")?, Some(1.into()));
-/// # Ok::<(), dolium::Error>(())
-/// ```
-pub fn swap(
-    cache: &Cache,
-    key: &Key<'_>,
-    old: Option<Payload<'_>>,
-    new: Payload<'_>,
-    options: &PutOptions,
-) -> Result<Option<(bool, Option<Timestamp>)>> {
-    if cache.is_seen_by_others()? {
-        return Ok(None);
-    }
-    cache.know_settings()?;
-    let prepare = |payload| Prepared::new(&cache.handle, payload)?.finish(key).cloned();
-    let (old, mut new) = (old.map(prepare).transpose()?, Prepared::new(&cache.handle, new)?);
-    let now = cache.clock.now();
-    let swapped = cache.change(key, now, |row| {
-        let found = with_value(row, now).map(|row| row.columns);
-        if found != old {
-            return Ok(Change::Leave(false));
-        }
-        Ok(Change::Put(NewRow::of(&mut new, key, options, now)?, true))
-    })?;
-    Ok(Some((swapped, options.expire.at(now))))
-}
-
-/// Removes an entry if it expires at that very time. Returns whether it did.
-pub fn delete_expiring<'k>(cache: &Cache, key: impl Into<Key<'k>>, at: Timestamp) -> Result<bool> {
-    let now = cache.clock.now();
-    cache.change(&key.into(), now, |row| {
-        let found = alive(row, now).filter(|row| row.expire_time == Some(at));
-        Ok(found.map_or(Change::Leave(false), |_| Change::Delete(true)))
-    })
-}
-
 /// A row, unless it has expired or keeps an exception, which is no value.
 pub(super) fn with_value(row: Option<Row>, now: Timestamp) -> Option<Row> {
     alive(row, now).filter(|row| row.columns.mode != mode::FRAME || !is_raised(&row.columns.value))

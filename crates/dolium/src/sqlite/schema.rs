@@ -45,7 +45,8 @@ CREATE TRIGGER IF NOT EXISTS Settings_size_delete AFTER DELETE ON Cache FOR EACH
 END;
 ";
 
-/// Our own tables. `Dolium.foreign` counts what programs that are not dolium change; `DoliumTrash`
+/// Our own tables. `Dolium.foreign` counts what programs that are not dolium change: entries, and the settings, which
+/// diskcache inserts anew whenever it opens a directory. `DoliumTrash`
 /// names value files that no row needs any more, until a checkpoint has made that durable; `DoliumKeys` has the proofs
 /// of keys, by the `rowid` of their entries.
 const DOLIUM: &str = r"
@@ -62,6 +63,9 @@ CREATE TRIGGER IF NOT EXISTS Dolium_foreign_update AFTER UPDATE ON Cache FOR EAC
     UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
 END;
 CREATE TRIGGER IF NOT EXISTS Dolium_foreign_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN
+    UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
+END;
+CREATE TRIGGER IF NOT EXISTS Dolium_foreign_settings AFTER INSERT ON Settings FOR EACH ROW BEGIN
     UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
 END;
 INSERT OR IGNORE INTO Dolium VALUES ('version', 1), ('foreign', 0);
@@ -82,13 +86,18 @@ const FRAMES: &str = concat!(
 /// Adds what is missing, inside the caller's transaction: everything to a new store, our tables to one
 /// that diskcache made, the newest of them to one of an earlier version.
 pub(crate) fn ensure(connection: &Connection, settings: &Settings) -> Result<()> {
-    const IS_OURS: &str =
-        "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'Dolium_foreign_frame_update'";
-    if connection.query_row(IS_OURS, [], |_| Ok(())).optional()?.is_some() {
+    const HAS: &str = "SELECT 1 FROM sqlite_master WHERE name = ?1";
+    let has = |name: &str| connection.query_row(HAS, [name], |_| Ok(())).optional();
+    if has("Dolium_foreign_settings")?.is_some() {
         return Ok(());
     }
+    // Without our tables the program that made the store may have it open, and our triggers have not seen that.
+    let is_theirs = has("Cache")?.is_some() && has("Dolium")?.is_none();
     connection.execute_batch(DISKCACHE)?;
     connection.execute_batch(DOLIUM)?;
+    if is_theirs {
+        connection.execute("UPDATE Dolium SET value = value + 1 WHERE key = 'foreign'", [])?;
+    }
     connection.execute_batch(FRAMES)?;
     let mut insert = connection.prepare("INSERT OR IGNORE INTO Settings VALUES (?, ?)")?;
     for (name, value) in settings.iter() {

@@ -3,7 +3,7 @@
 use dolium_hot::{Batch, Cell, Kind, View};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::system::clock::Timestamp;
+use crate::system::clock::{Timestamp, seconds};
 use crate::system::error::Result;
 use crate::value::Columns;
 use crate::value::key::Key;
@@ -16,6 +16,13 @@ use crate::value::put_options::KEPT;
 /// The row of the table `Dolium` with this key: 24 bytes, little-endian: the epoch of the tier, the sequence number of
 /// the last change in it that the database has, and the value that `foreign` had then.
 const TIER: &str = "tier";
+
+/// The row of the table `Dolium` with this key: 16 bytes, little-endian: the value that `foreign` had when dolium last saw
+/// it move, and the time of that in whole seconds.
+const SHARED: &str = "shared";
+
+/// For how many seconds after its last change another program counts as one that uses the directory.
+const SHARED_FOR: u64 = 24 * 60 * 60;
 
 /// The note of records that take expired entries along.
 pub(crate) const CULLS: u8 = 1;
@@ -33,43 +40,80 @@ pub(crate) struct Applied {
     pub seq: u64,
     /// Whether others than dolium have changed rows since.
     pub is_disturbed: bool,
+    /// Whether others than dolium have changed rows, or opened the directory, within a day before that.
+    pub is_shared: bool,
+}
+
+/// What the table `Dolium` says of other programs.
+struct Others {
+    foreign: u64,
+    /// The value of `foreign` that dolium knows, and when it learned it.
+    known: Option<(u64, u64)>,
+}
+
+impl Others {
+    fn of(foreign: &Scalar, known: &Scalar) -> Self {
+        let foreign = foreign.as_int().unwrap_or(0).cast_unsigned();
+        Self { foreign, known: word(known, 0).zip(word(known, 8)) }
+    }
+
+    /// The change that dolium has not noted yet.
+    fn news(&self) -> Option<u64> {
+        (self.known.map_or(0, |(foreign, _)| foreign) != self.foreign).then_some(self.foreign)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.news().is_some() || self.known.is_some_and(|(_, time)| seconds().abs_diff(time) < SHARED_FOR)
+    }
+}
+
+/// A word of a row of the table `Dolium`.
+fn word(bytes: &Scalar, at: usize) -> Option<u64> {
+    let Scalar::Blob(bytes) = bytes else { return None };
+    bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
 }
 
 /// Returns what the database has of a tier, or `None` if nothing is in front of it.
 pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applied>> {
-    const SELECT: &str = "SELECT ours.value, theirs.value FROM Dolium AS ours
-        LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign' WHERE ours.key = ?1";
-    let found: rusqlite::Result<Option<(Scalar, Scalar)>> = connection
-        .prepare_cached(SELECT)
-        .and_then(|mut select| select.query_row([TIER], |row| Ok((row.get(0)?, row.get(1)?))).optional());
-    let (ours, theirs) = match found {
+    const SELECT: &str = "SELECT ours.value, theirs.value, known.value FROM Dolium AS ours
+        LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign'
+        LEFT JOIN Dolium AS known ON known.key = ?2 WHERE ours.key = ?1";
+    let found: rusqlite::Result<Option<(Scalar, Scalar, Scalar)>> =
+        connection.prepare_cached(SELECT).and_then(|mut select| {
+            let row = select.query_row([TIER, SHARED], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+            row.optional()
+        });
+    let (ours, theirs, known) = match found {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
         // A store of diskcache has no such table.
         Err(error) if crate::system::error::is_empty_store(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let Scalar::Blob(bytes) = ours else { return Ok(None) };
-    let word =
-        |at: usize| bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-    let (Some(epoch), Some(seq), Some(foreign)) = (word(0), word(8), word(16)) else { return Ok(None) };
+    let words = (word(&ours, 0), word(&ours, 8), word(&ours, 16));
+    let (Some(epoch), Some(seq), Some(foreign)) = words else { return Ok(None) };
     let is_disturbed = theirs.as_int().map(i64::cast_unsigned) != Some(foreign);
-    Ok(Some(Applied { epoch, seq, is_disturbed }))
+    Ok(Some(Applied { epoch, seq, is_disturbed, is_shared: Others::of(&theirs, &known).is_shared() }))
 }
 
 impl Write<'_> {
-    /// Stores in this transaction which sequence number it applies.
+    /// Stores in this transaction which sequence number it applies, and what other programs have done until now.
     pub fn set_applied(&mut self, epoch: u64, seq: u64) -> Result<()> {
         const UPSERT: &str =
             "INSERT INTO Dolium VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-        let foreign: i64 = self
+        const SELECT: &str = "SELECT theirs.value, known.value FROM Dolium AS theirs
+            LEFT JOIN Dolium AS known ON known.key = ?1 WHERE theirs.key = 'foreign'";
+        let others = self
             .connection()
-            .prepare_cached("SELECT value FROM Dolium WHERE key = 'foreign'")?
-            .query_row([], |row| row.get::<_, Scalar>(0))
-            .optional()?
-            .and_then(|value| value.as_int())
-            .unwrap_or(0);
-        let bytes = [epoch, seq, foreign.cast_unsigned()].map(u64::to_le_bytes).concat();
+            .prepare_cached(SELECT)?
+            .query_row([SHARED], |row| Ok(Others::of(&row.get(0)?, &row.get(1)?)))
+            .optional()?;
+        if let Some(foreign) = others.as_ref().and_then(Others::news) {
+            let bytes = [foreign, seconds()].map(u64::to_le_bytes).concat();
+            self.connection().prepare_cached(UPSERT)?.execute(params![SHARED, bytes])?;
+        }
+        let foreign = others.map_or(0, |others| others.foreign);
+        let bytes = [epoch, seq, foreign].map(u64::to_le_bytes).concat();
         self.connection().prepare_cached(UPSERT)?.execute(params![TIER, bytes])?;
         Ok(())
     }

@@ -93,6 +93,12 @@ impl Handle {
         self.drain_while(&mut Deadline::new(wait), DRAIN, still_waits(&tier))
     }
 
+    /// The same, for a program that has just come and must find what is dirty: it is busy with the database again and again.
+    pub(crate) fn drain_at_once(self: &Arc<Self>, wait: Wait) -> Result<()> {
+        let Some(tier) = self.tier.get() else { return Ok(()) };
+        self.drain_while(&mut Deadline::eager(wait), DRAIN, still_waits(&tier))
+    }
+
     /// The tier forgets what it knows of rows: another program has changed some. Unlike a drain this does not wait until
     /// that program is done.
     pub(super) fn forget_clean(self: &Arc<Self>, deadline: &mut Deadline) -> Result<()> {
@@ -281,7 +287,7 @@ impl Handle {
         let step = match applied(transaction.connection())? {
             None => Step::Unknown,
             Some(found) if found.epoch != tier.epoch() => Step::Another,
-            Some(Applied { epoch, seq, is_disturbed }) => {
+            Some(Applied { epoch, seq, is_disturbed, .. }) => {
                 if is_disturbed {
                     tier.note_foreign();
                     tier.forget_clean();

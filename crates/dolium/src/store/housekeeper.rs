@@ -3,10 +3,10 @@
 //! keeps no cache alive.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::store::Handle;
 use crate::system::fork_gate;
@@ -14,6 +14,11 @@ use crate::system::wait::Wait;
 
 /// How often the housekeeper looks after dirty caches. It drains a dirty record at the second tick that sees it.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How often it looks for other programs while locks are taken, and for how many ticks after the last one. By then the
+/// lock has been drained.
+const LOOK: Duration = Duration::from_millis(2);
+const LOOKING: u8 = 3;
 
 /// How long the last words of a cache may take.
 const EXIT_WAIT: Wait = Wait::AtMost(Duration::from_millis(200));
@@ -29,6 +34,8 @@ static HOUSEKEEPER: Mutex<Housekeeper> =
     Mutex::new(Housekeeper { thread: None, stopping: false, dirty: Vec::new() });
 /// Beside the mutex, so that a writer that wants it again and again takes none.
 static WAKE_NOW: AtomicBool = AtomicBool::new(false);
+/// For how many ticks it looks for other programs in between.
+static LOOKS: AtomicU8 = AtomicU8::new(0);
 static CHANGED: Condvar = Condvar::new();
 
 /// A cache wants to be looked after. One atomic if it is known already.
@@ -48,6 +55,19 @@ pub(crate) fn wake(handle: &Arc<Handle>) {
 /// Wakes the housekeeper before its tick. Costs one load if another thread has done so already.
 pub(crate) fn wake_now() {
     if WAKE_NOW.load(Ordering::Relaxed) || WAKE_NOW.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let _inside = fork_gate::enter();
+    let _housekeeper = lock();
+    CHANGED.notify_one();
+}
+
+/// A lock was taken or given back in the tier: the housekeeper looks for other programs more often than at each tick. Costs one load if it
+/// does already.
+pub(crate) fn look_often(handle: &Arc<Handle>) {
+    handle.upkeep.lock_changes.fetch_add(1, Ordering::Relaxed);
+    wake(handle);
+    if LOOKS.load(Ordering::Relaxed) == LOOKING || LOOKS.swap(LOOKING, Ordering::Relaxed) > 0 {
         return;
     }
     let _inside = fork_gate::enter();
@@ -91,9 +111,10 @@ impl Housekeeper {
 
 fn run() {
     crate::system::wait::never_ask_hook();
-    while let Some(handles) = next() {
+    let mut tick = None;
+    while let Some((handles, is_tick)) = next(&mut tick) {
         for handle in handles {
-            if run_round(&handle, Handle::maintain) {
+            if run_round(&handle, if is_tick { Handle::maintain } else { Handle::look }) {
                 lock().dirty.push(handle);
             } else if Arc::strong_count(&handle) == 1 {
                 // Its cache is gone, so no other thread would say goodbye.
@@ -103,18 +124,28 @@ fn run() {
     }
 }
 
-/// Waits until something is dirty, and then a tick. Returns `None` if the thread must end.
-fn next() -> Option<Vec<Arc<Handle>>> {
+/// Waits until something is dirty, and then until the next tick, or while locks are taken until the next look. Returns which
+/// handles are dirty and whether it was a tick, or `None` if the thread must end.
+fn next(tick: &mut Option<Instant>) -> Option<(Vec<Arc<Handle>>, bool)> {
     let mut housekeeper = lock();
     while housekeeper.dirty.is_empty() && !housekeeper.stopping {
         housekeeper = CHANGED.wait(housekeeper).unwrap_or_else(PoisonError::into_inner);
     }
-    let wait = CHANGED.wait_timeout_while(housekeeper, TICK, |housekeeper| {
-        !housekeeper.stopping && !WAKE_NOW.load(Ordering::Relaxed)
+    let now = Instant::now();
+    let at = *tick.get_or_insert(now + TICK);
+    let looks = LOOKS.load(Ordering::Relaxed) > 0;
+    let pause = at.saturating_duration_since(now).min(if looks { LOOK } else { TICK });
+    let wait = CHANGED.wait_timeout_while(housekeeper, pause, |housekeeper| {
+        let is_in_time = looks || LOOKS.load(Ordering::Relaxed) == 0;
+        !housekeeper.stopping && !WAKE_NOW.load(Ordering::Relaxed) && is_in_time
     });
     let (mut housekeeper, _) = wait.unwrap_or_else(PoisonError::into_inner);
-    WAKE_NOW.store(false, Ordering::Relaxed);
-    (!housekeeper.stopping).then(|| std::mem::take(&mut housekeeper.dirty))
+    let is_tick = WAKE_NOW.swap(false, Ordering::Relaxed) || at <= Instant::now();
+    if is_tick {
+        *tick = None;
+        let _ = LOOKS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |looks| looks.checked_sub(1));
+    }
+    (!housekeeper.stopping).then(|| (std::mem::take(&mut housekeeper.dirty), is_tick))
 }
 
 /// Looks after one cache, and returns whether another round is needed. A panic, which has been printed, costs only this

@@ -48,6 +48,9 @@ pub(crate) struct Upkeep {
     pub(super) awake: AtomicBool,
     /// The housekeeper is at work here.
     pub(super) maintaining: AtomicBool,
+    /// How often this process has taken or given back a lock in the tier, now and at the housekeeper's last look.
+    pub(super) lock_changes: AtomicU32,
+    pub(super) seen_lock_changes: AtomicU32,
     /// Closed, and not used since: the housekeeper stays away.
     pub(super) closed: AtomicBool,
 }
@@ -61,6 +64,12 @@ impl Upkeep {
 }
 
 impl Handle {
+    /// Looks whether another program has come, between two rounds of upkeep. Returns that another round is needed.
+    pub(crate) fn look(self: &Arc<Self>) -> bool {
+        self.look_for_foreign(UPKEEP_WAIT);
+        true
+    }
+
     /// Runs one round of upkeep, and returns whether another is needed soon. Failures are left for the next round: a
     /// writer meets them too, and can report them.
     pub(crate) fn maintain(self: &Arc<Self>) -> bool {

@@ -16,6 +16,7 @@ pub(crate) mod lock;
 mod lookups;
 mod maintain;
 mod misses;
+mod owner;
 pub(crate) mod pause;
 mod pending;
 mod pool;

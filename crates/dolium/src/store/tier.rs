@@ -157,6 +157,11 @@ impl Membership {
         self.detects_foreign.load(Ordering::Relaxed).then(|| self.lock.with_tier(f)).flatten()
     }
 
+    /// Whether a process has seen that another program uses the directory. Does not ask the database.
+    pub fn is_shared(&self) -> bool {
+        self.lock.with_tier(Tier::has_foreign).unwrap_or(false)
+    }
+
     /// The tier, if this process has one.
     pub fn get(&self) -> Option<Tier> {
         match self.lock.hot() {
@@ -247,13 +252,33 @@ impl Handle {
         Ok(found.is_some_and(|found| found.is_disturbed))
     }
 
-    /// Whether another program has changed rows since this tier was made. Asks the database until a process has noted that,
-    /// so a change that was committed before this call is seen. Such a program sees nothing that waits in the tier.
+    /// Whether another program uses the directory: it has opened it or changed rows since this tier was made, or within a day
+    /// before. Asks the database until a process has noted that, so what was committed before this call is seen. Such a
+    /// program sees nothing that waits in the tier.
     pub(crate) fn has_foreign(self: &Arc<Self>, tier: &Tier, wait: Wait) -> Result<bool> {
-        if !tier.has_foreign() && self.is_disturbed(wait)? {
+        if tier.has_foreign() {
+            return Ok(true);
+        }
+        let found = self.read_now(wait, |connection| Ok(applied(connection)?))?;
+        if found.is_some_and(|found| found.is_shared) {
             tier.note_foreign();
         }
-        Ok(tier.has_foreign())
+        // A database that knows of no tier was put there by another program.
+        Ok(found.is_none_or(|found| found.is_shared))
+    }
+
+    /// Called by the housekeeper between two ticks while locks are taken: another program that comes must find those that
+    /// are held. So it drains once such a program has come, and a lock that is held from one look to the next. Locks that
+    /// come and go faster cost no drain. A failure leaves that to the tick.
+    pub(crate) fn look_for_foreign(self: &Arc<Self>, wait: Wait) {
+        let changes = self.upkeep.lock_changes.load(Ordering::Relaxed);
+        let is_calm = self.upkeep.seen_lock_changes.swap(changes, Ordering::Relaxed) == changes;
+        if let Some(tier) = self.tier.get()
+            && tier.is_dirty()
+            && (is_calm || self.has_foreign(&tier, wait).unwrap_or(false))
+        {
+            let _ = self.drain_at_once(wait);
+        }
     }
 
     /// The tier for a write, attached if need be. Not inside the fork gate.

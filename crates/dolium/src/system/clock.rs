@@ -106,6 +106,11 @@ impl Clock {
     }
 }
 
+/// The system's time in whole seconds since the Unix epoch, whatever the thread was told.
+pub(crate) fn seconds() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)
+}
+
 /// Without the detour over `SystemTime`, which takes longer than the clock itself.
 fn precise() -> Timestamp {
     read(ClockId::Realtime)

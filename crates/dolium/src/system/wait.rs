@@ -47,7 +47,8 @@ pub(crate) fn may_continue() -> bool {
     UNHOOKED.get() || HOOK.get().is_none_or(|hook| hook())
 }
 
-/// Longest pause between two tries.
+/// Pause before the second try, and longest pause between two tries.
+const SHORTEST: Duration = Duration::from_micros(100);
 const LONGEST: Duration = Duration::from_millis(16);
 
 /// One operation's wait.
@@ -55,6 +56,7 @@ pub(crate) struct Deadline {
     wait: Wait,
     end: Option<Instant>,
     pause: Duration,
+    longest: Duration,
 }
 
 impl Deadline {
@@ -63,7 +65,12 @@ impl Deadline {
             Wait::AtMost(timeout) => Instant::now().checked_add(timeout),
             Wait::Forever => None,
         };
-        Self { wait, end, pause: Duration::from_micros(100) }
+        Self { wait, end, pause: SHORTEST, longest: LONGEST }
+    }
+
+    /// The wait of an operation that must get between the transactions of another program.
+    pub fn eager(wait: Wait) -> Self {
+        Self { longest: SHORTEST, ..Self::new(wait) }
     }
 
     /// Returns what is left of the time, or `None` if there is no limit.
@@ -91,7 +98,7 @@ impl Deadline {
             return false;
         }
         std::thread::sleep(left.map_or(self.pause, |left| left.min(self.pause)));
-        self.pause = (self.pause * 2).min(LONGEST);
+        self.pause = (self.pause * 2).min(self.longest);
         true
     }
 }
