@@ -28,10 +28,11 @@ from typing import Any
 
 import table
 from faces import FACES
+from queues import TOOK
 
 HERE = Path(__file__).resolve().parent
 MIX_ROUNDS = 3
-PHASES = ("round", "limit", "rust", "mix", "counter", "locks", "sustained")
+PHASES = ("round", "limit", "rust", "mix", "counter", "locks", "queues", "sustained")
 COUNTERS = (
     "dolium",
     "diskcache",
@@ -150,6 +151,8 @@ class Runner:
             return face.sustains and number == 0
         if what == "locks":
             return name in LOCKERS and number < MIX_ROUNDS
+        if what == "queues":
+            return name in TOOK
         if what in ("mix", "counter"):
             return face.shared and number < MIX_ROUNDS and (what == "mix" or name in COUNTERS)
         return True

@@ -1,4 +1,4 @@
-//! The hot tier's log of records and its index of keys, as algorithms on memory: append, find, drain, recover. Does not
+//! The hot tier's log of records and its index of keys, as algorithms on memory: append, find, follow, drain, recover. Does not
 //! know files, mappings, locks or processes, so that the tests run the same code on memory of their own.
 
 pub(crate) mod atomic;
@@ -6,6 +6,7 @@ pub(crate) mod buffer_pool;
 pub(crate) mod counters;
 pub(crate) mod crash;
 pub(crate) mod drain;
+pub(crate) mod follow;
 pub(crate) mod forget;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;

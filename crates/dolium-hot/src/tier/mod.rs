@@ -64,6 +64,12 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// What [`Tier::last`] was.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// What [`Tier::commits`] was.
     #[must_use]
     pub fn commits(&self) -> u64 {
@@ -215,6 +221,13 @@ impl Tier {
     #[must_use]
     pub fn drained_to(&self) -> u64 {
         self.memory().field(field::DRAINED).load(Acquire)
+    }
+
+    /// Shows `f` the changes in the log from an offset on, oldest first and without fills, and returns where the log
+    /// ends. Takes no lock; the holder of the append lock sees all changes. Returns `None` if the log has lost some of
+    /// them, or has more than `most` bytes of them; then what `f` was shown does not count.
+    pub fn follow(&self, from: u64, most: u64, f: impl FnMut(View<'_>)) -> Option<u64> {
+        self.memory().follow(from, most / 16, &mut Scratch::new(), f)
     }
 
     /// Takes the append lock. `applied` is asked for the sequence number that the database has applied, should the last

@@ -244,13 +244,7 @@ impl Cache {
             }
             tier.prepare(std::slice::from_mut(&mut record));
             let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
-            let appended = match seen {
-                Seen::Record(offset) => writing.append_over(&mut record, offset),
-                Seen::Commits(_) if confirm(&tier, &writing, key, &seen) => {
-                    writing.append(&mut record).map(|()| true)
-                }
-                Seen::Commits(_) => Ok(false),
-            };
+            let appended = append_as_seen(&tier, &mut writing, key, &seen, &mut record);
             drop(writing);
             match appended {
                 Ok(true) => {
@@ -326,7 +320,7 @@ impl Cache {
     }
 
     /// The row of a key, expired or not, and how it was found.
-    fn see(&self, tier: &Tier, key: &Key<'_>) -> Result<(Option<Row>, Seen)> {
+    pub(super) fn see(&self, tier: &Tier, key: &Key<'_>) -> Result<(Option<Row>, Seen)> {
         let hot = key.with_hot(|hot| tier.get(hot, |view, _| (row_of(&view), Seen::Record(view.offset()))));
         if let Some(found) = hot {
             return Ok(found);
@@ -368,6 +362,21 @@ pub(super) fn confirm(tier: &Tier, writing: &Writing, key: &Key<'_>, seen: &Seen
         Seen::Record(offset) => writing.is_newest(hot, *offset),
         Seen::Commits(commits) => *commits == tier.commits() && writing.get(hot, |_| ()).is_none(),
     })
+}
+
+/// Appends a record if what was seen of its key still holds. Returns `false` if it does not.
+pub(super) fn append_as_seen(
+    tier: &Tier,
+    writing: &mut Writing,
+    key: &Key<'_>,
+    seen: &Seen,
+    record: &mut PendingRecord,
+) -> std::result::Result<bool, LogFull> {
+    match seen {
+        Seen::Record(offset) => writing.append_over(record, *offset),
+        Seen::Commits(_) if confirm(tier, writing, key, seen) => writing.append(record).map(|()| true),
+        Seen::Commits(_) => Ok(false),
+    }
 }
 
 /// Offers the tier a row that was read, as a fill. Does nothing if the row may have changed since, or if a writer has

@@ -11,6 +11,7 @@ mod exit;
 mod frame;
 pub mod host;
 mod hot;
+mod hot_queue;
 mod iterate;
 mod lock;
 mod nonblocking;

@@ -165,6 +165,21 @@ impl Prepared {
         }
     }
 
+    /// The columns for a key that may turn out to be another one, so that nothing here changes. Returns `None` for a value
+    /// file that would have to be signed.
+    pub fn columns_for(&self, key: &Key<'_>) -> Option<Columns> {
+        match self {
+            Self::Ready { columns, .. } => Some(columns.clone()),
+            Self::Signed { mode, body, file: None, mac } => {
+                let (kind, bytes) = key.signed_form();
+                let trailer = mac.clone().finish(kind, &bytes, *mode);
+                let value = Scalar::Blob([body.as_slice(), &trailer].concat());
+                Some(Columns { size: 0, mode: *mode, filename: None, value })
+            }
+            Self::Signed { file: Some(_), .. } => None,
+        }
+    }
+
     /// The file, for the transaction that names it in a row. Kept here as well: a transaction that fails
     /// on a damaged store is tried again on a fresh one.
     pub fn file(&self) -> Option<Arc<NewFile>> {

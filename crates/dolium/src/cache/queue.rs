@@ -1,24 +1,24 @@
 //! Owns queues: keys that count up or down from the middle of their range, per prefix, as diskcache
 //! names them; and looking at the ends of the order of insertion.
 
-use std::borrow::Cow;
-
 pub use crate::sqlite::queue::Side;
-use crate::sqlite::queue::{LAST, Pick, at, end_key};
+use crate::sqlite::queue::{Pick, at, end_key};
 use crate::sqlite::{Head, Write};
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
-use crate::value::key::Key;
+use crate::value::key::{Key, QUEUE_LAST};
 use crate::value::put_options::is_alive;
 use crate::value::scalar::Scalar;
 use crate::value::{Entry, Payload, Row, Value};
 
 use super::Cache;
+use super::hot_queue::{Answer, item_key};
 use super::prepare::Prepared;
 use crate::value::put_options::PutOptions;
 
 /// The number of the first item of an empty queue.
-const MIDDLE: i64 = 500_000_000_000_000;
+pub(super) const MIDDLE: i64 = 500_000_000_000_000;
+
 impl Cache {
     /// Adds a value at one end of a queue. Returns its key: a number without a prefix, else
     /// `prefix-number`.
@@ -32,20 +32,20 @@ impl Cache {
         self.know_settings()?;
         let mut prepared = Prepared::new(&self.handle, value.into())?;
         let now = self.clock.now();
+        if let Some(key) = self.push_hot(&prepared, prefix, side, options, now)? {
+            return Ok(key);
+        }
         self.handle.write(self.wait, |write| {
             let end = end_key(write.connection(), prefix, side)?;
             let number = end.as_ref().and_then(|end| beside(end, side)).unwrap_or(MIDDLE);
-            if number <= 0 || number >= LAST {
+            if number <= 0 || number >= QUEUE_LAST {
                 let queue = prefix.map_or(String::new(), |prefix| format!(" '{prefix}'"));
                 return Err(Error::Invalid(format!(
                     "the queue{queue} has no number left at its {}; take items off it first",
                     side.name()
                 )));
             }
-            let key = match prefix {
-                None => Key::Int(number),
-                Some(prefix) => Key::Text(Cow::Owned(format!("{prefix}-{number:015}"))),
-            };
+            let key = item_key(prefix, number);
             write.changes([key.borrowed()]);
             write.insert(
                 &key,
@@ -84,6 +84,16 @@ impl Cache {
         mut fetch: impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
     ) -> Result<Option<(Key<'static>, Row, T)>> {
         let now = self.clock.now();
+        let known = match place {
+            Pick::Queue(prefix, side) if remove => self.pull_hot(prefix, side, now, &mut fetch)?,
+            Pick::Queue(prefix, side) => self.peek_hot(prefix, side, now, &mut fetch)?,
+            Pick::Order { .. } => Answer::Unknown,
+        };
+        match known {
+            Answer::Item(item) => return Ok(Some(item)),
+            Answer::Empty => return Ok(None),
+            Answer::Unknown => {}
+        }
         if !remove {
             // Looking writes only if there is something to remove.
             let seen = self.handle.read(self.wait, |connection| Ok(at(connection, place)?))?;

@@ -3,10 +3,11 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::value::Row;
-use crate::value::key::Key;
+use crate::value::key::{Key, QUEUE_LAST as LAST, QueuePlace};
 use crate::value::scalar::{Scalar, Stored};
 
 use super::columns;
+use super::tier::{Applied, applied};
 
 /// An end of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,13 @@ pub enum Side {
 }
 
 impl Side {
+    fn opposite(self) -> Self {
+        match self {
+            Self::Front => Self::Back,
+            Self::Back => Self::Front,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Front => "front",
@@ -27,8 +35,24 @@ impl Side {
     }
 }
 
-/// The numbers of a queue lie strictly between 0 and this.
-pub(crate) const LAST: i64 = 999_999_999_999_999;
+/// How often the ends are read while the database changes.
+const WINDOW_TRIES: u32 = 4;
+
+/// The ends of a queue in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Of the tier in front of the database.
+    pub epoch: u64,
+    /// The last change in the tier that the database has.
+    pub seq: u64,
+    /// The lowest number, and the highest. The first is above the other if there are none.
+    pub front: i64,
+    pub back: i64,
+    /// Between these two, keys were not read.
+    pub unread: Option<(i64, i64)>,
+    /// How many keys at an end were read at once.
+    pub depth: u16,
+}
 
 /// The keys between which those of a queue lie.
 fn bounds(prefix: Option<&str>) -> (Scalar, Scalar) {
@@ -49,6 +73,17 @@ fn end_of_queue(side: Side) -> &'static str {
         Side::Back => {
             "SELECT key, raw, rowid, store_time, expire_time, tag, size, mode, filename, value FROM Cache
              WHERE ?1 < key AND key < ?2 AND raw = 1 ORDER BY key DESC LIMIT 1"
+        }
+    }
+}
+
+fn keys_of_queue(side: Side) -> &'static str {
+    match side {
+        Side::Front => {
+            "SELECT key FROM Cache WHERE ?1 < key AND key < ?2 AND raw = 1 ORDER BY key ASC LIMIT ?3"
+        }
+        Side::Back => {
+            "SELECT key FROM Cache WHERE ?1 < key AND key < ?2 AND raw = 1 ORDER BY key DESC LIMIT ?3"
         }
     }
 }
@@ -75,6 +110,63 @@ pub(crate) fn end_key(
 ) -> rusqlite::Result<Option<Scalar>> {
     let mut select = connection.prepare_cached(end_of_queue(side))?;
     select.query_row(bounds(prefix), |row| row.get(0)).optional()
+}
+
+/// Reads the ends of a queue, as far as its numbers lie in a range, at one moment: `depth` keys at one end, and the last key
+/// at the other. Returns `None` if a key there is no number, if another program has changed rows, if no tier is in front of the
+/// database, and if drains are too fast for that.
+pub(crate) fn window(
+    connection: &Connection,
+    prefix: Option<&str>,
+    side: Side,
+    range: (i64, i64),
+    depth: u16,
+) -> rusqlite::Result<Option<Window>> {
+    let mut before = applied(connection)?;
+    for _ in 0..WINDOW_TRIES {
+        let Some(Applied { epoch, seq, is_disturbed: false, .. }) = before else { return Ok(None) };
+        let Some(near) = numbers(connection, prefix, side, range, depth)? else { return Ok(None) };
+        let (mut ends, mut unread) = (near.first().copied().zip(near.last().copied()), None);
+        if near.len() == usize::from(depth) {
+            let Some(far) = numbers(connection, prefix, side.opposite(), range, 1)? else { return Ok(None) };
+            unread = near.last().copied().zip(far.first().copied());
+            ends = near.first().copied().zip(far.first().copied());
+        }
+        let after = applied(connection)?;
+        if after == before {
+            let in_order = |(one, other): (i64, i64)| (one.min(other), one.max(other));
+            // Without an item the first is above the other.
+            let (front, back) = ends.map_or((LAST, 0), in_order);
+            return Ok(Some(Window { epoch, seq, front, back, unread: unread.map(in_order), depth }));
+        }
+        before = after;
+    }
+    Ok(None)
+}
+
+/// The numbers at one end of a queue in a range, outermost first. `None` if a key there is none.
+fn numbers(
+    connection: &Connection,
+    prefix: Option<&str>,
+    side: Side,
+    (from, to): (i64, i64),
+    depth: u16,
+) -> rusqlite::Result<Option<Vec<i64>>> {
+    let key = |number: i64| match prefix {
+        None => Scalar::Int(number),
+        Some(prefix) => Scalar::Text(format!("{prefix}-{number:015}")),
+    };
+    let mut select = connection.prepare_cached(keys_of_queue(side))?;
+    let mut rows = select.query((key(from - 1), key(to + 1), depth))?;
+    let mut numbers = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key = Key::from_columns(row.get(0)?, &Scalar::Int(1));
+        match key.and_then(|key| key.with_hot(|hot| Key::queue_place(hot, prefix))) {
+            Some(QueuePlace::Number(number)) => numbers.push(number),
+            Some(QueuePlace::Between) | None => return Ok(None),
+        }
+    }
+    Ok(Some(numbers))
 }
 
 /// The row at a place, without a key if another program has spoilt that: then it is as damaged as one whose file is gone.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, read_unopened};
 use crate::store::connections::Connections;
+use crate::store::ends::KnownQueues;
 use crate::store::layout::Shards;
 use crate::store::live_settings::LiveSettings;
 use crate::store::lookups::Lookups;
@@ -57,6 +58,7 @@ pub(crate) struct Handle {
     pub(crate) tier: Membership,
     pub(crate) transaction: TransactionSlot,
     pub(crate) reads: Reads,
+    pub(crate) queues: KnownQueues,
     pub(crate) volume: Volume,
     pub(crate) upkeep: Upkeep,
     pub(crate) shards: Shards,
@@ -77,6 +79,7 @@ impl Handle {
             tier: Membership::new(directory),
             transaction: TransactionSlot::default(),
             reads: Reads::default(),
+            queues: KnownQueues::default(),
             volume: Volume::default(),
             upkeep: Upkeep::default(),
             shards: Shards::new(),

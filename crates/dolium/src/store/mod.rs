@@ -6,6 +6,7 @@ mod begin;
 mod connections;
 mod damage;
 mod drain;
+pub(crate) mod ends;
 pub(crate) mod evict;
 pub(crate) mod fork;
 mod handle;

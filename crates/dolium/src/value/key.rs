@@ -197,6 +197,35 @@ impl Key<'_> {
         })
     }
 
+    /// The place of a record's key among those of a queue. `None` if it lies before or behind all of them.
+    pub(crate) fn queue_place(key: dolium_hot::Key<'_>, prefix: Option<&str>) -> Option<QueuePlace> {
+        const FIRST: &[u8] = b"000000000000000";
+        const LAST: &[u8] = b"999999999999999";
+        let word = || key.bytes.try_into().ok();
+        match (key.kind, prefix) {
+            (hot::TEXT, Some(prefix)) => {
+                let number = key.bytes.strip_prefix(prefix.as_bytes())?.strip_prefix(b"-")?;
+                let is_inside = FIRST < number && number < LAST;
+                let is_number = number.len() == FIRST.len() && number.iter().all(u8::is_ascii_digit);
+                let digits = if is_number { std::str::from_utf8(number).ok() } else { None };
+                let number = digits.and_then(|digits| digits.parse().ok());
+                is_inside.then(|| number.map_or(QueuePlace::Between, QueuePlace::Number))
+            }
+            (hot::INT, None) => {
+                let number = i64::from_le_bytes(word()?);
+                let is_whole = key.spelling == hot::INT;
+                let place = if is_whole { QueuePlace::Number(number) } else { QueuePlace::Between };
+                (0 < number && number < QUEUE_LAST).then_some(place)
+            }
+            #[expect(clippy::cast_precision_loss, reason = "below 1e15")]
+            (hot::FLOAT, None) => {
+                let number = f64::from_le_bytes(word()?);
+                (0.0 < number && number < QUEUE_LAST as f64).then_some(QueuePlace::Between)
+            }
+            _ => None,
+        }
+    }
+
     /// What is stored beside the key so that it can be given back, see [`Object`].
     #[inline]
     pub(crate) fn proof(&self) -> Option<Vec<u8>> {
@@ -224,6 +253,18 @@ impl Key<'_> {
 }
 
 /// Kinds of keys in records of the hot tier.
+/// The numbers of a queue lie strictly between 0 and this.
+pub(crate) const QUEUE_LAST: i64 = 999_999_999_999_999;
+
+/// Where a key lies in the order of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueuePlace {
+    /// It is an item with this number.
+    Number(i64),
+    /// Between two numbers: a key that no `push` makes.
+    Between,
+}
+
 mod hot {
     pub const INT: u8 = 1;
     pub const FLOAT: u8 = 2;

@@ -51,7 +51,8 @@ impl<'a> View<'a> {
     }
 
     /// Whether it only uses up a sequence number.
-    pub(crate) fn is_noop(&self) -> bool {
+    #[must_use]
+    pub fn is_noop(&self) -> bool {
         self.kind() == Kind::Delete && self.key().kind == NOOP
     }
 

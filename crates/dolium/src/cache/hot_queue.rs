@@ -1,0 +1,313 @@
+//! Owns queues in the hot tier. A `push` is one record, and so is a `pull`: it comes only if the ends of the queue still are
+//! what they were, now that the append lock is taken. What does not fit there is left to the callers' direct way.
+
+use std::borrow::Cow;
+
+use dolium_hot::{Counter, Kind, LogFull, PendingRecord, Tier, View, Writing};
+
+use crate::sqlite::Connection;
+use crate::sqlite::queue::{Side, window};
+use crate::sqlite::tier::CULLS;
+use crate::store::ends::{End, Ends};
+use crate::system::clock::Timestamp;
+use crate::system::error::Result;
+use crate::system::wait::Deadline;
+use crate::value::Row;
+use crate::value::key::{Key, QUEUE_LAST};
+use crate::value::put_options::{PutOptions, is_alive};
+
+use super::Cache;
+use super::hot::{Seen, append_as_seen};
+use super::prepare::Prepared;
+use super::queue::MIDDLE;
+use super::record::pending_record;
+
+/// Bytes of log that are followed to learn the ends of a queue. Reading them anew takes less than to follow more.
+const FOLLOWED: u64 = 512 << 10;
+
+/// The same with the append lock, for which others wait.
+const FOLLOWED_LOCKED: u64 = 8 << 10;
+
+/// Numbers without items that are passed over at an end, before the ends are read anew.
+const PASSED: u32 = 32;
+
+/// How often the ends of a queue are read anew for one operation. Direct commits of others make that necessary.
+const LEARNED: u32 = 3;
+
+/// How many keys at an end are read at once, to see that they are numbers: a few at first, and more where these do not
+/// last.
+const SHALLOW: u16 = 16;
+const DEEPER: u16 = 4;
+const DEEP: u16 = 2048;
+
+/// The numbers that an item may have.
+const ALL: (i64, i64) = (1, QUEUE_LAST - 1);
+
+/// How often an operation is tried while others are faster.
+const TRIES: u32 = 1000;
+
+/// The key of an item.
+pub(super) fn item_key(prefix: Option<&str>, number: i64) -> Key<'static> {
+    match prefix {
+        None => Key::Int(number),
+        Some(prefix) => Key::Text(Cow::Owned(format!("{prefix}-{number:015}"))),
+    }
+}
+
+/// What is at an end of a queue.
+type AtEnd<T> = (Ends, Option<(Key<'static>, T)>);
+
+/// A row that was taken off a queue, and what was fetched of it.
+pub(super) type Taken<T> = (Key<'static>, Row, T);
+
+/// What the tier says of an end of a queue.
+pub(super) enum Answer<T> {
+    Item(Taken<T>),
+    /// The queue has no items.
+    Empty,
+    /// The database must be asked.
+    Unknown,
+}
+
+impl Cache {
+    /// Adds an item at an end of a queue. Returns `None` if a direct write is needed.
+    pub(super) fn push_hot(
+        &self,
+        prepared: &Prepared,
+        prefix: Option<&str>,
+        side: Side,
+        options: &PutOptions,
+        now: Timestamp,
+    ) -> Result<Option<Key<'static>>> {
+        let Some(tier) = self.tier_of_queues()? else { return Ok(None) };
+        let mut deadline = Deadline::new(self.wait);
+        for _ in 0..TRIES {
+            let at_end = self.at_end(&tier, prefix, side, |key| self.is_row_alive(&tier, key, now))?;
+            // The next drain removes an item that has expired, and a number depends on whether it did.
+            let Some((mut ends, None | Some((_, true)))) = at_end else { return Ok(None) };
+            let end = ends.end(side);
+            let number = match end {
+                End::At(number) if side == Side::Back => number + 1,
+                End::At(number) => number - 1,
+                End::Empty => MIDDLE,
+                End::Unread => return Ok(None),
+            };
+            if number <= 0 || number >= QUEUE_LAST {
+                return Ok(None);
+            }
+            let key = item_key(prefix, number);
+            let Some(columns) = prepared.columns_for(&key) else { return Ok(None) };
+            let (expire_time, store_time) = (options.expire.at(now), options.time(now));
+            let mut record =
+                pending_record(Kind::Set, &key, &columns, expire_time, &options.tag, store_time, CULLS);
+            if record.bytes() > tier.longest() {
+                return Ok(None);
+            }
+            tier.prepare(std::slice::from_mut(&mut record));
+            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
+            if !self.is_current(&tier, &writing, &mut ends, prefix) || ends.end(side) != end {
+                continue;
+            }
+            let appended = writing.append(&mut record);
+            drop(writing);
+            match appended {
+                Ok(()) => {
+                    if let Some(file) = prepared.file() {
+                        self.handle.keep_file(&file, self.wait)?;
+                    }
+                    tier.count(Counter::Sets, 1);
+                    self.handle.after_append(&tier);
+                    return Ok(Some(key));
+                }
+                Err(LogFull) if self.make_way(&tier, std::slice::from_ref(&record), &mut deadline)? => {}
+                Err(LogFull) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes an item off an end of a queue, and what `fetch` makes of its row. Expired and damaged items, of which `fetch`
+    /// makes nothing, are removed and passed over. `Unknown`: a direct write is needed.
+    pub(super) fn pull_hot<T>(
+        &self,
+        prefix: Option<&str>,
+        side: Side,
+        now: Timestamp,
+        fetch: &mut impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
+    ) -> Result<Answer<T>> {
+        let Some(tier) = self.tier_of_queues()? else { return Ok(Answer::Unknown) };
+        let mut deadline = Deadline::new(self.wait);
+        for _ in 0..TRIES {
+            let Some((mut ends, found)) =
+                self.at_end(&tier, prefix, side, |key| self.row_to_change(&tier, key))?
+            else {
+                return Ok(Answer::Unknown);
+            };
+            let end = ends.end(side);
+            let mut item = match found {
+                Some((key, (row, seen))) => {
+                    let value = if is_alive(row.expire_time, now) { fetch(&key, &row)? } else { None };
+                    let mut record = key.with_hot(PendingRecord::delete);
+                    tier.prepare(std::slice::from_mut(&mut record));
+                    Some((key, row, seen, value, record))
+                }
+                None => None,
+            };
+            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(Answer::Unknown) };
+            if !self.is_current(&tier, &writing, &mut ends, prefix) || ends.end(side) != end {
+                continue;
+            }
+            let Some((key, _, seen, _, record)) = &mut item else { return Ok(Answer::Empty) };
+            let appended = append_as_seen(&tier, &mut writing, key, seen, record);
+            drop(writing);
+            match appended {
+                Ok(true) => {
+                    tier.count(Counter::Deletes, 1);
+                    self.handle.after_append(&tier);
+                    if let Some((key, row, _, Some(value), _)) = item {
+                        return Ok(Answer::Item((key, row, value)));
+                    }
+                }
+                Ok(false) => {}
+                Err(LogFull) if self.make_way(&tier, std::slice::from_ref(&record), &mut deadline)? => {}
+                Err(LogFull) => return Ok(Answer::Unknown),
+            }
+        }
+        Ok(Answer::Unknown)
+    }
+
+    /// Looks at an end of a queue. Takes no lock. `Unknown`: the database must be asked, also because the item
+    /// there has expired or is damaged.
+    pub(super) fn peek_hot<T>(
+        &self,
+        prefix: Option<&str>,
+        side: Side,
+        now: Timestamp,
+        fetch: &mut impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
+    ) -> Result<Answer<T>> {
+        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let Some(tier) = tier.filter(|tier| !tier.has_foreign()) else { return Ok(Answer::Unknown) };
+        for _ in 0..LEARNED {
+            let Some(moment) = tier.moment() else { return Ok(Answer::Unknown) };
+            let Some((ends, found)) =
+                self.at_end(&tier, prefix, side, |key| self.row_to_change(&tier, key))?
+            else {
+                return Ok(Answer::Unknown);
+            };
+            let answer = match found {
+                None => Answer::Empty,
+                Some((key, (row, _))) => {
+                    let value = if is_alive(row.expire_time, now) { fetch(&key, &row)? } else { None };
+                    let Some(value) = value else { return Ok(Answer::Unknown) };
+                    Answer::Item((key, row, value))
+                }
+            };
+            if ends.seq() == moment.last() && tier.is_still(moment) {
+                return Ok(answer);
+            }
+        }
+        Ok(Answer::Unknown)
+    }
+
+    /// The tier, if queues may be changed there: another program would not see what waits in it.
+    fn tier_of_queues(&self) -> Result<Option<Tier>> {
+        let Some(tier) = self.tier_to_change()? else { return Ok(None) };
+        self.handle.detect_foreign_writes_once()?;
+        Ok(Some(tier).filter(|tier| !tier.has_foreign()))
+    }
+
+    /// The ends of a queue as the log has them now, and what `look` finds at one end, if there is an item. Numbers of which
+    /// `look` finds nothing have no row, and are passed over. Returns `None` if the ends cannot be known.
+    fn at_end<T>(
+        &self,
+        tier: &Tier,
+        prefix: Option<&str>,
+        side: Side,
+        look: impl Fn(&Key<'_>) -> Result<Option<T>>,
+    ) -> Result<Option<AtEnd<T>>> {
+        let (mut range, mut depth, mut since) = (ALL, SHALLOW, u64::MAX);
+        for _ in 0..=LEARNED {
+            let learn = || self.learn(tier, prefix, side, range, depth);
+            let Some(mut ends) = self.handle.queues.get(prefix).map_or_else(learn, |ends| Ok(Some(ends)))?
+            else {
+                return Ok(None);
+            };
+            if ends.seq() > since || !ends.follow(tier, prefix, FOLLOWED) {
+                self.handle.queues.forget(prefix);
+                (range, depth, since) = (ALL, SHALLOW, u64::MAX);
+                continue;
+            }
+            for _ in 0..PASSED {
+                match ends.end(side) {
+                    End::At(number) => {
+                        let key = item_key(prefix, number);
+                        if let Some(found) = look(&key)? {
+                            self.handle.queues.put(prefix, ends);
+                            return Ok(Some((ends, Some((key, found)))));
+                        }
+                        ends.pass(side);
+                    }
+                    End::Empty => {
+                        self.handle.queues.put(prefix, ends);
+                        return Ok(Some((ends, None)));
+                    }
+                    End::Unread => break,
+                }
+            }
+            self.handle.queues.forget(prefix);
+            // There was nothing outside of what is known, so that only this part is read again, and more of it. A database
+            // that is newer than that may have items outside.
+            (range, since) = (ends.range(), ends.seq());
+            depth = ends.depth().saturating_mul(DEEPER).min(DEEP);
+        }
+        Ok(None)
+    }
+
+    /// Reads the ends of a queue from the database. The caller follows the log from there. Returns `None` if they cannot be
+    /// known.
+    fn learn(
+        &self,
+        tier: &Tier,
+        prefix: Option<&str>,
+        side: Side,
+        range: (i64, i64),
+        depth: u16,
+    ) -> Result<Option<Ends>> {
+        if tier.dirty_bytes() > FOLLOWED / 2 {
+            self.handle.settle_order(self.wait)?;
+        }
+        // Before the read: the database has at least all that lies below.
+        let offset = tier.drained_to();
+        let window = |connection: &Connection| Ok(window(connection, prefix, side, range, depth)?);
+        let window = self.handle.read_now(self.wait, window)?;
+        Ok(window.map(|window| Ends::new(&window, offset)))
+    }
+
+    /// Whether these ends are those of this moment. The caller has the append lock, so they stay so.
+    fn is_current(&self, tier: &Tier, _writing: &Writing, ends: &mut Ends, prefix: Option<&str>) -> bool {
+        if !ends.follow(tier, prefix, FOLLOWED_LOCKED) {
+            return false;
+        }
+        // A direct commit is not in the log, but has a number.
+        let is_current = ends.seq() == tier.last();
+        if !is_current {
+            self.handle.queues.forget(prefix);
+        }
+        is_current
+    }
+
+    /// Whether the row of a key, if it has one, is alive.
+    fn is_row_alive(&self, tier: &Tier, key: &Key<'_>, now: Timestamp) -> Result<Option<bool>> {
+        let look = |view: View<'_>| view.kind().has_row().then(|| is_alive(view.expire_time(), now));
+        match key.with_hot(|hot| tier.get(hot, |view, _| look(view))) {
+            Some(is_alive) => Ok(is_alive),
+            None => Ok(self.row_to_change(tier, key)?.map(|(row, _)| is_alive(row.expire_time, now))),
+        }
+    }
+
+    /// The row of a key, expired or not, and what must still hold for it to change.
+    fn row_to_change(&self, tier: &Tier, key: &Key<'_>) -> Result<Option<(Row, Seen)>> {
+        let (row, seen) = self.see(tier, key)?;
+        Ok(row.map(|row| (row, seen)))
+    }
+}

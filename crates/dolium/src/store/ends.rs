@@ -1,0 +1,181 @@
+//! Owns what this process knows of the ends of queues, and how the log of the tier moves them.
+//!
+//! A process reads the ends of a queue from the database once. From then on it follows the log: each record of the queue
+//! moves them. Nothing here is shared, so a kill leaves nothing behind.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use dolium_hot::{Tier, View};
+
+use crate::sqlite::queue::{Side, Window};
+use crate::system::fork_gate;
+use crate::value::key::{Key, QueuePlace};
+
+/// Queues of a directory that a process knows at a time.
+const KNOWN: usize = 256;
+
+/// The ends of a queue at a place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    epoch: u64,
+    /// How far the log was followed, and the sequence number of the last change up to there.
+    offset: u64,
+    seq: u64,
+    /// All items have numbers from `front` to `back`, but some of these may be missing. There are no items if `front`
+    /// is above.
+    front: i64,
+    back: i64,
+    /// Between these two numbers there may be keys that are no numbers of the queue: that part was not read.
+    unread: Option<(i64, i64)>,
+    /// How many keys at an end were read at once.
+    depth: u16,
+}
+
+/// What is known of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// No item lies beyond this number.
+    At(i64),
+    /// The queue has no items.
+    Empty,
+    /// That must be read.
+    Unread,
+}
+
+impl Ends {
+    /// What the database had. `offset`: up to there, the database has all changes.
+    pub fn new(window: &Window, offset: u64) -> Self {
+        let Window { epoch, seq, front, back, unread, depth } = *window;
+        Self { epoch, offset, seq, front, back, unread, depth }
+    }
+
+    /// The number of the last change that these ends know.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The numbers outside of which there are no items.
+    pub fn range(&self) -> (i64, i64) {
+        (self.front, self.back)
+    }
+
+    /// How many keys at an end were read at once.
+    pub fn depth(&self) -> u16 {
+        self.depth
+    }
+
+    /// Follows the log to its end. Returns `false` if these ends are of no use any more: there was a direct commit, the
+    /// log has lost records, or has more than `most` bytes of them.
+    pub fn follow(&mut self, tier: &Tier, prefix: Option<&str>, most: u64) -> bool {
+        let mut is_known = self.epoch == tier.epoch();
+        let reached = tier.follow(self.offset, most, |view| is_known = is_known && self.apply(&view, prefix));
+        if let Some(offset) = reached {
+            self.offset = offset;
+        }
+        is_known && reached.is_some()
+    }
+
+    /// Applies a record. Returns `false` if a change before it is not in the log, or if its key has no place between
+    /// numbers.
+    fn apply(&mut self, view: &View<'_>, prefix: Option<&str>) -> bool {
+        if view.seq() <= self.seq {
+            return true;
+        }
+        // A no-op stands for a direct commit that may have happened.
+        if view.seq() != self.seq + 1 || view.is_noop() {
+            return false;
+        }
+        self.seq = view.seq();
+        match Key::queue_place(view.key(), prefix) {
+            None => {}
+            Some(QueuePlace::Between) => return !view.kind().has_row(),
+            Some(QueuePlace::Number(number)) if view.kind().has_row() => self.add(number),
+            Some(QueuePlace::Number(number)) => self.remove(number),
+        }
+        true
+    }
+
+    fn add(&mut self, number: i64) {
+        if self.front > self.back {
+            (self.front, self.back, self.unread) = (number, number, None);
+        }
+        self.front = self.front.min(number);
+        self.back = self.back.max(number);
+    }
+
+    fn remove(&mut self, number: i64) {
+        if number == self.front {
+            self.front += 1;
+        } else if number == self.back {
+            self.back -= 1;
+        }
+    }
+
+    /// What is known of one end.
+    pub fn end(&self, side: Side) -> End {
+        let number = if side == Side::Front { self.front } else { self.back };
+        match self.unread {
+            Some((from, to)) if from < number && number < to => End::Unread,
+            _ if self.front > self.back => End::Empty,
+            _ => End::At(number),
+        }
+    }
+
+    /// Passes over the number at one end, which has no item.
+    pub fn pass(&mut self, side: Side) {
+        let number = if side == Side::Front { self.front } else { self.back };
+        self.remove(number);
+    }
+}
+
+/// The queues that this process knows. What is here was true at its place in the log, so any thread may use it.
+#[derive(Debug, Default)]
+pub(crate) struct KnownQueues(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The queue without a prefix.
+    plain: Option<Ends>,
+    named: HashMap<Box<str>, Ends>,
+}
+
+impl KnownQueues {
+    fn with<T>(&self, f: impl FnOnce(&mut Known) -> T) -> T {
+        let _inside = fork_gate::enter();
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The ends of a queue, if they are known.
+    pub fn get(&self, prefix: Option<&str>) -> Option<Ends> {
+        self.with(|known| prefix.map_or(known.plain, |prefix| known.named.get(prefix).copied()))
+    }
+
+    /// Remembers the ends of a queue.
+    pub fn put(&self, prefix: Option<&str>, ends: Ends) {
+        self.with(|known| {
+            let Some(prefix) = prefix else {
+                known.plain = Some(ends);
+                return;
+            };
+            if let Some(before) = known.named.get_mut(prefix) {
+                *before = ends;
+                return;
+            }
+            if known.named.len() >= KNOWN {
+                known.named.clear();
+            }
+            known.named.insert(prefix.into(), ends);
+        });
+    }
+
+    /// Forgets the ends of a queue.
+    pub fn forget(&self, prefix: Option<&str>) {
+        self.with(|known| match prefix {
+            None => known.plain = None,
+            Some(prefix) => {
+                known.named.remove(prefix);
+            }
+        });
+    }
+}
