@@ -112,6 +112,28 @@ def test_equal_items_are_computed_once(cache: Any, tmp_path: Path):
     assert (tmp_path / "log").read_text() == "x"
 
 
+def test_items_of_other_callers_are_left_for_the_end(cache: Any):
+    begun: list[int] = []
+    gate, is_begun = threading.Event(), threading.Event()
+
+    @cache.cached(version="1", key={"begun": None, "gate": None, "is_begun": None})
+    def held(number: int) -> int:
+        begun.append(number)
+        is_begun.set()
+        assert number or gate.wait(20)
+        return number
+
+    other = threading.Thread(target=held, args=(0,))
+    other.start()
+    assert is_begun.wait(20)
+    with ThreadPoolExecutor(1) as pool:
+        run = held.map([0, 1], workers=pool, progress=lambda figures: gate.set())
+        assert list(run) == [0, 1]
+        assert (run.figures.computed, run.figures.shared) == (1, 1)
+    other.join()
+    assert begun == [0, 1]
+
+
 @pytest.mark.parametrize("kind", ["expired", "too large", "no pickle"])
 def test_results_that_are_not_stored_come_all_the_same(tmp_path: Path, kind: str):
     cache = dolium.Cache(tmp_path / "cache", size_limit=1_000_000)

@@ -168,7 +168,43 @@ def test_worker_that_cannot_start_ends_the_run(tmp_path: Path, env: dict[str, st
     assert run_child(body, script, env=env) == ["told"]
 
 
+def test_workers_end_with_their_parent_while_they_compute(env: dict[str, str], tmp_path: Path):
+    """A worker that was forked later has the other ends of the older ones' pipes, so no pipe would tell them."""
+    body = """
+    from helpers.jobs import double
+    list(double.map([1, 2], common={"seconds": 300}, workers=2))
+    """
+    with Child(body, env=env) as child:
+        await_log(tmp_path, "computed 1", "computed 2")
+        child.kill()
+        assert ends(child.pid), "a worker is left"
+
+
 # Ctrl-C
+
+
+def await_log(directory: Path, *lines: str) -> None:
+    """Wait until the log has these lines."""
+    deadline = time.monotonic() + 30
+    while not ((directory / "log").exists() and set(lines) <= set(logged(directory))):
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.01)
+
+
+def test_ctrl_c_begins_no_item_that_waits_behind_another(env: dict[str, str], tmp_path: Path):
+    """Workers have the next item while they compute, if items are short."""
+    body = """
+    from helpers.jobs import double
+    try:
+        list(double.map(range(22), [0] * 20 + [0.8] * 2, workers=1))
+    except KeyboardInterrupt:
+        say(double.entry(20) is not None, double.entry(21))
+    """
+    with Child(body, env=env) as child:
+        await_log(tmp_path, "computed 20")
+        os.killpg(child.pid, signal.SIGINT)
+        assert child.finish() == ["True None"]
+    assert "computed 21" not in logged(tmp_path)
 
 
 def test_t33_ctrl_c_lets_running_items_finish_and_leaves_no_worker(env: dict[str, str], tmp_path: Path):
@@ -186,10 +222,7 @@ def test_t33_ctrl_c_lets_running_items_finish_and_leaves_no_worker(env: dict[str
     """
     with Child(body, env=env) as child:
         child.line("ready")
-        deadline = time.monotonic() + 30
-        while sum(logged(tmp_path).values()) < 2 if (tmp_path / "log").exists() else True:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        await_log(tmp_path, "computed 0", "computed 1")
         os.killpg(child.pid, signal.SIGINT)  # as a terminal does
         seconds, kept = child.finish()
     assert 1.5 < float(seconds) < 20

@@ -20,7 +20,8 @@ LATE = {
         dolium.functions.binding dolium.functions.cached dolium.functions.calls dolium.functions.decorator
         dolium.functions.failures dolium.functions.fingerprint dolium.functions.generators dolium.functions.key
         dolium.functions.missing dolium.functions.modes dolium.functions.renewal dolium.functions.results
-        dolium.functions.standard dolium.functions.term dolium.functions.version dolium.functions.wrapper
+        dolium.functions.mapping dolium.functions.standard dolium.functions.term dolium.functions.version
+        dolium.functions.wrapper dolium.jobs
     """,
 }
 
