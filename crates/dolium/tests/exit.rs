@@ -37,7 +37,9 @@ fn stored(directory: &Path) -> usize {
 }
 
 fn has_tier(directory: &Path) -> bool {
-    directory.join("cache.hot").exists()
+    let connection = rusqlite::Connection::open(directory.join("cache.db")).unwrap();
+    let named = connection.query_row("SELECT count(*) FROM Dolium WHERE key = 'tier'", [], |row| row.get(0));
+    named.unwrap_or(0) == 1
 }
 
 #[test]

@@ -50,6 +50,10 @@ pub(crate) mod field {
     pub(crate) const LIVE: u64 = 1;
     /// A state: the database has been replaced. Nothing here holds any more.
     pub(crate) const GONE: u64 = 2;
+    /// A state: as before, and the next file is larger and takes along what is clean here.
+    pub(crate) const OUTGROWN: u64 = 4;
+    /// A state: the last process has left, and all is clean. What is here holds if the database still says so.
+    pub(crate) const RESTING: u64 = 3;
 }
 
 /// The fields that never change.

@@ -41,16 +41,19 @@ pub enum Counter {
     SettledHits,
     /// Of the misses, the same.
     SettledMisses,
+    /// Of the fills, those of keys that the tier had let go of: an estimate.
+    Returns,
 }
 
 impl Counter {
     /// All that users are told.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Hits,
         Self::Misses,
         Self::Sets,
         Self::Deletes,
         Self::Fills,
+        Self::Returns,
         Self::Drains,
         Self::Drained,
         Self::DrainTime,
@@ -80,6 +83,7 @@ impl Counter {
             Self::Refused => "refused",
             Self::SettledHits => "settled_hits",
             Self::SettledMisses => "settled_misses",
+            Self::Returns => "returns",
         }
     }
 }
@@ -89,6 +93,13 @@ impl<A: Atomic> Memory<'_, A> {
     pub fn count(&self, line: u32, counter: Counter, by: u64) {
         let at = Geometry::COUNTERS + line as usize % LINES * LINE + counter as usize;
         self.field(at).fetch_add(by, Relaxed);
+    }
+
+    /// Sets all to 0.
+    pub fn reset_counters(&self) {
+        for at in Geometry::COUNTERS..Geometry::INDEX {
+            self.field(at).store(0, Relaxed);
+        }
     }
 
     /// The sum over all lines.

@@ -2,7 +2,7 @@
 //! rows their places.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
 use super::crash;
@@ -195,6 +195,36 @@ impl<A: Atomic> Memory<'_, A> {
         crash::point("evicted");
         self.field(field::COMMITS).fetch_add(1, Release);
         crash::point("commits counted after an eviction");
+    }
+
+    /// Lets the tier rest: nothing is dirty, and the last process leaves. What was counted and noted ends with it.
+    pub fn rest(&self) {
+        self.reset_counters();
+        // The database remembers another program for a day; the next process asks it.
+        self.field(field::FOREIGN).store(0, Release);
+        self.field(field::STATE).store(field::RESTING, Release);
+    }
+
+    /// The sequence number at which a resting tier ended, if it is fit to go on: nothing dirty, announced or left to
+    /// recover.
+    pub fn rests_at(&self) -> Option<u64> {
+        let is_fit = self.field(field::STATE).load(Acquire) == field::RESTING
+            && self.field(field::UNRECOVERED).load(Relaxed) == 0
+            && !self.is_announced()
+            && !self.is_dirty()
+            && self.bounds().is_some();
+        is_fit.then(|| self.field(field::LAST).load(Acquire))
+    }
+
+    /// Takes a resting tier into use again.
+    pub fn wake(&self) {
+        self.field(field::COMMITS).fetch_add(1, Release);
+        self.field(field::STATE).store(field::LIVE, Release);
+    }
+
+    /// Ends the tier in favour of a larger one. The caller holds both locks, and nothing is dirty.
+    pub fn outgrow(&self) {
+        self.field(field::STATE).store(field::OUTGROWN, Release);
     }
 
     /// Ends the tier: no process may use it any more.

@@ -3,6 +3,7 @@
 
 pub(crate) mod atomic;
 pub(crate) mod buffer_pool;
+pub(crate) mod carry;
 pub(crate) mod counters;
 pub(crate) mod crash;
 pub(crate) mod drain;

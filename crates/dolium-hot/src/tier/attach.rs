@@ -12,7 +12,7 @@ use crate::layout::map::Map;
 use crate::lock::lockfile::{Paths, Retry, enter, held_elsewhere, note_in, random, reopen, retry_attach};
 use crate::log::crash;
 use crate::log::memory::Memory;
-use crate::log::record::View;
+use crate::log::record::{PendingRecord, View};
 use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::system::error::AttachError;
@@ -26,6 +26,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::Ordering::Acquire;
+
+/// How many times as large the tier is that comes after one that was too small.
+const GROWTH: u64 = 4;
 
 /// Everything a member has.
 pub(crate) struct Joined {
@@ -95,7 +98,12 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
             }
             crash::point("alone");
             descriptor.unnote();
-            let (epoch, geometry) = hand_over(paths, &found, &mut mode)?;
+            if alone && wake(paths, &found, &mut mode)? {
+                crash::point("woken");
+                let settled = settle(&descriptor, paths, found)?;
+                return Ok(join_as(descriptor, settled));
+            }
+            let HandOver { epoch, geometry, carried } = hand_over(paths, &found, &mut mode)?;
             crash::point("handed over");
             let header = Header { epoch, lock_inode: descriptor.identity.inode, hot_inode: 0, geometry };
             let settled = make(paths, header, access, &name).and_then(|()| {
@@ -103,7 +111,12 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
                 settle(&descriptor, paths, read(&paths.hot, descriptor.identity)?)
             });
             return match settled {
-                Ok(settled) => Ok(join_as(descriptor, settled)),
+                Ok(settled) => {
+                    if let Some(settled) = &settled {
+                        settled.carry(carried);
+                    }
+                    Ok(join_as(descriptor, settled))
+                }
                 Err(error) => Err(take_back(paths, geometry, &mut mode, error)),
             };
         }
@@ -121,6 +134,35 @@ fn join_as(descriptor: Descriptor, settled: Option<Settled>) -> Result<Joined, R
     let Settled { slot, map, hot, header } = settled.ok_or(Retry::Busy)?;
     reopen(&descriptor);
     Ok(Joined { descriptor, slot, map, hot, header })
+}
+
+/// Takes a resting tier into use again: its log, index and epoch go on where they ended. No process is attached, and the
+/// caller has the exclusive open lock. Returns whether it could be done; a file that is not fit is left to `hand_over`.
+///
+/// The database answers for the truth of every record, the checksums for its bytes. The state is stored after the
+/// database has named the tier: a process that dies between leaves a file that no process uses any more.
+fn wake(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Result<bool, AttachError> {
+    let (HotFile::Valid(file, header), AttachMode::Tier { bytes, backing }) = (found, mode) else {
+        return Ok(false);
+    };
+    let Some(geometry) = header.geometry.filter(|_| *bytes > 0) else { return Ok(false) };
+    let mut is_grown = || geometry.log_bytes() > *bytes && geometry.log_bytes() <= backing.most();
+    if geometry != Geometry::of(*bytes) && !is_grown() {
+        return Ok(false);
+    }
+    if file.metadata().map_or(true, |found| header.is_copy(found.ino())) {
+        return Ok(false);
+    }
+    let map = Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
+    let memory = Memory::new(map.words(), geometry, header.epoch);
+    let Some(seq) = memory.rests_at() else { return Ok(false) };
+    let resumed = backing.resume(header.epoch, seq);
+    if resumed.map_err(|source| AttachError::BackingStore { path: paths.directory.clone(), source })? {
+        crash::point("resumed");
+        memory.wake();
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// The tier that was announced cannot be had: the file goes, and the database is told so. Returns why, or what is worse.
@@ -157,13 +199,16 @@ pub(crate) fn forgo(
     backing.begin(None, Records::new(&[])).map_err(told)
 }
 
-/// Stores what the old file holds and the database has not, with the epoch of the new file. No process is attached.
-/// Returns that epoch, and the geometry for the new file.
-fn hand_over(
-    paths: &Paths,
-    found: &HotFile,
-    mode: &mut AttachMode<'_>,
-) -> Result<(u64, Option<Geometry>), AttachError> {
+/// What a new file begins with.
+struct HandOver {
+    epoch: u64,
+    geometry: Option<Geometry>,
+    /// Of the file before it.
+    carried: Vec<PendingRecord>,
+}
+
+/// Stores what the old file holds and the database has not, with the epoch of the new file. No process uses the old one.
+fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Result<HandOver, AttachError> {
     let epoch = random() | 1;
     let old = match found {
         HotFile::Valid(file, header) | HotFile::Foreign(file, header) => Some((file, header)),
@@ -174,10 +219,10 @@ fn hand_over(
         AttachMode::None if matches!(old, Some((_, Header { geometry: Some(_), .. }))) => {
             return Err(AttachError::Unrecovered { path: paths.hot.clone() });
         }
-        AttachMode::None => return Ok((epoch, None)),
+        AttachMode::None => return Ok(HandOver { epoch, geometry: None, carried: Vec::new() }),
     };
     let told = |source| AttachError::BackingStore { path: paths.directory.clone(), source };
-    let mut records = Vec::new();
+    let (mut records, mut carried, mut outgrown) = (Vec::new(), Vec::new(), None);
     let applied = backing.applied().map_err(told)?;
     let is_copy =
         |file: &File, header: &Header| file.metadata().is_ok_and(|found| header.is_copy(found.ino()));
@@ -197,6 +242,9 @@ fn hand_over(
                 // here.
                 memory.retire();
             }
+            if memory.is_outgrown(applied) {
+                (carried, outgrown) = (memory.carried(), Some(geometry.log_bytes()));
+            }
             records = memory.scan(applied);
             is_whole = records.last().map_or(applied, |words| View::verified(words).seq()) >= last;
         }
@@ -206,19 +254,22 @@ fn hand_over(
     }
     let geometry = match mode {
         AttachMode::Tier { bytes: 0, .. } | AttachMode::None => None,
-        AttachMode::Tier { bytes, .. } => Some(Geometry::of(*bytes)),
+        AttachMode::Tier { bytes, backing } => {
+            let grown = outgrown.map_or(0, |former| (former * GROWTH).min(backing.most()));
+            Some(Geometry::of(grown.max(*bytes)))
+        }
     };
     if let AttachMode::Tier { backing, .. } = mode {
         backing.begin(geometry.map(|_| epoch), Records::new(&records)).map_err(told)?;
     }
-    Ok((epoch, geometry))
+    Ok(HandOver { epoch, geometry, carried })
 }
 
 /// Returns whether the file says that its database was replaced. Processes that have it attached will notice.
 fn is_gone(path: &Path) -> bool {
     let mut state = [0; 8];
     open_existing(path).is_ok_and(|file| file.read_exact_at(&mut state, 8 * field::STATE as u64).is_ok())
-        && u64::from_le_bytes(state) == field::GONE
+        && [field::GONE, field::OUTGROWN].contains(&u64::from_le_bytes(state))
 }
 
 /// Whether no other process is attached to this very file. If so, none can be until `reopen`.
@@ -334,6 +385,18 @@ struct Settled {
     map: Map,
     hot: Identity,
     header: Header,
+}
+
+impl Settled {
+    /// Puts records into the new tier, to which no other process can attach yet.
+    fn carry(&self, records: Vec<PendingRecord>) {
+        let Some(geometry) = self.header.geometry else { return };
+        let memory = Memory::new(self.map.words(), geometry, self.header.epoch);
+        for mut record in records {
+            // Without space it is forgotten.
+            let _ = memory.append(&mut record);
+        }
+    }
 }
 
 /// Maps the file and takes a slot. Returns `None` if it is not the file that was expected.

@@ -12,8 +12,20 @@ pub trait BackingStore {
     fn applied(&mut self) -> Result<Option<(u64, u64)>, BackingError>;
 
     /// Applies records, in this order, and says in the same transaction that the sequence number 0 of a new epoch is
-    /// applied, or with `None` that there is no tier any more.
+    /// applied, or with `None` that there is no tier any more. It vouches for no resting tier any more.
     fn begin(&mut self, epoch: Option<u64>, records: Records<'_>) -> Result<(), BackingError>;
+
+    /// The bytes to which a tier may grow; 0 if it has the size that was asked for.
+    fn most(&mut self) -> u64 {
+        0
+    }
+
+    /// Says that the resting tier of `epoch` is in use again, if the database still vouches that nothing has changed
+    /// since `seq` was applied. It asks and says so in one transaction. `false`: it does not, and has changed nothing.
+    fn resume(&mut self, epoch: u64, seq: u64) -> Result<bool, BackingError> {
+        let _ = (epoch, seq);
+        Ok(false)
+    }
 
     /// Hears, before `begin`, that the tier was copied from another directory while records waited in it: how many were
     /// found that follow what the database has, and whether these are all.

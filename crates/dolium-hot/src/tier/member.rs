@@ -17,7 +17,7 @@ use crate::system::fork;
 use crate::system::local::{Courtesy, LocalLock};
 use crate::system::ofd::{self, LockKind, SLOTS};
 use crate::tier::attach::{self, AttachMode, Joined};
-use crate::tier::{BackingStore, Prefault, Tier};
+use crate::tier::{BackingStore, Ended, Prefault, Tier};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -118,22 +118,23 @@ impl Shared {
         Tier::of(&self.0)
     }
 
-    /// Ends the membership in good order. If no other process is attached or can be attaching, calls `clear`, which
-    /// says in the database that there is no tier, and removes the file. The caller must have drained all before.
-    /// Returns whether that was done.
-    pub fn leave<E>(self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
+    /// Ends the membership in good order. If no other process is attached or can be attaching, calls `clear` with
+    /// the epoch of the tier and the sequence number that it has reached. `clear` says in the database that no tier is in use. The file goes,
+    /// unless `clear` returns that the database vouches for it as it is. The caller must have drained all before. Returns
+    /// whether that was done.
+    pub fn leave<E>(self, clear: impl FnOnce(u64, u64) -> Result<bool, E>) -> Result<bool, E> {
         let member = &*self.0;
         // Another thread may be using it, and would keep our slot when the file is gone.
         let is_alone = self.holders() == 1;
         let is_last =
             is_alone && !member.is_stale() && attach::is_last(&member.descriptor, &member.paths, member.hot);
         if is_last {
-            let result = self.tier().map_or(Ok(true), |tier| tier.end(clear));
-            if matches!(result, Ok(true)) {
+            let result = self.tier().map_or(Ok(Ended::Gone), |tier| tier.end(clear));
+            if matches!(result, Ok(Ended::Gone)) {
                 attach::remove(&member.paths.hot);
             }
             reopen(&member.descriptor);
-            return result;
+            return result.map(|ended| ended != Ended::No);
         }
         Ok(false)
     }

@@ -18,6 +18,7 @@ use crate::layout::header::field;
 use crate::lock::guard::{Guard, Release, Which};
 use crate::lock::wait::Acquired;
 use crate::log::counters::Counter;
+use crate::log::crash;
 use crate::log::drain::{Batch, Limit};
 use crate::log::memory::Memory;
 use crate::log::record::{Key, MOST, PendingRecord, View};
@@ -54,6 +55,17 @@ impl AccessWord<'_> {
     pub fn set(&self, note: u64) {
         self.0.store(note, Relaxed);
     }
+}
+
+/// What became of a tier whose last member leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is as it was.
+    No,
+    /// Its file stays for the next process.
+    Resting,
+    /// Its file is of no use any more.
+    Gone,
 }
 
 /// A moment in which no process was changing the tier.
@@ -343,17 +355,23 @@ impl Tier {
         self.memory().retire();
     }
 
-    /// As the last member: ends this epoch, unless something is dirty or another thread has the append lock.
-    pub(crate) fn end<E>(&self, clear: impl FnOnce() -> Result<(), E>) -> Result<bool, E> {
+    /// As the last member: lets the tier rest, unless something is dirty or another thread has the append lock. `clear`
+    /// says in the database that no tier is in use, and vouches for this one, given its epoch and sequence number;
+    /// if it vouches for nothing, which is `false`, the tier ends.
+    pub(crate) fn end<E>(&self, clear: impl FnOnce(u64, u64) -> Result<bool, E>) -> Result<Ended, E> {
         let Some(_writing) = self.try_lock() else {
-            return Ok(false);
+            return Ok(Ended::No);
         };
         if self.is_dirty() || !self.memory().is_live() {
-            return Ok(false);
+            return Ok(Ended::No);
         }
-        clear()?;
+        if clear(self.epoch(), self.last())? {
+            crash::point("cleared");
+            self.memory().rest();
+            return Ok(Ended::Resting);
+        }
         self.retire();
-        Ok(true)
+        Ok(Ended::Gone)
     }
 
     /// Calls `f` with each key that the index knows and what was noted of its reads, if anything was, and forgets it.
@@ -376,6 +394,12 @@ impl Tier {
     #[inline]
     pub fn count(&self, counter: Counter, by: u64) {
         self.memory().count(self.member.slot(), counter, by);
+    }
+
+    /// What all processes together have counted since the epoch began. Reads a line for each of 256 processes.
+    #[must_use]
+    pub fn counted(&self, counter: Counter) -> u64 {
+        self.memory().counted(counter)
     }
 
     /// Hits and misses that only the tier counts, because the database counts the others.
@@ -434,6 +458,13 @@ impl Writing {
     /// As [`Tier::retire`].
     pub fn retire(&mut self) {
         self.tier.retire();
+    }
+
+    /// Ends the tier in favour of a larger one, which takes along what is clean. The caller holds the writer lock, too,
+    /// and has drained all.
+    pub fn outgrow(&mut self) {
+        debug_assert!(!self.tier.is_dirty(), "a tier grows after draining");
+        self.tier.memory().outgrow();
     }
 
     /// As [`Tier::count`].

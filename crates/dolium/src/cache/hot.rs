@@ -65,7 +65,7 @@ impl Cache {
         let row = stored.there().filter(|row| self.lives(row));
         self.count_in_tier(&tier, 1, usize::from(row.is_some()));
         if let Some(row) = &row {
-            offer(&tier, key, row, commits);
+            self.offer(&tier, key, row, commits);
         }
         Ok(row)
     }
@@ -109,7 +109,7 @@ impl Cache {
             })?;
             for ((offset, key), row) in cold.into_iter().zip(found) {
                 match &row {
-                    Some(row) if self.lives(row) => offer(tier, key, row, moment.commits()),
+                    Some(row) if self.lives(row) => self.offer(tier, key, row, moment.commits()),
                     Some(_) => {}
                     None => self.offer_absence(tier, key, moment.commits()),
                 }
@@ -202,6 +202,21 @@ impl Cache {
                 fill(tier, key, PendingRecord::absent(hot), commits);
             }
         });
+    }
+
+    /// Offers the tier a row that was read, as a fill. Does nothing if the row may have changed since, or if a writer has
+    /// the append lock.
+    fn offer(&self, tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
+        if row.columns.value.len() > FILLED || row.columns.mode == UNREADABLE {
+            return;
+        }
+        let record =
+            pending_record(Kind::Fill, key, &row.columns, row.expire_time, &row.tag, row.store_time, 0);
+        fill(tier, key, record, commits);
+        let returns = key.with_hot(|hot| self.handle.reads.growth.returns(tier.epoch(), tier.hash(hot)));
+        if returns > 0 {
+            tier.count(Counter::Returns, returns);
+        }
     }
 
     /// Whether a record is a row that has not expired. The clock is read only if it can.
@@ -377,16 +392,6 @@ pub(super) fn append_as_seen(
         Seen::Commits(_) if confirm(tier, writing, key, seen) => writing.append(record).map(|()| true),
         Seen::Commits(_) => Ok(false),
     }
-}
-
-/// Offers the tier a row that was read, as a fill. Does nothing if the row may have changed since, or if a writer has
-/// the append lock.
-fn offer(tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
-    if row.columns.value.len() > FILLED || row.columns.mode == UNREADABLE {
-        return;
-    }
-    let record = pending_record(Kind::Fill, key, &row.columns, row.expire_time, &row.tag, row.store_time, 0);
-    fill(tier, key, record, commits);
 }
 
 /// Appends a record that repeats what the database says of a key. Does nothing if that may have changed since, or if a

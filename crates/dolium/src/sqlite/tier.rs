@@ -1,5 +1,7 @@
 //! Owns what the database says of the hot tier in front of it, and how records become rows.
 
+use std::sync::OnceLock;
+
 use dolium_hot::{Batch, Cell, Kind, View};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -24,11 +26,19 @@ const SHARED: &str = "shared";
 /// For how many seconds after its last change another program counts as one that uses the directory.
 const SHARED_FOR: u64 = 24 * 60 * 60;
 
+/// The row of the table `Dolium` about the tier that the last process left: its epoch, the sequence number that it had
+/// reached, the value that `foreign` had then, and a mark of the running system. After a restart of that, the file may be
+/// older in some pages than in others.
+const REST: &str = "rest";
+
 /// The note of records that take expired entries along.
 pub(crate) const CULLS: u8 = 1;
 
 /// The note of records that bring the proof of their key.
 pub(crate) const PROVES: u8 = 2;
+
+const UPSERT: &str =
+    "INSERT INTO Dolium VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 /// Expired entries that one drain removes at most.
 const AT_ONCE: u32 = 1000;
@@ -99,8 +109,6 @@ pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applie
 impl Write<'_> {
     /// Stores in this transaction which sequence number it applies, and what other programs have done until now.
     pub fn set_applied(&mut self, epoch: u64, seq: u64) -> Result<()> {
-        const UPSERT: &str =
-            "INSERT INTO Dolium VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         const SELECT: &str = "SELECT theirs.value, known.value FROM Dolium AS theirs
             LEFT JOIN Dolium AS known ON known.key = ?1 WHERE theirs.key = 'foreign'";
         let others = self
@@ -116,6 +124,40 @@ impl Write<'_> {
         let bytes = [epoch, seq, foreign].map(u64::to_le_bytes).concat();
         self.connection().prepare_cached(UPSERT)?.execute(params![TIER, bytes])?;
         Ok(())
+    }
+
+    /// Vouches for the tier that the last process leaves. Returns `false` where the system cannot be told from one that
+    /// was started again.
+    pub fn begin_rest(&mut self, epoch: u64, seq: u64) -> Result<bool> {
+        let Some(system) = boot_mark() else { return Ok(false) };
+        let foreign = self.foreign()?;
+        let bytes = [epoch, seq, foreign, system].map(u64::to_le_bytes).concat();
+        self.connection().prepare_cached(UPSERT)?.execute(params![REST, bytes])?;
+        Ok(true)
+    }
+
+    /// Takes back what [`begin_rest`](Self::begin_rest) has said, and returns whether it still held.
+    pub fn end_rest(&mut self, epoch: u64, seq: u64) -> Result<bool> {
+        const TAKE: &str = "DELETE FROM Dolium WHERE key = ?1 AND value = ?2";
+        let Some(system) = boot_mark() else { return Ok(false) };
+        let expected = [epoch, seq, self.foreign()?, system].map(u64::to_le_bytes).concat();
+        Ok(self.connection().prepare_cached(TAKE)?.execute(params![REST, expected])? == 1)
+    }
+
+    /// Vouches for no resting tier any more.
+    pub fn forget_rest(&mut self) -> Result<()> {
+        self.connection().prepare_cached("DELETE FROM Dolium WHERE key = ?1")?.execute([REST])?;
+        Ok(())
+    }
+
+    /// How many changes other programs have made.
+    fn foreign(&self) -> Result<u64> {
+        let found = self
+            .connection()
+            .prepare_cached("SELECT value FROM Dolium WHERE key = 'foreign'")?
+            .query_row([], |row| row.get::<_, Scalar>(0))
+            .optional()?;
+        Ok(found.and_then(|value| value.as_int()).unwrap_or(0).cast_unsigned())
     }
 
     /// Says that there is no tier.
@@ -229,6 +271,16 @@ impl Write<'_> {
             None => self.insert(key, &columns, row.expire_time, &tag, row.store_time),
         }
     }
+}
+
+/// A mark of the running system, another after each start of it; `None` if the kernel does not say.
+fn boot_mark() -> Option<u64> {
+    static MARK: OnceLock<Option<u64>> = OnceLock::new();
+    *MARK.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+        u64::from_str_radix(&digits, 16).ok()
+    })
 }
 
 /// The key of a record as its caller spelt it.

@@ -78,6 +78,16 @@ impl Handle {
     /// Begins a transaction, with all tables there. The caller holds the writer lock and is inside the fork gate; busy is
     /// an error.
     pub(crate) fn begin(self: &Arc<Self>) -> Result<WriteTransaction<'_>> {
+        let transaction = self.begin_for_rest()?;
+        // What changes past a tier is not in the one that rests.
+        if self.tier.lock.tier_inside().is_none() {
+            transaction.write().forget_rest()?;
+        }
+        Ok(transaction)
+    }
+
+    /// Begins a transaction that leaves alone what the database says of a resting tier.
+    pub(crate) fn begin_for_rest(self: &Arc<Self>) -> Result<WriteTransaction<'_>> {
         self.renew()?;
         self.check_replaced();
         let connection = loop {

@@ -12,6 +12,7 @@ use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, read_unopened};
 use crate::store::connections::Connections;
 use crate::store::ends::KnownQueues;
+use crate::store::growth::Growth;
 use crate::store::layout::Shards;
 use crate::store::live_settings::LiveSettings;
 use crate::store::lookups::Lookups;
@@ -42,6 +43,7 @@ pub(crate) struct Reads {
     pub lookups: Lookups,
     /// Which keys have missed.
     pub misses: RecentMisses,
+    pub growth: Growth,
 }
 
 /// A directory as this process knows it.

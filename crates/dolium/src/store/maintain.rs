@@ -81,6 +81,7 @@ impl Handle {
         if self.tier.lock.is_unhealthy() && self.rescue(UPKEEP_WAIT) {
             self.tier.lock.detach_unhealthy();
         }
+        self.grow_if_outgrown(UPKEEP_WAIT);
         let is_excessive = self.evict_rest(UPKEEP_WAIT);
         let is_used = self.detect_foreign_writes(UPKEEP_WAIT);
         let is_pinned = self.tick_read_pin();
@@ -185,6 +186,11 @@ impl Handle {
         if self.reads.pending.is_empty() || self.is_read_only() {
             return Ok(());
         }
+        self.write_reads(wait)
+    }
+
+    /// Writes what reads have noted, here and in the tier.
+    pub(super) fn write_reads(self: &Arc<Self>, wait: Wait) -> Result<()> {
         let reads = self.reads.pending.take();
         let notes = self.take_notes();
         let written = self.write(wait, |write| {

@@ -9,6 +9,7 @@ mod drain;
 pub(crate) mod ends;
 pub(crate) mod evict;
 pub(crate) mod fork;
+mod growth;
 mod handle;
 pub(crate) mod housekeeper;
 pub(crate) mod layout;

@@ -117,6 +117,27 @@ impl dolium_hot::BackingStore for SqliteBacking<'_> {
         self.tell(begun)
     }
 
+    fn most(&mut self) -> u64 {
+        self.handle.most_hot_size()
+    }
+
+    fn resume(&mut self, epoch: u64, seq: u64) -> Told<bool> {
+        let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
+        let resumed = self.handle.alone(&mut deadline, |deadline| {
+            let transaction = self.handle.begin_for_rest()?;
+            let mut write = transaction.write();
+            if !write.end_rest(epoch, seq)? {
+                return Ok(false);
+            }
+            write.set_applied(epoch, seq)?;
+            let finished = write.finish()?;
+            transaction.commit(finished, deadline)?;
+            Ok(true)
+        });
+        self.is_named |= matches!(resumed, Ok(true));
+        self.tell(resumed)
+    }
+
     fn copied(&mut self, found: usize, is_whole: bool) {
         self.handle.report_copied(Some(found), is_whole);
     }
@@ -454,14 +475,18 @@ impl Handle {
         }
     }
 
-    /// Says in the database that there is no tier.
-    fn end_tier(self: &Arc<Self>, deadline: &mut Deadline) -> Result<()> {
+    /// Says in the database that no tier is in use, and vouches for what the last one leaves. Returns whether it does.
+    fn end_tier(self: &Arc<Self>, epoch: u64, seq: u64, deadline: &mut Deadline) -> Result<bool> {
         self.alone(deadline, |deadline| {
-            let transaction = self.begin()?;
+            let transaction = self.begin_for_rest()?;
             let mut write = transaction.write();
+            let is_disturbed = applied(transaction.connection())?
+                .is_none_or(|found| found.is_disturbed || (found.epoch, found.seq) != (epoch, seq));
             write.end_tier()?;
+            let rests = !is_disturbed && write.begin_rest(epoch, seq)?;
             let finished = write.finish()?;
-            transaction.commit(finished, deadline)
+            transaction.commit(finished, deadline)?;
+            Ok(rests)
         })
     }
 
@@ -470,7 +495,7 @@ impl Handle {
         let mut deadline = Deadline::new(wait);
         for _ in 0..LEAVING {
             self.drain_all(wait)?;
-            if self.tier.lock.leave(|| self.end_tier(&mut deadline))? {
+            if self.tier.lock.leave(|epoch, seq| self.end_tier(epoch, seq, &mut deadline))? {
                 break;
             }
         }

@@ -6,6 +6,7 @@ pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod fork_gate;
+pub(crate) mod memory;
 pub(crate) mod sentinel;
 pub(crate) mod value_files;
 pub(crate) mod wait;

@@ -1,0 +1,52 @@
+//! Owns what a larger tier takes along from the one before it.
+
+use std::sync::atomic::Ordering::Acquire;
+
+use super::atomic::Atomic;
+use super::memory::Memory;
+use super::record::{Kind, PendingRecord, View};
+use super::scratch::Scratch;
+use crate::layout::header::field;
+
+/// Bytes of records that are taken along at most: other processes wait meanwhile. Reads bring the rest.
+const CARRIED: u64 = 16 << 20;
+
+impl<A: Atomic> Memory<'_, A> {
+    /// Whether this tier was ended in favour of a larger one, with all in the database up to the sequence number
+    /// `applied`.
+    pub fn is_outgrown(&self, applied: u64) -> bool {
+        self.field(field::STATE).load(Acquire) == field::OUTGROWN
+            && !self.is_dirty()
+            && self.field(field::LAST).load(Acquire) == applied
+            && self.bounds().is_some()
+    }
+
+    /// What the index names, the newest as far as they are taken along, oldest first, as records that repeat the
+    /// database. Nothing is dirty.
+    pub fn carried(&self) -> Vec<PendingRecord> {
+        let named = (0..self.geometry.slots()).map(|slot| Self::offset_of(self.slot(slot).load(Acquire)));
+        let mut offsets: Vec<u64> = named.filter(|offset| *offset > 0).collect();
+        offsets.sort_unstable_by_key(|offset| std::cmp::Reverse(*offset));
+        let (mut scratch, mut bytes, mut records) = (Scratch::new(), 0, Vec::new());
+        for offset in offsets {
+            if let Some(record) = self.copy(offset, &mut scratch).and_then(|view| repeated(&view)) {
+                bytes += record.bytes();
+                records.push(record);
+            }
+            if bytes >= CARRIED {
+                break;
+            }
+        }
+        records.reverse();
+        records
+    }
+}
+
+/// A record that says of a key what a clean record says. Those with a proof are left to reads.
+fn repeated(view: &View<'_>) -> Option<PendingRecord> {
+    match view.row() {
+        Some(row) if view.extra().is_none() => Some(PendingRecord::row(Kind::Fill, view.key(), &row)),
+        Some(_) => None,
+        None => Some(PendingRecord::absent(view.key())),
+    }
+}
