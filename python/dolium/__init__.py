@@ -65,6 +65,8 @@ from .settings import Settings
 from .stats import HotTier, Stats
 
 if TYPE_CHECKING:
+    from .aio import AsyncCache as AsyncCache
+    from .aio import AsyncFanoutCache as AsyncFanoutCache
     from .djangocache import DjangoCache as DjangoCache
     from .functions.fingerprint import fingerprint as fingerprint
     from .functions.key import file_content as file_content
@@ -81,6 +83,8 @@ __all__ = [
     "EVICTION_POLICY",
     "UNKNOWN",
     "AccessDeniedError",
+    "AsyncCache",
+    "AsyncFanoutCache",
     "Averager",
     "BoundedSemaphore",
     "Cache",
@@ -149,6 +153,8 @@ __all__ = [
 
 # What a program that wraps no function need not import.
 _LATE = {
+    "AsyncCache": "dolium.aio",
+    "AsyncFanoutCache": "dolium.aio",
     "Failure": "dolium.jobs.outcome",
     "Run": "dolium.jobs.run",
     "Term": "dolium.functions.term",

@@ -35,6 +35,7 @@ __all__ = [
     "KeyIterator",
     "Raw",
     "Recall",
+    "Stop",
     "Store",
     "Tally",
     "Transaction",
@@ -165,6 +166,17 @@ class Waiter:
         """Calls `call` when the flight ends, from whatever thread, or at once if it has."""
     def leave(self) -> None:
         """Waits no longer."""
+
+@final
+class Stop:
+    """Ends a wait from another thread. What it runs raises `KeyboardInterrupt` where it waits for other writers after that,
+    as if the thread had got a Ctrl-C; what does not wait goes on.
+    """
+    def __new__(cls) -> Self: ...
+    def run(self, call: Callable[[], _T], /) -> _T:
+        """Call `call` so that `ask` can end its waits; return what it returns."""
+    def ask(self) -> None:
+        """End the waits of what runs, from whatever thread."""
 
 def new_flight_space() -> int:
     """A number for callers of this process that share flights."""
@@ -729,6 +741,27 @@ class Store:
         since: float | None,
     ) -> tuple[bool, Any]:
         """Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return."""
+    def _try_get(
+        self,
+        key: Any,
+        unanswered: Any,
+        default: Any = None,
+        expire_time: bool = False,
+        tag: bool = False,
+        max_age: _Seconds | None = None,
+        /,
+    ) -> Any:
+        """`get` if the hot tier has the answer, else `unanswered`."""
+    def _try_get_many(self, keys: Sequence[Any], /) -> dict[Any, Any] | None:
+        """`get_many` if the hot tier has the answer, as of one moment, else None."""
+    def _try_contains(self, key: Any, /) -> bool | None:
+        """Whether the key is there, if the hot tier knows, else None."""
+    def _try_set(self, key: Any, value: Any, expire: _Seconds | None = None, tag: _Tag = None, /) -> bool:
+        """Store a small text, number or bytes in the hot tier. False: nothing has happened."""
+    def _try_incr(self, key: Any, delta: Any, /) -> int | float | None:
+        """Add to a number that the hot tier knows, and return the sum. None: nothing has happened."""
+    def _try_delete(self, key: Any, /) -> bool:
+        """Remove an entry that the hot tier knows. False: nothing has happened."""
     def _annotation(self, name: str, /) -> bytes | None:
         """The annotation of a name, or None."""
     def _annotate(self, name: str, note: bytes, /) -> None:

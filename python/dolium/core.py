@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from .aio.cache import AsyncCache
     from .settings import Directory, Settings, Trust
 
 __all__ = [
@@ -361,6 +362,19 @@ class Cache(BaseCache):
         **settings: Unpack[Settings],
     ) -> None:
         self._start(directory, timeout, disk, {**settings}, read_only=read_only, trust=trust, shards=None)
+
+    @property
+    def aio(self) -> AsyncCache:
+        """The face of this cache for event loops: its operations are awaited.
+
+        >>> import asyncio, dolium
+        >>> cache = dolium.Cache()
+        >>> asyncio.run(cache.aio.set("key", "value")), cache["key"]
+        (True, 'value')
+        """
+        from .aio.cache import AsyncCache
+
+        return AsyncCache.of(self)
 
     @contextmanager
     def _transact(

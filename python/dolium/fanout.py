@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from .aio.cache import AsyncFanoutCache
     from .persistent import Deque, Index
     from .settings import Directory, Settings, Trust
 
@@ -93,6 +94,19 @@ class FanoutCache(BaseCache):
     @property
     def _hash(self) -> Callable[[Any], int]:
         return self.disk.hash
+
+    @property
+    def aio(self) -> AsyncFanoutCache:
+        """The face of this cache for event loops: its operations are awaited.
+
+        >>> import asyncio, dolium
+        >>> cache = dolium.FanoutCache()
+        >>> asyncio.run(cache.aio.set("key", "value")), cache["key"]
+        (True, 'value')
+        """
+        from .aio.cache import AsyncFanoutCache
+
+        return AsyncFanoutCache.of(self)
 
     def transact(self, retry: bool = True) -> Transaction:
         """Begin a transaction over all shards, see :meth:`Cache.transact`. It waits without a limit.

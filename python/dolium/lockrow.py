@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ._dolium import in_seconds
 from .constants import MISS
 from .errors import Timeout
-from .functions.flight import native_method
+from .workers import native_method
 
 if TYPE_CHECKING:
     from datetime import timedelta

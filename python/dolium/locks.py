@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
-from . import waiting
+from . import loops, waiting, workers
 from .constants import MISS
 from .lockrow import Decided, LockRow, SharedCache, owner_in, shown
 
@@ -37,16 +37,14 @@ _numbers = itertools.count(1)
 
 
 def _my_task() -> str:
-    """The name of this task of asyncio in a lock."""
-    import asyncio
-
-    return f"{_me()}-{_tasks.setdefault(asyncio.current_task(), next(_numbers))}"
+    """The name of this task in a lock."""
+    return f"{_me()}-{_tasks.setdefault(loops.current().task(), next(_numbers))}"
 
 
 class _Guard:
     """The base class of the three kinds of lock.
 
-    ``with`` makes the thread the holder, ``async with`` the task of asyncio. The loop of a waiting task continues.
+    ``with`` makes the thread the holder, ``async with`` the task of asyncio or trio. Its loop goes on while it waits.
     """
 
     def __init__(
@@ -115,7 +113,7 @@ class _Guard:
 
     async def __aexit__(self, *exc_info: object) -> None:
         me = self._name(_my_task())
-        await waiting.off_loop(self._cache, lambda: self._give_back(me))
+        await workers.run(self._cache, "ends", self._give_back, me)
 
     def _where(self) -> waiting.Address:
         if self._address is None:

@@ -27,9 +27,9 @@ from typing import (
 from ._dolium import Store, in_seconds
 from .constants import MISS
 from .functions import flight
-from .functions.flight import in_transaction, off_loop
 from .memo_types import CacheKey, Memoizer, R
 from .names import full_name, warn_of_shared_name
+from .workers import in_transaction, native_method, off_loop
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -194,9 +194,7 @@ def memoize(
         return bool(cache.delete(key, retry=True))
 
     # A class with a `get` of its own is asked by that.
-    recall = (
-        flight.native_method(cache, "_get_call") if getattr(type(cache), "get", None) is Store.get else None
-    )
+    recall = native_method(cache, "_get_call") if getattr(type(cache), "get", None) is Store.get else None
     results = Results(load, save if stores else None, drop, cache, recall, check)
     return memoizer(results, name, typed, ignore)
 

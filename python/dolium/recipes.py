@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from . import blocks, waiting
+from . import blocks, loops, workers
 from ._dolium import in_seconds
 from .lockrow import SharedCache, home_of, keep, shown
 from .locks import BoundedSemaphore, Lock, RLock
@@ -111,7 +111,7 @@ def throttle(
         expire: Seconds after which an unused count is removed.
         time_func: A clock that the processes share, in seconds.
         sleep_func: A function that waits for a number of seconds. If it returns an awaitable, coroutines await that.
-            They use ``asyncio.sleep`` instead of ``time.sleep``.
+            They use the sleep of their event loop instead of ``time.sleep``.
 
     >>> import dolium
     >>> clock = [0.0]
@@ -146,11 +146,10 @@ def throttle(
             """Waits for the turn of a coroutine."""
 
             async def __aenter__(self) -> None:
-                import asyncio
                 import inspect
 
-                sleep = asyncio.sleep if sleep_func is time.sleep else sleep_func
-                while (wait := await waiting.off_loop(cache, delay)) > 0:
+                sleep = loops.current().sleep if sleep_func is time.sleep else sleep_func
+                while (wait := await workers.off_loop(cache, delay)) > 0:
                     slept = sleep(wait)
                     if inspect.isawaitable(slept):
                         await slept

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from ._dolium import in_seconds
 from .constants import ENOVAL, MISS
 from .functions import flight
-from .functions.flight import in_transaction, off_loop
 from .memo import (
     Pairs,
     is_coroutine_function,
@@ -31,6 +30,7 @@ from .memo import (
 )
 from .memo_types import CacheKey, Memoizer
 from .names import warn_of_shared_name
+from .workers import in_transaction, off_loop
 
 if TYPE_CHECKING:
     import asyncio

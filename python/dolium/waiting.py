@@ -3,7 +3,7 @@
 This module decides the order and the pace of waiting. Its caller passes a function that tries once and says whether it
 succeeded. A cache cannot wake its readers, so a waiter asks again: at first within half a millisecond, then at longer,
 randomly varied intervals of about 5 ms, which cost next to nothing. A signal (Ctrl-C) interrupts the wait. Tasks of
-asyncio wait without blocking their loop.
+asyncio and trio wait without blocking their loop.
 
 Inside a process threads stand in line. Only the first of them asks, and a release in the same process calls it at once.
 Between processes all waiters ask equally often after a short time. A holder may release a lock only to take it again at
@@ -24,7 +24,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, TypeVar
 
-from .functions.flight import fingerprint, in_transaction
+from . import loops, workers
+from .functions.flight import fingerprint
+from .workers import off_loop
 
 R = TypeVar("R")
 
@@ -66,27 +68,19 @@ class Ticket:
 
 
 class TaskTicket:
-    """The same for a task of asyncio."""
+    """The same for a task."""
 
     def __init__(self) -> None:
-        import asyncio  # as in `memo`: half the time of `import dolium`
-
         self.has_left = False
-        self._loop = asyncio.get_running_loop()
-        self._called = asyncio.Event()
+        self._bell = loops.current().bell()
 
     async def wait(self, seconds: float) -> None:
         """As :meth:`Ticket.wait`."""
-        import asyncio
-
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._called.wait(), seconds)
-        self._called.clear()
+        await self._bell.wait(seconds)
 
     def call(self) -> None:
         """As :meth:`Ticket.call`."""
-        with contextlib.suppress(RuntimeError):  # its loop is closed, and the task with it
-            self._loop.call_soon_threadsafe(self._called.set)
+        self._bell.ring()
 
 
 class Line:
@@ -244,7 +238,7 @@ async def acquire_as_task(
     look: Callable[[], bool],
     holds: Callable[[], bool] | None = None,
 ) -> None:
-    """The same for a task of asyncio, whose loop continues meanwhile.
+    """The same for a task, whose loop continues meanwhile.
 
     Args:
         cache: The cache of the lock.
@@ -252,57 +246,36 @@ async def acquire_as_task(
     """
     line = _lines.at(where)
 
-    async def take() -> bool:
-        return await _take(cache, lambda: line.attempt(attempt), give_back)
+    async def take(attempt: Callable[[], bool]) -> bool:
+        return await _take(cache, attempt, give_back)
 
-    async def look_and_take() -> bool:
-        return look() and await take()
-
-    if line and holds is not None and holds() and await take():
+    if line and holds is not None and await take(lambda: holds() and attempt()):
         return
-    if not line and await take():
+    if not line and await take(lambda: line.attempt(attempt)):
         return
-    await line.wait_as_task(look_and_take)
+    await line.wait_as_task(lambda: take(lambda: look() and line.attempt(attempt)))
 
 
 async def _take(cache: object, attempt: Callable[[], bool], give_back: Callable[[], object]) -> bool:
-    """Try once in a worker thread, which nothing can stop. It gives back a lock that it takes for a cancelled task."""
-    import asyncio
+    """Try once on another thread. A task that is cancelled meanwhile gives back what the attempt has taken."""
+    is_taken = False
 
-    guard = threading.Lock()
-    is_wanted, is_taken = True, False
-
-    def run() -> bool:
+    def run() -> None:
         nonlocal is_taken
-        taken = attempt()
-        with guard:
-            is_taken = taken
-            is_late = not is_wanted
-        if taken and is_late:
-            give_back()
-        return taken
+        is_taken = attempt()
 
     try:
-        return await off_loop(cache, run)
-    except asyncio.CancelledError:
-        with guard:
-            is_wanted = False
-            is_mine = is_taken
-        if is_mine:
-            await off_loop(cache, give_back)
+        await off_loop(cache, run)
+    except BaseException:
+        if is_taken:
+            await workers.run(cache, "ends", give_back)
         raise
+    return is_taken
 
 
-async def off_loop(cache: object, call: Callable[[], R]) -> R:
-    """Run `call` in a worker thread, to its end even if the task is cancelled.
-
-    It runs in this thread if the caller is inside a transaction of `cache`, which a worker would wait for in vain.
-    """
-    import asyncio
-
-    if in_transaction(cache):
-        return call()
-    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, call))
+def line_at(where: Address) -> Line:
+    """The threads and tasks of this process that wait for one thing."""
+    return _lines.at(where)
 
 
 def released(where: Address) -> None:

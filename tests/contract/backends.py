@@ -11,6 +11,8 @@ from typing import Any
 
 import dolium
 
+from helpers.faces import awaited
+
 
 class CompressingDisk(dolium.Disk):
     """A user's `Disk`, of the shape most often seen: everything is turned into other bytes."""
@@ -83,7 +85,13 @@ BACKENDS = [
     Backend("Cache, JSONDisk", dolium.Cache, {"disk": dolium.JSONDisk}, frozenset({"one"})),
     Backend("Cache, passing Disk", dolium.Cache, {"disk": PassingDisk}, ONE - {"native"}),
     Backend("FanoutCache, 8 shards", dolium.FanoutCache, {"timeout": 60}, SHARDED),
+    # These await the operations of the faces for event loops.
+    Backend("Cache, awaited by asyncio", awaited(dolium.Cache, "asyncio"), able=ONE),
+    Backend("Cache, awaited by trio", awaited(dolium.Cache, "trio"), able=ONE),
+    Backend("FanoutCache, awaited by asyncio", awaited(dolium.FanoutCache, "asyncio"), {"timeout": 60}, SHARDED),
     # These share the code of one above.
+    Backend("Cache, awaited by uvloop", awaited(dolium.Cache, "uvloop"), {}, ONE,
+            "the calls of asyncio; package/test_aio.py runs on each loop"),
     Backend("Cache, least-frequently-used", dolium.Cache, {"eviction_policy": "least-frequently-used"}, ONE,
             "least-recently-used, with another column; crates/dolium/tests/eviction.rs tests the order of both"),
     Backend("Cache, tag index", dolium.Cache, {"tag_index": True}, ONE,

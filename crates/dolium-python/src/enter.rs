@@ -4,7 +4,9 @@
 //! Invariant: no lock of Rust's is held while a thread waits to attach. Inside `enter` the engine is told
 //! to call [`interrupt`] only while it holds nothing, and nothing else here attaches.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
@@ -106,11 +108,53 @@ impl Drop for Inside {
     }
 }
 
+/// Ends a wait from another thread. What it runs raises `KeyboardInterrupt` where it waits for other writers after that,
+/// as if the thread had got a Ctrl-C; what does not wait goes on.
+#[pyclass(frozen, module = "dolium._dolium")]
+#[derive(Default)]
+pub(crate) struct Stop {
+    asked: Arc<AtomicBool>,
+}
+
+thread_local! {
+    /// What runs on the thread stops when this is true.
+    static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+#[pymethods]
+impl Stop {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Call `call` so that `ask` can end its waits; return what it returns.
+    #[pyo3(signature = (call, /))]
+    fn run<'py>(&self, call: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let outer = STOP.replace(Some(Arc::clone(&self.asked)));
+        let result = call.call0();
+        STOP.set(outer);
+        result
+    }
+
+    /// End the waits of what runs, from whatever thread.
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+}
+
+fn is_asked_to_stop() -> bool {
+    STOP.with_borrow(|stop| stop.as_ref().is_some_and(|asked| asked.load(Ordering::Relaxed)))
+}
+
 /// The engine's interrupt hook: runs Python's signal handlers. `false` ends the wait; what the handler
 /// raised (`KeyboardInterrupt`, mostly) is kept for [`signals::raised`].
 pub(crate) fn interrupt() -> bool {
     if INSIDE.get() == 0 {
         return true;
+    }
+    if is_asked_to_stop() {
+        return false;
     }
     // None: the interpreter is shutting down, and whoever waits may go on waiting.
     let checked = back(|py| {

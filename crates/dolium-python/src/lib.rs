@@ -41,6 +41,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Python's messages about arguments name the class, and users know it as `Cache`.
     module.add("Store", module.py().get_type::<store::Store>())?;
     module.add_class::<store::Transaction>()?;
+    module.add_class::<enter::Stop>()?;
     module.add_class::<store::Tally>()?;
     module.add_class::<store::Recall>()?;
     module.add_class::<info::Info>()?;

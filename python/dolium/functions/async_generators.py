@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from ..constants import MISS
+from ..workers import off_loop
 from .asynchronous import AsyncComputation, Asynchronous, BoundAsynchronous
 from .calls import MISSED, STALE, WAITED, Options
-from .flight import aboard, board_async, off_loop
+from .flight import aboard, board_async
 from .generators import Player
 from .mapping import AsyncMaps
 from .modes import MODE, NORMAL, OFF

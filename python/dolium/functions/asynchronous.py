@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 from .._dolium import Recall
 from ..constants import MISS
+from ..workers import off_loop
 from .cached import Computation, answer, only
 from .calls import MISSED, STALE, WAITED, Options, Timer
-from .flight import off_loop, run_async
+from .flight import run_async
 from .mapping import AsyncMaps
 from .modes import MODE, NORMAL, OFF, ONLY, REFRESH
 from .results import Entry, Known

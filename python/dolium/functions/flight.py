@@ -16,12 +16,14 @@ import time
 import weakref
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
 
 from .._dolium import Flight, Waiter, join_flight, new_flight_space
 from ..constants import MISS
 from ..disk import canonical
 from ..greenlets import let_greenlets_run, may_share_thread
+from ..workers import in_transaction, off_loop
 
 if TYPE_CHECKING:
     import asyncio
@@ -121,17 +123,6 @@ def run(
 def may_fly(place: object, wait: float | None) -> bool:
     """Whether a caller may wait: not inside a transaction of the cache, because the owner could not store."""
     return (wait is None or wait > 0) and not in_transaction(place)
-
-
-def native_method(cache: object, name: str) -> Callable[..., Any] | None:
-    """A private method of dolium's own caches; None for other classes, which may answer to any name."""
-    return getattr(cache, name) if hasattr(type(cache), name) else None
-
-
-def in_transaction(owner: object) -> bool:
-    """Whether the caller is inside a transaction of a cache."""
-    ask = native_method(owner, "_in_transaction")
-    return ask is not None and ask()
 
 
 def own(error: BaseException) -> BaseException:
@@ -267,6 +258,14 @@ def aboard_only(flight: Flight) -> Generator[None, None, None]:
 # Tasks
 
 
+Look = Callable[[], Any]
+
+
+async def _seen(look: Look) -> Any:
+    value = look()
+    return await cast("Coroutine[Any, Any, Any]", value) if isinstance(value, CoroutineType) else value
+
+
 class _Landing:
     """What a task has computed, for the caller that started it."""
 
@@ -282,7 +281,7 @@ _tasks: set[asyncio.Task[None]] = set()
 async def run_async(
     place: Place,
     key: Any,
-    look: Callable[[], Any],
+    look: Look,
     compute: Callable[[], Coroutine[Any, Any, R]],
     store: Callable[[R], Any],
     wait: float | None = None,
@@ -292,8 +291,8 @@ async def run_async(
     """The same for a coroutine function.
 
     It is computed in a task of its own: a caller that is cancelled leaves, and the task is cancelled when none is left
-    of this process. `look` is called on the loop's thread, and `store` in a worker thread. Under event loops other than
-    asyncio's there are no flights.
+    of this process. `look` is called on the loop's thread, and may return a coroutine. `store` is called on another
+    thread. Under event loops other than asyncio's there are no flights.
     """
     loop = _running_loop()
     if loop is None or not may_fly(place, wait):
@@ -312,7 +311,7 @@ async def run_async(
             joined.leave()
         if stale is not MISS:
             return stale
-        value = look()
+        value = await _seen(look)
         if value is not MISS:
             return value
         if isinstance(ended, BaseException):
@@ -327,7 +326,7 @@ async def _launch(
     loop: asyncio.AbstractEventLoop,
     place: Place,
     flight: Flight,
-    look: Callable[[], Any],
+    look: Look,
     compute: Callable[[], Coroutine[Any, Any, R]],
     store: Callable[[R], Any],
 ) -> Any:
@@ -362,13 +361,13 @@ async def _lead_async(
     flight: Flight,
     place: Place,
     landing: _Landing,
-    look: Callable[[], Any],
+    look: Look,
     compute: Callable[[], Coroutine[Any, Any, R]],
     store: Callable[[R], Any],
 ) -> None:
     how: str | BaseException = "left"
     try:
-        value = look()
+        value = await _seen(look)
         if value is MISS:
             value = await compute()
             kept = await off_loop(place, store, value)
@@ -459,19 +458,6 @@ def _set(future: asyncio.Future[None]) -> None:
 async def _kept_async(place: object, store: Callable[[R], Any], value: R) -> Any:
     kept = await off_loop(place, store, value)
     return value if kept is MISS else kept
-
-
-async def off_loop(owner: object, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a call that may wait for other writers without holding up the event loop.
-
-    It runs right here when the caller is inside a transaction of `owner`, which the worker thread
-    would wait for in vain, and under event loops other than asyncio's.
-    """
-    if _running_loop() is None or in_transaction(owner):
-        return call(*args, **kwargs)
-    import asyncio
-
-    return await asyncio.to_thread(call, *args, **kwargs)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

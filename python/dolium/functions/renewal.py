@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._dolium import Flight
 from ..constants import MISS
+from ..workers import off_loop
 from .background import renewals
 from .calls import Timer, mark
-from .flight import aboard_only, off_loop
+from .flight import aboard_only
 from .modes import MODE, NORMAL
 from .results import Known
 

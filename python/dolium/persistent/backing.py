@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core import Cache, is_usual
-from ..functions.flight import native_method
+from ..workers import native_method
 
 
 def strict(cache: Any) -> Any:

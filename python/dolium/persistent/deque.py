@@ -20,6 +20,7 @@ from .backing import open_cache, state_of, strict
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # known to type checkers, and not installed
 
+    from ..aio.deque import AsyncDeque
     from ..settings import Directory
 
     T = TypeVar("T", default=Any)
@@ -121,6 +122,19 @@ class Deque(MutableSequence[T]):
         self._maxlen = float("inf") if value is None else value
         with self.transact():
             self._trim("front")
+
+    @property
+    def aio(self) -> AsyncDeque[T]:
+        """The face of this deque for event loops: its operations are awaited.
+
+        >>> import asyncio, dolium
+        >>> deque = dolium.Deque("abc")
+        >>> asyncio.run(deque.aio.popleft()), list(deque)
+        ('a', ['b', 'c'])
+        """
+        from ..aio.deque import AsyncDeque
+
+        return AsyncDeque(self)
 
     def transact(self) -> Transaction:
         """Keep other threads and processes from writing until the ``with`` block ends, then make its changes at once.

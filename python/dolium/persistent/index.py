@@ -31,6 +31,8 @@ from .backing import open_cache, state_of, strict
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # known to type checkers, and not installed
 
+    from ..aio.index import AsyncIndex
+
     K = TypeVar("K", default=Any)
     V = TypeVar("V", default=Any)
 else:
@@ -103,6 +105,19 @@ class Index(MutableMapping[K, V]):
     def directory(self) -> str:
         """Path of the directory."""
         return self._cache.directory
+
+    @property
+    def aio(self) -> AsyncIndex[K, V]:
+        """The face of this index for event loops: its operations are awaited.
+
+        >>> import asyncio, dolium
+        >>> index = dolium.Index(a=1)
+        >>> asyncio.run(index.aio.setdefault("b", 2)), dict(index)
+        (2, {'a': 1, 'b': 2})
+        """
+        from ..aio.index import AsyncIndex
+
+        return AsyncIndex(self)
 
     def transact(self) -> Transaction:
         """Keep other threads and processes from writing until the ``with`` block ends, then make its changes at once.

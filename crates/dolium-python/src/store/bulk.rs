@@ -1,5 +1,6 @@
 //! Owns operations on many keys: one crossing and, per shard, one transaction each.
 
+use dolium::host::Glimpse;
 use dolium::{Key, PutOptions, host};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
@@ -20,7 +21,7 @@ static APART: Lazy = Lazy::new("dolium.apart", "ApartDict");
 type Groups<'a, T> = Vec<(&'a Shard, Vec<T>)>;
 
 /// A value as it was found.
-enum Got<'py> {
+pub(super) enum Got<'py> {
     Shown(Shown<'py>),
     Stored(dolium::Value),
 }
@@ -76,16 +77,7 @@ impl Inner {
         keys: &[Key<'_>],
         retry: bool,
     ) -> PyResult<Vec<Option<Got<'py>>>> {
-        let is_told = clock::was_told() && clock::follow(py);
-        let mut values = nothing(keys.len());
-        let glimpse = host::try_get_many(shard.cache(retry), keys, |position, entry| {
-            // Only here, so that hits that do not expire pay nothing.
-            let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
-            if is_sure {
-                values[position] = Some(Got::Shown(Shown::of(py, entry.value)));
-            }
-            is_sure
-        });
+        let (mut values, glimpse) = self.glimpse(py, shard, keys, retry);
         if let Some(glimpse) = glimpse {
             if glimpse.rest.is_empty() {
                 return Ok(values);
@@ -105,7 +97,50 @@ impl Inner {
         Ok(found.chain(std::iter::repeat_with(|| None)).take(keys.len()).collect())
     }
 
-    fn is_custom(&self) -> bool {
+    /// The values that the hot tier knows of keys of one shard.
+    pub(super) fn glimpse<'py>(
+        &self,
+        py: Python<'py>,
+        shard: &Shard,
+        keys: &[Key<'_>],
+        retry: bool,
+    ) -> (Vec<Option<Got<'py>>>, Option<Glimpse>) {
+        let is_told = clock::was_told() && clock::follow(py);
+        let mut values = nothing(keys.len());
+        let glimpse = host::try_get_many(shard.cache(retry), keys, |position, entry| {
+            // Only here, so that hits that do not expire pay nothing.
+            let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
+            if is_sure {
+                values[position] = Some(Got::Shown(Shown::of(py, entry.value)));
+            }
+            is_sure
+        });
+        (values, glimpse)
+    }
+
+    /// A dict of the values that were found of keys, except those that may not be loaded.
+    pub(super) fn loaded<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &[Bound<'py, PyAny>],
+        values: Vec<Option<Got<'py>>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for (key, value) in keys.iter().zip(values) {
+            let value = match value {
+                None => continue,
+                Some(Got::Shown(Shown::Object(value))) => Some(value),
+                Some(Got::Shown(Shown::Pickle(bytes, signed))) => {
+                    self.unless_refused(py, self.loads(signed).get(py)?.call1((bytes,)))?
+                }
+                Some(Got::Stored(value)) => self.unless_refused(py, self.load(py, value))?,
+            };
+            found.extend(value.map(|value| (key, value)));
+        }
+        together(py, found)
+    }
+
+    pub(super) fn is_custom(&self) -> bool {
         self.shared.shards[0].custom.is_some()
     }
 
@@ -289,8 +324,8 @@ impl Store {
         let py = keys.py();
         let inner = self.inner()?;
         let keys: Vec<Bound<'py, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
-        let mut found = Vec::with_capacity(keys.len());
         if inner.is_custom() {
+            let mut found = Vec::with_capacity(keys.len());
             for key in &keys {
                 if let Some(value) = inner.find(key, false, retry.0)? {
                     found.push((key, value.value));
@@ -298,18 +333,7 @@ impl Store {
             }
             return together(py, found);
         }
-        for (key, value) in keys.iter().zip(inner.values(py, &keys, retry.0)?) {
-            let value = match value {
-                None => continue,
-                Some(Got::Shown(Shown::Object(value))) => Some(value),
-                Some(Got::Shown(Shown::Pickle(bytes, signed))) => {
-                    inner.unless_refused(py, inner.loads(signed).get(py)?.call1((bytes,)))?
-                }
-                Some(Got::Stored(value)) => inner.unless_refused(py, inner.load(py, value))?,
-            };
-            found.extend(value.map(|value| (key, value)));
-        }
-        together(py, found)
+        inner.loaded(py, &keys, inner.values(py, &keys, retry.0)?)
     }
 
     /// Store the items of a mapping, or of an iterable of pairs, all or none; return how many were stored.

@@ -6,6 +6,7 @@ mod custom;
 pub(crate) mod deferred;
 pub(crate) mod flight;
 mod frame;
+mod inline;
 mod iterator;
 mod lock;
 mod open;
@@ -167,11 +168,17 @@ fn on_as<T: Send>(
     Ok(result)
 }
 
+impl Shared {
+    /// The setting `disk_pickle_protocol`, if it was read before.
+    fn known_protocol(&self) -> Option<i64> {
+        Some(self.protocol.load(Ordering::Relaxed)).filter(|known| *known >= 0)
+    }
+}
+
 impl Inner {
     /// The pickle protocol of keys and values, as it is set for the directory.
     pub fn protocol(&self, py: Python<'_>) -> PyResult<i64> {
-        let known = self.shared.protocol.load(Ordering::Relaxed);
-        if known >= 0 {
+        if let Some(known) = self.shared.known_protocol() {
             return Ok(known);
         }
         let setting =

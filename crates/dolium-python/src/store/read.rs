@@ -32,12 +32,12 @@ pub(crate) struct Found<'py> {
 
 /// What `get` was asked for.
 #[derive(Clone, Copy)]
-struct Ask {
-    read: bool,
-    expire_time: Flag,
-    tag: Flag,
-    retry: bool,
-    max_age: Option<f64>,
+pub(super) struct Ask {
+    pub read: bool,
+    pub expire_time: Flag,
+    pub tag: Flag,
+    pub retry: bool,
+    pub max_age: Option<f64>,
 }
 
 impl Ask {
@@ -49,7 +49,7 @@ impl Ask {
 }
 
 /// What the hot tier says of a key.
-enum Memory<T> {
+pub(super) enum Memory<T> {
     /// There is an entry, or none.
     Knows(Option<T>),
     /// The lookup goes on without the interpreter.
@@ -130,7 +130,7 @@ impl Inner {
     /// The answer of the hot tier, for which the interpreter need not be left: a value, or that there is none, and what
     /// `beside` takes of its entry.
     #[inline]
-    fn try_get<'py, B>(
+    pub(super) fn try_get<'py, B>(
         &self,
         py: Python<'py>,
         (shard, key): (&Shard, &dolium::Key<'_>),
@@ -240,7 +240,7 @@ impl Inner {
     }
 
     /// What `get` returns for what was found.
-    fn answer<'py>(
+    pub(super) fn answer<'py>(
         &self,
         py: Python<'py>,
         found: PyResult<Option<Found<'py>>>,

@@ -199,7 +199,7 @@ pub(crate) fn is_plain(value: &Bound<'_, PyAny>) -> bool {
 }
 
 /// A number that the engine can add.
-fn number(object: &Bound<'_, PyAny>) -> Option<Number> {
+pub(super) fn number(object: &Bound<'_, PyAny>) -> Option<Number> {
     if object.is_exact_instance_of::<PyInt>() || object.is_exact_instance_of::<PyBool>() {
         object.extract().ok().map(Number::Int)
     } else {
