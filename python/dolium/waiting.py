@@ -273,11 +273,6 @@ async def _take(cache: object, attempt: Callable[[], bool], give_back: Callable[
     return is_taken
 
 
-def line_at(where: Address) -> Line:
-    """The threads and tasks of this process that wait for one thing."""
-    return _lines.at(where)
-
-
 def released(where: Address) -> None:
     """Tell this process that its hold on the lock has ended."""
     _lines.at(where).release()

@@ -73,7 +73,8 @@ class Job:
     async def outcome(self, must_end: bool = False) -> Any:
         """Wait for the call; return or raise what it did. One that `must_end` is made even if the task is cancelled."""
         try:
-            await (self._bell.wait_whatever_happens() if must_end else self._bell.wait())
+            if not must_end:
+                await self._bell.wait()
         except GeneratorExit:  # of a coroutine that is closed, which may wait for nothing more
             self._give_up()
             raise
@@ -81,6 +82,8 @@ class Job:
             if not self._give_up() and self.writes:
                 await self._bell.wait_whatever_happens()
             raise
+        if must_end:
+            await self._bell.wait_whatever_happens()
         error, self._error = self._error, None
         if error is None:
             return self._value
@@ -187,8 +190,8 @@ class Lane:
     def __init__(self, task: Any) -> None:
         from queue import SimpleQueue  # rarely needed
 
-        self.places: set[str] = set()
-        """The directories that the task has a transaction of."""
+        self.places: dict[str, Callable[[], None]] = {}
+        """The directories that the task has a transaction of, and what lets others have one."""
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         lanes[task] = self
         # A transaction does not outlive its task: the native module rolls back those of a thread that has ended. A task
@@ -208,10 +211,23 @@ class Lane:
             del lanes[task]
         if hasattr(task, "remove_done_callback"):
             task.remove_done_callback(self._when_done)
+        self._end()
+
+    def leave(self, place: str, task: Any) -> None:
+        """Let others have a transaction of a directory. The thread ends with the last one."""
+        leave = self.places.pop(place, None)
+        if leave is not None:
+            leave()
+        if not self.places:
+            self.close(task)
+
+    def _end(self) -> None:
         self._jobs.put(None)
+        while self.places:
+            self.places.popitem()[1]()
 
     def __del__(self) -> None:
-        self._jobs.put(None)
+        self._end()
 
 
 def _close(lane: weakref.ref[Lane], task: Any) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import dolium
-
 from helpers.faces import awaited
 
 

@@ -53,7 +53,24 @@ class Awaited:
     """Looks like the cache, and does everything through its face."""
 
     def __init__(self, cache: Any, loop: str) -> None:
-        self.__dict__.update(_cache=cache, _face=cache.aio, _task=Task(loop))
+        self.__dict__.update(_cache=cache, _face=cache.aio, _loop=loop, _tasks=threading.local(), _all=[])
+
+    @property
+    def _task(self) -> Task:
+        """The task of the calling thread, to which its transactions belong."""
+        if not hasattr(self._tasks, "task"):
+            self._tasks.task = Task(self._loop)
+            self._all.append(self._tasks.task)
+        return self._tasks.task
+
+    def __repr__(self) -> str:
+        return f"<Awaited {self._cache!r}>"
+
+    def __getstate__(self) -> Any:
+        return self._cache.__getstate__()
+
+    def __reduce__(self) -> Any:
+        return (Awaited, (self._cache, self._loop))
 
     def __getattr__(self, name: str) -> Any:
         own = getattr(self._cache, name)
@@ -72,7 +89,9 @@ class Awaited:
 
     def _answer(self, make: Callable[[], Any]) -> Any:
         value = self._task.await_(make)
-        return getattr(value, "_file", value)  # the file of an AsyncFile
+        if isinstance(value, tuple):
+            return tuple(file_of(item) for item in value)
+        return file_of(value)
 
     def _walk(self, make: Callable[[], Any]) -> Iterator[Any]:
         walk = make()
@@ -126,7 +145,13 @@ class Awaited:
         self._task.await_(self._face.close)
 
     def __del__(self) -> None:
-        self._task.end()
+        for task in self._all:
+            task.end()
+
+
+def file_of(value: Any) -> Any:
+    """The file of an `AsyncFile`, or the value itself."""
+    return getattr(value, "_file", value)
 
 
 def awaited(kind: Callable[..., Any], loop: str) -> Callable[..., Any]:

@@ -59,7 +59,7 @@ class Caller:
         return await workers.run(self._owner, "reads", call, *args, **kwargs)
 
     async def _write(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        if gate.held:
+        if gate.any_held():
             await gate.wait_while_held(self._owner, self._place)
         return await workers.run(self._owner, "writes", call, *args, **kwargs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -49,7 +50,7 @@ class AsyncTransaction:
         try:
             lane = lane or workers.Lane(task)
             if is_outermost:
-                lane.places.add(self._place)
+                lane.places[self._place] = partial(gate.leave, self._place)
             entered = _Entered(block, lane, task, is_outermost)
             await workers.run_on(lane, "writes", entered.begin)
         except BaseException as error:
@@ -84,10 +85,7 @@ class AsyncTransaction:
                 await workers.run_on(lane, "ends", entered.block.__exit__, kind, error, trace)
         finally:
             if entered.is_outermost:
-                lane.places.discard(self._place)
-                gate.leave(self._place)
-                if not lane.places:
-                    lane.close(entered.task)
+                lane.leave(self._place, entered.task)
 
 
 class _Entered:
