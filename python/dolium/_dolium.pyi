@@ -752,7 +752,7 @@ class Store:
         /,
     ) -> Any:
         """`get` if the hot tier has the answer, else `unanswered`."""
-    def _try_get_many(self, keys: Sequence[Any], /) -> dict[Any, Any] | None:
+    def _try_get_many(self, keys: list[Any], /) -> dict[Any, Any] | None:
         """`get_many` if the hot tier has the answer, as of one moment, else None."""
     def _try_contains(self, key: Any, /) -> bool | None:
         """Whether the key is there, if the hot tier knows, else None."""

@@ -16,11 +16,12 @@ def get(cache: Any, key: Any, default: Any, retry: bool, **asked: Any) -> Any:
     """``cache.get`` of a cache whose `get` is dolium's own."""
     if _is_large(cache, key, retry):
         found = cache.get(key, MISS, read=True, retry=retry, **asked)
-        value, *facts = found if isinstance(found, tuple) else (found,)
-        if isinstance(value, BufferedReader):  # else another has replaced it meanwhile
-            with value:
-                data = value.read()
-            return (data, *facts) if facts else data
+        has_facts = asked["expire_time"] or asked["tag"]
+        file = found[0] if has_facts else found
+        if isinstance(file, BufferedReader):  # else another has replaced it meanwhile
+            with file:
+                data = file.read()
+            return (data, *found[1:]) if has_facts else data
     return cache.get(key, default, retry=retry, **asked)
 
 

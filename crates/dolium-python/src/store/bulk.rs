@@ -26,6 +26,26 @@ pub(super) enum Got<'py> {
     Stored(dolium::Value),
 }
 
+/// The values that the hot tier knows of keys of one shard.
+pub(super) fn glimpse<'py>(
+    py: Python<'py>,
+    shard: &Shard,
+    keys: &[Key<'_>],
+    retry: bool,
+) -> (Vec<Option<Got<'py>>>, Option<Glimpse>) {
+    let is_told = clock::was_told() && clock::follow(py);
+    let mut values = nothing(keys.len());
+    let glimpse = host::try_get_many(shard.cache(retry), keys, |position, entry| {
+        // Only here, so that hits that do not expire pay nothing.
+        let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
+        if is_sure {
+            values[position] = Some(Got::Shown(Shown::of(py, entry.value)));
+        }
+        is_sure
+    });
+    (values, glimpse)
+}
+
 /// So many values that were not found.
 fn nothing<'py>(count: usize) -> Vec<Option<Got<'py>>> {
     std::iter::repeat_with(|| None).take(count).collect()
@@ -77,7 +97,7 @@ impl Inner {
         keys: &[Key<'_>],
         retry: bool,
     ) -> PyResult<Vec<Option<Got<'py>>>> {
-        let (mut values, glimpse) = self.glimpse(py, shard, keys, retry);
+        let (mut values, glimpse) = glimpse(py, shard, keys, retry);
         if let Some(glimpse) = glimpse {
             if glimpse.rest.is_empty() {
                 return Ok(values);
@@ -95,27 +115,6 @@ impl Inner {
         let found = self.soften(py, retry, found, Vec::new)?;
         let found = found.into_iter().map(|value| value.map(Got::Stored));
         Ok(found.chain(std::iter::repeat_with(|| None)).take(keys.len()).collect())
-    }
-
-    /// The values that the hot tier knows of keys of one shard.
-    pub(super) fn glimpse<'py>(
-        &self,
-        py: Python<'py>,
-        shard: &Shard,
-        keys: &[Key<'_>],
-        retry: bool,
-    ) -> (Vec<Option<Got<'py>>>, Option<Glimpse>) {
-        let is_told = clock::was_told() && clock::follow(py);
-        let mut values = nothing(keys.len());
-        let glimpse = host::try_get_many(shard.cache(retry), keys, |position, entry| {
-            // Only here, so that hits that do not expire pay nothing.
-            let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
-            if is_sure {
-                values[position] = Some(Got::Shown(Shown::of(py, entry.value)));
-            }
-            is_sure
-        });
-        (values, glimpse)
     }
 
     /// A dict of the values that were found of keys, except those that may not be loaded.

@@ -5,8 +5,9 @@ use dolium::host::EntryRef;
 use dolium::raw::Object;
 use dolium::{Key, Number, host};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat};
+use pyo3::types::{PyDict, PyFloat, PyList};
 
+use super::bulk::glimpse;
 use super::read::{Ask, Memory};
 use super::write::{is_plain, number};
 use super::{Flag, Found, Inner, Seconds, Shard, Store, put};
@@ -71,9 +72,10 @@ impl Store {
     fn _try_get_many<'py>(
         &self,
         py: Python<'py>,
-        keys: Vec<Bound<'py, PyAny>>,
+        keys: &Bound<'py, PyList>,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let inner = self.inner()?;
+        let keys: Vec<_> = keys.iter().collect();
         let Some(quick) =
             keys.iter().map(|key| inner.quick_key(key)).collect::<PyResult<Option<Vec<_>>>>()?
         else {
@@ -84,7 +86,7 @@ impl Store {
             return Ok(None);
         }
         let stored: Vec<_> = quick.into_iter().map(|(_, key)| key).collect();
-        match inner.glimpse(py, shard, &stored, true) {
+        match glimpse(py, shard, &stored, true) {
             (values, Some(glimpse)) if glimpse.rest.is_empty() => inner.loaded(py, &keys, values).map(Some),
             _ => Ok(None),
         }
