@@ -447,6 +447,9 @@ def test_a_transaction_belongs_to_its_task_alone(loop: Any, cache: Any):
 
         async with anyio.create_task_group() as group, cache.aio.transact():
             await cache.aio.set("a", [1])
+            await cache.aio.set("hot", "new")
+            assert await cache.aio.get("hot") == "new"
+            assert cache["hot"] == "old"
             group.start_soon(other)
             await anyio.sleep(0.1)
             assert await cache.aio.get("a") == [1]
@@ -455,6 +458,8 @@ def test_a_transaction_belongs_to_its_task_alone(loop: Any, cache: Any):
                 assert await cache.aio.incr("n") == 1
             order.append("block")
 
+    cache["hot"] = "old"
+    assert cache["hot"] == "old"
     loop(main)
     assert order == ["block", "other"]
     assert (cache["a"], cache["b"], cache["n"]) == ([1], [1], 1)

@@ -41,7 +41,8 @@ impl Inner {
 #[pymethods]
 impl Store {
     /// `get` if the hot tier has the answer, else `unanswered`.
-    #[pyo3(signature = (key, unanswered, default=None, expire_time=Flag(false), tag=Flag(false), max_age=None, /))]
+    #[pyo3(signature = (key, unanswered, default=None, expire_time=Flag(false), tag=Flag(false), max_age=None, /),
+           text_signature = "($self, key, unanswered, default=None, expire_time=False, tag=False, max_age=None, /)")]
     fn _try_get<'py>(
         &self,
         key: &Bound<'py, PyAny>,
