@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..constants import MISS
 from ..functions.asynchronous import AsyncComputation
-from ..functions.flight import off_loop, run_async
+from ..functions.flight import run_async
 from ..functions.modes import OFF, REFRESH, using
+from ..workers import off_loop
 from .item import Item
 from .outcome import BUSY, ERROR, VALUE, Report, trace_of
 from .run import Facts
