@@ -120,7 +120,7 @@ impl WriterLock {
 
     /// As [`Shared::leave`].
     #[cfg(target_os = "linux")]
-    pub fn leave<E>(self, clear: impl FnOnce(u64, u64) -> Result<bool, E>) -> Result<bool, E> {
+    pub fn leave<E>(self, clear: impl FnOnce(Option<(u64, u64)>) -> Result<bool, E>) -> Result<bool, E> {
         match self {
             Self::Shared(shared) => shared.leave(clear),
             Self::File(_) => Ok(false),

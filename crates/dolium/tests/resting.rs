@@ -8,10 +8,10 @@ use std::path::Path;
 
 use dolium::{Cache, Counter, Number, PutOptions, Value};
 
-const KEYS: i64 = 50;
+const KEYS: i64 = 200;
 
 fn open(directory: &Path) -> Cache {
-    Cache::builder(directory).setting("hot_size", 1 << 20).open().unwrap()
+    Cache::builder(directory).setting("hot_size", 64 << 10).open().unwrap()
 }
 
 /// Opens a cache as the first process does that writes: it attaches.
@@ -193,9 +193,18 @@ fn damaged_bytes_of_what_was_left_are_no_values() {
 fn another_size_starts_anew() {
     let directory = tempfile::tempdir().unwrap();
     left(directory.path());
-    let cache = Cache::builder(directory.path()).setting("hot_size", 2 << 20).open().unwrap();
+    let cache = Cache::builder(directory.path()).setting("hot_size", 128 << 10).open().unwrap();
     assert_eq!(values(&cache), expected());
     cache.set(7, -1).unwrap();
     cache.close().unwrap();
     assert_eq!(open(directory.path()).get(7).unwrap(), Some((-1).into()));
+}
+
+#[test]
+fn tier_with_little_in_it_leaves_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::builder(directory.path()).setting("hot_size", 1 << 20).open().unwrap();
+    cache.set("key", 1).unwrap();
+    cache.close().unwrap();
+    assert!(!directory.path().join("cache.hot").exists());
 }

@@ -197,6 +197,12 @@ impl<A: Atomic> Memory<'_, A> {
         crash::point("commits counted after an eviction");
     }
 
+    /// Whether a quarter of the log has records. Less is read again in less time than its place on the disk is worth.
+    pub fn is_worth_resting(&self) -> bool {
+        let written = self.field(field::HEAD).load(Acquire) - self.geometry.units;
+        4 * written >= self.geometry.units
+    }
+
     /// Lets the tier rest: nothing is dirty, and the last process leaves. What was counted and noted ends with it.
     pub fn rest(&self) {
         self.reset_counters();

@@ -119,10 +119,10 @@ impl Shared {
     }
 
     /// Ends the membership in good order. If no other process is attached or can be attaching, calls `clear` with
-    /// the epoch of the tier and the sequence number that it has reached. `clear` says in the database that no tier is in use. The file goes,
+    /// the epoch of the tier and the sequence number that it has reached, if the tier is worth its place on the disk. `clear` says in the database that no tier is in use. The file goes,
     /// unless `clear` returns that the database vouches for it as it is. The caller must have drained all before. Returns
     /// whether that was done.
-    pub fn leave<E>(self, clear: impl FnOnce(u64, u64) -> Result<bool, E>) -> Result<bool, E> {
+    pub fn leave<E>(self, clear: impl FnOnce(Option<(u64, u64)>) -> Result<bool, E>) -> Result<bool, E> {
         let member = &*self.0;
         // Another thread may be using it, and would keep our slot when the file is gone.
         let is_alone = self.holders() == 1;

@@ -356,16 +356,20 @@ impl Tier {
     }
 
     /// As the last member: lets the tier rest, unless something is dirty or another thread has the append lock. `clear`
-    /// says in the database that no tier is in use, and vouches for this one, given its epoch and sequence number;
-    /// if it vouches for nothing, which is `false`, the tier ends.
-    pub(crate) fn end<E>(&self, clear: impl FnOnce(u64, u64) -> Result<bool, E>) -> Result<Ended, E> {
+    /// says in the database that no tier is in use, and vouches for this one, given its epoch and sequence number
+    /// if it is worth its place on the disk. If `clear` vouches for nothing, which is `false`, the tier ends.
+    pub(crate) fn end<E>(
+        &self,
+        clear: impl FnOnce(Option<(u64, u64)>) -> Result<bool, E>,
+    ) -> Result<Ended, E> {
         let Some(_writing) = self.try_lock() else {
             return Ok(Ended::No);
         };
         if self.is_dirty() || !self.memory().is_live() {
             return Ok(Ended::No);
         }
-        if clear(self.epoch(), self.last())? {
+        let rest = self.memory().is_worth_resting().then(|| (self.epoch(), self.last()));
+        if clear(rest)? {
             crash::point("cleared");
             self.memory().rest();
             return Ok(Ended::Resting);

@@ -185,7 +185,7 @@ impl WriterLock {
 
     /// Ends the membership in good order: `clear` says in the database that there is no tier. A membership that another
     /// thread uses stays. Returns `false` if dirty records must be drained before.
-    pub fn leave(&self, clear: impl FnOnce(u64, u64) -> Result<bool>) -> Result<bool> {
+    pub fn leave(&self, clear: impl FnOnce(Option<(u64, u64)>) -> Result<bool>) -> Result<bool> {
         let Some(Attached { lock, tier, .. }) = self.take_unused(|tier| !tier.is_dirty()) else {
             return Ok(!self.tier_inside().is_some_and(|tier| tier.is_dirty()));
         };

@@ -476,14 +476,14 @@ impl Handle {
     }
 
     /// Says in the database that no tier is in use, and vouches for what the last one leaves. Returns whether it does.
-    fn end_tier(self: &Arc<Self>, epoch: u64, seq: u64, deadline: &mut Deadline) -> Result<bool> {
+    fn end_tier(self: &Arc<Self>, rest: Option<(u64, u64)>, deadline: &mut Deadline) -> Result<bool> {
         self.alone(deadline, |deadline| {
             let transaction = self.begin_for_rest()?;
             let mut write = transaction.write();
-            let is_disturbed = applied(transaction.connection())?
-                .is_none_or(|found| found.is_disturbed || (found.epoch, found.seq) != (epoch, seq));
+            let known = applied(transaction.connection())?.filter(|found| !found.is_disturbed);
+            let rest = rest.filter(|rest| known.is_some_and(|found| (found.epoch, found.seq) == *rest));
             write.end_tier()?;
-            let rests = !is_disturbed && write.begin_rest(epoch, seq)?;
+            let rests = rest.map_or(Ok(false), |(epoch, seq)| write.begin_rest(epoch, seq))?;
             let finished = write.finish()?;
             transaction.commit(finished, deadline)?;
             Ok(rests)
@@ -495,7 +495,7 @@ impl Handle {
         let mut deadline = Deadline::new(wait);
         for _ in 0..LEAVING {
             self.drain_all(wait)?;
-            if self.tier.lock.leave(|epoch, seq| self.end_tier(epoch, seq, &mut deadline))? {
+            if self.tier.lock.leave(|rest| self.end_tier(rest, &mut deadline))? {
                 break;
             }
         }
