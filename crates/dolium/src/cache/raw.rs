@@ -20,7 +20,8 @@ pub use super::sharded::{share_of, whole_of};
 pub use super::sql::{QueryResult, sql, sql_many};
 pub use super::upkeep::journal_mode;
 pub use crate::system::value_files::ValueFiles;
-pub use crate::value::frame::{Frame, encoder, int_body};
+pub use crate::value::filters::{Zstd, undo};
+pub use crate::value::frame::{Frame, Head, encoder, filter, int_body};
 pub use crate::value::key::Object;
 #[cfg(feature = "serde")]
 pub use crate::value::msgpack;

@@ -6,17 +6,19 @@
 //! | 1 | format, 1 |
 //! | 1 | encoder: what the body is, see [`encoder`] |
 //! | 1 | flags: which of the fields below are there |
-//! | 1 + n, 1–10 | *filters*: their number, their numbers in the order of writing, the length of the body before them |
+//! | 1 + n, 1–10 | *filters*: how many (at most 8), their numbers in the order of writing, see [`filter`], the length of the body before them |
 //! | 1–10 | length of the body |
 //! | 6 | *fresh until*: milliseconds since 1970 |
 //! | 4 | *seconds* that the value took, a float |
 //! | 4 | *dictionary*: its number |
+//! | 0–63 | *aligned*: zeros, so that the body begins at a multiple of 64 and a reader may map its file |
 //! | n | body |
 //! | 24 | *signature*: a trailer as in [`sign`](crate::raw::sign), over all bytes before it, the stored key and [`mode::FRAME`](crate::raw::mode::FRAME) |
 //!
 //! Lengths are LEB128; all other numbers have their least significant byte first. A field in italics is there if its flag
 //! is set. A flag that this version does not know makes the frame unreadable, and so does a length that does not fit: then
-//! an entry counts as missing. A pickle is always signed; nothing else can run code, and nothing else is.
+//! an entry counts as missing. A pickle is always signed; nothing else can run code, and nothing else is. Of an aligned
+//! pickle with buffers the signature covers what is before the buffers, see [`Frame::signed_part`].
 
 use crate::system::clock::Timestamp;
 use crate::value::sign::TRAILER_LEN;
@@ -32,7 +34,8 @@ mod flag {
     pub const DICTIONARY: u8 = 1 << 3;
     pub const SIGNATURE: u8 = 1 << 4;
     pub const RAISED: u8 = 1 << 5;
-    pub const KNOWN: u8 = (1 << 6) - 1;
+    pub const ALIGNED: u8 = 1 << 6;
+    pub const KNOWN: u8 = (1 << 7) - 1;
 }
 
 /// What the body of a frame is.
@@ -51,7 +54,35 @@ pub mod encoder {
     pub const PICKLE: u8 = 5;
     /// `MessagePack`.
     pub const PACKED: u8 = 6;
+    /// JSON, with the name of the type that it came from.
+    pub const JSON: u8 = 7;
+    /// An array: a header as in `value/array.rs`, and its elements in C order.
+    pub const ARRAY: u8 = 8;
+    /// A table: eight bytes, of which the first says whose it is, and a stream of Arrow's IPC.
+    pub const ARROW: u8 = 9;
+    /// A pickle of Python whose large buffers lie behind it, see [`Frame::signed_part`](super::Frame::signed_part).
+    pub const BUFFERS: u8 = 10;
+    /// A name, its length before it in one byte, and what the encoder of that name made.
+    pub const OWN: u8 = 11;
 }
+
+/// What the body of a frame went through.
+pub mod filter {
+    /// One frame of Zstandard, with the length of its content.
+    pub const ZSTD: u8 = 1;
+    /// The same, compressed with the dictionary that the frame names.
+    pub const ZSTD_DICTIONARY: u8 = 2;
+    /// A name, its length before it in one byte, and what the filter of that name made.
+    pub const OWN: u8 = 3;
+    /// More than this: elements of so many bytes more, of which all first bytes come first, then all second ones.
+    pub const SHUFFLE: u8 = 128;
+}
+
+/// The most filters that a frame has.
+const FILTERS: usize = 8;
+
+/// The bytes at a multiple of which an aligned body begins.
+const ALIGNMENT: usize = 64;
 
 /// A value with what is kept beside it.
 ///
@@ -71,7 +102,7 @@ pub mod encoder {
 pub struct Frame<'a> {
     /// What the body is, see [`encoder`].
     pub encoder: u8,
-    /// What the body went through, in the order of writing. This version knows none.
+    /// What the body went through, in the order of writing, see [`filter`].
     pub filters: &'a [u8],
     /// The length of the body before the filters.
     pub length: u64,
@@ -83,8 +114,24 @@ pub struct Frame<'a> {
     pub seconds: Option<f32>,
     /// The dictionary that the filters need.
     pub dictionary: Option<u32>,
+    /// Whether the body begins at a multiple of 64 bytes, so that a reader may map it.
+    pub is_aligned: bool,
     /// The value.
     pub body: &'a [u8],
+}
+
+/// A frame of which only the beginning was read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Head<'a> {
+    /// The frame, with an empty body.
+    pub frame: Frame<'a>,
+    /// Where the body begins.
+    pub at: u64,
+    /// The length of the body.
+    pub body: u64,
+    /// The length of the frame.
+    pub stored: u64,
 }
 
 impl<'a> Frame<'a> {
@@ -99,8 +146,30 @@ impl<'a> Frame<'a> {
             fresh_until: None,
             seconds: None,
             dictionary: None,
+            is_aligned: false,
             body,
         }
+    }
+
+    /// Says what the body went through, and how long it was before.
+    #[must_use]
+    pub fn filtered(mut self, filters: &'a [u8], length: u64) -> Self {
+        (self.filters, self.length) = (filters, length);
+        self
+    }
+
+    /// Says which dictionary the value belongs to.
+    #[must_use]
+    pub fn dictionary(mut self, number: Option<u32>) -> Self {
+        self.dictionary = number;
+        self
+    }
+
+    /// Says whether a reader may map the body.
+    #[must_use]
+    pub fn aligned(mut self, is_aligned: bool) -> Self {
+        self.is_aligned = is_aligned;
+        self
     }
 
     /// Says whether the value is an exception.
@@ -127,7 +196,18 @@ impl<'a> Frame<'a> {
     /// Whether reading the body can run code, so that the frame carries a signature.
     #[must_use]
     pub fn is_signed(&self) -> bool {
-        self.encoder == encoder::PICKLE
+        runs_code(self.encoder)
+    }
+
+    /// How many bytes at the beginning of a body are signed, if not all of it is. Such a body begins with this number, 8
+    /// bytes. The pickle follows, and what is said of its buffers. `None` if the number does not fit.
+    #[must_use]
+    pub fn signed_part(&self) -> Option<usize> {
+        if !(self.is_aligned && self.encoder == encoder::BUFFERS && self.filters.is_empty()) {
+            return Some(self.body.len());
+        }
+        let length = u64::from_le_bytes(*self.body.first_chunk()?);
+        usize::try_from(length).ok().filter(|length| (8..=self.body.len()).contains(length))
     }
 
     /// All bytes before the body.
@@ -149,6 +229,9 @@ impl<'a> Frame<'a> {
         if let Some(dictionary) = self.dictionary {
             head.extend_from_slice(&dictionary.to_le_bytes());
         }
+        if self.is_aligned {
+            head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
+        }
         head
     }
 
@@ -160,45 +243,68 @@ impl<'a> Frame<'a> {
             (self.dictionary.is_some(), flag::DICTIONARY),
             (self.is_signed(), flag::SIGNATURE),
             (self.raised, flag::RAISED),
+            (self.is_aligned, flag::ALIGNED),
         ]
         .into_iter()
         .fold(0, |flags, (is_set, flag)| if is_set { flags | flag } else { flags })
     }
+
+    /// The most bytes before a body.
+    pub const HEAD: usize = 128;
 
     /// Reads a stored frame, of which nothing is believed. Returns `None` if it is damaged, or of a format that this
     /// version does not know. A pickle in it may be run only after its signature was verified.
     #[must_use]
     #[inline]
     pub fn parse(stored: &'a [u8]) -> Option<Self> {
+        let head = Self::peek(stored)?;
+        if head.stored != stored.len() as u64 {
+            return None;
+        }
+        // Both fit, since the whole does.
+        let body = stored.get(usize::try_from(head.at).ok()?..)?.get(..usize::try_from(head.body).ok()?)?;
+        Some(Self { body, ..head.frame })
+    }
+
+    /// Reads the beginning of a stored frame: all of it, or at least [`HEAD`](Self::HEAD) bytes. Returns `None` as
+    /// [`parse`](Self::parse) does.
+    #[must_use]
+    #[inline]
+    pub fn peek(stored: &'a [u8]) -> Option<Head<'a>> {
         let [MAGIC, FORMAT, encoder, flags, rest @ ..] = stored else { return None };
         let mut rest = Rest(rest);
         let has = |flag| flags & flag != 0;
-        let is_known = flags & !flag::KNOWN == 0 && has(flag::SIGNATURE) == (*encoder == encoder::PICKLE);
+        let is_known = flags & !flag::KNOWN == 0 && has(flag::SIGNATURE) == runs_code(*encoder);
         if !is_known {
             return None;
         }
         let (filters, length) = if has(flag::FILTERS) {
             let [count] = rest.take()?;
-            (rest.take_slice(usize::from(count))?, Some(rest.length()?))
+            let count = Some(usize::from(count)).filter(|count| (1..=FILTERS).contains(count))?;
+            (rest.take_slice(count)?, Some(rest.length()?))
         } else {
             (&[][..], None)
         };
-        let body_length = rest.length()?;
+        let body = rest.length()?;
         let fresh_until = if has(flag::FRESH) { Some(rest.time()?) } else { None };
         let seconds = if has(flag::SECONDS) { Some(f32::from_le_bytes(rest.take()?)) } else { None };
         let dictionary = if has(flag::DICTIONARY) { Some(u32::from_le_bytes(rest.take()?)) } else { None };
-        let body = rest.take_slice(usize::try_from(body_length).ok()?)?;
-        let trailer = if has(flag::SIGNATURE) { TRAILER_LEN } else { 0 };
-        (rest.0.len() == trailer).then(|| Self {
+        let is_aligned = has(flag::ALIGNED);
+        let end = stored.len() - rest.0.len();
+        let at = if is_aligned { end.next_multiple_of(ALIGNMENT) } else { end } as u64;
+        let trailer = if has(flag::SIGNATURE) { TRAILER_LEN as u64 } else { 0 };
+        let frame = Self {
             encoder: *encoder,
             filters,
-            length: length.unwrap_or(body_length),
+            length: length.unwrap_or(body),
             raised: has(flag::RAISED),
             fresh_until,
             seconds,
             dictionary,
-            body,
-        })
+            is_aligned,
+            body: &[],
+        };
+        Some(Head { frame, at, body, stored: at.checked_add(body)?.checked_add(trailer)? })
     }
 
     /// Whether stored bytes are a frame of an exception. Reads no more than the flags.
@@ -228,6 +334,12 @@ impl<'a> Frame<'a> {
     pub fn text(&self) -> Option<&'a str> {
         std::str::from_utf8(self.body).ok()
     }
+}
+
+/// Whether reading what an encoder wrote can run code.
+#[inline]
+fn runs_code(encoder: u8) -> bool {
+    encoder == encoder::PICKLE || encoder == encoder::BUFFERS
 }
 
 /// The body of an integer: its bytes, least significant first, without those that repeat its sign.
@@ -347,6 +459,43 @@ mod tests {
     }
 
     #[test]
+    fn an_aligned_body_begins_at_a_multiple_of_64() {
+        for seconds in [None, Some(1.0)] {
+            let frame = Frame::new(encoder::ARRAY, b"elements").aligned(true).seconds(seconds);
+            let stored = stored(&frame);
+            assert_eq!(&stored[64..], b"elements");
+            assert_eq!(Frame::parse(&stored), Some(frame));
+            let head = Frame::peek(&stored[..64]).expect("a head");
+            assert_eq!((head.at, head.body, head.stored), (64, 8, 72));
+        }
+    }
+
+    #[test]
+    fn the_longest_head_is_known() {
+        let filters = [filter::OWN; FILTERS];
+        let frame = Frame::new(encoder::BUFFERS, b"x")
+            .filtered(&filters, u64::MAX)
+            .fresh_until(Some(1.0))
+            .seconds(Some(1.0))
+            .dictionary(Some(1))
+            .aligned(true);
+        assert!(frame.head().len() + 10 <= Frame::HEAD, "with the longest length of a body");
+        assert_eq!(Frame::peek(&frame.head()).map(|head| head.frame), Some(Frame { body: b"", ..frame }));
+    }
+
+    #[test]
+    fn the_signed_part_of_mapped_buffers_is_what_lies_before_them() {
+        let body = [&11_u64.to_le_bytes()[..], b"N..buffers"].concat();
+        let frame = Frame::new(encoder::BUFFERS, &body);
+        assert_eq!(frame.signed_part(), Some(body.len()), "all of what is not mapped");
+        assert_eq!(frame.aligned(true).signed_part(), Some(11));
+        for length in [0, 7, body.len() as u64 + 1, u64::MAX] {
+            let body = [&length.to_le_bytes()[..], b"N..buffers"].concat();
+            assert_eq!(Frame::new(encoder::BUFFERS, &body).aligned(true).signed_part(), None, "{length}");
+        }
+    }
+
+    #[test]
     fn no_cut_and_no_longer_frame_is_read() {
         let frame =
             Frame { fresh_until: Some(5.0), seconds: Some(1.0), ..Frame::new(encoder::PICKLE, b"N.") };
@@ -360,7 +509,7 @@ mod tests {
     #[test]
     fn nothing_that_this_version_does_not_know_is_read() {
         let whole = stored(&Frame::new(encoder::TEXT, b"abc"));
-        for (at, byte) in [(0, 0xde), (1, 2), (3, 1 << 6), (3, 1 << 7), (3, 1 << 4)] {
+        for (at, byte) in [(0, 0xde), (1, 2), (2, encoder::PICKLE), (3, 1 << 7), (3, 1 << 4)] {
             let mut other = whole.clone();
             other[at] = byte;
             assert_eq!(Frame::parse(&other), None, "byte {at}");

@@ -1,6 +1,7 @@
 //! Keys, values and settings: the bytes that they have in a row. Does not know SQL, nor where a row is stored.
 
 pub(crate) mod eviction_policy;
+pub(crate) mod filters;
 pub(crate) mod frame;
 pub(crate) mod key;
 #[cfg(feature = "serde")]
@@ -11,8 +12,10 @@ pub mod pickle;
 pub(crate) mod put_options;
 pub(crate) mod scalar;
 pub(crate) mod settings;
+mod shuffle;
 pub mod sign;
 #[cfg(feature = "serde")]
 mod typed;
+mod zstandard;
 
 pub use payload::{Columns, Entry, Payload, Row, Value, mode};
