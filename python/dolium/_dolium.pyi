@@ -15,6 +15,7 @@ from warnings import WarningMessage
 
 from typing_extensions import Self, disjoint_base
 
+from .codecs import Codec, Encoder, Filter
 from .disk import Disk
 from .errors import DoliumWarning
 from .stats import Stats
@@ -46,6 +47,7 @@ __all__ = [
     "_file_digest",
     "_fingerprint",
     "create_value",
+    "filters_undo",
     "hash_column",
     "in_seconds",
     "join_flight",
@@ -59,6 +61,7 @@ __all__ = [
     "stored_key",
     "verify",
     "warn",
+    "zstd_apply",
 ]
 
 __version__: Final[str]
@@ -104,6 +107,12 @@ def stored_key(
     None, truth values, integers of 64 bits, floats, and text of up to 64 bytes stand for themselves, all else is its
     fingerprint. `labels` say in an error what a value is, as in "argument 'options'".
     """
+
+def zstd_apply(data: bytes, level: int, element: int, /) -> tuple[bytes, bytes] | None:
+    """Compress bytes; None if that does not save a sixteenth. Return the numbers of the filters, and the bytes."""
+
+def filters_undo(filters: bytes, data: bytes, /) -> tuple[int, bytes] | None:
+    """Undo filters up to one that is the package's. Return how many are left, and the bytes; None if they are damaged."""
 
 @final
 class Tally:
@@ -290,12 +299,15 @@ class Store:
         read: bool = False,
         tag: _Tag = None,
         retry: bool = False,
+        *,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> bool:
         """Store `value` under `key`; return True if it was stored.
 
         `expire` is in seconds or a `timedelta`, and `tag` is a text, number or bytes for `evict`. With
         `read=True` the value is a file opened for reading in binary mode, whose contents are stored in a
         file of its own.
+        `codec` says how the value is stored, see `dolium.codecs`.
         `retry=True` waits without a limit instead of raising `Timeout`. A value larger than
         `size_limit` is not stored: the result is False, and a warning says so once.
 
@@ -316,6 +328,8 @@ class Store:
         read: bool = False,
         tag: _Tag = None,
         retry: bool = False,
+        *,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> bool:
         """Store `value` under `key` unless there is one; return True if it was stored.
 
@@ -426,10 +440,12 @@ class Store:
         expire: _Seconds | None = None,
         tag: _Tag = None,
         retry: bool = False,
+        *,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> int:
         """Store the items of a mapping, or of an iterable of pairs, all or none; return how many were stored.
 
-        `expire` is in seconds, `tag` as with `set`. In a `FanoutCache` each shard is all or none.
+        `expire` is in seconds, `tag` and `codec` as with `set`. In a `FanoutCache` each shard is all or none.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -445,6 +461,8 @@ class Store:
         expire: _Seconds | None = None,
         tag: _Tag = None,
         retry: bool = False,
+        *,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> int:
         """Store those items of a mapping whose keys are not there; return how many were stored.
 
@@ -712,6 +730,7 @@ class Store:
         trust: str,
         disk: type[Disk] | None,
         shards: int | None,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> None: ...
     def _open_shard(self, index: int, store: Store) -> None: ...
     def _strict(self) -> Self: ...
@@ -739,6 +758,7 @@ class Store:
         tag: _Tag,
         raised: bool,
         since: float | None,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> tuple[bool, Any]:
         """Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return."""
     def _try_get(

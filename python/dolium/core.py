@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .aio.cache import AsyncCache
+    from .codecs import Codec, Encoder, Filter
     from .settings import Directory, Settings, Trust
 
 __all__ = [
@@ -81,6 +82,7 @@ class BaseCache(RemembersFunctions):
     _disk_class: type[Disk]
     _read_only_asked: bool
     _trust: Trust
+    _codec: Codec | None
     _unstored: dict[str, Any]
     """Settings that were passed, where the cache may not store them."""
 
@@ -94,11 +96,21 @@ class BaseCache(RemembersFunctions):
         read_only: bool,
         trust: Trust,
         shards: int | None,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> None:
         restored: dict[str, Any] = self.__dict__.pop("_restored", {})
         read_only = restored.get("read_only", read_only)
         trust = restored.get("trust", trust)
         settings = {**restored.get("settings", {}), **settings}
+        codec = restored.get("codec", codec)
+        if codec is not None:
+            from .codecs import as_codec
+
+            codec = as_codec(codec)
+            if disk is not Disk:
+                raise ValueError(
+                    "codec: a subclass of Disk converts values in its own way; pass one of the two"
+                )
         if not (isinstance(disk, type) and issubclass(disk, Disk)):
             raise ValueError("disk must subclass dolium.Disk")
         if EVICTION_POLICY is not constants.EVICTION_POLICY or hasattr(type(self), "EVICTION_POLICY"):
@@ -115,6 +127,7 @@ class BaseCache(RemembersFunctions):
         set_own("_disk_class", disk)
         set_own("_read_only_asked", read_only)
         set_own("_trust", trust)
+        set_own("_codec", codec)
         set_own("_unstored", settings if read_only else {})
         self._open(
             directory,
@@ -124,6 +137,7 @@ class BaseCache(RemembersFunctions):
             trust=trust,
             disk=None if disk is Disk else disk,
             shards=shards,
+            codec=codec,
         )
 
     @property
@@ -249,6 +263,8 @@ class BaseCache(RemembersFunctions):
             options["read_only"] = True
         if self._trust != "signed":
             options["trust"] = self._trust
+        if self._codec is not None:
+            options["codec"] = self._codec
         if self._unstored:
             options["settings"] = self._unstored
         return options
@@ -343,12 +359,14 @@ class Cache(BaseCache):
         trust: Which pickles to load. "signed": those that this user's dolium wrote, and plain data.
             "all": every one, so that every writer of the directory can run code here. "none": only
             plain data.
+        codec: How values are stored, see :mod:`dolium.codecs`. It is an option of this object: values that others
+            store say themselves how they are stored.
         settings: Any of :data:`DEFAULT_SETTINGS`. The cache stores those that differ from its own.
             `size_limit` is in bytes, or a text such as "2 GiB"; None is no limit.
 
     Raises:
         OSError: The directory cannot be created or read.
-        ValueError: `disk` is no subclass of :class:`Disk`, or a setting makes no sense.
+        ValueError: `disk` is no subclass of :class:`Disk`, is one beside a `codec`, or a setting makes no sense.
     """
 
     def __init__(
@@ -359,9 +377,12 @@ class Cache(BaseCache):
         *,
         read_only: bool = False,
         trust: Trust = "signed",
+        codec: Codec | Encoder | Filter | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        self._start(directory, timeout, disk, {**settings}, read_only=read_only, trust=trust, shards=None)
+        self._start(
+            directory, timeout, disk, {**settings}, read_only=read_only, trust=trust, shards=None, codec=codec
+        )
 
     @property
     def aio(self) -> AsyncCache:

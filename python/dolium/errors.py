@@ -43,6 +43,8 @@ __all__ = [
     "UnknownFileWarning",
     "UnknownSettingWarning",
     "UnpicklableError",
+    "UnreadableValueError",
+    "UnreadableValueWarning",
     "UnsavedWritesWarning",
     "UnstorableError",
     "UnstoredResultWarning",
@@ -116,6 +118,10 @@ class UnkeyableError(DoliumError, TypeError):
 
 class UntrustedValueError(DoliumError, ValueError):
     """A pickle without a signature of this user's holds more than plain data, and was not loaded."""
+
+
+class UnreadableValueError(DoliumError, ValueError):
+    """A value is damaged, or needs a codec, type or library that is not here. Lookups take it for a miss."""
 
 
 class NotCachedError(DoliumError, LookupError):
@@ -264,6 +270,12 @@ class UntrustedValueWarning(DoliumWarning):
     """A value counts as missing because its pickle is not signed with this user's key; shown once."""
 
     code = "untrusted-value"
+
+
+class UnreadableValueWarning(DoliumWarning):
+    """A value counts as missing because this process lacks the codec that it names; shown once for each."""
+
+    code = "unreadable-value"
 
 
 class UnknownFileWarning(DoliumWarning):

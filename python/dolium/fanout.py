@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .aio.cache import AsyncFanoutCache
+    from .codecs import Codec, Encoder, Filter
     from .persistent import Deque, Index
     from .settings import Directory, Settings, Trust
 
@@ -57,10 +58,20 @@ class FanoutCache(BaseCache):
         *,
         read_only: bool = False,
         trust: Trust = "signed",
+        codec: Codec | Encoder | Filter | None = None,
         **settings: Unpack[Settings],
     ) -> None:
         parts: dict[str, Any] = self.__dict__.get("_restored", {}).get("parts", {})
-        self._start(directory, timeout, disk, {**settings}, read_only=read_only, trust=trust, shards=shards)
+        self._start(
+            directory,
+            timeout,
+            disk,
+            {**settings},
+            read_only=read_only,
+            trust=trust,
+            shards=shards,
+            codec=codec,
+        )
         self._caches: dict[str, Cache] = {**parts.get("_caches", {})}
         self._deques: dict[str, Deque[Any]] = {**parts.get("_deques", {})}
         self._indexes: dict[str, Index[Any, Any]] = {**parts.get("_indexes", {})}
@@ -82,6 +93,7 @@ class FanoutCache(BaseCache):
             _disk_class=self._disk_class,
             _read_only_asked=self._read_only_asked,
             _trust=self._trust,
+            _codec=self._codec,
             _unstored=self._unstored,
         )
         self._open_shard(index, shard)
@@ -215,7 +227,15 @@ class FanoutCache(BaseCache):
     def _sub_cache(
         self, directory: str, disk: type[Disk], timeout: float | timedelta, settings: dict[str, Any]
     ) -> Cache:
-        return Cache(directory, timeout, disk, read_only=self._read_only_asked, trust=self._trust, **settings)
+        return Cache(
+            directory,
+            timeout,
+            disk,
+            read_only=self._read_only_asked,
+            trust=self._trust,
+            codec=self._codec if disk is Disk else None,
+            **settings,
+        )
 
     def __getstate__(self) -> tuple[Any, ...]:
         return (self._directory, self._count, self._timeout, self._disk_class)

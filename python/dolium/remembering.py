@@ -13,6 +13,7 @@ from .memo_types import Memoizer
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from .codecs import Codec, Encoder, Filter
     from .functions.async_generators import AsyncCachedGenerator
     from .functions.asynchronous import AsyncCached
     from .functions.binding import Rule
@@ -63,6 +64,7 @@ class RemembersFunctions(Store):
         errors: Mapping[type[Exception], Lifetime] = {},
         tag: str | None = None,
         wait: float | None = None,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> R:
         """Return the value of `key`, or store and return what `function` returns.
 
@@ -78,6 +80,8 @@ class RemembersFunctions(Store):
         `errors` names exceptions that are answers, by type, each with its lifetime. dolium stores one that `function`
         raises if it comes back equal, and `get_or_set` raises it again. Lookups miss such an entry, :meth:`set` and
         :meth:`add` replace it, and :meth:`delete` forgets it.
+
+        `codec` says how the value is stored, see :mod:`dolium.codecs`.
 
         >>> import dolium
         >>> cache = dolium.Cache()
@@ -98,7 +102,7 @@ class RemembersFunctions(Store):
             if self._read_only or (seconds is not None and seconds <= 0):
                 return MISS
             try:
-                self.add(key, value, expire=seconds, tag=tag, retry=True)
+                self.add(key, value, expire=seconds, tag=tag, retry=True, codec=codec)
             except Exception as error:
                 names.warn_unstored(self, function, value, error)
                 return MISS
@@ -129,6 +133,7 @@ class RemembersFunctions(Store):
         errors: Mapping[type[Exception], Lifetime] = {},
         tag: str | None = None,
         wait: float | None = None,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> Decorator: ...
     def cached(
         self,
@@ -142,6 +147,7 @@ class RemembersFunctions(Store):
         errors: Mapping[type[Exception], Lifetime] = {},
         tag: str | None = None,
         wait: float | None = None,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> Any:
         """A decorator that keeps the results of a function: of ordinary and coroutine functions, generators, methods.
 
@@ -170,6 +176,7 @@ class RemembersFunctions(Store):
             errors: Exceptions that are stored and raised again, by type, each with its lifetime.
             tag: The tag of the entries.
             wait: How long to wait for a computation of another caller, in seconds; None: as long as it lasts.
+            codec: How the results are stored, see :mod:`dolium.codecs`.
 
         Raises:
             TypeError: `key` names what is no parameter, or the code cannot be followed and there is no `version`.
@@ -177,7 +184,15 @@ class RemembersFunctions(Store):
         from .functions.calls import Options
         from .functions.decorator import wrap
 
-        options = Options(key, version, name, expire, errors, tag, wait)
+        if codec is not None:
+            from .codecs import as_codec
+
+            if self._custom_disk() is not None:
+                raise ValueError(
+                    "codec: a subclass of Disk converts values in its own way; pass one of the two"
+                )
+            codec = as_codec(codec)
+        options = Options(key, version, name, expire, errors, tag, wait, codec)
 
         def decorator(given: Any) -> Any:
             return wrap(self, given, options)

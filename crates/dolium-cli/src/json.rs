@@ -1,6 +1,7 @@
 //! Owns keys, tags, values and the hot tier as JSON, in answers and in exports alike. A key, tag or value is an
 //! object whose one name is the type, like `{"text": "a"}`, `{"int": 5}`, `{"float": 1.5}`, `{"bytes": "base64"}`, `{"pickle": "base64"}`.
 
+use dolium::raw::{Encoded, encoder};
 use dolium::{Counter, HotTierStatus, Key, Scalar, Value};
 use serde_json::{Value as Json, json};
 
@@ -67,6 +68,14 @@ pub(crate) fn setting(value: &Scalar) -> Json {
     }
 }
 
+/// The document in a value that was encoded as JSON, after the name of its type.
+pub(crate) fn document<'b>(encoded: &Encoded, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    let (&length, rest) =
+        bytes.split_first().filter(|_| encoded.encoder == encoder::JSON && encoded.filters.is_empty())?;
+    // The name of a type is followed by eight bytes that say what it looked like.
+    rest.get(if length == 0 { 0 } else { usize::from(length) + 8 }..)
+}
+
 /// A value with its type, and what it says if it is a pickle.
 pub(crate) fn value(value: &Value) -> Json {
     match value {
@@ -85,6 +94,13 @@ pub(crate) fn value(value: &Value) -> Json {
             })
         }
         Value::Packed(bytes) => json!({ "type": "msgpack", "base64": to_base64(bytes) }),
+        Value::Encoded(encoded) => {
+            let bytes = encoded.bytes().unwrap_or_default();
+            match document(encoded, &bytes).and_then(|text| serde_json::from_slice::<Json>(text).ok()) {
+                Some(value) => json!({ "type": "json", "value": value }),
+                None => json!({ "type": encoder::name(encoded.encoder), "base64": to_base64(&bytes) }),
+            }
+        }
         Value::Unknown { mode, bytes } => {
             json!({ "type": "unknown", "mode": mode, "base64": to_base64(bytes) })
         }

@@ -38,6 +38,7 @@ classes! {
     UNPICKLABLE = "UnpicklableError",
     UNKEYABLE = "UnkeyableError",
     UNTRUSTED = "UntrustedValueError",
+    UNREADABLE = "UnreadableValueError",
     DOLIUM = "DoliumError",
     DOLIUM_WARNING = "DoliumWarning",
     SET_ASIDE = "DamagedStoreWarning",
@@ -151,6 +152,11 @@ pub(crate) fn is_contention(py: Python<'_>, error: &PyErr) -> bool {
 /// Whether Python code refused to load something.
 pub(crate) fn is_untrusted(py: Python<'_>, error: &PyErr) -> bool {
     UNTRUSTED.has(error.value(py))
+}
+
+/// Whether a value is damaged, or needs what is not here.
+pub(crate) fn is_unreadable(py: Python<'_>, error: &PyErr) -> bool {
+    UNREADABLE.has(error.value(py))
 }
 
 /// A key or a value that is not loaded.

@@ -51,6 +51,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     module.add_function(wrap_pyfunction!(in_seconds, module)?)?;
     fingerprint::register(module)?;
+    store::encoded::register(module)?;
     store::flight::register(module)?;
     signature::register(module)?;
     foreign::register(module)?;

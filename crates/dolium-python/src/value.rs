@@ -1,5 +1,6 @@
 //! Owns the conversion of Python objects to values and back, except where a user's `Disk` does it.
 
+use dolium::raw::{Encoded, Frame, mode};
 use dolium::{Payload, Scalar, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, PyString};
@@ -7,6 +8,7 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, Py
 use crate::error;
 use crate::lazy::Lazy;
 use crate::packed;
+use crate::store::{Made, unreadable};
 
 static DUMPS: Lazy = Lazy::new("pickle", "dumps");
 
@@ -17,6 +19,7 @@ pub(crate) enum Outgoing<'py> {
     Text(Bound<'py, PyString>),
     Bytes(Bound<'py, PyBytes>),
     Pickle(Bound<'py, PyBytes>),
+    Made(Made<'py>),
 }
 
 /// The same, borrowed, in a form that may leave the interpreter.
@@ -27,6 +30,7 @@ pub(crate) enum Loan<'a> {
     Text(&'a str),
     Bytes(&'a [u8]),
     Pickle(&'a [u8]),
+    Frame(Frame<'a>),
 }
 
 impl<'py> Outgoing<'py> {
@@ -49,6 +53,23 @@ impl<'py> Outgoing<'py> {
         Ok(Self::Pickle(pickled.cast_into::<PyBytes>()?))
     }
 
+    /// The same by a codec, if there is one.
+    #[inline]
+    pub fn by(
+        codec: Option<&Bound<'py, PyAny>>,
+        value: &Bound<'py, PyAny>,
+        protocol: impl FnOnce() -> PyResult<i64>,
+    ) -> PyResult<Self> {
+        let Some(codec) = codec else { return Self::of(value, protocol) };
+        Ok(match Made::of(codec, value)? {
+            None => return Self::of(value, protocol),
+            Some(made) => match made.pickle() {
+                Some(pickle) => Self::Pickle(pickle.clone()),
+                None => Self::Made(made),
+            },
+        })
+    }
+
     pub fn lend(&self) -> PyResult<Loan<'_>> {
         Ok(match self {
             Self::Int(value) => Loan::Int(*value),
@@ -56,6 +77,7 @@ impl<'py> Outgoing<'py> {
             Self::Text(value) => Loan::Text(value.to_str()?),
             Self::Bytes(value) => Loan::Bytes(value.as_bytes()),
             Self::Pickle(value) => Loan::Pickle(value.as_bytes()),
+            Self::Made(made) => Loan::Frame(made.frame()),
         })
     }
 }
@@ -81,6 +103,7 @@ impl<'a> Loan<'a> {
             Self::Text(value) => Payload::Text(value),
             Self::Bytes(value) => Payload::Bytes(value),
             Self::Pickle(value) => Payload::Pickle(value),
+            Self::Frame(frame) => Payload::Frame(frame),
         }
     }
 }
@@ -89,6 +112,7 @@ impl<'a> Loan<'a> {
 pub(crate) enum Incoming<'py> {
     Object(Bound<'py, PyAny>),
     Pickle { bytes: Vec<u8>, signed: bool },
+    Encoded(Encoded),
 }
 
 impl<'py> Incoming<'py> {
@@ -101,6 +125,13 @@ impl<'py> Incoming<'py> {
             Value::Bytes(value) => PyBytes::new(py, &value).into_any(),
             Value::Pickle { bytes, signed } => return Ok(Self::Pickle { bytes, signed }),
             Value::Packed(bytes) => packed::load(py, &bytes)?,
+            Value::Encoded(encoded) => return Ok(Self::Encoded(encoded)),
+            Value::Unknown { mode: mode::FRAME, .. } => {
+                return Err(unreadable(
+                    py,
+                    "it is damaged, needs a dictionary that is gone, or is of a newer version",
+                ));
+            }
             Value::Unknown { mode, .. } => {
                 let message = format!(
                     "the value has mode {mode}, which this version of dolium does not know; upgrade it"

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._dolium import stored_key
 from ..disk import canonical
@@ -18,6 +18,9 @@ from .modes import ONLY
 from .results import Known, Results
 from .term import Lifetime
 from .version import check, reached
+
+if TYPE_CHECKING:
+    from ..codecs import Codec
 
 __all__ = ["FAILED", "MISSED", "STALE", "WAITED", "Calls", "FunctionInfo", "Options", "Timer", "mark"]
 
@@ -56,6 +59,7 @@ class Options(NamedTuple):
     errors: Errors
     tag: str | None
     wait: float | None
+    codec: Codec | None = None
 
 
 class Place:
@@ -98,7 +102,9 @@ class Calls:
             check(function)
         # None as long as it has to be looked for; in an interactive session, always.
         self.version: str | None = options.version
-        self.results: Final = Results(cache, self.name, options.expire, options.errors, options.tag)
+        self.results: Final = Results(
+            cache, self.name, options.expire, options.errors, options.tag, options.codec
+        )
         self.early: Final = self.results.term.early
         self.wait: Final = options.wait
         self._counts = [0] * 4

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .._dolium import Tally, warn
 from ..constants import MISS
+from ..disk import Disk
 from ..errors import UnstoredResultWarning
 from .failures import Errors, Failures
 from .term import Lifetime, Term, term
+
+if TYPE_CHECKING:
+    from ..codecs import Codec
 
 __all__ = ["Entry", "Known", "Results", "keep"]
 
@@ -69,11 +73,13 @@ class Results:
         expire: Lifetime | Callable[[Any], Lifetime],
         errors: Errors,
         tag: str | None,
+        codec: Codec | None = None,
     ) -> None:
         self.cache: Final = cache
         self.name: Final = name
         self.tally: Final = Tally()
         self.tag: Final = tag
+        self.codec: Final = codec
         self.of_result: Final = expire if callable(expire) else None
         # Where each result has its own term, those that are read say for themselves until when they are fresh.
         self.term: Final = term(None) if callable(expire) else term(expire)
@@ -129,8 +135,9 @@ class Results:
         self, key: Any, value: Any, lifetime: Term, seconds: float, since: float | None, *, raised: bool
     ) -> Any:
         try:
+            codec = self.codec or codec_of(self.cache, value)
             is_kept, again = keep(
-                self.cache, key, value, lifetime, seconds, self.tag, since=since, raised=raised
+                self.cache, key, value, lifetime, seconds, self.tag, since=since, raised=raised, codec=codec
             )
         except Exception as error:
             self.tell("stored", error, value)
@@ -165,6 +172,7 @@ def keep(
     *,
     since: float | None,
     raised: bool,
+    codec: Codec | None = None,
 ) -> tuple[bool, Any]:
     """Keep a result that took so many seconds, unless one was stored after `since`.
 
@@ -180,5 +188,21 @@ def keep(
         tag=tag,
         raised=raised,
         since=since,
+        codec=codec,
     )
     return kept
+
+
+def codec_of(cache: Any, value: Any) -> Codec | None:
+    """The codec of a result for which none was passed: arrays and tables need no pickle."""
+    kind: Any = type(value)
+    root = kind.__module__.partition(".")[0]
+    if (
+        root not in ("numpy", "polars", "pyarrow")
+        or cache._codec is not None
+        or cache._disk_class is not Disk
+    ):
+        return None
+    from ..codecs import Auto, as_codec
+
+    return as_codec(Auto())

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use dolium::raw::mode;
+use dolium::raw::{Encoded, mode};
 use dolium::{Cache, Entry, Key, Stream, Value, raw};
 use serde_json::{Value as Json, json};
 
@@ -133,8 +133,15 @@ fn print(
         | Value::Pickle { bytes, .. }
         | Value::Packed(bytes)
         | Value::Unknown { bytes, .. } => Ok(output.write_all(bytes)?),
+        Value::Encoded(encoded) => Ok(output.write_all(&bytes_of(encoded)?)?),
         other => Err(Failure::Other(format!("{other:?} cannot be shown"))),
     }
+}
+
+/// What an encoder made. Of JSON, the document.
+fn bytes_of(encoded: &Encoded) -> Result<Vec<u8>> {
+    let bytes = encoded.bytes().map_err(Failure::Stream)?;
+    Ok(json::document(encoded, &bytes).unwrap_or(&bytes).to_vec())
 }
 
 fn print_text(text: &str, output: &mut Output) -> Result<()> {

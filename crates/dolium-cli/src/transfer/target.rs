@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dolium::raw::pickle::Protocol;
-use dolium::raw::{Body, Frame, Object, mode, sign};
+use dolium::raw::{Body, Frame, Object, encoder, mode, sign};
 use dolium::{Cache, Error, Key, Scalar, ShardedCache, raw};
 
 use crate::open::{Access, AnyCache, CacheKind, cache_kind};
@@ -181,11 +181,16 @@ impl Target {
     fn judge(&self, record: &Record, stored: &[u8], judgement: &mut Judgement) {
         let pickle = match record.mode {
             mode::FRAME => match Frame::parse(stored) {
-                Some(frame) if frame.is_signed() => frame.body,
+                Some(frame) if frame.is_signed() => match raw::undo(frame.filters, frame.body.to_vec(), None)
+                {
+                    Some((0, pickle)) if frame.encoder == encoder::PICKLE => pickle,
+                    // What this program cannot read.
+                    _ => Vec::new(),
+                },
                 // No reader runs it.
                 _ => return,
             },
-            _ => stored,
+            _ => stored.to_vec(),
         };
         if is_ours(&self.signer, record, stored) {
             return;
@@ -194,7 +199,7 @@ impl Target {
             judgement.vouched = true;
             return;
         }
-        judgement.foreign = match plain::describe(pickle) {
+        judgement.foreign = match plain::describe(&pickle) {
             Some(description) => description.foreign,
             None => vec!["what this program cannot read".to_owned()],
         };

@@ -149,8 +149,10 @@ impl Inner {
         options: &PutOptions,
         how: How,
         retry: bool,
+        codec: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
         let py = mapping.py();
+        let codec = self.codec(py, codec)?;
         let items = pairs(mapping)?;
         if self.is_custom() {
             return self.put_each(py, &items, options, how, retry);
@@ -164,7 +166,7 @@ impl Inner {
         let outgoing: Vec<Outgoing<'_>> = items
             .iter()
             .map(|(key, value)| {
-                let outgoing = Outgoing::of(value, || self.protocol(py));
+                let outgoing = Outgoing::by(codec.as_ref(), value, || self.protocol(py));
                 outgoing.map_err(|error| error::unstorable(Some(key), py, error))
             })
             .collect::<PyResult<_>>()?;
@@ -337,7 +339,7 @@ impl Store {
 
     /// Store the items of a mapping, or of an iterable of pairs, all or none; return how many were stored.
     ///
-    /// `expire` is in seconds, `tag` as with `set`. In a `FanoutCache` each shard is all or none.
+    /// `expire` is in seconds, `tag` and `codec` as with `set`. In a `FanoutCache` each shard is all or none.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()
@@ -346,16 +348,17 @@ impl Store {
     ///
     /// Raises:
     ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
-    #[pyo3(signature = (mapping, expire=None, tag=None, retry=Flag(false)),
-           text_signature = "($self, mapping, expire=None, tag=None, retry=False)")]
+    #[pyo3(signature = (mapping, expire=None, tag=None, retry=Flag(false), *, codec=None),
+           text_signature = "($self, mapping, expire=None, tag=None, retry=False, *, codec=None)")]
     fn set_many(
         &self,
         mapping: &Bound<'_, PyAny>,
         expire: Option<Seconds>,
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
+        codec: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        self.inner()?.put_many(mapping, &put(expire, tag)?, How::Replace, retry.0)
+        self.inner()?.put_many(mapping, &put(expire, tag)?, How::Replace, retry.0, codec)
     }
 
     /// Store those items of a mapping whose keys are not there; return how many were stored.
@@ -367,16 +370,17 @@ impl Store {
     /// >>> cache["a"] = 0
     /// >>> cache.add_many({"a": 1, "b": 2}), cache["a"]
     /// (1, 0)
-    #[pyo3(signature = (mapping, expire=None, tag=None, retry=Flag(false)),
-           text_signature = "($self, mapping, expire=None, tag=None, retry=False)")]
+    #[pyo3(signature = (mapping, expire=None, tag=None, retry=Flag(false), *, codec=None),
+           text_signature = "($self, mapping, expire=None, tag=None, retry=False, *, codec=None)")]
     fn add_many(
         &self,
         mapping: &Bound<'_, PyAny>,
         expire: Option<Seconds>,
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
+        codec: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        self.inner()?.put_many(mapping, &put(expire, tag)?, How::Add, retry.0)
+        self.inner()?.put_many(mapping, &put(expire, tag)?, How::Add, retry.0, codec)
     }
 
     /// Remove `keys`, all or none; return how many were there.

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dolium::host::FrameRef;
 use dolium::raw::{Frame, Framed, encoder, int_body};
-use dolium::{Clock, Entry, Payload, Value, host, raw};
+use dolium::{Cache, Clock, Entry, Payload, Value, host, raw};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
-use super::{Flag, Inner, Seconds, Shard, Store, put};
+use super::encoded::MANY;
+use super::{Flag, Inner, Made, Seconds, Shard, Store, put};
 use crate::value::Outgoing;
 use crate::{clock, error, packed};
 
@@ -61,11 +62,41 @@ enum Shown<'py> {
     Object(Bound<'py, PyAny>),
     Pickle(Bound<'py, PyBytes>),
     Packed(Vec<u8>),
+    Encoded(Stored),
+}
+
+/// A small frame that the engine cannot show as it lies there.
+struct Stored {
+    encoder: u8,
+    filters: Vec<u8>,
+    length: u64,
+    dictionary: Option<u32>,
+    is_aligned: bool,
+    body: Vec<u8>,
+}
+
+impl Stored {
+    fn of(frame: &Frame<'_>) -> Self {
+        let Frame { encoder, filters, length, dictionary, is_aligned, body, .. } = *frame;
+        Self { encoder, filters: filters.to_vec(), length, dictionary, is_aligned, body: body.to_vec() }
+    }
+
+    /// The value. A pickle in it is this user's.
+    fn value(&self, cache: &Cache) -> Option<Value> {
+        let frame = Frame::new(self.encoder, &self.body)
+            .filtered(&self.filters, self.length)
+            .dictionary(self.dictionary)
+            .aligned(self.is_aligned);
+        raw::value_of(cache, &frame, true)
+    }
 }
 
 impl<'py> Shown<'py> {
     #[inline]
     fn of(py: Python<'py>, frame: &Frame<'_>) -> Option<Self> {
+        if !frame.filters.is_empty() || frame.encoder > encoder::PACKED {
+            return (frame.body.len() < MANY).then(|| Self::Encoded(Stored::of(frame)));
+        }
         Some(Self::Object(match frame.encoder {
             encoder::INT => PyInt::new(py, frame.int()?).into_any(),
             encoder::FLOAT => PyFloat::new(py, frame.float()?).into_any(),
@@ -84,10 +115,20 @@ enum Body<'py> {
     None,
     Bool(bool),
     Value(Outgoing<'py>),
+    Made(Made<'py>),
 }
 
 impl<'py> Body<'py> {
-    fn of(value: &Bound<'py, PyAny>, protocol: impl FnOnce() -> PyResult<i64>) -> PyResult<Self> {
+    fn of(
+        value: &Bound<'py, PyAny>,
+        codec: Option<&Bound<'py, PyAny>>,
+        protocol: impl FnOnce() -> PyResult<i64>,
+    ) -> PyResult<Self> {
+        if let Some(codec) = codec
+            && let Some(made) = Made::of(codec, value)?
+        {
+            return Ok(Self::Made(made));
+        }
         if value.is_none() {
             return Ok(Self::None);
         }
@@ -110,6 +151,7 @@ impl<'py> Body<'py> {
             Self::Value(Outgoing::Float(value)) => f(Frame::new(encoder::FLOAT, &value.to_le_bytes())),
             Self::Value(Outgoing::Text(value)) => f(Frame::new(encoder::TEXT, value.to_str()?.as_bytes())),
             Self::Value(Outgoing::Bytes(value)) => f(Frame::new(encoder::BYTES, value.as_bytes())),
+            Self::Made(made) | Self::Value(Outgoing::Made(made)) => f(made.frame()),
             Self::Value(Outgoing::Pickle(value)) => f(Frame::new(encoder::PICKLE, value.as_bytes())),
         }
     }
@@ -146,6 +188,13 @@ impl Inner {
             Shown::Object(object) => object,
             Shown::Pickle(bytes) => self.loads(true).get(py)?.call1((bytes,))?,
             Shown::Packed(bytes) => packed::load(py, &bytes)?,
+            Shown::Encoded(stored) => {
+                let Some(value) = stored.value(shard.cache(true)) else { return Ok(None) };
+                match self.unless_refused(py, self.load(py, value))? {
+                    Some(value) => value,
+                    None => return Ok(None),
+                }
+            }
         };
         tally.hit(seconds);
         Ok(Some(value))
@@ -234,7 +283,7 @@ impl Store {
     }
 
     /// Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return.
-    #[pyo3(signature = (key, value, /, *, expire, fresh_until, seconds, tag, raised, since))]
+    #[pyo3(signature = (key, value, /, *, expire, fresh_until, seconds, tag, raised, since, codec=None))]
     #[expect(clippy::too_many_arguments, reason = "all that a frame says")]
     fn _keep_result<'py>(
         &self,
@@ -246,13 +295,16 @@ impl Store {
         tag: Option<&Bound<'py, PyAny>>,
         raised: Flag,
         since: Option<f64>,
+        codec: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(bool, Bound<'py, PyAny>)> {
         let (inner, py) = (self.inner()?, key.py());
         let put = put(expire, tag)?;
-        let body = Body::of(value, || inner.protocol(py))
+        let codec = inner.codec(py, codec)?;
+        let body = Body::of(value, codec.as_ref().filter(|_| !raised.0), || inner.protocol(py))
             .map_err(|error| error::unstorable(Some(key), py, error))?;
         // First, so that nothing is stored that cannot be read.
         let again = match &body {
+            Body::Made(made) => made.again()?,
             Body::Value(Outgoing::Pickle(pickle)) => inner.loads(true).get(py)?.call1((pickle,))?,
             _ => value.clone(),
         };

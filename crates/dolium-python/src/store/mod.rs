@@ -4,6 +4,7 @@
 mod bulk;
 mod custom;
 pub(crate) mod deferred;
+pub(crate) mod encoded;
 pub(crate) mod flight;
 mod frame;
 mod inline;
@@ -33,6 +34,7 @@ use custom::Custom;
 use crate::trust::Trust;
 use crate::{context, enter, error, key, value};
 
+pub(crate) use encoded::{Made, unreadable};
 pub(crate) use frame::Tally;
 pub(crate) use iterator::KeyIterator;
 pub(crate) use queue::QueueItem;
@@ -62,6 +64,8 @@ pub(crate) struct Inner {
 pub(crate) struct Shared {
     pub shards: Vec<Shard>,
     pub trust: Trust,
+    /// How values are stored for which no other codec is passed.
+    pub codec: Option<Py<PyAny>>,
     /// The setting `disk_pickle_protocol`, negative until it was read.
     protocol: AtomicI64,
     /// Values that were refused.

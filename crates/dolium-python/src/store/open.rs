@@ -92,7 +92,7 @@ impl Store {
     ///
     /// `timeout` is in seconds. `disk` is None for exactly `Disk`, else a subclass. `shards` is None for a
     /// single directory.
-    #[pyo3(signature = (directory, timeout, settings, *, read_only, trust, disk, shards))]
+    #[pyo3(signature = (directory, timeout, settings, *, read_only, trust, disk, shards, codec=None))]
     #[expect(clippy::too_many_arguments, reason = "the constructors' arguments, gathered")]
     fn _open(
         &self,
@@ -104,6 +104,7 @@ impl Store {
         trust: &str,
         disk: Option<&Bound<'_, PyAny>>,
         shards: Option<usize>,
+        codec: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let trust = self::trust(py, trust)?;
         let mut builder = Cache::builder(directory).read_only(read_only);
@@ -134,6 +135,7 @@ impl Store {
         let common = Shared {
             shards: opened,
             trust,
+            codec,
             protocol: AtomicI64::new(-1),
             refused: AtomicU64::new(0),
             warned: AtomicU64::new(0),
@@ -168,6 +170,7 @@ impl Store {
         let common = Shared {
             shards: vec![Shard::new(shard.cache(false), custom)],
             trust: inner.shared.trust,
+            codec: inner.shared.codec.as_ref().map(|codec| codec.clone_ref(store.py())),
             protocol: AtomicI64::new(-1),
             refused: AtomicU64::new(0),
             warned: AtomicU64::new(0),

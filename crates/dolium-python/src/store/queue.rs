@@ -150,7 +150,8 @@ impl Store {
                 cache.push(dolium::Payload::Reader(&mut reader), prefix, side, &options)
             })?
         } else {
-            let outgoing = Outgoing::of(value, || inner.protocol(py))
+            let codec = inner.codec(py, None)?;
+            let outgoing = Outgoing::by(codec.as_ref(), value, || inner.protocol(py))
                 .map_err(|error| error::unstorable(None, py, error))?;
             let loan = outgoing.lend()?;
             shard.change(py, retry.0, |cache| cache.push(loan.payload(), prefix, side, &options))?

@@ -97,6 +97,7 @@ impl Inner {
     pub fn load<'py>(&self, py: Python<'py>, value: Value) -> PyResult<Bound<'py, PyAny>> {
         match Incoming::of(py, value)? {
             Incoming::Object(object) => Ok(object),
+            Incoming::Encoded(encoded) => self.decoded(py, encoded),
             Incoming::Pickle { bytes, signed } => {
                 self.loads(signed).get(py)?.call1((PyBytes::new(py, &bytes),))
             }
@@ -108,6 +109,8 @@ impl Inner {
         let trust = self.shared.trust;
         move |value| match value {
             Value::Pickle { signed, .. } => trust == Trust::All || *signed && trust == Trust::Signed,
+            // Whether it can be read is seen when it is.
+            Value::Encoded(_) | Value::Unknown { mode: mode::FRAME, .. } => false,
             _ => true,
         }
     }
@@ -115,6 +118,7 @@ impl Inner {
     /// A refused value counts as a miss, with one warning, unless the store is strict.
     pub fn unless_refused<T>(&self, py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
         match result {
+            Err(error) if !self.strict && error::is_unreadable(py, &error) => Ok(None),
             Err(refusal) if !self.strict && error::is_untrusted(py, &refusal) => {
                 if self.shared.refused.fetch_add(1, Ordering::Relaxed) == 0 {
                     let directory = self.shared.shards[0].cache(false).directory().display().to_string();

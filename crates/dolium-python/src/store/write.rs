@@ -20,6 +20,7 @@ pub(crate) enum How {
 
 impl Inner {
     /// Stores a value. Returns whether it was stored.
+    #[expect(clippy::too_many_arguments, reason = "what `set` is told")]
     pub fn store(
         &self,
         object: &Bound<'_, PyAny>,
@@ -28,8 +29,10 @@ impl Inner {
         read: bool,
         how: How,
         retry: bool,
+        codec: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let py = object.py();
+        let codec = self.codec(py, codec)?;
         let (shard, key) = self.key(object)?;
         let result = if let Some(custom) = &shard.custom {
             custom.store(self, shard, object, &key, value, options, read, how, retry)
@@ -43,7 +46,7 @@ impl Inner {
                 }
             })
         } else {
-            let outgoing = Outgoing::of(value, || self.protocol(py))
+            let outgoing = Outgoing::by(codec.as_ref(), value, || self.protocol(py))
                 .map_err(|error| error::unstorable(Some(object), py, error))?;
             let loan = outgoing.lend()?;
             clock::follow(py);
@@ -147,7 +150,15 @@ impl Inner {
                     return Err(PyKeyError::new_err((object.clone().unbind(),)));
                 };
                 let sum = default.add(delta)?;
-                self.store(object, &sum, options, false, How::Replace, true)?;
+                self.store(
+                    object,
+                    &sum,
+                    options,
+                    false,
+                    How::Replace,
+                    true,
+                    Some(&py.None().into_bound(py)),
+                )?;
                 return Ok(sum);
             };
             let expire = found.expire_time.map_or(Expiry::Never, Expiry::At);
@@ -155,7 +166,15 @@ impl Inner {
             let sum = found.value.add(delta)?;
             match &shard.custom {
                 Some(_) => super::custom::store_number(py, shard, &key, &sum, &options)?,
-                None => drop(self.store(object, &sum, &options, false, How::Replace, true)?),
+                None => drop(self.store(
+                    object,
+                    &sum,
+                    &options,
+                    false,
+                    How::Replace,
+                    true,
+                    Some(&py.None().into_bound(py)),
+                )?),
             }
             Ok(sum)
         })
@@ -214,6 +233,7 @@ impl Store {
     /// `expire` is in seconds or a `timedelta`, and `tag` is a text, number or bytes for `evict`. With
     /// `read=True` the value is a file opened for reading in binary mode, whose contents are stored in a
     /// file of its own.
+    /// `codec` says how the value is stored, see `dolium.codecs`.
     /// `retry=True` waits without a limit instead of raising `Timeout`. A value larger than
     /// `size_limit` is not stored: the result is False, and a warning says so once.
     ///
@@ -225,8 +245,9 @@ impl Store {
     /// Raises:
     ///     Timeout: Other writers kept the cache locked for longer than `timeout`.
     ///     OSError: The disk is full, or the directory cannot be written; the old value is still there.
-    #[pyo3(signature = (key, value, expire=None, read=Flag(false), tag=None, retry=Flag(false)),
-           text_signature = "($self, key, value, expire=None, read=False, tag=None, retry=False)")]
+    #[pyo3(signature = (key, value, expire=None, read=Flag(false), tag=None, retry=Flag(false), *, codec=None),
+           text_signature = "($self, key, value, expire=None, read=False, tag=None, retry=False, *, codec=None)")]
+    #[expect(clippy::too_many_arguments, reason = "diskcache's signature")]
     fn set(
         &self,
         key: &Bound<'_, PyAny>,
@@ -235,9 +256,10 @@ impl Store {
         read: Flag,
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
+        codec: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let options = put(expire, tag)?;
-        self.inner()?.store(key, value, &options, read.0, How::Replace, retry.0)
+        self.inner()?.store(key, value, &options, read.0, How::Replace, retry.0, codec)
     }
 
     /// Store `value` under `key` unless there is one; return True if it was stored.
@@ -249,8 +271,9 @@ impl Store {
     /// >>> cache = dolium.Cache()
     /// >>> cache.add("key", 1), cache.add("key", 2), cache["key"]
     /// (True, False, 1)
-    #[pyo3(signature = (key, value, expire=None, read=Flag(false), tag=None, retry=Flag(false)),
-           text_signature = "($self, key, value, expire=None, read=False, tag=None, retry=False)")]
+    #[pyo3(signature = (key, value, expire=None, read=Flag(false), tag=None, retry=Flag(false), *, codec=None),
+           text_signature = "($self, key, value, expire=None, read=False, tag=None, retry=False, *, codec=None)")]
+    #[expect(clippy::too_many_arguments, reason = "diskcache's signature")]
     fn add(
         &self,
         key: &Bound<'_, PyAny>,
@@ -259,9 +282,10 @@ impl Store {
         read: Flag,
         tag: Option<&Bound<'_, PyAny>>,
         retry: Flag,
+        codec: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let options = put(expire, tag)?;
-        self.inner()?.store(key, value, &options, read.0, How::Add, retry.0)
+        self.inner()?.store(key, value, &options, read.0, How::Add, retry.0, codec)
     }
 
     /// Let `key` expire in `expire` seconds from now, or never; return True if it is there.
@@ -389,7 +413,7 @@ impl Store {
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.inner()?.store(key, value, &PutOptions::new(), false, How::Replace, true).map(drop)
+        self.inner()?.store(key, value, &PutOptions::new(), false, How::Replace, true, None).map(drop)
     }
 
     fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -413,7 +437,9 @@ impl Store {
     ) -> PyResult<bool> {
         let options = put(expire, tag)?.keep(true);
         let how = if add.0 { How::Add } else { How::Replace };
-        self.inner()?.store(key, value, &options, false, how, true)
+        // What the package counts with has a form of its own, whatever the codec.
+        let plain = key.py().None().into_bound(key.py());
+        self.inner()?.store(key, value, &options, false, how, true, Some(&plain))
     }
 }
 

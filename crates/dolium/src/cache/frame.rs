@@ -1,19 +1,31 @@
 //! Looking up values that were stored as frames, with what is kept beside them.
 
-use dolium_hot::{Cell, View};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 
+use dolium_hot::{Cell, View};
+use rustix::process::geteuid;
+
+use crate::store::lock::is_network;
 use crate::system::clock::Timestamp;
-use crate::system::error::Result;
+use crate::system::error::{Error, Result};
+use crate::value::encoded::{BodyFile, Encoded, Source, read_at};
+use crate::value::filters::undo;
 use crate::value::frame::{Frame, encoder};
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
-use crate::value::sign::Verdict;
+use crate::value::sign::{TRAILER_LEN, Verdict};
 use crate::value::{Columns, Entry, Value, mode};
 
 use super::Cache;
 use super::nonblocking::Unanswered;
 use super::prepare::signer;
-use super::read::Fetched;
+use super::read::{Fetched, missing_or};
+
+/// Bytes from which on a reader takes a value from its file by itself.
+const LARGE: u64 = 64 << 10;
 
 /// What of a frame is told with its value.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,67 +71,173 @@ impl Cache {
         self.readable(key, stored).ok().flatten()
     }
 
-    fn framed_of(&self, key: &Key<'_>, stored: &[u8]) -> Result<Option<Framed>> {
-        let Some(frame) = Frame::parse(stored) else { return Ok(None) };
-        let Some(value) = self.value_in_frame(key, &frame, stored)? else { return Ok(None) };
-        let Frame { raised, fresh_until, seconds, .. } = frame;
-        Ok(Some(Framed { value, raised, fresh_until, seconds, size: stored.len() as u64 }))
-    }
-
     /// The value of a frame. One that this version cannot read is of a mode that it does not know.
-    pub(super) fn value_of_frame(&self, key: &Key<'_>, stored: Vec<u8>) -> Result<Value> {
-        let value = match Frame::parse(&stored) {
-            Some(frame) => self.value_in_frame(key, &frame, &stored)?,
-            None => None,
-        };
-        Ok(value.unwrap_or(Value::Unknown { mode: mode::FRAME, bytes: stored }))
+    fn framed_of(&self, key: &Key<'_>, stored: &[u8]) -> Result<Framed> {
+        let size = stored.len() as u64;
+        if let Some(frame) = Frame::parse(stored)
+            && let Some(value) = self.value_in_frame(key, &frame, stored)?
+        {
+            let Frame { raised, fresh_until, seconds, .. } = frame;
+            return Ok(Framed { value, raised, fresh_until, seconds, size });
+        }
+        let value = Value::Unknown { mode: mode::FRAME, bytes: stored.to_vec() };
+        Ok(Framed { value, raised: Frame::is_raised(stored), fresh_until: None, seconds: None, size })
     }
 
     fn value_in_frame(&self, key: &Key<'_>, frame: &Frame<'_>, stored: &[u8]) -> Result<Option<Value>> {
-        if !frame.filters.is_empty() || frame.dictionary.is_some() {
-            return Ok(None);
-        }
-        Ok(match frame.encoder {
-            encoder::NONE => Some(Value::Null),
-            encoder::INT => frame.int().map(Value::Int),
-            encoder::FLOAT => frame.float().map(Value::Float),
-            encoder::TEXT => frame.text().map(Value::from),
-            encoder::BYTES => Some(Value::Bytes(frame.body.to_vec())),
-            encoder::PACKED => Some(Value::Packed(frame.body.to_vec())),
-            encoder::PICKLE => {
-                let signed = self.is_signed(key, stored)?;
-                Some(Value::Pickle { bytes: frame.body.to_vec(), signed })
-            }
-            _ => None,
-        })
+        // Before anything is undone.
+        let signed = frame.is_signed() && self.is_signed(key, stored)?;
+        Ok(value_of(self, frame, signed))
     }
 
     /// A frame of this version that holds no pickle of others.
     fn readable<'v>(&self, key: &Key<'_>, stored: &'v [u8]) -> Result<Option<Frame<'v>>> {
-        let frame =
-            Frame::parse(stored).filter(|frame| frame.filters.is_empty() && frame.dictionary.is_none());
-        match frame {
+        match Frame::parse(stored) {
             Some(frame) if frame.is_signed() && !self.is_signed(key, stored)? => Ok(None),
             frame => Ok(frame),
         }
     }
 
-    /// Whether this user's key signed all bytes of a frame, for this key of the cache.
+    /// Whether this user's key signed a frame, for this key of the cache.
     fn is_signed(&self, key: &Key<'_>, stored: &[u8]) -> Result<bool> {
         let (kind, form) = key.signed_form();
-        Ok(signer(&self.handle)?.verify(stored, kind, &form, mode::FRAME) == Verdict::Ours)
+        let is_ours = |stored: &[u8]| -> Result<bool> {
+            Ok(signer(&self.handle)?.verify(stored, kind, &form, mode::FRAME) == Verdict::Ours)
+        };
+        let Some((unsigned, trailer)) = stored.split_last_chunk::<TRAILER_LEN>() else { return Ok(false) };
+        let covered = Frame::signed_bytes(unsigned);
+        if covered.len() == unsigned.len() { is_ours(stored) } else { is_ours(&[covered, trailer].concat()) }
     }
 
-    /// The stored bytes of a frame's row.
-    fn fetch_bytes(&self, columns: &Columns) -> Result<Fetched<Vec<u8>>> {
-        let Some(filename) = &columns.filename else {
-            return Ok(match &columns.value {
-                Scalar::Blob(bytes) => Fetched::There(bytes.clone()),
-                _ => Fetched::Damaged,
-            });
-        };
-        self.read_file(filename, columns.size)
+    /// The frame of a row.
+    pub(super) fn framed_row(&self, key: &Key<'_>, columns: &Columns) -> Result<Fetched<Framed>> {
+        match (&columns.filename, &columns.value) {
+            (Some(filename), _) => self.framed_file(key, filename, columns.size),
+            (None, Scalar::Blob(stored)) => self.framed_of(key, stored).map(Fetched::There),
+            _ => Ok(Fetched::Damaged),
+        }
     }
+
+    fn framed_file(&self, key: &Key<'_>, filename: &str, size: i64) -> Result<Fetched<Framed>> {
+        let Some(path) = self.handle.values.path(filename) else { return Ok(Fetched::Damaged) };
+        match self.handle.values.open_at(&path) {
+            Ok(file) => {
+                let large = self.large_frame(key, file, size).map_err(Error::io(&path))?;
+                if let Some(framed) = large {
+                    return Ok(Fetched::There(framed));
+                }
+            }
+            Err(error) => return missing_or(error, path),
+        }
+        Ok(match self.read_file(filename, size)? {
+            Fetched::There(stored) => Fetched::There(self.framed_of(key, &stored)?),
+            Fetched::Damaged => Fetched::Damaged,
+            Fetched::Gone => Fetched::Gone,
+        })
+    }
+
+    /// A frame that a reader maps, or reads to where it needs the bytes. `None` if it is another, or damaged.
+    fn large_frame(&self, key: &Key<'_>, file: File, size: i64) -> io::Result<Option<Framed>> {
+        let found = file.metadata()?;
+        let mut beginning = [0; Frame::HEAD];
+        let count = file.read_at(&mut beginning, 0)?;
+        let Some(head) = Frame::peek(&beginning[..count]) else { return Ok(None) };
+        let frame = head.frame;
+        let is_large = head.body >= LARGE
+            && frame.filters.is_empty()
+            && (frame.encoder == encoder::ARRAY
+                || frame.is_aligned && [encoder::ARROW, encoder::BUFFERS].contains(&frame.encoder));
+        let is_sound = i64::try_from(found.len()) == Ok(size) && head.stored == found.len();
+        if !(is_large && is_sound) {
+            return Ok(None);
+        }
+        let mut signed_part = Vec::new();
+        let mut signed = false;
+        if frame.is_signed() {
+            let length = u64::from_le_bytes(read_at(&file, head.at, 8)?.try_into().unwrap_or_default());
+            let at = usize::try_from(head.at).map_err(io::Error::other)?;
+            let Some(covered) = usize::try_from(length)
+                .ok()
+                .filter(|length| (8..=head.body).contains(&(*length as u64)))
+                .and_then(|length| length.checked_add(at))
+            else {
+                return Ok(None);
+            };
+            let mut stored = read_at(&file, 0, covered)?;
+            signed_part = stored[at..].to_vec();
+            stored.extend(read_at(&file, head.stored - TRAILER_LEN as u64, TRAILER_LEN)?);
+            let (kind, form) = key.signed_form();
+            let signer = signer(&self.handle).map_err(io::Error::other)?;
+            signed = signer.verify(&stored, kind, &form, mode::FRAME) == Verdict::Ours;
+        }
+        let may_be_mapped = frame.is_aligned
+            && found.uid() == geteuid().as_raw()
+            && found.mode() & 0o022 == 0
+            && !is_network(self.directory());
+        let body =
+            BodyFile { file: Arc::new(file), at: head.at, length: head.body, signed_part, may_be_mapped };
+        let Frame { encoder, raised, fresh_until, seconds, is_aligned, .. } = frame;
+        let value = Value::Encoded(Encoded {
+            encoder,
+            filters: Vec::new(),
+            signed,
+            is_aligned,
+            source: Source::File(body),
+        });
+        Ok(Some(Framed { value, raised, fresh_until, seconds, size: found.len() }))
+    }
+}
+
+/// The value of a frame. `signed`: this user's key signed the pickle in it. `None` if this version cannot read it.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::raw::{self, Frame, encoder};
+///
+/// let cache = dolium::Cache::open(dir.path())?;
+/// assert_eq!(raw::value_of(&cache, &Frame::new(encoder::TEXT, b"42"), false), Some("42".into()));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use]
+pub fn value_of(cache: &Cache, frame: &Frame<'_>, signed: bool) -> Option<Value> {
+    let (left, bytes) = unfiltered(cache, frame)?;
+    let whole = Frame::new(frame.encoder, &bytes);
+    match frame.encoder {
+        encoder::NONE if left == 0 => Some(Value::Null),
+        encoder::INT if left == 0 => whole.int().map(Value::Int),
+        encoder::FLOAT if left == 0 => whole.float().map(Value::Float),
+        encoder::TEXT if left == 0 => String::from_utf8(bytes).ok().map(Value::Text),
+        encoder::BYTES if left == 0 => Some(Value::Bytes(bytes)),
+        encoder::PACKED if left == 0 => Some(Value::Packed(bytes)),
+        encoder::PICKLE if left == 0 => Some(Value::Pickle { bytes, signed }),
+        encoder => Some(Value::Encoded(Encoded {
+            encoder,
+            filters: frame.filters[..left].to_vec(),
+            signed,
+            is_aligned: frame.is_aligned,
+            source: Source::Memory(bytes),
+        })),
+    }
+}
+
+/// The body of a frame before the filters that this crate knows, and how many filters are left. `None` if it is damaged,
+/// asks for too much, or needs a dictionary that is gone.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::raw::{self, Frame, Zstd, encoder};
+///
+/// let cache = dolium::Cache::open(dir.path())?;
+/// let body = b"spam and eggs, ".repeat(20);
+/// let (filters, packed) = Zstd::new(3).apply(&body).expect("it pays");
+/// let frame = Frame::new(encoder::BYTES, &packed).filtered(&filters, body.len() as u64);
+/// assert_eq!(raw::unfiltered(&cache, &frame), Some((0, body)));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use]
+pub fn unfiltered(_cache: &Cache, frame: &Frame<'_>) -> Option<(usize, Vec<u8>)> {
+    let (left, bytes) = undo(frame.filters, frame.body.to_vec(), None)?;
+    (left > 0 || bytes.len() as u64 == frame.length).then_some((left, bytes))
 }
 
 /// Shows `f` the frame of a key, as [`try_get`](super::host::try_get) shows entries. Returns `Err` if
@@ -169,12 +287,9 @@ pub fn framed<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<Entry
         if row.columns.mode != mode::FRAME {
             return Ok(Fetched::Damaged);
         }
-        Ok(match cache.fetch_bytes(&row.columns)? {
-            Fetched::There(stored) => {
-                cache.framed_of(&key, &stored)?.map_or(Fetched::Damaged, Fetched::There)
-            }
-            Fetched::Damaged => Fetched::Damaged,
-            Fetched::Gone => Fetched::Gone,
+        Ok(match cache.framed_row(&key, &row.columns)? {
+            Fetched::There(Framed { value: Value::Unknown { .. }, .. }) => Fetched::Damaged,
+            found => found,
         })
     })?;
     Ok(found.map(|(row, framed)| Entry::of(row, framed)))
@@ -183,8 +298,6 @@ pub fn framed<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<Entry
 /// Returns the value of a row that is a frame, for callers that decode all others themselves. Returns `None` if its
 /// value file is not there, or if it is an exception.
 pub fn framed_value(cache: &Cache, key: &Key<'_>, columns: &Columns) -> Result<Option<Value>> {
-    match cache.fetch_bytes(columns)? {
-        Fetched::There(stored) if !Frame::is_raised(&stored) => cache.value_of_frame(key, stored).map(Some),
-        _ => Ok(None),
-    }
+    let framed = cache.framed_row(key, columns)?.there();
+    Ok(framed.filter(|framed| !framed.raised).map(|framed| framed.value))
 }

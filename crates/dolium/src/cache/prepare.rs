@@ -111,13 +111,13 @@ impl Prepared {
         }
         let mut mac = Box::new(signer(handle)?.begin());
         mac.update(&head);
-        mac.update(frame.body);
+        mac.update(&frame.body[..frame.signed_part().unwrap_or(frame.body.len())]);
         Ok(Self::Signed { mode: mode::FRAME, body: Vec::new(), file: Some(file), mac })
     }
 
     fn signed(handle: &Arc<Handle>, mode: i64, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
         let mut mac = Box::new(signer(handle)?.begin());
-        mac.update(&bytes);
+        mac.update(if mode == mode::FRAME { Frame::signed_bytes(&bytes) } else { &bytes });
         let (body, file) = if bytes.len() < min_file_size {
             (bytes.into_owned(), None)
         } else {

@@ -11,7 +11,7 @@
 //! * **The store itself**: [`sql`], [`annotate`], [`journal_mode`], and the checks of settings.
 
 pub use super::annotations::{annotate, annotation};
-pub use super::frame::{Framed, framed, framed_value};
+pub use super::frame::{Framed, framed, framed_value, unfiltered, value_of};
 pub use super::prepare::sign_pickle;
 pub use super::queue::{peek_row, queue_row};
 pub use super::read::{proof, row, stored_info, verify_pickle, whole_key};
@@ -20,6 +20,7 @@ pub use super::sharded::{share_of, whole_of};
 pub use super::sql::{QueryResult, sql, sql_many};
 pub use super::upkeep::journal_mode;
 pub use crate::system::value_files::ValueFiles;
+pub use crate::value::encoded::{BodyFile, Encoded, Source};
 pub use crate::value::filters::{Zstd, undo};
 pub use crate::value::frame::{Frame, Head, encoder, filter, int_body};
 pub use crate::value::key::Object;

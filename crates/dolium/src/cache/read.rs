@@ -13,7 +13,6 @@ use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::value::eviction_policy::ReadNotes;
-use crate::value::frame::Frame;
 use crate::value::key::{Key, recall};
 use crate::value::put_options::{KEPT, is_alive};
 use crate::value::scalar::Scalar;
@@ -21,7 +20,6 @@ use crate::value::sign::Verdict;
 use crate::value::{Entry, Row, Value, mode};
 
 use super::Cache;
-use super::frame::is_raised;
 use super::nonblocking::{Unanswered, try_get};
 use super::prepare::signer;
 use super::record::row_of;
@@ -242,16 +240,19 @@ impl Cache {
         if row.columns.mode == UNREADABLE {
             return Ok(Fetched::Damaged);
         }
-        let is_frame = row.columns.mode == mode::FRAME;
+        if row.columns.mode == mode::FRAME {
+            return Ok(match self.framed_row(key, &row.columns)? {
+                Fetched::There(framed) if framed.raised => Fetched::Damaged,
+                Fetched::There(framed) => Fetched::There(framed.value),
+                Fetched::Damaged => Fetched::Damaged,
+                Fetched::Gone => Fetched::Gone,
+            });
+        }
         let Some(filename) = &row.columns.filename else {
             let value = std::mem::take(&mut row.columns.value);
-            if is_frame && is_raised(&value) {
-                return Ok(Fetched::Damaged);
-            }
             return Ok(Fetched::There(self.decode(key, row.columns.mode, value)?));
         };
         Ok(match self.read_file(filename, row.columns.size)? {
-            Fetched::There(bytes) if is_frame && Frame::is_raised(&bytes) => Fetched::Damaged,
             Fetched::There(bytes) => match self.decode(key, row.columns.mode, Scalar::Blob(bytes))? {
                 Value::Bytes(bytes) if row.columns.mode == mode::TEXT => String::from_utf8(bytes)
                     .map_or(Fetched::Damaged, |text| Fetched::There(Value::Text(text))),
@@ -281,7 +282,6 @@ impl Cache {
             (_, Scalar::Real(value)) => Value::Float(value),
             (_, Scalar::Text(value)) => Value::Text(value),
             (mode::PICKLE, Scalar::Blob(bytes)) => verify_pickle(self, key, bytes)?,
-            (mode::FRAME, Scalar::Blob(bytes)) => self.value_of_frame(key, bytes)?,
             (mode::PACKED, Scalar::Blob(bytes)) => Value::Packed(bytes),
             (mode::RAW | mode::BINARY | mode::TEXT, Scalar::Blob(bytes)) => Value::Bytes(bytes),
             (mode, Scalar::Blob(bytes)) => Value::Unknown { mode, bytes },
@@ -378,7 +378,7 @@ pub fn proof(cache: &Cache, key: &Key<'_>) -> Result<Option<Vec<u8>>> {
 }
 
 /// A value file that is gone may have been replaced; one that cannot be read is an error to report.
-fn missing_or<T>(error: io::Error, path: PathBuf) -> Result<Fetched<T>> {
+pub(super) fn missing_or<T>(error: io::Error, path: PathBuf) -> Result<Fetched<T>> {
     match error.kind() {
         io::ErrorKind::NotFound => Ok(Fetched::Gone),
         io::ErrorKind::PermissionDenied => Err(files::denied(&path)),

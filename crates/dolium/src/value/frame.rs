@@ -64,6 +64,16 @@ pub mod encoder {
     pub const BUFFERS: u8 = 10;
     /// A name, its length before it in one byte, and what the encoder of that name made.
     pub const OWN: u8 = 11;
+
+    /// What an encoder is called.
+    #[must_use]
+    pub fn name(encoder: u8) -> &'static str {
+        const NAMES: [&str; 12] = [
+            "none", "int", "float", "text", "bytes", "pickle", "msgpack", "json", "array", "arrow",
+            "buffers", "own",
+        ];
+        NAMES.get(usize::from(encoder)).copied().unwrap_or("unknown")
+    }
 }
 
 /// What the body of a frame went through.
@@ -305,6 +315,18 @@ impl<'a> Frame<'a> {
             body: &[],
         };
         Some(Head { frame, at, body, stored: at.checked_add(body)?.checked_add(trailer)? })
+    }
+
+    /// The bytes of a stored frame, without its trailer, that a signature covers.
+    #[must_use]
+    pub fn signed_bytes(unsigned: &'a [u8]) -> &'a [u8] {
+        let covered = || {
+            let head = Self::peek(unsigned).filter(|head| head.frame.is_aligned)?;
+            let at = usize::try_from(head.at).ok()?;
+            let frame = Self { body: unsigned.get(at..)?, ..head.frame };
+            unsigned.get(..at.checked_add(frame.signed_part()?)?)
+        };
+        covered().unwrap_or(unsigned)
     }
 
     /// Whether stored bytes are a frame of an exception. Reads no more than the flags.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io::Read;
 
 use crate::system::clock::Timestamp;
+use crate::value::encoded::Encoded;
 use crate::value::frame::Frame;
 use crate::value::scalar::Scalar;
 
@@ -124,6 +125,8 @@ pub enum Value {
     },
     /// `MessagePack`, see `Value::decode`.
     Packed(Vec<u8>),
+    /// What an encoder made that this crate does not know, or has no use for.
+    Encoded(Encoded),
     /// A mode that this version does not know.
     Unknown {
         /// See [`mode`].

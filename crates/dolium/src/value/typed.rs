@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::system::error::{Error, Result};
 
 use super::Value;
+use super::frame::encoder;
 
 impl Value {
     /// Converts the value to any type that serde can deserialize: `MessagePack`, as `Cache::set_as` stores it, and numbers,
@@ -34,6 +35,12 @@ impl Value {
                 return Err(Error::Type(
                     "the value is a Python pickle; read it with Python, or as raw bytes".into(),
                 ));
+            }
+            Self::Encoded(encoded) => {
+                return Err(Error::Type(format!(
+                    "the value was encoded as {}, which only Python decodes; read it there, or as raw bytes",
+                    encoder::name(encoded.encoder)
+                )));
             }
             Self::Unknown { mode, .. } => {
                 return Err(Error::Type(format!(

@@ -1,0 +1,207 @@
+//! Values of codecs: what the package has encoded on its way into the store, and what it decodes on its way back.
+
+use std::os::fd::IntoRawFd;
+
+use dolium::raw::{BodyFile, Encoded, Frame, Source, Zstd, encoder};
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyString};
+
+use super::Inner;
+use crate::lazy::Lazy;
+use crate::trust::Trust;
+use crate::{enter, error};
+
+static DECODE: Lazy = Lazy::new("dolium.codecs.decoding", "decode");
+static SCAN: Lazy = Lazy::new("dolium.codecs.json", "scan");
+
+/// Bytes from which on the interpreter is left to compress or decompress.
+pub(crate) const MANY: usize = 4 << 10;
+
+/// A value that a codec has encoded.
+pub(crate) struct Made<'py> {
+    encoder: u8,
+    /// What the encoder made, after the filters that the package applies.
+    body: Bound<'py, PyBytes>,
+    filters: Vec<u8>,
+    /// The length of what the encoder made.
+    length: u64,
+    is_aligned: bool,
+    /// What is stored instead of these bytes and filters.
+    packed: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Compression as the last filter: the level, the bytes of an element, and whether a dictionary is wanted.
+type Compression = (i32, u8, bool);
+
+/// What `Codec._encode` returns.
+type Parts<'py> = (u8, Bound<'py, PyBytes>, Vec<u8>, u64, bool, Option<Compression>);
+
+impl<'py> Made<'py> {
+    /// Encodes a value. Returns `None` if it is stored as without a codec.
+    pub fn of(codec: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let parts = codec.call_method1("_encode", (value,))?;
+        if parts.is_none() {
+            return Ok(None);
+        }
+        let (encoder, body, filters, length, is_aligned, compression): Parts<'_> = parts.extract()?;
+        let mut made = Self { encoder, body, filters, length, is_aligned, packed: None };
+        if let Some((level, element, _)) = compression {
+            made.compress(codec.py(), Zstd::new(level).element(element));
+        }
+        let is_plain = made.packed.is_none() && made.filters.is_empty();
+        Ok((!is_plain || ![encoder::TEXT, encoder::BYTES].contains(&encoder)).then_some(made))
+    }
+
+    fn compress(&mut self, py: Python<'_>, zstd: Zstd<'_>) {
+        let body = self.body.as_bytes();
+        let packed = if body.len() < MANY { zstd.apply(body) } else { enter::leave(py, || zstd.apply(body)) };
+        self.packed = packed.map(|(last, packed)| ([&*self.filters, &*last].concat(), packed));
+    }
+
+    /// The pickle that it is, if a row can say so without a frame.
+    pub fn pickle(&self) -> Option<&Bound<'py, PyBytes>> {
+        let is_plain = self.packed.is_none() && self.filters.is_empty();
+        Some(&self.body).filter(|_| is_plain && self.encoder == encoder::PICKLE)
+    }
+
+    pub fn frame(&self) -> Frame<'_> {
+        let (filters, body) = match &self.packed {
+            Some((filters, packed)) => (&**filters, &**packed),
+            None => (&*self.filters, self.body.as_bytes()),
+        };
+        let frame = Frame::new(self.encoder, body).aligned(self.is_aligned);
+        if filters.is_empty() { frame } else { frame.filtered(filters, self.length) }
+    }
+
+    /// What a reader will get.
+    pub fn again(&self) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.body.py();
+        let body = body(py, self.encoder, self.body.as_bytes());
+        DECODE.get(py)?.call1((self.encoder, PyBytes::new(py, &self.filters), body, true, self.is_aligned))
+    }
+}
+
+/// Bytes as a decoder wants them: in memory of its own, if what it makes is a view of them.
+fn body<'py>(py: Python<'py>, encoder: u8, bytes: &[u8]) -> Bound<'py, PyAny> {
+    if [encoder::ARRAY, encoder::BUFFERS].contains(&encoder) {
+        PyByteArray::new(py, bytes).into_any()
+    } else {
+        PyBytes::new(py, bytes).into_any()
+    }
+}
+
+/// JSON without a type, for which no Python code needs to run.
+fn scan<'py>(py: Python<'py>, bytes: &[u8]) -> Option<PyResult<Bound<'py, PyAny>>> {
+    let text = std::str::from_utf8(bytes.strip_prefix(b"\0")?).ok()?;
+    let scanned = SCAN.get(py).and_then(|scan| scan.call1((PyString::new(py, text), 0)));
+    match scanned.and_then(|found| found.extract::<(Bound<'py, PyAny>, usize)>()) {
+        Ok((value, end)) if end == text.len() || text.chars().count() == end => Some(Ok(value)),
+        Ok(_) => Some(Err(unreadable(py, "JSON with more behind it"))),
+        Err(error) if error.is_instance_of::<PyException>(py) => {
+            Some(Err(unreadable(py, &error.value(py).to_string())))
+        }
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// The error of a value that counts as missing.
+pub(crate) fn unreadable(py: Python<'_>, why: &str) -> PyErr {
+    error::UNREADABLE.error(py, (format!("the value cannot be read: {why}"),))
+}
+
+impl Inner {
+    /// The object that an encoder has encoded.
+    pub fn decoded<'py>(&self, py: Python<'py>, encoded: Encoded) -> PyResult<Bound<'py, PyAny>> {
+        let Encoded { encoder, filters, signed, is_aligned, source, .. } = encoded;
+        let source = match source {
+            Source::Memory(bytes) => {
+                if encoder == encoder::JSON
+                    && filters.is_empty()
+                    && let Some(found) = scan(py, &bytes)
+                {
+                    return found;
+                }
+                body(py, encoder, &bytes)
+            }
+            Source::File(BodyFile { file, at, length, signed_part, may_be_mapped, .. }) => {
+                let file = file.try_clone().map_err(|error| unreadable(py, &error.to_string()))?;
+                let begin = PyBytes::new(py, &signed_part);
+                (file.into_raw_fd(), at, length, begin, may_be_mapped).into_pyobject(py)?.into_any()
+            }
+            _ => return Err(unreadable(py, "it lies where this version does not look")),
+        };
+        self.decode(py, encoder, &filters, source, signed, is_aligned)
+    }
+
+    fn decode<'py>(
+        &self,
+        py: Python<'py>,
+        encoder: u8,
+        filters: &[u8],
+        source: Bound<'py, PyAny>,
+        signed: bool,
+        is_aligned: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let may_run = match self.shared.trust {
+            Trust::All => true,
+            Trust::Signed => signed,
+            Trust::Nothing => false,
+        };
+        let arguments = (encoder, PyBytes::new(py, filters), source, may_run, is_aligned);
+        DECODE.get(py)?.call1(arguments)
+    }
+
+    /// The codec of a value: the one that is passed, or that of the cache. None that is passed stands for no codec.
+    #[inline]
+    pub fn codec<'a, 'py>(
+        &'a self,
+        py: Python<'py>,
+        passed: Option<&'a Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match (passed, &self.shared.codec) {
+            (None, None) => Ok(None),
+            (None, Some(codec)) => Ok(Some(codec.bind(py).clone())),
+            (Some(passed), _) if passed.is_none() => Ok(None),
+            (Some(passed), _) => self.codec_passed(passed).map(Some),
+        }
+    }
+
+    #[cold]
+    fn codec_passed<'py>(&self, passed: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        static AS_CODEC: Lazy = Lazy::new("dolium.codecs", "as_codec");
+        let py = passed.py();
+        if self.shared.shards[0].custom.is_some() {
+            let message = "codec: a subclass of Disk converts the values of this cache; pass one of the two";
+            return Err(error::INVALID.error(py, (message,)));
+        }
+        AS_CODEC.get(py)?.call1((passed,))
+    }
+}
+
+/// Compress bytes; None if that does not save a sixteenth. Return the numbers of the filters, and the bytes.
+#[pyfunction]
+#[pyo3(signature = (data, level, element, /))]
+fn zstd_apply<'py>(
+    py: Python<'py>,
+    data: &Bound<'py, PyBytes>,
+    level: i32,
+    element: u8,
+) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let bytes = data.as_bytes();
+    let packed = enter::leave(py, || Zstd::new(level).element(element).apply(bytes));
+    packed.map(|(filters, packed)| (PyBytes::new(py, &filters), PyBytes::new(py, &packed)))
+}
+
+/// Undo filters up to one that is the package's. Return how many are left, and the bytes; None if they are damaged.
+#[pyfunction]
+#[pyo3(signature = (filters, data, /))]
+fn filters_undo<'py>(py: Python<'py>, filters: &[u8], data: &[u8]) -> Option<(usize, Bound<'py, PyAny>)> {
+    let found = enter::leave(py, || dolium::raw::undo(filters, data.to_vec(), None));
+    found.map(|(left, bytes)| (left, PyBytes::new(py, &bytes).into_any()))
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(zstd_apply, module)?)?;
+    module.add_function(wrap_pyfunction!(filters_undo, module)?)
+}
