@@ -68,7 +68,10 @@ def same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, np.ndarray):
         # Padding of fields holds anything, so elements are compared as values.
-        return one.dtype == other.dtype and one.shape == other.shape and np.array_equal(one, other)
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        if one.dtype.names or one.dtype.hasobject:
+            return alike and np.array_equal(one, other)
+        return alike and one.tobytes() == other.tobytes()
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list):
@@ -271,12 +274,14 @@ except TypeError:
 
 
 def test_json_rebuilds_dataclasses_without_pydantic(tmp_path: Path):
-    assert run(WITHOUT, tmp_path / "cache") == "refused\n"
+    assert run(WITHOUT, tmp_path / "cache") == ["refused"]
 
 
 def test_value_of_a_changed_model_is_a_miss(cache: Any):
     def kind(fields: Any) -> Any:
-        return dataclasses.make_dataclass("Changing", fields, module=__name__)
+        made = dataclasses.make_dataclass("Changing", fields)
+        made.__module__ = __name__
+        return made
 
     old = kind([("a", int)])
     cache.set("key", old(5), codec=Json(old))
@@ -290,7 +295,7 @@ def test_value_of_a_changed_model_is_a_miss(cache: Any):
 def test_json_of_a_type_is_plain_data_elsewhere(tmp_path: Path):
     with dolium.Cache(tmp_path / "cache") as cache:
         cache.set("key", Answer("yes", [1]), codec=Json(Answer) | Zstd())
-    assert run("print(dolium.Cache(sys.argv[1])['key'])", tmp_path / "cache") == "{'text': 'yes', 'tokens': [1]}\n"
+    assert run("print(dolium.Cache(sys.argv[1])['key'])", tmp_path / "cache") == ["{'text': 'yes', 'tokens': [1]}"]
 
 
 @pytest.mark.parametrize("value", [np.array([None]), [1, 2], np.ma.array([1]), np.array([(1, None)], "i4,O")])
@@ -337,7 +342,7 @@ def test_mapped_file_of_others_is_copied(cache: Any):
 
 def test_pandas_frame_that_arrow_changes_is_refused(cache: Any):
     changing = [
-        pd.DataFrame({1: [1]}), pd.DataFrame({"a": [(1,)]}), pd.DataFrame({"a": [[1]]}), pd.Series([1]),
+        pd.DataFrame({"a": [(1,)]}), pd.DataFrame({"a": [[1]]}), pd.Series([1]),
         pd.DataFrame({"a": [1, "b"]}, dtype=object),
     ]  # fmt: skip
     attributes = PANDAS.copy()
@@ -367,7 +372,7 @@ def test_unknown_codec_is_a_miss_with_one_warning(tmp_path: Path):
     with dolium.Cache(tmp_path / "cache") as cache:
         cache.set("encoder", [1, 2], codec=Numbers())
         cache.set("filter", "text", codec=Zstd() | Mirror())
-    assert run(OTHER, tmp_path / "cache").splitlines() == [
+    assert run(OTHER, tmp_path / "cache") == [
         "UnreadableValueWarning a value was stored by the encoder 'tests.numbers', ",
         "UnreadableValueWarning a value was stored by the filter 'tests.mirror', ",
     ]
@@ -467,7 +472,7 @@ def test_mapped_pickle_is_signed_but_for_its_buffers(cache: Any):
 def test_T38_no_decoder_takes_objects_or_extension_types(cache: Any):
     """apache/arrow PR 38608: extension types run code; numcodecs#228: headers that ask for objects."""
     with pytest.raises(ValueError, match="without objects"):
-        decode(8, b"\x04\0O|\x08\0" + bytes(8))
+        decode(8, b"\x06\0O|\x08\0" + bytes(8))
     kind = pa.uuid()
     table = pa.table({"u": pa.array([b"0" * 16], kind)})
     with pytest.raises(TypeError, match="extension"):
@@ -538,6 +543,7 @@ def bodies() -> list[tuple[int, bytes]]:
 BODIES = bodies()
 
 
+@pytest.mark.filterwarnings("ignore::dolium.UnreadableValueWarning")
 @settings(deadline=None, max_examples=500)
 @given(st.sampled_from(range(13)), st.binary(max_size=200))
 def test_any_bytes_are_a_value_or_a_miss(encoder: int, data: bytes):
@@ -547,6 +553,7 @@ def test_any_bytes_are_a_value_or_a_miss(encoder: int, data: bytes):
         pass
 
 
+@pytest.mark.filterwarnings("ignore::dolium.UnreadableValueWarning")
 @settings(deadline=None, max_examples=1000)
 @given(st.sampled_from(BODIES), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=3), st.data())
 def test_mutated_bytes_are_a_value_or_a_miss(body: tuple[int, bytes], changes: Any, data: st.DataObject):
@@ -574,4 +581,4 @@ def test_import_of_dolium_loads_no_codec(tmp_path: Path):
     cache.set("key", {"a": "b" * 100}, codec=Zstd())
     print([name for name in names[1:] if name in sys.modules])
     """
-    assert run(program, tmp_path / "cache") == "[]\n[]\n"
+    assert run(program, tmp_path / "cache") == ["[]", "[]"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from typing import Any, ClassVar
 
 from ..errors import UnstorableError
@@ -110,7 +111,9 @@ def _of_pandas(frame: Any) -> Any:
     import pandas
 
     try:
-        table = _pyarrow().Table.from_pandas(frame)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of attributes that are lost, which is seen below
+            table = _pyarrow().Table.from_pandas(frame)
         again = table.to_pandas()
         pandas.testing.assert_frame_equal(frame, again, check_exact=True)
         for column in [name for name, kind in frame.dtypes.items() if kind.kind == "O"]:
@@ -146,7 +149,7 @@ def _read(data: memoryview) -> Any:
     if kind == _POLARS:
         import polars
 
-        return polars.read_ipc_stream(io.BytesIO(stream), rechunk=False)
+        return polars.read_ipc_stream(io.BytesIO(stream))
     pyarrow = _pyarrow()
     with pyarrow.ipc.open_stream(pyarrow.py_buffer(stream)) as reader:
         table = reader.read_all()

@@ -28,6 +28,8 @@ class Codec:
             )
         if len(filters) > MOST_FILTERS:
             raise ValueError(f"a codec has at most {MOST_FILTERS} filters, not {len(filters)}")
+        for part in (encoder, *filters):
+            part._refuse_nameless()
         self.encoder = encoder
         self.filters = filters
         self._is_thorough = any(filter.name for filter in filters)
@@ -67,6 +69,12 @@ class Codec:
 
 
 class _Part(Named):
+    def _refuse_nameless(self) -> None:
+        """Raise if it is of a program and has no name."""
+        is_ours = type(self).__module__.startswith(__package__ or "?")
+        if not (is_ours or self.name):
+            raise TypeError(f"{type(self).__name__} has no name; define the attribute, which is stored")
+
     def _options(self) -> dict[str, Any]:
         """What repr shows."""
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
@@ -117,8 +125,6 @@ class Encoder(_Part):
         raise NotImplementedError(f"{type(self).__name__} defines no decode")
 
     def _body(self, value: Any, codec: Codec) -> Body | None:
-        if not self.name:
-            raise TypeError(f"{type(self).__name__} has no name; define the attribute, which is stored")
         return Body(OWN, label(self.name) + self.encode(value))
 
     def __or__(self, other: Filter) -> Codec:
@@ -156,8 +162,6 @@ class Filter(_Part):
 
     def _apply(self, data: bytes, element: int) -> tuple[bytes, bytes] | None:
         """The numbers of what was done, and the bytes; None if nothing was."""
-        if not self.name:
-            raise TypeError(f"{type(self).__name__} has no name; define the attribute, which is stored")
         return bytes([OWN_FILTER]), label(self.name) + self.encode(data)
 
     def __or__(self, other: Filter) -> Codec:
