@@ -42,6 +42,27 @@ def pickles() -> set[bytes]:
     return {seed for seed in seeds if len(seed) < 4096}
 
 
+def frames() -> set[bytes]:
+    """The stored bytes of one value by each codec."""
+    from dolium.codecs import Codec
+    from package.test_codecs import FILTERS, VALUES
+
+    found: set[bytes] = set()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        dolium.Cache(directory, disk_min_file_size=1 << 30) as cache,
+    ):
+        for encoder, values in VALUES.values():
+            for filters in FILTERS.values():
+                cache._keep_result(
+                    "key", values[-1], expire=None, fresh_until=1e9, seconds=1, tag=None, raised=False, since=None,
+                    codec=Codec(encoder, *filters),
+                )  # fmt: skip
+                ((stored,),) = cache._sql("SELECT value FROM Cache").fetchall()
+                found.add(bytes(stored))
+    return {seed for seed in found if len(seed) < 4096}
+
+
 def messages() -> set[bytes]:
     def head(code: int, size: str, number: float) -> bytes:
         return struct.pack(">B" + size, code, number)
@@ -97,5 +118,6 @@ def logs() -> set[bytes]:
 
 if __name__ == "__main__":
     write("pickle", pickles())
+    write("frame", frames())
     write("msgpack", messages())
     write("tier_records", logs())

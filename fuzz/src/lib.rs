@@ -4,6 +4,7 @@
 
 use dolium::Key;
 use dolium::raw::pickle::op::Op;
+use dolium::raw::{Frame, undo};
 
 /// What a description or a key may have beside what its pickle has.
 const SLACK: usize = 32 << 20;
@@ -26,6 +27,20 @@ pub fn pickle(bytes: &[u8]) {
     }
     let again = Key::from_pickle(bytes.to_vec());
     assert_eq!(key.pickle(), again.pickle(), "a key has one stored form");
+}
+
+/// Frames: the reader, and the filters that the engine undoes.
+pub fn frame(bytes: &[u8]) {
+    let head = Frame::peek(bytes);
+    assert!(Frame::signed_bytes(bytes).len() <= bytes.len(), "a signature covers what is there");
+    let Some(frame) = Frame::parse(bytes) else { return };
+    assert!(head.is_some_and(|head| head.stored == bytes.len() as u64), "a head says how long its frame is");
+    assert!(frame.body.len() <= bytes.len(), "a body outgrows its frame");
+    let _ = (frame.int(), frame.float(), frame.text(), frame.signed_part());
+    if let Some((left, body)) = undo(frame.filters, frame.body.to_vec(), None) {
+        assert!(left <= frame.filters.len(), "a filter is undone once");
+        assert!(body.len() <= (256 << 20).max(bytes.len() << 13), "a value outgrows its limit");
+    }
 }
 
 /// `MessagePack`: the description of the command line.

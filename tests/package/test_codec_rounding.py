@@ -12,7 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 HALVES = np.arange(1 << 16, dtype="u2").view("f2")
-ERRORS = [5e-324, 1e-320, 1e-45, 5e-8, 1e-9, 1e-3, 0.3, 1.0, 1e5, 40_000.0, 65_504.0, 1e30, 3e38, 1e39, 1e300, 1.7e308]
+ERRORS = [
+    5e-324,
+    1e-320,
+    1e-45,
+    5e-8,
+    1e-9,
+    1e-3,
+    0.3,
+    1.0,
+    1e5,
+    40_000.0,
+    65_504.0,
+    1e30,
+    3e38,
+    1e39,
+    1e300,
+    1.7e308,
+]
 ERRORS += [2.0**exponent for exponent in range(-30, 20)]
 RELATIVE = [2**-11, 0.5, 0.9, 0.1, 1e-3, 2**-23, 2**-24, 2**-52, 2**-53, 1e-300]
 
@@ -70,7 +87,8 @@ def test_rounding_keeps_dtype_shape_and_the_argument():
         assert rounding is not None
         rounded = rounding.rounded(array.T)
         assert (rounded.dtype, rounded.shape) == (array.dtype, (4, 3))
-        assert (array == before).all() and abs(rounded - array.T).max() <= 0.15
+        assert (array == before).all()
+        assert abs(rounded - array.T).max() <= 0.15
 
 
 def test_rounding_refuses_other_elements_and_errors():

@@ -19,6 +19,7 @@ type Seeds = LazyLock<Vec<Vec<u8>>>;
 
 static PICKLES: Seeds = LazyLock::new(|| seeds("pickle"));
 static MESSAGES: Seeds = LazyLock::new(|| seeds("msgpack"));
+static FRAMES: Seeds = LazyLock::new(|| seeds("frame"));
 static LOGS: Seeds = LazyLock::new(|| seeds("tier_records"));
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -61,6 +62,7 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
 fn targets_survive_their_seeds() {
     PICKLES.iter().for_each(|bytes| targets::pickle(bytes));
     MESSAGES.iter().for_each(|bytes| targets::msgpack(bytes));
+    FRAMES.iter().for_each(|bytes| targets::frame(bytes));
     for bytes in LOGS.iter() {
         assert!(targets::tier_records(bytes) > 2, "a seed is a log with records");
     }
@@ -85,6 +87,16 @@ proptest! {
     #[test]
     fn msgpack_target_survives_any_bytes(bytes in any_bytes()) {
         targets::msgpack(&bytes);
+    }
+
+    #[test]
+    fn frame_target_survives_changed_seeds(bytes in changed(&FRAMES)) {
+        targets::frame(&bytes);
+    }
+
+    #[test]
+    fn frame_target_survives_any_bytes(bytes in any_bytes()) {
+        targets::frame(&bytes);
     }
 
     #[test]
