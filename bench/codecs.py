@@ -1,7 +1,7 @@
 """What codecs save, and what they cost: savings on real data, and hits beside rivals, in one run.
 
-`python bench/codecs.py [--save FILE]` prints a table and saves the raw figures as JSON. A rival that is not installed is
-left out. Times are the least of several runs.
+`python bench/codecs.py [--save FILE]` prints a table and saves the raw figures as JSON. A rival that is not
+installed is left out. Times are the least of several runs.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def records() -> None:
             )
             tell(
                 f"hit of a JSON record, cached, {name}",
-                least(lambda: [function(1) for _ in loops], 20) * 1e3,
+                least(lambda function=function: [function(1) for _ in loops], 20) * 1e3,
                 "µs",
             )
     try:
@@ -131,7 +131,7 @@ def arrays() -> None:
         }
         for name, codec in codecs.items():
             cache.set(name, array, codec=codec)
-            tell(f"80 MB float64, {name}", least(lambda: cache.get(name), 7) * 1e3, "ms")
+            tell(f"80 MB float64, {name}", least(lambda name=name: cache.get(name), 7) * 1e3, "ms")
     try:
         import diskcache
     except ImportError:
@@ -153,7 +153,7 @@ def arrays() -> None:
             joblib.dump(array, path)
             tell(
                 f"80 MB float64, joblib mmap_mode={mode}",
-                least(lambda: joblib.load(path, mmap_mode=mode), 7) * 1e3,
+                least(lambda path=path, mode=mode: joblib.load(path, mmap_mode=mode), 7) * 1e3,
                 "ms",
             )
 

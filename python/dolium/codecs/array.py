@@ -16,6 +16,7 @@ from .body import Body
 from .codec import Codec, Encoder
 from .dtypes import Reader, write_number
 from .files import BodyFile
+from .libraries import library
 from .numbers import ARRAY
 from .rounding import Rounding
 
@@ -70,7 +71,7 @@ class Array(Encoder):
             raise UnstorableError(
                 f"Array: {_described(value)} is no array of plain elements; use Auto() or Pickle()"
             )
-        import numpy as np
+        np = library("numpy")
 
         array = value if self._rounding is None else self._rounding.rounded(value)
         header = bytearray(2)
@@ -80,11 +81,11 @@ class Array(Encoder):
             write_number(header, dimension)
         header += bytes(-len(header) % (64 if self.mmap else 16))
         header[:2] = len(header).to_bytes(2, "little")
-        elements = np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else b""
+        elements: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else b""
         return Body(ARRAY, b"".join((header, elements)), _element(array.dtype), self.mmap)
 
 
-def _described(value: object) -> str:
+def _described(value: Any) -> str:
     dtype = getattr(value, "dtype", None)
     return f"a {type(value).__module__}.{type(value).__qualname__}" + (
         "" if dtype is None else f" of {dtype}"
@@ -97,9 +98,9 @@ def _element(dtype: Any) -> int:
     return size if size <= 16 else 1
 
 
-def is_plain(value: object) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether it is an array that a header describes: exactly an ndarray, without objects at any depth."""
-    import numpy as np
+    np = library("numpy")
 
     if type(value) is not np.ndarray:
         return False
@@ -124,7 +125,7 @@ class _Header:
 
 
 def decode(data: Any, may_run: bool, is_aligned: bool) -> Any:
-    import numpy as np
+    np = library("numpy")
 
     header = _Header(data, len(data))
     if 0 in header.shape:
@@ -136,7 +137,7 @@ def decode(data: Any, may_run: bool, is_aligned: bool) -> Any:
 
 
 def decode_file(file: BodyFile, is_aligned: bool) -> Any:
-    import numpy as np
+    np = library("numpy")
 
     header = _Header(file.beginning(1 << 16), file.length)
     if is_aligned:

@@ -15,6 +15,7 @@ from .body import Body
 from .codec import Codec, Encoder
 from .files import BodyFile
 from .ipc import check
+from .libraries import library
 from .numbers import ARROW
 
 __all__ = ["Arrow", "decode", "decode_file", "is_table"]
@@ -75,7 +76,8 @@ def _has_extension(schema: Any) -> bool:
 
 def _stream(value: Any) -> tuple[int, Any]:
     """Whose table it is, and its stream."""
-    kind: Any = type(value)
+    given: object = value
+    kind = type(given)
     module, name = kind.__module__.partition(".")[0], kind.__name__
     if module == "polars" and name == "DataFrame":
         out = io.BytesIO()
@@ -97,8 +99,7 @@ def _written(table: Any) -> Any:
 
 
 def _pyarrow() -> Any:
-    import pyarrow
-
+    pyarrow = library("pyarrow")
     if int(pyarrow.__version__.partition(".")[0]) < _OLDEST:
         raise ImportError(
             f"pyarrow {pyarrow.__version__} is too old to read tables of others; install {_OLDEST}"
@@ -108,8 +109,7 @@ def _pyarrow() -> Any:
 
 def _of_pandas(frame: Any) -> Any:
     """The table of a frame that comes back equal."""
-    import pandas
-
+    pandas = library("pandas")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of attributes that are lost, which is seen below
@@ -117,7 +117,7 @@ def _of_pandas(frame: Any) -> Any:
         again = table.to_pandas()
         pandas.testing.assert_frame_equal(frame, again, check_exact=True)
         for column in [name for name, kind in frame.dtypes.items() if kind.kind == "O"]:
-            kinds = {type(item) for item in frame[column]}
+            kinds: set[Any] = {type(item) for item in frame[column]}
             if kinds != {type(item) for item in again[column]} or not kinds <= {
                 str,
                 bytes,
@@ -147,9 +147,7 @@ def _read(data: memoryview) -> Any:
     kind, stream = data[0], data[_HEAD:]
     check(stream)
     if kind == _POLARS:
-        import polars
-
-        return polars.read_ipc_stream(io.BytesIO(stream))
+        return library("polars").read_ipc_stream(io.BytesIO(stream))
     pyarrow = _pyarrow()
     with pyarrow.ipc.open_stream(pyarrow.py_buffer(stream)) as reader:
         table = reader.read_all()

@@ -1,5 +1,6 @@
 """The encoder :class:`Auto`."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import sys
@@ -27,7 +28,8 @@ class Auto(Encoder):
     """
 
     def _body(self, value: Any, codec: Codec) -> Body | None:
-        kind: Any = type(value)
+        given: object = value
+        kind = type(given)
         if kind is str or kind is bytes:
             return self._plain(value, codec)
         if (kind in (int, float, bool) or value is None) and not codec._is_thorough:
@@ -47,7 +49,7 @@ class Auto(Encoder):
 
             if not codec.filters and "numpy" not in sys.modules and "pyarrow" not in sys.modules:
                 return None  # no buffers; as without a codec
-            encoder = Pickle()
+            return Pickle()._body(value, codec)
         return encoder._body(value, codec)
 
     def _plain(self, value: str | bytes, codec: Codec) -> Body | None:

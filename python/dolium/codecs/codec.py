@@ -1,5 +1,6 @@
 """The classes :class:`Codec`, :class:`Encoder` and :class:`Filter`."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from typing import Any

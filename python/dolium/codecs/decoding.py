@@ -24,11 +24,13 @@ def decode(encoder: int, filters: bytes, source: Any, may_run: bool, is_aligned:
         UnreadableValueError: The value is damaged, or needs what is not here.
         UntrustedValueError: It is a pickle that may not run.
     """
+    place: Any = source
+    is_file = isinstance(source, tuple)
     try:
-        if isinstance(source, tuple):
-            with BodyFile(*source) as file:
+        if is_file:
+            with BodyFile(*place) as file:
                 return _of_file(encoder, file, may_run, is_aligned)
-        return _of_bytes(encoder, undo(filters, source) if filters else source, may_run, is_aligned)
+        return _of_bytes(encoder, undo(filters, place) if filters else place, may_run, is_aligned)
     except (UnreadableValueError, UntrustedValueError):
         raise
     except Exception as error:

@@ -3,7 +3,7 @@
 | dtype | bytes |
 |---|---|
 | simple | kind (one of ``biufcmMSUV``), byte order (``<``, ``>``, ``|``), size; of times, length and text of the unit |
-| with fields | ``R``, size, whether it is aligned, number of fields; of each length and text of its name, offset, dtype |
+| with fields | ``R``, size, whether it is aligned, number of fields; of each, length and text of name, offset, dtype |
 | subarray | ``A``, number of dimensions, dimensions, dtype |
 
 Numbers are LEB128.
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 from typing import Any
+
+from .libraries import library
 
 __all__ = ["Reader", "read", "write", "write_number"]
 
@@ -129,13 +131,13 @@ def read(reader: Reader) -> Any:
     Raises:
         ValueError: There is none.
     """
-    import numpy as np
+    np = library("numpy")
 
     return np.dtype(_read(reader, _DEPTH))
 
 
 def _read(reader: Reader, depth: int) -> Any:
-    import numpy as np
+    np = library("numpy")
 
     if depth == 0:
         raise ValueError("a dtype is too deep")

@@ -16,7 +16,9 @@ from .numbers import JSON
 
 __all__ = ["Json", "decode", "scan"]
 
-scan: Final[Any] = json.JSONDecoder().scan_once
+_decoder: Any = json.JSONDecoder()
+
+scan: Final[Any] = _decoder.scan_once
 """What the native module calls: a document, and where it ends."""
 
 _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -67,7 +69,8 @@ def _refuse_what_bends(value: Any) -> None:
     rest: list[tuple[Any, str, int]] = [(value, "the value", 0)]
     while rest:
         part, place, depth = rest.pop()
-        kind: Any = type(part)
+        given: object = part
+        kind = type(given)
         if kind in _SCALARS:
             if kind is float and part - part != 0:
                 raise UnstorableError(f"Json: {place} is {part!r}, which JSON does not have")

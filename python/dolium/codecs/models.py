@@ -109,9 +109,10 @@ def _fields(type: Any) -> dict[str, Any] | None:
     if dataclasses.is_dataclass(type) and isinstance(type, _TYPE):
         hints = _hints(type)
         return {field.name: hints.get(field.name, field.type) for field in dataclasses.fields(type)}
-    models = getattr(type, "model_fields", None)
-    if isinstance(models, dict):
-        return {name: field.annotation for name, field in models.items()}
+    models: Any = getattr(type, "model_fields", None)
+    if models is not None and models.__class__ is dict:
+        described: Any = models.items()
+        return {name: field.annotation for name, field in described}
     return None
 
 
@@ -170,7 +171,10 @@ def _build(type: Any, data: Any) -> Any:
     container = origin or type
     if container in (list, set, frozenset) or container is collections.abc.Sequence:
         items = [_build(args[0] if args else Any, item) for item in _expect(list, data)]
-        return items if container in (list, collections.abc.Sequence) else container(items)
+        if container in (set, frozenset):
+            made: Any = container
+            return made(items)
+        return items
     if container is tuple:
         items = _expect(list, data)
         if args and args[-1] is not ...:

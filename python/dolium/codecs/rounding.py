@@ -22,6 +22,7 @@ from math import frexp, isfinite
 from typing import Any
 
 from ..errors import UnstorableError
+from .libraries import library
 
 __all__ = ["Rounding"]
 
@@ -59,7 +60,7 @@ class Rounding:
 
     def rounded(self, array: Any) -> Any:
         """A rounded copy, or the array if its values stay."""
-        import numpy as np
+        np = library("numpy")
 
         dtype = array.dtype
         size = dtype.itemsize // (2 if dtype.kind == "c" else 1)
@@ -80,7 +81,7 @@ class Rounding:
 
 
 def _to_multiples(block: Any, exponent: int, size: int) -> None:
-    import numpy as np
+    np = library("numpy")
 
     if exponent <= _LEAST[size]:
         return  # each value is a multiple already
@@ -103,7 +104,7 @@ def _to_multiples(block: Any, exponent: int, size: int) -> None:
 
 
 def _to_bits(block: Any, bits: int, size: int) -> None:
-    import numpy as np
+    np = library("numpy")
 
     drop = _MANTISSA[size] - bits
     if drop <= 0:

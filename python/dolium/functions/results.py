@@ -195,8 +195,8 @@ def keep(
 
 def codec_of(cache: Any, value: Any) -> Codec | None:
     """The codec of a result for which none was passed: arrays and tables need no pickle."""
-    kind: Any = type(value)
-    root = kind.__module__.partition(".")[0]
+    given: object = value
+    root = type(given).__module__.partition(".")[0]
     if (
         root not in ("numpy", "polars", "pyarrow")
         or cache._codec is not None
