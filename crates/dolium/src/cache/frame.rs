@@ -167,8 +167,8 @@ impl Cache {
             signed_part = stored[at..].to_vec();
             stored.extend(read_at(&file, head.stored - TRAILER_LEN as u64, TRAILER_LEN)?);
             let (kind, form) = key.signed_form();
-            let signer = signer(&self.handle).map_err(io::Error::other)?;
-            signed = signer.verify(&stored, kind, &form, mode::FRAME) == Verdict::Ours;
+            let known = signer(&self.handle).map_err(io::Error::other)?;
+            signed = known.verify(&stored, kind, &form, mode::FRAME) == Verdict::Ours;
         }
         let may_be_mapped = frame.is_aligned
             && found.uid() == geteuid().as_raw()
