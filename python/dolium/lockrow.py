@@ -64,6 +64,16 @@ def keep(
     return bool(put(key, value, expire=expire, tag=tag, retry=True))
 
 
+def put(cache: SharedCache, key: Any, value: Any, expire: float | timedelta | None, tag: Any) -> None:
+    """Set a row that eviction need not spare. It has the same form whatever codec the cache has."""
+    options: dict[str, Any] = {}
+    if getattr(cache, "_codec", None) is not None:
+        from .codecs import Auto
+
+        options["codec"] = Auto()
+    cache.set(key, value, expire=expire, tag=tag, retry=True, **options)
+
+
 TRIES = 8
 """How often a row is replaced without a transaction while other threads and processes are faster."""
 
@@ -153,7 +163,7 @@ class LockRow:
             elif kept:
                 keep(self._home, self.key, new, self.expire, self.tag)
             else:
-                self._home.set(self.key, new, expire=self.expire, tag=self.tag, retry=True)
+                put(self._home, self.key, new, self.expire, self.tag)
             self._guess = new
             return new, None if self.expire is None else self._expiry()
 

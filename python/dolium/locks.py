@@ -27,52 +27,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 
-class SharedCache(Protocol):
-    """The methods of a cache that the recipes use; ``Cache`` and ``FanoutCache`` have them."""
-
-    def get(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def set(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def add(self, key: Any, value: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def pop(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def delete(self, key: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-    def transact(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]: ...
-    def __contains__(self, key: Any, /) -> bool: ...
-
-
-def shown(tool: object, cache: SharedCache, key: Any) -> str:
-    """The `repr` of a tool that is built on a key of a cache, in the form of a cache's own."""
-    return f"<{type(tool).__name__} {key!r}, directory: {getattr(cache, 'directory', cache)}>"
-
-
-def home_of(cache: SharedCache, key: Any) -> SharedCache:
-    """The shard of `cache` that holds `key`, or `cache`. A transaction of it is enough."""
-    if hasattr(type(cache), "_shards"):
-        fanout: Any = cache
-        return fanout._shards[fanout._hash(key) % fanout._count]
-    return cache
-
-
-def keep(
-    cache: SharedCache, key: Any, value: Any, expire: float | timedelta | None, tag: Any, add: bool = False
-) -> bool:
-    """Set (or add) a row that eviction spares for as long as there is anything else to evict."""
-    keep = native_method(cache, "_keep")
-    if keep is not None:
-        return bool(keep(key, value, expire=expire, tag=tag, add=add))
-    put = cache.add if add else cache.set
-    return bool(put(key, value, expire=expire, tag=tag, retry=True))
-
-
-def put(cache: SharedCache, key: Any, value: Any, expire: float | timedelta | None, tag: Any) -> None:
-    """Set a row that eviction need not spare. It has the same form whatever codec the cache has."""
-    options: dict[str, Any] = {}
-    if getattr(cache, "_codec", None) is not None:
-        from .codecs import Auto
-
-        options["codec"] = Auto()
-    cache.set(key, value, expire=expire, tag=tag, retry=True, **options)
-
-
 def _me() -> str:
     """The name of this thread in a lock, as in diskcache."""
     return f"{os.getpid()}-{threading.get_ident()}"
@@ -299,12 +253,6 @@ class RLock(_Guard):
 
         changed = self._row.change(given_back, takes=False)
         if changed is not None and changed[0][1] == 0:
-            if count > 1:
-                keep(self._cache, self._key, (owner, count - 1), self._expire, self._tag)
-            else:
-                row = (owner, 0)
-                put(self._cache, self._key, row, self._expire, self._tag)
-        if count == 1:
             waiting.released(self._where())
 
 
@@ -397,8 +345,4 @@ class BoundedSemaphore(_Guard):
             return left, left < self._value
 
         self._row.change(given_back, takes=False)
-            if left < self._value:
-                keep(self._cache, self._key, left, self._expire, self._tag)
-            else:
-                put(self._cache, self._key, left, self._expire, self._tag)
         waiting.released(self._where())
