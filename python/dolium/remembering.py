@@ -102,7 +102,9 @@ class RemembersFunctions(Store):
             if self._read_only or (seconds is not None and seconds <= 0):
                 return MISS
             try:
-                self.add(key, value, expire=seconds, tag=tag, retry=True, codec=codec)
+                # A method of a subclass may not have `codec`.
+                options: dict[str, Any] = {} if codec is None else {"codec": codec}
+                self.add(key, value, expire=seconds, tag=tag, retry=True, **options)
             except Exception as error:
                 names.warn_unstored(self, function, value, error)
                 return MISS

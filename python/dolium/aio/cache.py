@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ..codecs import Codec, Encoder, Filter
     from ..settings import Directory, Settings, Trust
     from .store import Seconds, Tag
 
@@ -46,9 +47,12 @@ class AsyncCache(AsyncStore[Cache]):
         *,
         read_only: bool = False,
         trust: Trust = "signed",
+        codec: Codec | Encoder | Filter | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        self._attach(Cache(directory, timeout, disk, read_only=read_only, trust=trust, **settings))
+        self._attach(
+            Cache(directory, timeout, disk, read_only=read_only, trust=trust, codec=codec, **settings)
+        )
 
     @classmethod
     def of(cls, cache: Cache) -> AsyncCache:
@@ -147,10 +151,13 @@ class AsyncFanoutCache(AsyncStore[FanoutCache]):
         *,
         read_only: bool = False,
         trust: Trust = "signed",
+        codec: Codec | Encoder | Filter | None = None,
         **settings: Unpack[Settings],
     ) -> None:
         self._attach(
-            FanoutCache(directory, shards, timeout, disk, read_only=read_only, trust=trust, **settings)
+            FanoutCache(
+                directory, shards, timeout, disk, read_only=read_only, trust=trust, codec=codec, **settings
+            )
         )
 
     @classmethod

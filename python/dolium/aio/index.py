@@ -90,7 +90,7 @@ class AsyncIndex(Caller, Generic[K, V]):
 
     async def set(self, key: K, value: V) -> None:
         """Set the value of a key: ``index[key] = value``."""
-        if self._may_try() and self._store._try_set(key, value):
+        if self._may_try() and self._store._codec is None and self._store._try_set(key, value):
             await self._breathe()
         else:
             await self._write(self._index.__setitem__, key, value)

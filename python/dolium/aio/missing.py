@@ -16,6 +16,7 @@ from ..functions.missing import raise_stored, store_error
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from ..codecs import Codec, Encoder, Filter
     from ..functions.term import Lifetime
 
 R = TypeVar("R")
@@ -29,6 +30,7 @@ async def value_of(
     errors: Mapping[type[Exception], Lifetime],
     tag: str | None,
     wait: float | None,
+    codec: Codec | Encoder | Filter | None,
 ) -> R:
     """The value of a key that is missing, see :meth:`AsyncStore.get_or_set`."""
     seconds, failures = in_seconds(expire), Failures(errors)
@@ -55,7 +57,9 @@ async def value_of(
         if cache._read_only or (seconds is not None and seconds <= 0):
             return MISS
         try:
-            cache.add(key, value, expire=seconds, tag=tag, retry=True)
+            cache.add(
+                key, value, expire=seconds, tag=tag, retry=True, **({} if codec is None else {"codec": codec})
+            )
         except Exception as error:
             names.warn_unstored(cache, function, value, error)
             return MISS

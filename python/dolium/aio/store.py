@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .._dolium import Info
+    from ..codecs import Codec, Encoder, Filter
     from ..core import BaseCache
     from ..disk import Disk
     from ..functions.term import Lifetime
@@ -45,6 +46,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 _UNANSWERED: Any = object()
+
+
+def _with(codec: Codec | Encoder | Filter | None) -> dict[str, Any]:
+    """The argument `codec` if it was passed: a method of a subclass may not have it."""
+    return {} if codec is None else {"codec": codec}
 
 
 class AsyncStore(Caller, Generic[C]):
@@ -185,12 +191,17 @@ class AsyncStore(Caller, Generic[C]):
         read: bool = False,
         tag: Tag = None,
         retry: bool = False,
+        *,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> bool:
         """As :meth:`Cache.set`."""
-        if not read and self._may_try() and self._cache._try_set(key, value, expire, tag):
+        is_plain = codec is None and self._cache._codec is None and not read
+        if is_plain and self._may_try() and self._cache._try_set(key, value, expire, tag):
             await self._breathe()
             return True
-        return await self._write(self._cache.set, key, value, expire=expire, read=read, tag=tag, retry=retry)
+        return await self._write(
+            self._cache.set, key, value, expire=expire, read=read, tag=tag, retry=retry, **_with(codec)
+        )
 
     async def add(
         self,
@@ -200,9 +211,13 @@ class AsyncStore(Caller, Generic[C]):
         read: bool = False,
         tag: Tag = None,
         retry: bool = False,
+        *,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> bool:
         """As :meth:`Cache.add`."""
-        return await self._write(self._cache.add, key, value, expire=expire, read=read, tag=tag, retry=retry)
+        return await self._write(
+            self._cache.add, key, value, expire=expire, read=read, tag=tag, retry=retry, **_with(codec)
+        )
 
     async def touch(self, key: Any, expire: Seconds | None = None, retry: bool = False) -> bool:
         """As :meth:`Cache.touch`."""
@@ -267,6 +282,7 @@ class AsyncStore(Caller, Generic[C]):
         errors: Mapping[type[Exception], Lifetime] = {},
         tag: str | None = None,
         wait: float | None = None,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> R:
         """As :meth:`Cache.get_or_set`. `function` is a coroutine function, or one that the loop's thread may run.
 
@@ -288,7 +304,7 @@ class AsyncStore(Caller, Generic[C]):
                 return value
         from .missing import value_of
 
-        return await value_of(self._cache, key, function, expire, errors, tag, wait)
+        return await value_of(self._cache, key, function, expire, errors, tag, wait, codec)
 
     # Changing many
 
@@ -298,9 +314,13 @@ class AsyncStore(Caller, Generic[C]):
         expire: Seconds | None = None,
         tag: Tag = None,
         retry: bool = False,
+        *,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> int:
         """As :meth:`Cache.set_many`."""
-        return await self._write(self._cache.set_many, mapping, expire=expire, tag=tag, retry=retry)
+        return await self._write(
+            self._cache.set_many, mapping, expire=expire, tag=tag, retry=retry, **_with(codec)
+        )
 
     async def add_many(
         self,
@@ -308,9 +328,13 @@ class AsyncStore(Caller, Generic[C]):
         expire: Seconds | None = None,
         tag: Tag = None,
         retry: bool = False,
+        *,
+        codec: Codec | Encoder | Filter | None = None,
     ) -> int:
         """As :meth:`Cache.add_many`."""
-        return await self._write(self._cache.add_many, mapping, expire=expire, tag=tag, retry=retry)
+        return await self._write(
+            self._cache.add_many, mapping, expire=expire, tag=tag, retry=retry, **_with(codec)
+        )
 
     async def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:
         """As :meth:`Cache.delete_many`."""
