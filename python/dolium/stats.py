@@ -31,6 +31,8 @@ class HotTier(NamedTuple):
     """Entries removed through the tier."""
     fills: int = 0
     """Rows of the database that came into the tier."""
+    returns: int = 0
+    """Of these, about how many the tier had had before and let go of. Many of them make it grow."""
     drains: int = 0
     """Commits that took records to the database."""
     drained: int = 0

@@ -235,7 +235,7 @@ def test_flags_are_what_is_true_or_false(cache):
 
 def test_signatures_are_readable():
     parameters = inspect.signature(dolium.Cache.set).parameters
-    assert list(parameters) == ["self", "key", "value", "expire", "read", "tag", "retry"]
+    assert list(parameters) == ["self", "key", "value", "expire", "read", "tag", "retry", "codec"]
     assert parameters["read"].default is False
 
 

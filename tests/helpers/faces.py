@@ -89,7 +89,7 @@ class Awaited:
 
     def _answer(self, make: Callable[[], Any]) -> Any:
         value = self._task.await_(make)
-        if isinstance(value, tuple):
+        if type(value) is tuple:  # no constant, which is a tuple, too
             return tuple(file_of(item) for item in value)
         return file_of(value)
 

@@ -221,6 +221,7 @@ impl State {
     }
 
     /// One step of a process that has the open lock or the tier.
+    #[expect(clippy::too_many_lines, reason = "one step after the other")]
     fn member(&self, who: usize, left_out: Option<Rule>) -> Result<Self, Wrong> {
         let mut next = self.clone();
         let is_left_out = |rule| left_out == Some(rule);
@@ -364,7 +365,6 @@ impl State {
             self.database.tier = Some((epoch, seq, self.database.foreign));
         }
         match file.slot {
-            Some((_, true)) => {}
             Some((version, false)) if version != self.database.version => {
                 return Err(Wrong("a read returns what the database does not have"));
             }

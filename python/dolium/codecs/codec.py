@@ -25,7 +25,7 @@ class Codec:
     def __init__(self, encoder: Encoder, *filters: Filter) -> None:
         if filters and encoder._is_mapped:
             raise ValueError(
-                f"{encoder!r} is to be mapped, which filtered bytes cannot be; leave out mmap=True or the filters"
+                f"{encoder!r} maps its file, which filters do not allow; leave out mmap=True or the filters"
             )
         if len(filters) > MOST_FILTERS:
             raise ValueError(f"a codec has at most {MOST_FILTERS} filters, not {len(filters)}")
@@ -50,9 +50,8 @@ class Codec:
         for place, filter in enumerate(self.filters):
             element = 1 if numbers else body.element
             if filter._compression is not None and place == len(self.filters) - 1:
-                # The engine does it with the dictionary that it has.
-                level, has_dictionary = filter._compression
-                compression = level, element, has_dictionary
+                # The engine does it, without a copy.
+                compression = filter._compression, element
                 continue
             applied = filter._apply(data, element)
             if applied is not None:
@@ -151,7 +150,7 @@ class Filter(_Part):
     """
 
     _kind = "filter"
-    _compression: tuple[int, bool] | None = None
+    _compression: int | None = None
 
     def encode(self, data: bytes) -> bytes:
         """The filtered bytes."""

@@ -1,7 +1,7 @@
 """Streams of Arrow's IPC format, looked through before a library reads them.
 
 A library believes more than it should: a compressed buffer says how much memory to take, and an extension type names
-code of whoever registered it. So only uncompressed batches of plain types pass.
+code that a program registered. So only uncompressed batches of plain types pass.
 """
 
 from __future__ import annotations

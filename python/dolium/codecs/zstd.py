@@ -14,8 +14,7 @@ class Zstd(Filter):
     """Zstandard, from level -50 (fast) to 22 (small). The bytes of arrays are shuffled before.
 
     A value is stored as it is if it is shorter than 64 bytes, if its first 64 KiB do not shrink, or if all of it does
-    not save a sixteenth. `dictionary` shares one dictionary among small values, once the cache has trained one on its
-    own.
+    not save a sixteenth.
 
     >>> import dolium
     >>> from dolium.codecs import Zstd
@@ -26,17 +25,16 @@ class Zstd(Filter):
     True
     """
 
-    _defaults: ClassVar = {"level": 3, "dictionary": False}
+    _defaults: ClassVar = {"level": 3}
 
-    def __init__(self, level: int = 3, dictionary: bool = False) -> None:
+    def __init__(self, level: int = 3) -> None:
         if not -50 <= level <= 22:
             raise ValueError(f"level: {level} is none of Zstandard; use -50 (fast) to 22 (small)")
         self.level = level
-        self.dictionary = dictionary
 
     @property
-    def _compression(self) -> tuple[int, bool]:  # type: ignore[override]
-        return self.level, self.dictionary
+    def _compression(self) -> int:  # type: ignore[override]
+        return self.level
 
     def _apply(self, data: bytes, element: int) -> tuple[bytes, bytes] | None:
         return zstd_apply(data, self.level, element)

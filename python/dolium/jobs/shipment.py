@@ -21,7 +21,7 @@ from ..functions.modes import MODE, Mode, using
 from ..functions.wrapper import Bound, Wrapper, inside
 
 MOST_LOADED: Final = 8
-"""Functions that a worker of somebody's executor keeps loaded."""
+"""Functions that a worker of the caller's executor keeps loaded."""
 
 
 class Shipment:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from ..constants import MISS
 from ..transaction import Transaction
 from .backing import open_cache, state_of, strict
+from .compared import Compared
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # known to type checkers, and not installed
@@ -35,7 +36,7 @@ _WHOLE = (list, tuple, range, str, bytes, set, frozenset, dict, deque)
 _BATCH = 500
 
 
-class Deque(MutableSequence[T]):
+class Deque(Compared[T]):
     """A double-ended queue on disk, shared by all processes that open its directory.
 
     It has every method of :class:`collections.deque`, and slices in addition. Reading a slice gives a list, and
@@ -258,34 +259,6 @@ class Deque(MutableSequence[T]):
             if position >= first and (item is value or item == value):
                 return position
         raise ValueError(f"{value!r} is not in deque")
-
-    def _compare(self, that: Any, relation: Callable[[Any, Any], bool]) -> bool:
-        if not isinstance(that, Sequence):
-            return NotImplemented
-        others = cast(Sequence[Any], that)
-        if relation is operator.eq and len(self) != len(others):
-            return False
-        for mine, other in zip(self, others, strict=False):
-            if mine != other:
-                return relation(mine, other)
-        return relation(len(self), len(others))
-
-    def __eq__(self, that: object) -> bool:
-        return self._compare(that, operator.eq)
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-    def __lt__(self, that: Sequence[T]) -> bool:
-        return self._compare(that, operator.lt)
-
-    def __le__(self, that: Sequence[T]) -> bool:
-        return self._compare(that, operator.le)
-
-    def __gt__(self, that: Sequence[T]) -> bool:
-        return self._compare(that, operator.gt)
-
-    def __ge__(self, that: Sequence[T]) -> bool:
-        return self._compare(that, operator.ge)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(directory={self.directory!r})"

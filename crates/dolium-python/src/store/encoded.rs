@@ -31,8 +31,8 @@ pub(crate) struct Made<'py> {
     packed: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Compression as the last filter: the level, the bytes of an element, and whether a dictionary is wanted.
-type Compression = (i32, u8, bool);
+/// Compression as the last filter: the level, and the bytes of an element.
+type Compression = (i32, u8);
 
 /// What `Codec._encode` returns.
 type Parts<'py> = (u8, Bound<'py, PyBytes>, Vec<u8>, u64, bool, Option<Compression>);
@@ -46,7 +46,7 @@ impl<'py> Made<'py> {
         }
         let (encoder, body, filters, length, is_aligned, compression): Parts<'_> = parts.extract()?;
         let mut made = Self { encoder, body, filters, length, is_aligned, packed: None };
-        if let Some((level, element, _)) = compression {
+        if let Some((level, element)) = compression {
             made.compress(codec.py(), Zstd::new(level).element(element));
         }
         let is_plain = made.packed.is_none() && made.filters.is_empty();

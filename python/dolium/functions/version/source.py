@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from . import STARTED
 from .changes import Changed, changed, may_change, mentions
-from .subject import kind_of
+from .sameness import AWAIT, codes_in, compiled, same
 from .syntax import Definition, Import
 
 # Strings, comments and continued lines, and outside of them the line breaks where a statement may begin. A break in
@@ -35,7 +35,6 @@ _TOKEN = re.compile(
 _CONTINUES = re.compile(r"(?:else|elif|except|finally)\b")
 
 # IPython awaits at the top level.
-_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -84,7 +83,7 @@ class Source:
         codes = self._codes
         if codes is None:
             whole = self.tree(0) if len(self._chunks) == 1 else _parse(self.text, self.name)
-            codes = self._codes = list(_codes(_compile(whole, self.name)))
+            codes = self._codes = list(codes_in(compiled(whole, self.name)))
         return codes
 
     def tree(self, index: int) -> ast.Module:
@@ -196,7 +195,7 @@ def _parse(text: str, name: str) -> ast.Module:
     try:
         return compile(text, name, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)  # type: ignore[return-value]
     except SyntaxError:
-        return compile(text, name, "exec", ast.PyCF_ONLY_AST | _AWAIT, dont_inherit=True)  # type: ignore[return-value]
+        return compile(text, name, "exec", ast.PyCF_ONLY_AST | AWAIT, dont_inherit=True)  # type: ignore[return-value]
 
 
 _sources: dict[str, Source] = {}
@@ -306,7 +305,7 @@ def _at_line(origin: Source, tree: ast.Module, code: CodeType) -> Place | None:
     if len(places) == 1 and origin.trusted:
         return places[0] if _has_parameters(places[0].node, code) else None
     compiled = [found for found in origin.codes() if found.co_firstlineno == line and found.co_name == name]
-    if not any(_same(found, code) for found in compiled):
+    if not any(same(found, code) for found in compiled):
         return None
     return places[0] if len(places) == 1 else _one_of(places, compiled, code)
 
@@ -325,14 +324,14 @@ def _one_of(places: list[Place], compiled: list[CodeType], code: CodeType) -> Pl
             return max(places, key=lambda place: _begin(place.node), default=None)
     if len(places) == len(compiled):
         for place, found in zip(places, compiled, strict=True):
-            if _same(found, code) and _has_parameters(place.node, code):
+            if same(found, code) and _has_parameters(place.node, code):
                 return place
     return None
 
 
 def _moved(origin: Source, tree: ast.Module, code: CodeType) -> Place | None:
     """Finds a function whose line is another now, because a comment was added above."""
-    lines = {found.co_firstlineno for found in origin.codes() if _same(found, code)}
+    lines = {found.co_firstlineno for found in origin.codes() if same(found, code)}
     places = [
         place
         for place in _places(tree)
@@ -390,7 +389,7 @@ def _has_methods(place: Place, methods: list[FunctionType], origin: Source) -> b
     assert isinstance(place.node, ast.ClassDef)
     inside = {item.name for item in place.node.body if isinstance(item, _SCOPES)}
     own = [method.__code__ for method in methods if method.__code__.co_filename == origin.name]
-    return all(any(_same(found, code) for found in origin.codes()) for code in own if code.co_name in inside)
+    return all(any(same(found, code) for found in origin.codes()) for code in own if code.co_name in inside)
 
 
 # Nodes.
@@ -473,47 +472,3 @@ def _has_parameters(node: Definition, code: CodeType) -> bool:
     return len(names) == number and all(
         real.endswith(name) for name, real in zip(names, code.co_varnames[:number], strict=True)
     )
-
-
-# Code objects.
-
-
-def _compile(tree: ast.Module, name: str) -> CodeType:
-    try:
-        return compile(tree, name, "exec", dont_inherit=True)
-    except SyntaxError:
-        return compile(tree, name, "exec", _AWAIT, dont_inherit=True)
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield constant
-            yield from _codes(constant)
-
-
-def _same(one: CodeType, other: CodeType) -> bool:
-    """Says whether two code objects do the same, wherever they stand."""
-    return (
-        one.co_code == other.co_code
-        and one.co_names == other.co_names
-        and one.co_varnames == other.co_varnames
-        and one.co_freevars == other.co_freevars
-        and one.co_cellvars == other.co_cellvars
-        and one.co_argcount == other.co_argcount
-        and one.co_posonlyargcount == other.co_posonlyargcount
-        and one.co_kwonlyargcount == other.co_kwonlyargcount
-        and len(one.co_consts) == len(other.co_consts)
-        and all(map(_same_constant, one.co_consts, other.co_consts))
-    )
-
-
-def _same_constant(one: Any, other: Any) -> bool:
-    kind = kind_of(one)
-    if kind is not kind_of(other):
-        return False
-    if kind is CodeType:
-        return one.co_name == other.co_name and _same(one, other)
-    if kind is tuple:
-        return len(one) == len(other) and all(map(_same_constant, one, other))
-    return one == other if kind is frozenset else repr(one) == repr(other)
