@@ -12,6 +12,7 @@
 
 mod clock;
 mod context;
+mod encoded;
 mod enter;
 mod error;
 mod fingerprint;
@@ -51,7 +52,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cli, module)?)?;
     module.add_function(wrap_pyfunction!(in_seconds, module)?)?;
     fingerprint::register(module)?;
-    store::encoded::register(module)?;
+    encoded::register(module)?;
     store::flight::register(module)?;
     signature::register(module)?;
     foreign::register(module)?;

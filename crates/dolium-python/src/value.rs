@@ -5,10 +5,10 @@ use dolium::{Payload, Scalar, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, PyString};
 
+use crate::encoded::{Made, unreadable};
 use crate::error;
 use crate::lazy::Lazy;
 use crate::packed;
-use crate::store::{Made, unreadable};
 
 static DUMPS: Lazy = Lazy::new("pickle", "dumps");
 

@@ -11,7 +11,7 @@ use dolium::{Cache, Counter};
 const KEYS: i64 = 10_000;
 /// The tier begins with a sixteenth of it, and ends with a quarter.
 const LIMIT: u64 = 16 << 20;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn open(directory: &Path) -> Cache {
     Cache::builder(directory).size_limit(Some(LIMIT)).open().unwrap()

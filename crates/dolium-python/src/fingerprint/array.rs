@@ -44,16 +44,16 @@ pub(super) fn write(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<Opt
     };
     let py = value.py();
     match ElementType::from_format(buffer.format()) {
-        ElementType::SignedInteger { bytes: 1 } => typed::<i8>(py, out, b"|i1", buffer),
-        ElementType::SignedInteger { bytes: 2 } => typed::<i16>(py, out, b"<i2", buffer),
-        ElementType::SignedInteger { bytes: 4 } => typed::<i32>(py, out, b"<i4", buffer),
-        ElementType::SignedInteger { bytes: 8 } => typed::<i64>(py, out, b"<i8", buffer),
-        ElementType::UnsignedInteger { bytes: 1 } => typed::<u8>(py, out, b"|u1", buffer),
-        ElementType::UnsignedInteger { bytes: 2 } => typed::<u16>(py, out, b"<u2", buffer),
-        ElementType::UnsignedInteger { bytes: 4 } => typed::<u32>(py, out, b"<u4", buffer),
-        ElementType::UnsignedInteger { bytes: 8 } => typed::<u64>(py, out, b"<u8", buffer),
-        ElementType::Float { bytes: 4 } => typed::<f32>(py, out, b"<f4", buffer),
-        ElementType::Float { bytes: 8 } => typed::<f64>(py, out, b"<f8", buffer),
+        ElementType::SignedInteger { bytes: 1 } => typed::<i8>(py, out, *b"|i1", buffer),
+        ElementType::SignedInteger { bytes: 2 } => typed::<i16>(py, out, *b"<i2", buffer),
+        ElementType::SignedInteger { bytes: 4 } => typed::<i32>(py, out, *b"<i4", buffer),
+        ElementType::SignedInteger { bytes: 8 } => typed::<i64>(py, out, *b"<i8", buffer),
+        ElementType::UnsignedInteger { bytes: 1 } => typed::<u8>(py, out, *b"|u1", buffer),
+        ElementType::UnsignedInteger { bytes: 2 } => typed::<u16>(py, out, *b"<u2", buffer),
+        ElementType::UnsignedInteger { bytes: 4 } => typed::<u32>(py, out, *b"<u4", buffer),
+        ElementType::UnsignedInteger { bytes: 8 } => typed::<u64>(py, out, *b"<u8", buffer),
+        ElementType::Float { bytes: 4 } => typed::<f32>(py, out, *b"<f4", buffer),
+        ElementType::Float { bytes: 8 } => typed::<f64>(py, out, *b"<f8", buffer),
         _ => Ok(None),
     }
 }
@@ -61,12 +61,11 @@ pub(super) fn write(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> PyResult<Opt
 fn typed<T: Word>(
     py: Python<'_>,
     out: &mut Vec<u8>,
-    dtype: &[u8; 3],
+    mut dtype: [u8; 3],
     buffer: PyUntypedBuffer,
 ) -> PyResult<Option<usize>> {
     // Elements that are not aligned are left to NumPy.
     let Ok(buffer) = buffer.into_typed::<T>() else { return Ok(None) };
-    let mut dtype = *dtype;
     if cfg!(target_endian = "big") && dtype[0] == b'<' {
         dtype[0] = b'>';
     }

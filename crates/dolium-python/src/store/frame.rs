@@ -8,8 +8,9 @@ use dolium::{Cache, Clock, Entry, Payload, Value, host, raw};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
-use super::encoded::MANY;
-use super::{Flag, Inner, Made, Seconds, Shard, Store, put};
+use super::{Flag, Inner, Seconds, Shard, Store, put};
+use crate::encoded::MANY;
+use crate::encoded::Made;
 use crate::value::Outgoing;
 use crate::{clock, error, packed};
 

@@ -2,9 +2,9 @@
 //! methods are spread over this folder by what they do.
 
 mod bulk;
+mod codec;
 mod custom;
 pub(crate) mod deferred;
-pub(crate) mod encoded;
 pub(crate) mod flight;
 mod frame;
 mod inline;
@@ -34,7 +34,6 @@ use custom::Custom;
 use crate::trust::Trust;
 use crate::{context, enter, error, key, value};
 
-pub(crate) use encoded::{Made, unreadable};
 pub(crate) use frame::Tally;
 pub(crate) use iterator::KeyIterator;
 pub(crate) use queue::QueueItem;

@@ -1,81 +1,26 @@
 //! Operations on many keys. What the hot tier takes together becomes one chunk of its log, and all else one transaction,
 //! during which others go on writing.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
-
-use dolium_hot::{Cell, Counter, Kind, PendingRecord, Tier, View};
+use dolium_hot::{Counter, Kind, PendingRecord, Tier};
 
 use crate::sqlite::Write;
 use crate::sqlite::read;
-use crate::sqlite::tier::CULLS;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
-use crate::system::value_files::NewFile;
 use crate::system::wait::Deadline;
-use crate::value::frame::Frame;
 use crate::value::key::Key;
-use crate::value::put_options::{PutOptions, is_alive};
-use crate::value::{Payload, Row, Value, mode};
+use crate::value::put_options::PutOptions;
+use crate::value::{Payload, Value};
 
 use super::Cache;
-use super::frame::is_raised;
-use super::hot::{Seen, confirm, fits};
-use super::nonblocking::{new_row, plain};
+use super::bulk_item::{Change, Content, Item, Known, Last, Outcome, Stamp};
+use super::hot::{Seen, confirm, fit, fits};
+use super::nonblocking::{SMALL, new_row, plain};
 use super::prepare::Prepared;
-use super::record::{pending_record, stage};
+use super::record::stage;
 
 /// How often a change of many keys is tried in the tier while other writers are faster.
 const TRIES: u32 = 3;
-
-/// Keys up to which each is compared with all before it: that is quicker than a table.
-const FEW: usize = 16;
-
-/// A hash that already is one.
-#[derive(Default)]
-struct Known64(u64);
-
-impl Hasher for Known64 {
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// Where each key of a call came last, by the hashes of the tier.
-enum Last {
-    Few([u64; FEW], usize),
-    Many(HashMap<u64, usize, BuildHasherDefault<Known64>>),
-}
-
-impl Last {
-    fn of(keys: usize) -> Self {
-        if keys <= FEW {
-            Self::Few([0; FEW], 0)
-        } else {
-            Self::Many(HashMap::with_capacity_and_hasher(keys, BuildHasherDefault::default()))
-        }
-    }
-
-    /// Notes the next key, at a position. Returns where it was before.
-    fn note(&mut self, hash: u64, at: usize) -> Option<usize> {
-        match self {
-            Self::Few(hashes, count) => {
-                let before = hashes[..*count].iter().rposition(|known| *known == hash);
-                hashes[*count] = hash;
-                *count += 1;
-                before
-            }
-            Self::Many(hashes) => hashes.insert(hash, at),
-        }
-    }
-}
 
 /// How a call takes the append lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,132 +29,6 @@ enum Patience {
     Never,
     /// As long as the cache may wait.
     Usual,
-}
-
-/// What an item does to its key.
-enum Content<'v> {
-    /// Stores a column that is copied only once, into its record.
-    Plain(Cell<'v>),
-    /// Stores what was pickled, framed, signed or written to a file.
-    Prepared(Prepared),
-    /// Removes the key.
-    Nothing,
-}
-
-/// One key of a bulk call.
-struct Item<'k, 'v> {
-    key: Key<'k>,
-    content: Content<'v>,
-}
-
-/// Which keys a call changes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    /// All of them.
-    All,
-    /// Those without an entry.
-    Absent,
-    /// Those with a row. One that has expired goes, too, and does not count.
-    Present,
-}
-
-/// What the records of a call have in common.
-struct Stamp<'o> {
-    expire_time: Option<Timestamp>,
-    store_time: Timestamp,
-    options: &'o PutOptions,
-    now: Timestamp,
-}
-
-/// What a call must know of the row of a key.
-#[derive(Clone, Copy)]
-struct Known {
-    expire_time: Option<Timestamp>,
-    /// The row keeps an exception, which is no value.
-    is_raised: bool,
-}
-
-/// What becomes of a key.
-#[derive(Clone, Copy, Default)]
-struct Outcome {
-    is_changed: bool,
-    counts: bool,
-}
-
-impl Known {
-    fn of_view(view: &View<'_>) -> Option<Self> {
-        let is_raised = || match view.value() {
-            Some(Cell::Blob(stored)) if !view.has_file() => Frame::is_raised(stored),
-            _ => false,
-        };
-        view.kind().has_row().then(|| Self {
-            expire_time: view.expire_time(),
-            is_raised: view.mode() == mode::FRAME && is_raised(),
-        })
-    }
-
-    fn of_row(row: &Row) -> Self {
-        let columns = &row.columns;
-        Self {
-            expire_time: row.expire_time,
-            is_raised: columns.mode == mode::FRAME && is_raised(&columns.value),
-        }
-    }
-}
-
-impl Change {
-    fn outcome(self, known: Option<Known>, now: Timestamp) -> Outcome {
-        let lives = |known: &Known| is_alive(known.expire_time, now);
-        match self {
-            Self::All => Outcome { is_changed: true, counts: true },
-            Self::Absent => {
-                let is_absent = !known.is_some_and(|known| lives(&known) && !known.is_raised);
-                Outcome { is_changed: is_absent, counts: is_absent }
-            }
-            Self::Present => {
-                Outcome { is_changed: known.is_some(), counts: known.as_ref().is_some_and(lives) }
-            }
-        }
-    }
-}
-
-impl<'o> Stamp<'o> {
-    fn of(options: &'o PutOptions, now: Timestamp) -> Self {
-        Self { expire_time: options.expire.at(now), store_time: options.time(now), options, now }
-    }
-}
-
-impl Item<'_, '_> {
-    fn record(&mut self, stamp: &Stamp<'_>) -> Result<PendingRecord> {
-        let Stamp { expire_time, store_time, options, now } = stamp;
-        Ok(match &mut self.content {
-            Content::Plain(value) => {
-                let row = new_row(*value, options, *now);
-                stage(Kind::Set, &self.key, &row)
-            }
-            Content::Prepared(value) => {
-                let columns = value.finish(&self.key)?;
-                pending_record(Kind::Set, &self.key, columns, *expire_time, &options.tag, *store_time, CULLS)
-            }
-            Content::Nothing => self.key.with_hot(PendingRecord::delete),
-        })
-    }
-
-    /// The row of the key once the item is stored.
-    fn known(&self, stamp: &Stamp<'_>) -> Option<Known> {
-        let is_raised = match &self.content {
-            Content::Nothing => return None,
-            Content::Prepared(Prepared::Ready { columns, .. }) if columns.mode == mode::FRAME => {
-                is_raised(&columns.value)
-            }
-            Content::Plain(_) | Content::Prepared(_) => false,
-        };
-        Some(Known { expire_time: stamp.expire_time, is_raised })
-    }
-
-    fn file(&self) -> Option<Arc<NewFile>> {
-        if let Content::Prepared(value) = &self.content { value.file() } else { None }
-    }
 }
 
 impl Cache {
@@ -478,6 +297,56 @@ impl Cache {
             Ok(outcomes)
         })
     }
+}
+
+/// Stores many small values as [`try_set`] stores one, all or none of them.
+///
+/// Returns `false` if nothing has happened: then call [`Cache::set_many`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, Key, Payload, PutOptions, host};
+///
+/// let cache = Cache::open(dir.path())?;
+/// cache.set("question", "?")?;
+/// let keys = [Key::from("answer"), Key::from("question")];
+/// let items = keys.iter().map(|key| (key, Payload::Int(42)));
+/// assert!(host::try_set_many(&cache, items, &PutOptions::new()));
+/// assert_eq!(cache.get("question")?, Some(42.into()));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn try_set_many<'a, 'k: 'a, 'v>(
+    cache: &Cache,
+    items: impl ExactSizeIterator<Item = (&'a Key<'k>, Payload<'v>)>,
+    options: &PutOptions,
+) -> bool {
+    if cache.in_transaction() {
+        return false;
+    }
+    let shorter_than = cache.handle.settings.plain_size().min(SMALL);
+    let now = cache.clock.now();
+    let set = |tier: &Tier| {
+        let mut records = Vec::with_capacity(items.len());
+        for (key, payload) in items {
+            let Some(value) = plain(&payload, shorter_than) else { return false };
+            let record = stage(Kind::Set, key, &new_row(value, options, now));
+            if record.bytes() > tier.longest() {
+                return false;
+            }
+            records.push(record);
+        }
+        if !fit(tier, &records) {
+            return false;
+        }
+        tier.prepare(&mut records);
+        let is_stored = tier.try_append_all(&mut records);
+        if is_stored {
+            tier.count(Counter::Sets, records.len() as u64);
+            cache.handle.after_append(tier);
+        }
+        is_stored
+    };
+    cache.handle.tier.lock.with_tier(set) == Some(true)
 }
 
 /// Stores those of many small values whose keys have none, if the hot tier knows all of these and that needs no waiting.

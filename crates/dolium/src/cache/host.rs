@@ -14,13 +14,13 @@
 //! * **Flights**: [`join_flight`] is the part of [`Cache::get_or_compute`](crate::Cache::get_or_compute) that makes callers
 //!   wait for one computation, for a host that computes, waits or stores in its own way; see also [`add_since`].
 
-pub use super::bulk::{try_add_many, try_delete_many};
+pub use super::bulk::{try_add_many, try_delete_many, try_set_many};
 pub use super::compute::{join_flight, join_local_flight};
 pub use super::frame::{FrameRef, try_get_frame};
 pub use super::lock::{Expected, is_alive_owner, is_shared, owner, swap};
 pub use super::nonblocking::{
     EntryRef, Glimpse, Unanswered, ValueRef, get_rest, try_contains, try_delete, try_get, try_get_many,
-    try_incr, try_set, try_set_many,
+    try_incr, try_set,
 };
 pub use super::queue::pull_if;
 pub use super::read::entry_after;

@@ -169,7 +169,7 @@ impl Cache {
                     }
                 }
                 Ok(false) => {}
-                Err(LogFull) if self.make_way(&tier, std::slice::from_ref(&record), &mut deadline)? => {}
+                Err(LogFull) if self.make_way(&tier, std::slice::from_ref(record), &mut deadline)? => {}
                 Err(LogFull) => return Ok(Answer::Unknown),
             }
         }
@@ -209,7 +209,7 @@ impl Cache {
         Ok(Answer::Unknown)
     }
 
-    /// The tier, if queues may be changed there: another program would not see what waits in it.
+    /// The tier, if queues may be changed there: another program does not see items that wait in it.
     fn tier_of_queues(&self) -> Result<Option<Tier>> {
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
         self.handle.detect_foreign_writes_once()?;
@@ -228,12 +228,13 @@ impl Cache {
         let (mut range, mut depth, mut since) = (ALL, SHALLOW, u64::MAX);
         for _ in 0..=LEARNED {
             let learn = || self.learn(tier, prefix, side, range, depth);
-            let Some(mut ends) = self.handle.queues.get(prefix).map_or_else(learn, |ends| Ok(Some(ends)))?
+            let Some(mut ends) =
+                self.handle.tier.queues.get(prefix).map_or_else(learn, |ends| Ok(Some(ends)))?
             else {
                 return Ok(None);
             };
             if ends.seq() > since || !ends.follow(tier, prefix, FOLLOWED) {
-                self.handle.queues.forget(prefix);
+                self.handle.tier.queues.forget(prefix);
                 (range, depth, since) = (ALL, SHALLOW, u64::MAX);
                 continue;
             }
@@ -242,19 +243,19 @@ impl Cache {
                     End::At(number) => {
                         let key = item_key(prefix, number);
                         if let Some(found) = look(&key)? {
-                            self.handle.queues.put(prefix, ends);
+                            self.handle.tier.queues.put(prefix, ends);
                             return Ok(Some((ends, Some((key, found)))));
                         }
                         ends.pass(side);
                     }
                     End::Empty => {
-                        self.handle.queues.put(prefix, ends);
+                        self.handle.tier.queues.put(prefix, ends);
                         return Ok(Some((ends, None)));
                     }
                     End::Unread => break,
                 }
             }
-            self.handle.queues.forget(prefix);
+            self.handle.tier.queues.forget(prefix);
             // There was nothing outside of what is known, so that only this part is read again, and more of it. A database
             // that is newer than that may have items outside.
             (range, since) = (ends.range(), ends.seq());
@@ -291,7 +292,7 @@ impl Cache {
         // A direct commit is not in the log, but has a number.
         let is_current = ends.seq() == tier.last();
         if !is_current {
-            self.handle.queues.forget(prefix);
+            self.handle.tier.queues.forget(prefix);
         }
         is_current
     }

@@ -100,7 +100,7 @@ pub fn swap(
     Ok(swapped.map(|swapped| (swapped, options.expire.at(now))))
 }
 
-/// Whether another program uses the directory, so that what it must see has to be in the database at once.
+/// Whether another program uses the directory, so that locks and items go to the database at once.
 ///
 /// It does for a day after it was seen to open the directory or to change entries, and as long as the processes share a hot
 /// tier that has seen it. The answer holds for what was committed before the call. Costs one load if the answer is yes, and

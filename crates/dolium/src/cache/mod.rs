@@ -4,6 +4,7 @@
 mod annotations;
 pub(crate) mod backup;
 mod bulk;
+mod bulk_item;
 mod change;
 pub(crate) mod check;
 mod compute;

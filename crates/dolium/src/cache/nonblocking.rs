@@ -15,12 +15,11 @@ use crate::value::{Payload, Value, mode};
 
 use super::Cache;
 use super::change::{Change, Decided};
-use super::hot::fit;
 use super::prepare::signer;
 use super::record::{row_of, stage};
 
 /// Bytes from which on a value takes the general way: copying it should not hold up the caller's other threads.
-const SMALL: usize = 1 << 10;
+pub(super) const SMALL: usize = 1 << 10;
 
 /// How often a change is tried while others are faster: that takes less than to wait.
 const ATTEMPTS: usize = 3;
@@ -387,56 +386,6 @@ pub fn try_set<'v>(
     let is_simple = value.len() < cache.handle.settings.plain_size().min(SMALL) && !cache.in_transaction();
     is_simple
         && cache.handle.tier.lock.with_tier(|tier| cache.append(tier, key, value, options)) == Some(true)
-}
-
-/// Stores many small values as [`try_set`] stores one, all or none of them.
-///
-/// Returns `false` if nothing has happened: then call [`Cache::set_many`].
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// use dolium::{Cache, Key, Payload, PutOptions, host};
-///
-/// let cache = Cache::open(dir.path())?;
-/// cache.set("question", "?")?;
-/// let keys = [Key::from("answer"), Key::from("question")];
-/// let items = keys.iter().map(|key| (key, Payload::Int(42)));
-/// assert!(host::try_set_many(&cache, items, &PutOptions::new()));
-/// assert_eq!(cache.get("question")?, Some(42.into()));
-/// # Ok::<(), dolium::Error>(())
-/// ```
-pub fn try_set_many<'a, 'k: 'a, 'v>(
-    cache: &Cache,
-    items: impl ExactSizeIterator<Item = (&'a Key<'k>, Payload<'v>)>,
-    options: &PutOptions,
-) -> bool {
-    if cache.in_transaction() {
-        return false;
-    }
-    let shorter_than = cache.handle.settings.plain_size().min(SMALL);
-    let now = cache.clock.now();
-    let set = |tier: &Tier| {
-        let mut records = Vec::with_capacity(items.len());
-        for (key, payload) in items {
-            let Some(value) = plain(&payload, shorter_than) else { return false };
-            let record = stage(Kind::Set, key, &new_row(value, options, now));
-            if record.bytes() > tier.longest() {
-                return false;
-            }
-            records.push(record);
-        }
-        if !fit(tier, &records) {
-            return false;
-        }
-        tier.prepare(&mut records);
-        let is_stored = tier.try_append_all(&mut records);
-        if is_stored {
-            tier.count(Counter::Sets, records.len() as u64);
-            cache.handle.after_append(tier);
-        }
-        is_stored
-    };
-    cache.handle.tier.lock.with_tier(set) == Some(true)
 }
 
 /// A value that becomes a column as it is, if it is shorter than that.

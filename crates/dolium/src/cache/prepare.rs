@@ -166,7 +166,7 @@ impl Prepared {
     }
 
     /// The columns for a key that may turn out to be another one, so that nothing here changes. Returns `None` for a value
-    /// file that would have to be signed.
+    /// file that needs a signature.
     pub fn columns_for(&self, key: &Key<'_>) -> Option<Columns> {
         match self {
             Self::Ready { columns, .. } => Some(columns.clone()),

@@ -251,7 +251,7 @@ impl Waiter {
         self.limit
     }
 
-    /// Whether flights wait with the caller, of which other processes may have to be told when it leaves.
+    /// Whether flights wait with the caller, so that it tells other processes when it leaves.
     #[must_use]
     pub fn holds_up_flights(&self) -> bool {
         !self.from.is_empty()

@@ -9,6 +9,7 @@ pub(crate) mod connection;
 pub(crate) mod disguise;
 pub(crate) mod evict;
 pub(crate) mod files;
+pub(crate) mod forget;
 pub(crate) mod keys;
 pub(crate) mod query;
 pub(crate) mod queue;

@@ -94,10 +94,6 @@ impl<'c> Once<'c> {
     }
 }
 
-/// Changed keys above which the hot tier forgets all it knows rather than each. Each takes a tenth of a microsecond, while
-/// others wait; what a tier of the usual size knows is not more.
-const MANY: usize = 1 << 17;
-
 impl<'c> Write<'c> {
     pub fn new(connection: &'c Connection) -> Self {
         Self {
@@ -146,7 +142,7 @@ impl<'c> Write<'c> {
     /// Makes the hot tier forget what becomes wrong, and stores the announced sequence number, before a direct commit.
     pub fn publish(&mut self, writing: &mut dolium_hot::Writing) -> Result<()> {
         let changed = self.take_changed();
-        forget(writing, changed);
+        super::forget::forget(writing, changed);
         self.set_applied(writing.epoch(), writing.next_seq())
     }
 
@@ -488,29 +484,5 @@ impl<'c> Write<'c> {
         self.add_to_counter("count", count)?;
         self.add_to_counter("size", size)?;
         Ok(Finished { files: std::mem::take(&mut self.files), has_trash: self.has_trash })
-    }
-}
-
-/// The hot tier forgets keys, or with `None` all that is clean.
-pub(crate) fn forget(writing: &mut dolium_hot::Writing, changed: Option<Vec<Key<'static>>>) {
-    match changed.filter(|keys| keys.len() <= MANY) {
-        Some(keys) => keys.iter().for_each(|key| key.with_hot(|key| writing.forget(key))),
-        None => writing.forget_clean(),
-    }
-}
-
-/// Does the same where the tier may know more than the database of any key. Returns `false` if it does of one of these.
-pub(crate) fn forget_unless_dirty(
-    writing: &mut dolium_hot::Writing,
-    tier: &dolium_hot::Tier,
-    changed: Option<Vec<Key<'static>>>,
-) -> bool {
-    match changed {
-        Some(keys) => keys.iter().all(|key| key.with_hot(|key| writing.evict(key))),
-        None if tier.is_dirty() => false,
-        None => {
-            writing.forget_clean();
-            true
-        }
     }
 }

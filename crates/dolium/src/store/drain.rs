@@ -1,7 +1,7 @@
 //! The drain: applies dirty records of the hot tier to the store, and decides when.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use dolium_hot::{Batch, Counter, Limit, Tier, Writing};
@@ -34,9 +34,6 @@ const TURN: Duration = Duration::from_millis(2);
 /// Turns after which the interrupt hook is asked.
 const TURNS: u32 = 16;
 
-/// How long a process that may only read waits for others to drain. Their housekeepers do so at the second tick.
-const OTHERS: Duration = Duration::from_secs(1);
-
 /// The part of the log that may wait for a tick.
 const FULL: u64 = 4;
 
@@ -53,38 +50,6 @@ impl Handle {
             return Ok(());
         };
         self.drain_in_turns(&mut Deadline::new(wait), DRAIN, still_waits(&tier))
-    }
-
-    /// Waits, in a process that may only read, until the members of the tier have drained. If all of them are dead, or
-    /// one is stuck, the dirty records are left out, and no later read waits for them again.
-    fn await_drain(self: &Arc<Self>, wait: Wait) -> Result<()> {
-        let Some((observer, _)) = self.observer(wait)? else { return Ok(()) };
-        let head = observer.head();
-        let place = Some((observer.epoch(), head));
-        let is_alone = || dolium_hot::count_attached(&self.directory).is_ok_and(|count| count == 0);
-        let longest = match wait {
-            Wait::AtMost(timeout) => timeout.min(OTHERS),
-            Wait::Forever => OTHERS,
-        };
-        let mut deadline = Deadline::new(Wait::AtMost(longest));
-        while observer.waits_before(head) && self.with_awaited(|awaited| *awaited != place) {
-            if is_alone() || !deadline.pause()? {
-                self.with_awaited(|awaited| *awaited = place);
-                // The last process may have drained before it left.
-                if observer.waits_before(head) && observer.is_copy() {
-                    self.report_copied(None, true);
-                } else if observer.waits_before(head) {
-                    self.warnings.add(Warning::Waiting { directory: self.directory.clone() });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn with_awaited<T>(&self, f: impl FnOnce(&mut Option<(u64, u64)>) -> T) -> T {
-        // As with every mutex: a forked child would find it locked for ever.
-        let _inside = fork_gate::enter();
-        f(&mut self.tier.awaited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Drains all that waits now. What others write meanwhile they would go on writing for ever.

@@ -21,7 +21,7 @@ const SAMPLED: u64 = 64;
 const PLACES: usize = 1 << 14;
 
 /// The returns within this time count together: a few each hour are not worth the space.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// Bytes of log for each return that makes a tier too small: about half of the entries that it holds.
 const BYTES: u64 = 512;
@@ -52,10 +52,6 @@ impl Growth {
         if self.epoch.swap(epoch, Relaxed) != epoch {
             places.iter().for_each(|place| place.store(0, Relaxed));
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a part of the hash picks the place, another the mark"
-        )]
         let (place, mark) = ((hash / SAMPLED) as usize % PLACES, (hash >> 32) as u32 | 1);
         if places[place].swap(mark, Relaxed) == mark { SAMPLED } else { 0 }
     }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, read_unopened};
 use crate::store::connections::Connections;
-use crate::store::ends::KnownQueues;
 use crate::store::growth::Growth;
 use crate::store::layout::Shards;
 use crate::store::live_settings::LiveSettings;
@@ -60,7 +59,6 @@ pub(crate) struct Handle {
     pub(crate) tier: Membership,
     pub(crate) transaction: TransactionSlot,
     pub(crate) reads: Reads,
-    pub(crate) queues: KnownQueues,
     pub(crate) volume: Volume,
     pub(crate) upkeep: Upkeep,
     pub(crate) shards: Shards,
@@ -81,7 +79,6 @@ impl Handle {
             tier: Membership::new(directory),
             transaction: TransactionSlot::default(),
             reads: Reads::default(),
-            queues: KnownQueues::default(),
             volume: Volume::default(),
             upkeep: Upkeep::default(),
             shards: Shards::new(),

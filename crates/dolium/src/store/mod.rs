@@ -2,6 +2,8 @@
 //! Does not know keys and values; [`Handle`] is where the layers above come in.
 
 mod attempts;
+mod await_drain;
+mod backing;
 mod begin;
 mod connections;
 mod damage;
@@ -30,6 +32,6 @@ pub(crate) mod transaction;
 mod volume;
 mod write;
 
+pub(crate) use backing::SqliteBacking;
 pub(crate) use handle::Handle;
 pub(crate) use live_settings::Keep;
-pub(crate) use tier::SqliteBacking;

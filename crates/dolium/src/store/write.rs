@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use dolium_hot::{Counter, Tier, Writing};
 
 use crate::sqlite::Write;
+use crate::sqlite::forget::forget_unless_dirty;
 use crate::sqlite::tier::applied;
-use crate::sqlite::write::forget_unless_dirty;
 use crate::store::attempts::Attempts;
 use crate::store::evict::Append;
 use crate::store::lock::Held;
