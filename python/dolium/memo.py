@@ -292,16 +292,15 @@ def _keeper(save: Callable[[CacheKey, Any], object] | None) -> Callable[[CacheKe
     return keep
 
 
-# Tuples, so that a hit that is none needs one comparison.
-_NOTHING: Final = ("nothing was found",)
-_NOT_ASKED: Final = ("it was not asked",)
-
-
 def _looked_up(results: Results, key: CacheKey, recalled: Any) -> Any:
-    """The value of a key, or MISS. `recalled` is the tuple that `recall` has found, or why there is none."""
-    if recalled is _NOTHING:
+    """The value of a key, or MISS.
+
+    `recalled` is the tuple that `recall` has found, MISS, or ``...`` if it was not asked. Both marks are the same
+    objects in a process to which a function was sent by value.
+    """
+    if recalled is MISS:
         return MISS
-    return results.load(key) if recalled is _NOT_ASKED else results.check(key, recalled)
+    return results.load(key) if recalled is ... else results.check(key, recalled)
 
 
 def _wrap_function(func: Callable[..., Any], results: Results, own_key: Any, name: Any) -> Callable[..., Any]:
@@ -314,10 +313,10 @@ def _wrap_function(func: Callable[..., Any], results: Results, own_key: Any, nam
     # `__cache_key__`.
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        recalled: Any = _NOT_ASKED
+        recalled: Any = ...
         if this.__cache_key__ is own_key and not kwargs:
-            recalled = recall(name, args, _NOTHING)
-            if recalled.__class__ is not tuple:
+            recalled = recall(name, args, MISS)
+            if recalled.__class__ is not tuple and recalled is not MISS:
                 return recalled
         key = this.__cache_key__(*args, **kwargs)
         value = _looked_up(results, key, recalled)
@@ -372,10 +371,10 @@ def _wrap_coroutine(
 
     @functools.wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        recalled: Any = _NOT_ASKED
+        recalled: Any = ...
         if this.__cache_key__ is own_key and not kwargs:
-            recalled = recall(name, args, _NOTHING)
-            if recalled.__class__ is not tuple:
+            recalled = recall(name, args, MISS)
+            if recalled.__class__ is not tuple and recalled is not MISS:
                 return recalled
         key = this.__cache_key__(*args, **kwargs)
         value = _looked_up(results, key, recalled)
