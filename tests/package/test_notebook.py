@@ -333,7 +333,7 @@ def test_below_another_magic_a_cell_runs_and_says_so(tmp_path):
     assert "\n1\n" in text
 
 
-def test_a_damaged_or_closed_store_does_not_keep_a_cell_from_running(tmp_path):
+def test_a_damaged_store_keeps_no_cell_from_running(tmp_path):
     session(tmp_path, "factor = 3", SLOW)
     for name in ("cache.db", "cache.hot"):
         if (path := tmp_path / ".dolium" / name).exists():

@@ -73,7 +73,7 @@ def test_walk_that_ends_takes_no_source_from_another_thread():
     source.forget_trees()
 
 
-def test_source_that_another_thread_finds_cut_wrong_is_parsed_whole(monkeypatch: pytest.MonkeyPatch):
+def test_source_that_another_thread_finds_cut_wrong_is_parsed(monkeypatch: pytest.MonkeyPatch):
     text = "TABLE = [\n1,\n2,\n]\ndef f(): return TABLE\n"
     old = os.stat_result((0,) * 10)
     parse, origin = source._parse, source.Source("<old>", text, old)

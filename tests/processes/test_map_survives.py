@@ -207,7 +207,7 @@ def test_ctrl_c_begins_no_item_that_waits_behind_another(env: dict[str, str], tm
     assert "computed 21" not in logged(tmp_path)
 
 
-def test_t33_ctrl_c_lets_running_items_finish_and_leaves_no_worker(env: dict[str, str], tmp_path: Path):
+def test_t33_ctrl_c_lets_items_finish_and_leaves_no_worker(env: dict[str, str], tmp_path: Path):
     body = """
     from helpers.jobs import double
     say("ready")
