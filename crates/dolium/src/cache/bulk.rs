@@ -299,7 +299,7 @@ impl Cache {
     }
 }
 
-/// Stores many small values as [`try_set`] stores one, all or none of them.
+/// Stores many small values as [`try_set`](super::nonblocking::try_set) stores one, all or none of them.
 ///
 /// Returns `false` if nothing has happened: then call [`Cache::set_many`].
 ///
