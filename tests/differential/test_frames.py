@@ -164,7 +164,8 @@ def test_a_frame_of_another_key_is_no_result(tmp_path: Path):
         """
         cache = diskcache.Cache(sys.argv[1])
         cache._sql("UPDATE Cache SET value = (SELECT value FROM Cache WHERE key = 'two') WHERE key = 'one'")
-        cache._sql("UPDATE Cache SET value = substr(value, 1, length(value) - 1) || x'00' WHERE key = 'two'")
+        (value,), = cache._sql("SELECT value FROM Cache WHERE key = 'two'").fetchall()
+        cache._sql("UPDATE Cache SET value = ? WHERE key = 'two'", (value[:-1] + bytes([value[-1] ^ 1]),))
         """,
         tmp_path,
     )
