@@ -376,7 +376,6 @@ def test_t34_progress_counts_items_and_hits_spoil_no_estimate(cache: Any):
 
 
 def test_progress_bar_counts_items(square: Any, capfd: pytest.CaptureFixture[str]):
-    pytest.importorskip("tqdm")
     list(square.map(range(4), workers=1))
     list(square.map(range(7), workers=2, progress=True))
     shown = capfd.readouterr().err
@@ -425,7 +424,8 @@ def test_processes_of_the_caller_are_workers(square: Any):
 
 
 def test_processes_of_loky_are_workers(square: Any):
-    loky = pytest.importorskip("loky")
+    import loky
+
     pool = loky.get_reusable_executor(max_workers=2)
     try:
         run = square.map(range(9), workers=pool)

@@ -304,7 +304,6 @@ def test_functions_of_a_notebook_map_with_every_start_method(
     env: dict[str, str], tmp_path: Path, method: str
 ):
     """No worker can import them: they go by cloudpickle, with the classes of their results."""
-    pytest.importorskip("cloudpickle")
     body = """
     import multiprocessing, dataclasses, dolium
     multiprocessing.set_start_method(sys.argv[1])
