@@ -45,8 +45,8 @@ CREATE TRIGGER IF NOT EXISTS Settings_size_delete AFTER DELETE ON Cache FOR EACH
 END;
 ";
 
-/// Our own tables. `Dolium.foreign` counts what programs that are not dolium change: entries, and the settings, which
-/// diskcache inserts anew whenever it opens a directory. `DoliumTrash`
+/// Our own tables. Two rows of `Dolium` count what programs that are not dolium do: `foreign` the entries that they change,
+/// and `opened` the settings that they insert, as diskcache does whenever it opens a directory. `DoliumTrash`
 /// names value files that no row needs any more, until a checkpoint has made that durable; `DoliumKeys` has the proofs
 /// of keys, by the `rowid` of their entries.
 const DOLIUM: &str = r"
@@ -65,10 +65,10 @@ END;
 CREATE TRIGGER IF NOT EXISTS Dolium_foreign_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN
     UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
 END;
-CREATE TRIGGER IF NOT EXISTS Dolium_foreign_settings AFTER INSERT ON Settings FOR EACH ROW BEGIN
-    UPDATE Dolium SET value = value + 1 WHERE key = 'foreign';
+CREATE TRIGGER IF NOT EXISTS Dolium_opened AFTER INSERT ON Settings FOR EACH ROW BEGIN
+    UPDATE Dolium SET value = value + 1 WHERE key = 'opened';
 END;
-INSERT OR IGNORE INTO Dolium VALUES ('version', 1), ('foreign', 0);
+INSERT OR IGNORE INTO Dolium VALUES ('version', 1), ('foreign', 0), ('opened', 0);
 ";
 
 /// Another program that removes or replaces the row of a frame does not know the value file, so that we remove it.
@@ -88,7 +88,7 @@ const FRAMES: &str = concat!(
 pub(crate) fn ensure(connection: &Connection, settings: &Settings) -> Result<()> {
     const HAS: &str = "SELECT 1 FROM sqlite_master WHERE name = ?1";
     let has = |name: &str| connection.query_row(HAS, [name], |_| Ok(())).optional();
-    if has("Dolium_foreign_settings")?.is_some() {
+    if has("Dolium_opened")?.is_some() {
         return Ok(());
     }
     // Without our tables the program that made the store may have it open, and our triggers have not seen that.
@@ -96,7 +96,7 @@ pub(crate) fn ensure(connection: &Connection, settings: &Settings) -> Result<()>
     connection.execute_batch(DISKCACHE)?;
     connection.execute_batch(DOLIUM)?;
     if is_theirs {
-        connection.execute("UPDATE Dolium SET value = value + 1 WHERE key = 'foreign'", [])?;
+        connection.execute("UPDATE Dolium SET value = value + 1 WHERE key = 'opened'", [])?;
     }
     connection.execute_batch(FRAMES)?;
     let mut insert = connection.prepare("INSERT OR IGNORE INTO Settings VALUES (?, ?)")?;

@@ -19,8 +19,8 @@ use crate::value::put_options::KEPT;
 /// the last change in it that the database has, and the value that `foreign` had then.
 const TIER: &str = "tier";
 
-/// The row of the table `Dolium` with this key: 16 bytes, little-endian: the value that `foreign` had when dolium last saw
-/// it move, and the time of that in whole seconds.
+/// The row of the table `Dolium` with this key: 16 bytes, little-endian: the sum that `foreign` and `opened` had when dolium
+/// last saw it move, and the time of that in whole seconds.
 const SHARED: &str = "shared";
 
 /// For how many seconds after its last change another program counts as one that uses the directory.
@@ -48,28 +48,32 @@ const AT_ONCE: u32 = 1000;
 pub(crate) struct Applied {
     pub epoch: u64,
     pub seq: u64,
-    /// Whether others than dolium have changed rows since.
+    /// Whether others than dolium have changed entries since.
     pub is_disturbed: bool,
-    /// Whether others than dolium have changed rows, or opened the directory, within a day before that.
+    /// Whether others than dolium have changed entries, or opened the directory, within a day before that.
     pub is_shared: bool,
 }
 
 /// What the table `Dolium` says of other programs.
 struct Others {
-    foreign: u64,
-    /// The value of `foreign` that dolium knows, and when it learned it.
+    /// How often they have changed entries. `None` if the count was taken away.
+    foreign: Option<u64>,
+    /// How often they have changed entries or settings. Opening a directory makes nothing stale that the tier knows.
+    signs: u64,
+    /// The number of signs that dolium knows, and when it learned it.
     known: Option<(u64, u64)>,
 }
 
 impl Others {
-    fn of(foreign: &Scalar, known: &Scalar) -> Self {
-        let foreign = foreign.as_int().unwrap_or(0).cast_unsigned();
-        Self { foreign, known: word(known, 0).zip(word(known, 8)) }
+    fn of(foreign: &Scalar, opened: &Scalar, known: &Scalar) -> Self {
+        let [foreign, opened] = [foreign, opened].map(|count| count.as_int().map(i64::cast_unsigned));
+        let signs = foreign.unwrap_or(0).wrapping_add(opened.unwrap_or(0));
+        Self { foreign, signs, known: word(known, 0).zip(word(known, 8)) }
     }
 
-    /// The change that dolium has not noted yet.
+    /// The number of signs, if dolium has not noted it yet.
     fn news(&self) -> Option<u64> {
-        (self.known.map_or(0, |(foreign, _)| foreign) != self.foreign).then_some(self.foreign)
+        (self.known.map_or(0, |(signs, _)| signs) != self.signs).then_some(self.signs)
     }
 
     fn is_shared(&self) -> bool {
@@ -85,15 +89,18 @@ fn word(bytes: &Scalar, at: usize) -> Option<u64> {
 
 /// Returns what the database has of a tier, or `None` if nothing is in front of it.
 pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applied>> {
-    const SELECT: &str = "SELECT ours.value, theirs.value, known.value FROM Dolium AS ours
+    const SELECT: &str = "SELECT ours.value, theirs.value, opened.value, known.value FROM Dolium AS ours
         LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign'
+        LEFT JOIN Dolium AS opened ON opened.key = 'opened'
         LEFT JOIN Dolium AS known ON known.key = ?2 WHERE ours.key = ?1";
-    let found: rusqlite::Result<Option<(Scalar, Scalar, Scalar)>> =
+    let found: rusqlite::Result<Option<(Scalar, Others)>> =
         connection.prepare_cached(SELECT).and_then(|mut select| {
-            let row = select.query_row([TIER, SHARED], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+            let row = select.query_row([TIER, SHARED], |row| {
+                Ok((row.get(0)?, Others::of(&row.get(1)?, &row.get(2)?, &row.get(3)?)))
+            });
             row.optional()
         });
-    let (ours, theirs, known) = match found {
+    let (ours, others) = match found {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(None),
         // A store of diskcache has no such table.
@@ -102,25 +109,26 @@ pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applie
     };
     let words = (word(&ours, 0), word(&ours, 8), word(&ours, 16));
     let (Some(epoch), Some(seq), Some(foreign)) = words else { return Ok(None) };
-    let is_disturbed = theirs.as_int().map(i64::cast_unsigned) != Some(foreign);
-    Ok(Some(Applied { epoch, seq, is_disturbed, is_shared: Others::of(&theirs, &known).is_shared() }))
+    let is_disturbed = others.foreign != Some(foreign);
+    Ok(Some(Applied { epoch, seq, is_disturbed, is_shared: others.is_shared() }))
 }
 
 impl Write<'_> {
     /// Stores in this transaction which sequence number it applies, and what other programs have done until now.
     pub fn set_applied(&mut self, epoch: u64, seq: u64) -> Result<()> {
-        const SELECT: &str = "SELECT theirs.value, known.value FROM Dolium AS theirs
+        const SELECT: &str = "SELECT theirs.value, opened.value, known.value FROM Dolium AS theirs
+            LEFT JOIN Dolium AS opened ON opened.key = 'opened'
             LEFT JOIN Dolium AS known ON known.key = ?1 WHERE theirs.key = 'foreign'";
         let others = self
             .connection()
             .prepare_cached(SELECT)?
-            .query_row([SHARED], |row| Ok(Others::of(&row.get(0)?, &row.get(1)?)))
+            .query_row([SHARED], |row| Ok(Others::of(&row.get(0)?, &row.get(1)?, &row.get(2)?)))
             .optional()?;
-        if let Some(foreign) = others.as_ref().and_then(Others::news) {
-            let bytes = [foreign, seconds()].map(u64::to_le_bytes).concat();
+        if let Some(signs) = others.as_ref().and_then(Others::news) {
+            let bytes = [signs, seconds()].map(u64::to_le_bytes).concat();
             self.connection().prepare_cached(UPSERT)?.execute(params![SHARED, bytes])?;
         }
-        let foreign = others.map_or(0, |others| others.foreign);
+        let foreign = others.and_then(|others| others.foreign).unwrap_or(0);
         let bytes = [epoch, seq, foreign].map(u64::to_le_bytes).concat();
         self.connection().prepare_cached(UPSERT)?.execute(params![TIER, bytes])?;
         Ok(())
