@@ -122,3 +122,33 @@ def test_queue_is_one_for_processes_that_take_turns(tmp_path, prefix):
         for child in children:
             child.tell()
             child.finish()
+
+
+ITEMS = 8_000
+BUSY = f"""
+cache = dolium.Cache(sys.argv[1])
+number, pulled = int(sys.argv[2]), []
+say("ready")
+hear()
+for count in range({ITEMS}):
+    cache.push(f"{{number}}.{{count}}", retry=True)
+    pulled.append(cache.pull(retry=True)[1])
+say(*[item for item in pulled if item is not None])
+"""
+
+
+def test_pushes_of_one_moment_get_different_numbers(tmp_path):
+    """Each worker looks at the end of the queue while another has just moved it."""
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(Child(BUSY, tmp_path, number, seconds=240)) for number in range(4)]
+        for worker in workers:
+            worker.line("ready")
+        for worker in workers:
+            worker.tell()
+        pulled = [item for worker in workers for item in worker.line().split()]
+        for worker in workers:
+            worker.finish()
+    with dolium.Cache(tmp_path) as cache:
+        while (item := cache.pull())[0] is not None:
+            pulled.append(item[1])
+    assert len(pulled) == len(set(pulled)) == ITEMS * len(workers)

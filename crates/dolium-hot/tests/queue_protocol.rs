@@ -3,7 +3,8 @@
 //! A model, not the code: `store/ends` and `cache/hot_queue` of the engine follow the log as the processes here do. A `push`
 //! must add behind all items, and a `pull` must take the first. Each rule is left out in turn, too, and must be missed.
 //!
-//! What is simplified: a pull confirms that its item is there, where the code confirms what it has seen; the index always knows what is dirty, the log is never full, and an append is one step.
+//! An append is two steps: the log has the record, then the index names it. What is simplified: a pull confirms that its item
+//! is there, where the code confirms what it has seen; the index knows what is dirty and named, and the log is never full.
 
 use std::collections::HashSet;
 
@@ -40,6 +41,8 @@ enum Rule {
     Confirms,
     /// A no-op is a direct commit that may come to life.
     MindsNoops,
+    /// A number that a lookup did not find is passed over only if it still is not there with the append lock.
+    PassesLocked,
 }
 
 const START: i8 = 4;
@@ -62,6 +65,16 @@ struct Ends {
     back: i8,
 }
 
+impl Ends {
+    fn end(&self, role: Role) -> i8 {
+        if role == Pusher { self.back } else { self.front }
+    }
+
+    fn pass(&mut self, role: Role) {
+        if role == Pusher { self.back -= 1 } else { self.front += 1 }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Process {
     role: Role,
@@ -81,6 +94,8 @@ struct State {
     /// A commit of a dead process that the database may still find.
     orphan: Option<(u16, u8)>,
     log: Vec<(u8, Record)>,
+    /// How many records of the log the index names.
+    named: usize,
     drained: usize,
     last: u8,
     announced: u8,
@@ -113,6 +128,7 @@ impl State {
             stored_seq: 0,
             orphan: None,
             log: Vec::new(),
+            named: 0,
             drained: 0,
             last: 0,
             announced: 0,
@@ -125,13 +141,23 @@ impl State {
 
     /// The queue as it is: the database, and what it has not applied.
     fn items(&self) -> u16 {
-        self.log.iter().filter(|(seq, _)| *seq > self.stored_seq).fold(self.stored, |items, (_, record)| {
-            match *record {
+        self.items_of(self.log.len())
+    }
+
+    /// What lookups without the append lock find.
+    fn found(&self) -> u16 {
+        self.items_of(self.named)
+    }
+
+    fn items_of(&self, records: usize) -> u16 {
+        self.log[..records].iter().filter(|(seq, _)| *seq > self.stored_seq).fold(
+            self.stored,
+            |items, (_, record)| match *record {
                 Record::Set(number) => items | bit(number),
                 Record::Delete(number) => items & !bit(number),
                 Record::Noop => items,
-            }
-        })
+            },
+        )
     }
 
     fn take(&mut self, who: usize) -> Option<()> {
@@ -148,6 +174,7 @@ impl State {
             self.last += 1;
             self.log.push((self.last, Record::Noop));
         }
+        self.named = self.log.len();
         (self.announced, self.is_dead, self.lock) = (0, false, None);
     }
 
@@ -233,12 +260,17 @@ impl State {
             }
             3 => {
                 let ends = process.ends.as_mut().expect("step 0");
-                let number = if process.role == Pusher { ends.back } else { ends.front };
+                let number = ends.end(process.role);
                 if ends.front > ends.back {
                     process.number = None;
                     process.step = 4;
-                } else if self.items() & bit(number) == 0 {
-                    if process.role == Pusher { ends.back -= 1 } else { ends.front += 1 }
+                } else if self.found() & bit(number) == 0 {
+                    if holds(Rule::PassesLocked) {
+                        process.number = Some(number);
+                        process.step = 7;
+                    } else {
+                        ends.pass(process.role);
+                    }
                 } else {
                     process.number = Some(number);
                     process.step = 4;
@@ -253,8 +285,7 @@ impl State {
                 let is_known = !holds(Rule::FollowsLocked) || self.follow(ends, left_out);
                 let is_last =
                     ends.seq == self.last || !holds(Rule::ChecksLast) || !holds(Rule::FollowsLocked);
-                let end = if process.role == Pusher { ends.back } else { ends.front };
-                let end = (ends.front <= ends.back).then_some(end);
+                let end = (ends.front <= ends.back).then_some(ends.end(process.role));
                 let is_gone = process.number.is_some_and(|number| self.items() & bit(number) == 0);
                 let is_refuted = process.role == Puller && is_gone && holds(Rule::Confirms);
                 if !is_known || !is_last || end != process.number || is_refuted {
@@ -265,10 +296,29 @@ impl State {
                 }
                 return Some(self.decide(process));
             }
-            _ => {
+            6 => {
+                self.named = self.log.len();
                 self.lock = None;
                 process.left -= 1;
                 process.step = if process.left == 0 { END } else { 2 };
+            }
+            7 => {
+                self.take(who)?;
+                process.step = 8;
+            }
+            _ => {
+                let ends = process.ends.as_mut().expect("step 0");
+                let is_current = self.follow(ends, left_out) && ends.seq == self.last;
+                let end = ends.end(process.role);
+                if is_current
+                    && Some(end) == process.number
+                    && ends.front <= ends.back
+                    && self.items() & bit(end) == 0
+                {
+                    ends.pass(process.role);
+                }
+                self.lock = None;
+                process.step = if is_current { 3 } else { Self::again(process, 0) };
             }
         }
         Some(Ok(()))
@@ -409,8 +459,12 @@ fn each_item_is_pulled_once_and_in_its_order() {
 
 #[test]
 fn each_rule_of_queues_is_missed() {
-    use Rule::{ChecksChain, ChecksLast, Confirms, FollowsLocked, MindsNoops, SkipsApplied, Widens};
-    for rule in [SkipsApplied, ChecksChain, ChecksLast, FollowsLocked, Widens, Confirms, MindsNoops] {
+    use Rule::{
+        ChecksChain, ChecksLast, Confirms, FollowsLocked, MindsNoops, PassesLocked, SkipsApplied, Widens,
+    };
+    let rules =
+        [SkipsApplied, ChecksChain, ChecksLast, FollowsLocked, Widens, Confirms, MindsNoops, PassesLocked];
+    for rule in rules {
         let is_missed =
             CASES.iter().any(|(roles, stored, kills)| search(roles, *stored, *kills, Some(rule)).is_err());
         assert!(is_missed, "{rule:?} may be left out");

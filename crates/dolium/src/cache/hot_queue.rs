@@ -17,7 +17,7 @@ use crate::value::key::{Key, QUEUE_LAST};
 use crate::value::put_options::{PutOptions, is_alive};
 
 use super::Cache;
-use super::hot::{Seen, append_as_seen};
+use super::hot::{Seen, append_as_seen, confirm};
 use super::prepare::Prepared;
 use super::queue::MIDDLE;
 use super::record::pending_record;
@@ -43,6 +43,10 @@ const DEEP: u16 = 2048;
 /// The numbers that an item may have.
 const ALL: (i64, i64) = (1, QUEUE_LAST - 1);
 
+/// What to read of a queue of which nothing is known: the numbers, how many at once, and the change from which on the
+/// database knows more than the caller.
+const ANEW: ((i64, i64), u16, u64) = (ALL, SHALLOW, u64::MAX);
+
 /// How often an operation is tried while others are faster.
 const TRIES: u32 = 1000;
 
@@ -56,6 +60,13 @@ pub(super) fn item_key(prefix: Option<&str>, number: i64) -> Key<'static> {
 
 /// What is at an end of a queue.
 type AtEnd<T> = (Ends, Option<(Key<'static>, T)>);
+
+/// What a lookup says of the row of a key.
+enum Looked<T> {
+    There(T),
+    /// There is none, as long as this holds.
+    Absent(Seen),
+}
 
 /// A row that was taken off a queue, and what was fetched of it.
 pub(super) type Taken<T> = (Key<'static>, Row, T);
@@ -82,7 +93,8 @@ impl Cache {
         let Some(tier) = self.tier_of_queues()? else { return Ok(None) };
         let mut deadline = Deadline::new(self.wait);
         for _ in 0..TRIES {
-            let at_end = self.at_end(&tier, prefix, side, |key| self.is_row_alive(&tier, key, now))?;
+            let at_end =
+                self.at_end(&tier, prefix, side, &deadline, |key| self.is_row_alive(&tier, key, now))?;
             // The next drain removes an item that has expired, and a number depends on whether it did.
             let Some((mut ends, None | Some((_, true)))) = at_end else { return Ok(None) };
             let end = ends.end(side);
@@ -139,7 +151,7 @@ impl Cache {
         let mut deadline = Deadline::new(self.wait);
         for _ in 0..TRIES {
             let Some((mut ends, found)) =
-                self.at_end(&tier, prefix, side, |key| self.row_to_change(&tier, key))?
+                self.at_end(&tier, prefix, side, &deadline, |key| self.row_to_change(&tier, key))?
             else {
                 return Ok(Answer::Unknown);
             };
@@ -176,7 +188,7 @@ impl Cache {
         Ok(Answer::Unknown)
     }
 
-    /// Looks at an end of a queue. Takes no lock. `Unknown`: the database must be asked, also because the item
+    /// Looks at an end of a queue. Takes no lock but to pass over numbers without an item. `Unknown`: the database must be asked, also because the item
     /// there has expired or is damaged.
     pub(super) fn peek_hot<T>(
         &self,
@@ -187,10 +199,11 @@ impl Cache {
     ) -> Result<Answer<T>> {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier.filter(|tier| !tier.has_foreign()) else { return Ok(Answer::Unknown) };
+        let deadline = Deadline::new(self.wait);
         for _ in 0..LEARNED {
             let Some(moment) = tier.moment() else { return Ok(Answer::Unknown) };
             let Some((ends, found)) =
-                self.at_end(&tier, prefix, side, |key| self.row_to_change(&tier, key))?
+                self.at_end(&tier, prefix, side, &deadline, |key| self.row_to_change(&tier, key))?
             else {
                 return Ok(Answer::Unknown);
             };
@@ -216,17 +229,18 @@ impl Cache {
         Ok(Some(tier).filter(|tier| !tier.has_foreign()))
     }
 
-    /// The ends of a queue as the log has them now, and what `look` finds at one end, if there is an item. Numbers of which
-    /// `look` finds nothing have no row, and are passed over. Returns `None` if the ends cannot be known.
+    /// The ends of a queue as the log has them now, and what `look` finds at one end, if there is an item. Numbers without a
+    /// row are passed over. Returns `None` if the ends cannot be known.
     fn at_end<T>(
         &self,
         tier: &Tier,
         prefix: Option<&str>,
         side: Side,
-        look: impl Fn(&Key<'_>) -> Result<Option<T>>,
+        deadline: &Deadline,
+        look: impl Fn(&Key<'_>) -> Result<Looked<T>>,
     ) -> Result<Option<AtEnd<T>>> {
-        let (mut range, mut depth, mut since) = (ALL, SHALLOW, u64::MAX);
-        for _ in 0..=LEARNED {
+        let (mut range, mut depth, mut since) = ANEW;
+        'learn: for _ in 0..=LEARNED {
             let learn = || self.learn(tier, prefix, side, range, depth);
             let Some(mut ends) =
                 self.handle.tier.queues.get(prefix).map_or_else(learn, |ends| Ok(Some(ends)))?
@@ -235,18 +249,25 @@ impl Cache {
             };
             if ends.seq() > since || !ends.follow(tier, prefix, FOLLOWED) {
                 self.handle.tier.queues.forget(prefix);
-                (range, depth, since) = (ALL, SHALLOW, u64::MAX);
+                (range, depth, since) = ANEW;
                 continue;
             }
             for _ in 0..PASSED {
                 match ends.end(side) {
                     End::At(number) => {
                         let key = item_key(prefix, number);
-                        if let Some(found) = look(&key)? {
-                            self.handle.tier.queues.put(prefix, ends);
-                            return Ok(Some((ends, Some((key, found)))));
+                        let seen = match look(&key)? {
+                            Looked::There(found) => {
+                                self.handle.tier.queues.put(prefix, ends);
+                                return Ok(Some((ends, Some((key, found)))));
+                            }
+                            Looked::Absent(seen) => seen,
+                        };
+                        if !self.pass(tier, &mut ends, (prefix, side), (&key, &seen), deadline)? {
+                            self.handle.tier.queues.forget(prefix);
+                            (range, depth, since) = ANEW;
+                            continue 'learn;
                         }
-                        ends.pass(side);
                     }
                     End::Empty => {
                         self.handle.tier.queues.put(prefix, ends);
@@ -262,6 +283,37 @@ impl Cache {
             depth = ends.depth().saturating_mul(DEEPER).min(DEEP);
         }
         Ok(None)
+    }
+
+    /// Passes over the number at an end, if it still is there and its key still has no row. Returns `false` if the ends are of
+    /// no use any more.
+    ///
+    /// *Trap*: a record moves the ends as soon as the log has it, and is found only when the index names it, which is a moment
+    /// later. A lookup between the two finds nothing. So what it has seen must hold with the append lock.
+    fn pass(
+        &self,
+        tier: &Tier,
+        ends: &mut Ends,
+        (prefix, side): (Option<&str>, Side),
+        (key, seen): (&Key<'_>, &Seen),
+        deadline: &Deadline,
+    ) -> Result<bool> {
+        let end = ends.end(side);
+        if !ends.follow(tier, prefix, FOLLOWED) {
+            return Ok(false);
+        }
+        // Most often another process was faster.
+        if ends.end(side) != end {
+            return Ok(true);
+        }
+        let Some(writing) = self.write_tier(tier, deadline)? else { return Ok(false) };
+        if !self.is_current(tier, &writing, ends, prefix) {
+            return Ok(false);
+        }
+        if ends.end(side) == end && confirm(tier, &writing, key, seen) {
+            ends.pass(side);
+        }
+        Ok(true)
     }
 
     /// Reads the ends of a queue from the database. The caller follows the log from there. Returns `None` if they cannot be
@@ -298,17 +350,28 @@ impl Cache {
     }
 
     /// Whether the row of a key, if it has one, is alive.
-    fn is_row_alive(&self, tier: &Tier, key: &Key<'_>, now: Timestamp) -> Result<Option<bool>> {
-        let look = |view: View<'_>| view.kind().has_row().then(|| is_alive(view.expire_time(), now));
-        match key.with_hot(|hot| tier.get(hot, |view, _| look(view))) {
-            Some(is_alive) => Ok(is_alive),
-            None => Ok(self.row_to_change(tier, key)?.map(|(row, _)| is_alive(row.expire_time, now))),
+    fn is_row_alive(&self, tier: &Tier, key: &Key<'_>, now: Timestamp) -> Result<Looked<bool>> {
+        let look = |view: View<'_>| {
+            if view.kind().has_row() {
+                Looked::There(is_alive(view.expire_time(), now))
+            } else {
+                Looked::Absent(Seen::Record(view.offset()))
+            }
+        };
+        if let Some(known) = key.with_hot(|hot| tier.get(hot, |view, _| look(view))) {
+            return Ok(known);
         }
+        Ok(match self.row_to_change(tier, key)? {
+            Looked::There((row, _)) => Looked::There(is_alive(row.expire_time, now)),
+            Looked::Absent(seen) => Looked::Absent(seen),
+        })
     }
 
     /// The row of a key, expired or not, and what must still hold for it to change.
-    fn row_to_change(&self, tier: &Tier, key: &Key<'_>) -> Result<Option<(Row, Seen)>> {
-        let (row, seen) = self.see(tier, key)?;
-        Ok(row.map(|row| (row, seen)))
+    fn row_to_change(&self, tier: &Tier, key: &Key<'_>) -> Result<Looked<(Row, Seen)>> {
+        Ok(match self.see(tier, key)? {
+            (Some(row), seen) => Looked::There((row, seen)),
+            (None, seen) => Looked::Absent(seen),
+        })
     }
 }
