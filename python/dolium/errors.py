@@ -137,8 +137,8 @@ class NotCachedError(DoliumError, LookupError):
 class WorkerDiedError(DoliumError, RuntimeError):
     """A worker process died while it computed an item of a run, and so did another one that tried alone.
 
-    `item` is None if the process died before it could compute anything. `signal` is the number of the signal that
-    killed it, `status` what it ended with by itself. Both are None if its executor does not say.
+    `item` is None if the process died before it could compute anything, and the run had no other worker. `signal` is the
+    number of the signal that killed it, `status` what it ended with by itself. Both are None if its executor does not say.
     """
 
     def __init__(self, item: object, signal: int | None = None, status: int | None = None) -> None:
@@ -155,6 +155,11 @@ class WorkerDiedError(DoliumError, RuntimeError):
             how = f"was killed by {Signals(self.signal).name if known else f'signal {self.signal}'}"
         else:
             how = "died" if self.status is None else f"ended with status {self.status}"
+        if self.item is None and self.signal is not None:
+            return (
+                f"a worker process {how} before it could compute anything, and so were those before it; its stderr or "
+                "the log of the system says why. If memory ran out, pass fewer workers"
+            )
         if self.item is None:
             return (
                 f"a worker process {how} before it could compute anything; its stderr says why. A program that starts "

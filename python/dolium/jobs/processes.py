@@ -25,6 +25,8 @@ SHORT: Final = 0.05
 
 An item that lies so long behind another one goes to a worker that has nothing to do.
 """
+STARTS: Final = 4
+"""How often in a row a worker may be killed before it is ready. The next one may find more memory."""
 
 
 class _Starting:
@@ -44,7 +46,7 @@ os.register_at_fork(after_in_child=_Starting.renew)
 class Worker:
     """A process, and the items that it has, in the order in which it computes them."""
 
-    def __init__(self, context: Any, shipment: Shipment) -> None:
+    def __init__(self, context: Any, shipment: Shipment, start: int) -> None:
         cargo = shipment if context.get_start_method() == "fork" else shipment.dumped()
         with _Starting.lock:
             self.connection, theirs = context.Pipe()
@@ -58,6 +60,8 @@ class Worker:
         self.items: dict[bytes, Item] = {}
         """By number, in the order in which they were given."""
         self.is_ready = False
+        self.start = start
+        """How many before it were killed, one after the other, since one was ready."""
 
 
 class Processes:
@@ -74,6 +78,7 @@ class Processes:
         self._selector = selectors.PollSelector()
         self._reports: list[tuple[Item, Report]] = []
         self._mean = SHORT
+        self._start_in_a_row = 0
         self._is_stopped = False
         self._numbers = itertools.count()
         # Before the hook of multiprocessing, which waits for processes that do not end by themselves.
@@ -107,7 +112,7 @@ class Processes:
             chosen.connection.send_bytes(number + message)
 
     def _start(self) -> Worker:
-        started = Worker(self._context, self._shipment)
+        started = Worker(self._context, self._shipment, self._start_in_a_row)
         self._workers.append(started)
         self._selector.register(started.connection, selectors.EVENT_READ, (started, False))
         self._selector.register(started.process.sentinel, selectors.EVENT_READ, (started, True))
@@ -158,6 +163,7 @@ class Processes:
             report = Report(ERROR, error, trace=trace_of(error), process=sender.process.pid or 0)
         if report.kind == READY:
             sender.is_ready = True
+            self._start_in_a_row = 0
         elif report.kind == BROKEN:
             raise unpacked(report.payload, report.trace)
         elif report.kind == RETURNED:
@@ -178,10 +184,23 @@ class Processes:
         sign, status = (-code, None) if code < 0 else (None, code)
         sender.process.close()
         if not sender.is_ready and not self._is_stopped:
-            raise WorkerDiedError(None, sign, status)
+            self._note_early_death(sender, sign, status)
         # It worked on the first one only.
-        kinds = [Report(DIED, (sign, status)), *[Report(SKIPPED)] * len(sender.items)]
+        kinds = [Report(DIED, (sign, status)) if sender.is_ready else Report(SKIPPED)]
+        kinds += [Report(SKIPPED)] * len(sender.items)
         reports.extend(zip(sender.items.values(), kinds, strict=False))
+
+    def _note_early_death(self, dead: Worker, sign: int | None, status: int | None) -> None:
+        """A worker has ended before it was ready. The next one ends in the same way if the program is the cause.
+
+        A signal has other causes, too. Linux sends SIGKILL when memory runs out, and fewer workers may have enough.
+        """
+        self._start_in_a_row = max(self._start_in_a_row, dead.start + 1)
+        if sign is not None and self._start_in_a_row < STARTS:
+            return
+        if sign is None or not self._workers:
+            raise WorkerDiedError(None, sign, status)
+        self._width = len(self._workers)
 
     def stop(self) -> None:
         """Let workers end after the item that they compute."""

@@ -162,7 +162,7 @@ class Schedule:
             self._count(report)
             self._failed(item, report)
         elif report.kind == SKIPPED:
-            self._queue.appendleft(item)
+            (self._suspects if item.tries else self._queue).appendleft(item)
         else:
             self._count(report)
             item.ran = report.ran
