@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import random
 import time
@@ -29,6 +30,8 @@ def test_tasks_compute_side_by_side_and_no_more_than_asked(cache: Any):
         nonlocal running, most
         running += 1
         most = max(most, running)
+        while most < 4:
+            await asyncio.sleep(0.001)
         await asyncio.sleep(0.005 * (number % 3))
         running -= 1
         return number * 2
@@ -72,21 +75,29 @@ def test_t32_tasks_read_at_most_two_workers_ahead(cache: Any):
 
 
 def test_errors_of_tasks_end_the_run_or_are_collected(cache: Any):
+    begun: list[int] = []
     finished: list[int] = []
+    runs: list[Any] = []
 
-    @cache.cached(version="1", key={"finished": None})
+    @cache.cached(version="1", key={"begun": None, "finished": None, "runs": None})
     async def picky(number: int) -> int:
-        await asyncio.sleep(0.01 * number)
+        begun.append(number)
+        while len(begun) < 3:
+            await asyncio.sleep(0.001)
         if number == 2:
             raise KeyError(number)
+        while not runs[0].failures:
+            await asyncio.sleep(0.001)
         finished.append(number)
         return number
 
     async def main() -> None:
+        runs.append(picky.map([1, 2, 3, 9], workers=3))
         with pytest.raises(KeyError) as raised:
-            async for _ in picky.map([1, 2, 3, 9], workers=3):
+            async for _ in runs[0]:
                 pass
-        assert finished == [1, 3], "those that run are finished, and no more begin"
+        assert sorted(begun) == [1, 2, 3], "no more begin"
+        assert sorted(finished) == [1, 3], "those that run are finished"
         assert "2 done, 2 left" in getattr(raised.value, "__notes__", raised.value.args)
         run = picky.map([1, 2, 3], workers=3, errors="collect")
         results = [result async for result in run]
@@ -97,24 +108,30 @@ def test_errors_of_tasks_end_the_run_or_are_collected(cache: Any):
 
 
 def test_two_runs_of_tasks_share_the_work(cache: Any):
+    """A run that has begun two items waits until the other one has."""
     calls: list[int] = []
+    begun = {"one": 0, "other": 0}
+    own = contextvars.ContextVar[str]("own")
 
-    @cache.cached(version="1", key={"calls": None})
+    @cache.cached(version="1", key={"calls": None, "begun": None, "own": None})
     async def slow(number: int) -> int:
         calls.append(number)
-        await asyncio.sleep(0.01)
+        begun[own.get()] += 1
+        while begun[own.get()] > 2 > min(begun.values()):
+            await asyncio.sleep(0.001)
         return number
 
-    async def job() -> int:
+    async def job(name: str) -> int:
+        own.set(name)
         run = slow.map(range(30), workers=2)
         assert [result async for result in run] == list(range(30))
         return run.figures.computed
 
     async def main() -> None:
-        computed = await asyncio.gather(job(), job())
+        computed = await asyncio.gather(job("one"), job("other"))
         assert sorted(calls) == list(range(30))
         assert sum(computed) == 30
-        assert min(computed) > 5
+        assert min(computed) >= 2
 
     asyncio.run(main())
 
@@ -146,7 +163,9 @@ def test_cancelled_runs_leave_no_task_and_store_what_is_done(cache: Any):
         ended = await asyncio.gather(*jobs, return_exceptions=True)
         assert {type(end) for end in ended} <= {type(None), asyncio.CancelledError}
         assert running == 0
-        await asyncio.sleep(0.05)
+        deadline = time.monotonic() + 10
+        while len(asyncio.all_tasks()) > 1 and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
@@ -154,14 +173,18 @@ def test_cancelled_runs_leave_no_task_and_store_what_is_done(cache: Any):
 
 
 def test_run_that_is_forgotten_cancels_its_tasks(cache: Any):
+    begun: list[int] = []
     ended: list[str] = []
 
-    @cache.cached(version="1", key={"ended": None})
+    @cache.cached(version="1", key={"begun": None, "ended": None})
     async def slow(number: int) -> int:
+        begun.append(number)
         if number == 0:
+            while len(begun) < 3:
+                await asyncio.sleep(0.001)
             return 0
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(60)
         except asyncio.CancelledError:
             ended.append("cancelled")
             raise
@@ -170,7 +193,7 @@ def test_run_that_is_forgotten_cancels_its_tasks(cache: Any):
     async def main() -> None:
         async for _ in slow.map([0, 1, 2], workers=3):
             break
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         while len(ended) < 2 and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
 
