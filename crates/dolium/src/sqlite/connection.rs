@@ -371,4 +371,39 @@ mod tests {
             assert_eq!(pages(&connection), setting);
         }
     }
+
+    /// As a process may get it that opens a store while another process sets it aside.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_connection_of_the_old_store_moves_no_log_of_the_new_one() -> Result<()> {
+        let directory = tempfile::tempdir().expect("directory");
+        let cache = crate::Cache::builder(directory.path()).setting("hot_size", 0).open()?;
+        cache.set("before", 1)?;
+        let handle = crate::store::Handle::of(directory.path(), false);
+        let raw = open_raw(&handle.database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let held =
+            handle.acquire(&mut crate::system::wait::Deadline::new(crate::system::wait::Wait::Forever))?;
+        handle.quarantine_locked(held.tier(), true)?;
+        drop(held);
+        cache.set("after", 2)?;
+        let pool = &handle.connections.pool;
+        let sound = pool.take(|_| Ok(None))?.expect("it was used");
+        assert!(!is_empty(&raw)?, "this opens the log");
+        let mut mixed = Connection::of(raw);
+        handle.connections.is_check_due();
+        let lend = |pool_version| {
+            mixed.pool_version = pool_version;
+            Ok(Some(mixed))
+        };
+        let mixed = pool.take(lend)?.expect("it was given");
+        handle.connections.give_back(mixed, &handle.database, None);
+        let is_emptied = handle.checkpoint()?;
+        handle.connections.give_back(sound, &handle.database, None);
+        // A log of which all is in the database begins again.
+        cache.set("later", 3)?;
+        handle.connections.close(true);
+        assert_eq!(cache.get("after")?, Some(crate::Value::Int(2)));
+        assert!(!is_emptied);
+        Ok(())
+    }
 }

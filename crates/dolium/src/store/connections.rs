@@ -1,7 +1,7 @@
 //! The connections of a directory in a process: those of the pool, that of the read pin, and the log that they share.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::sqlite::Connection;
@@ -38,6 +38,8 @@ pub(crate) struct Connections {
     pub read_pin: ReadPin,
     /// The write-ahead log as this process has it open.
     log: Mutex<Option<Log>>,
+    /// Shared while a thread opens the database, exclusive while one takes its name away.
+    opening: RwLock<()>,
     last_check: Mutex<Option<Instant>>,
 }
 
@@ -87,6 +89,24 @@ impl Connections {
     pub fn drop_severed(&self) {
         self.pool.drop_severed();
         self.read_pin.drop_severed();
+    }
+
+    /// For a thread that opens the database: the name stays until this is dropped. SQLite opens the log after the
+    /// database, by its name. No connection may have the old database and the log of the new one, because a checkpoint
+    /// would move what was committed to the new one into the old one.
+    pub fn begin_opening(&self) -> RwLockReadGuard<'_, ()> {
+        self.opening.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `f`, which takes the name of the database away, while no thread opens one, and closes those that have the old
+    /// one. The caller is inside the fork gate.
+    pub fn replace<T>(&self, f: impl FnOnce() -> T) -> T {
+        let alone = self.opening.write().unwrap_or_else(PoisonError::into_inner);
+        let done = f();
+        // First: the thread that pins reads opens a connection while it keeps others from closing that.
+        drop(alone);
+        self.close(true);
+        done
     }
 
     /// Closes all idle connections. `quickly`: without the checkpoint that the last one would make.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dolium_hot::Tier;
 
+use crate::sqlite::files::{remove_store, rename_store};
 use crate::sqlite::{Access, Connection, check, schema};
 use crate::store::connections::CHECK_INTERVAL;
 use crate::system::error::{self, Error, Result};
@@ -154,7 +155,7 @@ impl Handle {
         if !surely && self.is_sound() {
             return Ok(());
         }
-        let quarantined = crate::sqlite::files::rename_store(&self.database)?;
+        let quarantined = self.connections.replace(|| rename_store(&self.database))?;
         self.volume.measure_again();
         // Last, and with the append lock still held: from here on no thread needs to wait for this writer lock, and
         // nothing is stored in this tier.
@@ -172,8 +173,7 @@ impl Handle {
         let stopped =
             tier.and_then(|tier| self.stop_tier(tier, &Deadline::new(Wait::AtMost(CHECK_INTERVAL))));
         let _inside = fork_gate::enter();
-        self.connections.close(true);
-        crate::sqlite::files::remove_store(&crate::sqlite::files::rename_store(&self.database)?);
+        remove_store(&self.connections.replace(|| rename_store(&self.database))?);
         self.volume.measure_again();
         // What it knows is of a database that is not there any more.
         tier.inspect(|tier| tier.retire());
@@ -198,5 +198,40 @@ impl Handle {
             Ok(sound) => sound,
             Err(error) => error.as_sqlite().is_some_and(error::is_busy),
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Cache;
+
+    #[test]
+    fn a_store_keeps_its_name_while_a_thread_opens_it() -> Result<()> {
+        let directory = tempfile::tempdir().expect("directory");
+        let cache = Cache::builder(directory.path()).setting("hot_size", 0).open()?;
+        cache.set("before", 1)?;
+        let handle = Handle::of(directory.path(), false);
+        let store = files::identity(&handle.database);
+        std::thread::scope(|scope| {
+            let opening = handle.connections.begin_opening();
+            let quarantine = scope.spawn(|| {
+                let held = handle.acquire(&mut Deadline::new(Wait::Forever))?;
+                handle.quarantine_locked(held.tier(), true)
+            });
+            std::thread::sleep(Duration::from_millis(200));
+            assert_eq!(files::identity(&handle.database), store, "it was renamed");
+            let settings = handle.settings.current();
+            let open = |version| Connection::open(&handle.database, Access::Write, false, &settings, version);
+            let connection = handle.connections.pool.take(open)?.expect("a store");
+            handle.connections.give_back(connection, &handle.database, None);
+            drop(opening);
+            quarantine.join().expect("no panic")
+        })?;
+        let stays = handle.connections.pool.take(|_| Ok(None))?;
+        assert!(stays.is_none(), "a connection of the old store is lent again");
+        Ok(())
     }
 }

@@ -198,6 +198,7 @@ impl Handle {
                 handle.connections.drop_severed();
             }
         }
+        let _opening = self.connections.begin_opening();
         let open = |access| {
             let opened = Connection::open(&self.database, access, self.network, &settings, pool_version);
             match opened {

@@ -216,7 +216,10 @@ impl Handle {
             return Ok(false);
         }
         self.release_read_pin();
-        self.read_now(UPKEEP_WAIT, |connection| Ok(transaction::checkpoint(connection, kind)?))
+        self.read_now(UPKEEP_WAIT, |connection| {
+            // Another process may have renamed the database while this connection was opened, with the log of the new one.
+            Ok(!connection.has_moved() && transaction::checkpoint(connection, kind)?)
+        })
     }
 
     /// Unlinks the value files that no row needs, once that is durable: else a power loss could bring
