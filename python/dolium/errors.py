@@ -137,8 +137,9 @@ class NotCachedError(DoliumError, LookupError):
 class WorkerDiedError(DoliumError, RuntimeError):
     """A worker process died while it computed an item of a run, and so did another one that tried alone.
 
-    `item` is None if the process died before it could compute anything, and the run had no other worker. `signal` is the
-    number of the signal that killed it, `status` what it ended with by itself. Both are None if its executor does not say.
+    `item` is None if the process died before it could compute anything, and the run had no other worker. `signal` is
+    the number of the signal that killed it, `status` what it ended with by itself. Both are None if its executor does
+    not say.
     """
 
     def __init__(self, item: object, signal: int | None = None, status: int | None = None) -> None:

@@ -23,7 +23,6 @@ import os, random, sys
 import dolium
 directory, number, stop = sys.argv[1:]
 cache = dolium.Cache(directory, size_limit=6_000_000)
-print("ready", flush=True)
 for turn in range(10**9):
     if turn % 20 == 0 and os.path.exists(stop):
         break
@@ -33,6 +32,8 @@ for turn in range(10**9):
     name = f"large {number} {random.randrange(60)}"
     cache.set(name, name.encode() * 4_000, tag=number, retry=True)
     cache.incr("count", retry=True)
+    if turn == 0:
+        print("ready", flush=True)
     if turn % 40 == 0:
         cache.evict(number, retry=True)
 cache.close()
