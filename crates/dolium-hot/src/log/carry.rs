@@ -42,10 +42,13 @@ impl<A: Atomic> Memory<'_, A> {
     }
 }
 
-/// A record that says of a key what a clean record says. Those with a proof are left to reads.
+/// A record that says of a key what a clean record says. Those with a proof are left to reads. Zeros behind the row, up to
+/// the end of its last unit, look like an empty one.
 fn repeated(view: &View<'_>) -> Option<PendingRecord> {
     match view.row() {
-        Some(row) if view.extra().is_none() => Some(PendingRecord::row(Kind::Fill, view.key(), &row)),
+        Some(row) if view.extra().is_none_or(<[u8]>::is_empty) => {
+            Some(PendingRecord::row(Kind::Fill, view.key(), &row))
+        }
         Some(_) => None,
         None => Some(PendingRecord::absent(view.key())),
     }

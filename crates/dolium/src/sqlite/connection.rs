@@ -78,6 +78,9 @@ impl Drop for Connection {
 /// Statements that stay prepared on each connection: more than the engine has.
 const STATEMENTS: usize = 64;
 
+/// How often a database that another process replaces meanwhile is opened.
+const OPENINGS: u32 = 5;
+
 /// The write-ahead log's length in bytes above which it is checkpointed.
 pub(crate) const LOG: u64 = 16 << 20;
 
@@ -91,6 +94,23 @@ const PAGE: u32 = 2048;
 impl Connection {
     /// Opens the database. `Ok(None)`: there is none, and `access` does not ask to make one.
     pub fn open(
+        path: &Path,
+        access: Access,
+        network: bool,
+        settings: &Settings,
+        pool_version: u64,
+    ) -> Result<Option<Self>> {
+        for _ in 1..OPENINGS {
+            match Self::open_once(path, access, network, settings, pool_version)? {
+                // SQLite has opened the log by its name: it may be that of the database which has the name now.
+                Some(connection) if connection.has_moved() => connection.close_quickly(),
+                opened => return Ok(opened),
+            }
+        }
+        Self::open_once(path, access, network, settings, pool_version)
+    }
+
+    fn open_once(
         path: &Path,
         access: Access,
         network: bool,
