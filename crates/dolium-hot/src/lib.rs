@@ -73,5 +73,5 @@ pub use tier::attach::count_attached;
 #[cfg(target_os = "linux")]
 pub use tier::member::{Lock, Shared};
 #[cfg(target_os = "linux")]
-pub use tier::{AccessWord, BackingStore, Moment, Observer, Records, Tier, Writing};
+pub use tier::{Abandoned, AccessWord, BackingStore, Moment, Observer, Records, Tier, Writing};
 pub use writer::WriterLock;

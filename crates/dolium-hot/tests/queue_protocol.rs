@@ -39,10 +39,10 @@ enum Rule {
     Widens,
     /// A pull comes only if the item that was looked up is still there.
     Confirms,
-    /// A no-op is a direct commit that may come to life.
-    MindsNoops,
     /// A number that a lookup did not find is passed over only if it still is not there with the append lock.
     PassesLocked,
+    /// Recovery commits over what nothing shows of a direct commit.
+    Overwrites,
 }
 
 const START: i8 = 4;
@@ -53,7 +53,6 @@ const TRIES: u8 = 3;
 enum Record {
     Set(i8),
     Delete(i8),
-    Noop,
 }
 
 /// What a process knows: bounds of the queue, at a place in the log.
@@ -155,24 +154,22 @@ impl State {
             |items, (_, record)| match *record {
                 Record::Set(number) => items | bit(number),
                 Record::Delete(number) => items & !bit(number),
-                Record::Noop => items,
             },
         )
     }
 
-    fn take(&mut self, who: usize) -> Option<()> {
+    fn take(&mut self, who: usize, left_out: Option<Rule>) -> Option<()> {
         if self.is_dead {
-            self.recover();
+            self.recover(left_out);
         }
         self.lock.is_none().then(|| self.lock = Some(who))
     }
 
-    fn recover(&mut self) {
+    fn recover(&mut self, left_out: Option<Rule>) {
         let newest = self.log.iter().map(|(seq, _)| *seq).max().unwrap_or(0);
         self.last = self.last.max(newest).max(self.stored_seq);
-        if self.announced == self.last + 1 {
-            self.last += 1;
-            self.log.push((self.last, Record::Noop));
+        if self.announced > 0 && left_out != Some(Rule::Overwrites) {
+            self.orphan = None;
         }
         self.named = self.log.len();
         (self.announced, self.is_dead, self.lock) = (0, false, None);
@@ -202,7 +199,6 @@ impl State {
             }
             ends.seq = ends.seq.max(*seq);
             match *record {
-                Record::Noop if left_out != Some(Rule::MindsNoops) => return false,
                 Record::Set(number) if ends.front > ends.back => {
                     (ends.front, ends.back) = (number, number);
                 }
@@ -212,7 +208,7 @@ impl State {
                 }
                 Record::Delete(number) if number == ends.front => ends.front += 1,
                 Record::Delete(number) if number == ends.back => ends.back -= 1,
-                Record::Noop | Record::Set(_) | Record::Delete(_) => {}
+                Record::Set(_) | Record::Delete(_) => {}
             }
         }
         true
@@ -228,8 +224,8 @@ impl State {
                 next.drain(&mut process);
                 Ok(())
             }
-            Direct => next.direct(who, &mut process)?,
-            Culler => next.cull(who, &mut process)?,
+            Direct => next.direct(who, &mut process, left_out)?,
+            Culler => next.cull(who, &mut process, left_out)?,
         };
         next.processes[who] = process;
         Some(done.map(|()| next))
@@ -277,7 +273,7 @@ impl State {
                 }
             }
             4 => {
-                self.take(who)?;
+                self.take(who, left_out)?;
                 process.step = 5;
             }
             5 => {
@@ -303,7 +299,7 @@ impl State {
                 process.step = if process.left == 0 { END } else { 2 };
             }
             7 => {
-                self.take(who)?;
+                self.take(who, left_out)?;
                 process.step = 8;
             }
             _ => {
@@ -361,9 +357,14 @@ impl State {
         }
     }
 
-    fn direct(&mut self, who: usize, process: &mut Process) -> Option<Result<(), String>> {
+    fn direct(
+        &mut self,
+        who: usize,
+        process: &mut Process,
+        left_out: Option<Rule>,
+    ) -> Option<Result<(), String>> {
         match process.step {
-            0 => self.take(who)?,
+            0 => self.take(who, left_out)?,
             1 => {
                 (self.stored, self.stored_seq) = (self.items(), self.last);
                 (self.orphan, self.drained) = (None, self.log.len());
@@ -385,9 +386,14 @@ impl State {
         Some(Ok(()))
     }
 
-    fn cull(&mut self, who: usize, process: &mut Process) -> Option<Result<(), String>> {
+    fn cull(
+        &mut self,
+        who: usize,
+        process: &mut Process,
+        left_out: Option<Rule>,
+    ) -> Option<Result<(), String>> {
         if process.step == 0 {
-            self.take(who)?;
+            self.take(who, left_out)?;
             process.step = 1;
             return Some(Ok(()));
         }
@@ -460,10 +466,10 @@ fn each_item_is_pulled_once_and_in_its_order() {
 #[test]
 fn each_rule_of_queues_is_missed() {
     use Rule::{
-        ChecksChain, ChecksLast, Confirms, FollowsLocked, MindsNoops, PassesLocked, SkipsApplied, Widens,
+        ChecksChain, ChecksLast, Confirms, FollowsLocked, Overwrites, PassesLocked, SkipsApplied, Widens,
     };
     let rules =
-        [SkipsApplied, ChecksChain, ChecksLast, FollowsLocked, Widens, Confirms, MindsNoops, PassesLocked];
+        [SkipsApplied, ChecksChain, ChecksLast, FollowsLocked, Widens, Confirms, PassesLocked, Overwrites];
     for rule in rules {
         let is_missed =
             CASES.iter().any(|(roles, stored, kills)| search(roles, *stored, *kills, Some(rule)).is_err());

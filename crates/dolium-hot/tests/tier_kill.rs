@@ -115,7 +115,7 @@ fn drain(shared: &Shared, tier: &Tier, database: &Database) {
 
 fn set(shared: &Shared, tier: &Tier, database: &Database, record: &mut PendingRecord) {
     loop {
-        let mut applied = || Some(database.read().applied);
+        let mut applied = |_| Some(database.read().applied);
         let mut writing = tier.lock(Some(LONG), &mut || true, &mut applied).expect("T");
         let appended = writing.append(record);
         drop(writing);
@@ -179,7 +179,7 @@ fn child() {
 
 fn own(directory: &Path) {
     let (_shared, tier, _) = attach(directory);
-    let held = tier.lock(Some(LONG), &mut || true, &mut || None).expect("T");
+    let held = tier.lock(Some(LONG), &mut || true, &mut |_| None).expect("T");
     say("owns");
     listen();
     drop(held);
@@ -243,7 +243,7 @@ fn torture(rounds: u32, all_die_every: u32) {
             kills += 1;
             // A lock that it held is free soon.
             let since = Instant::now();
-            let mut applied = || Some(mine.2.read().applied);
+            let mut applied = |_| Some(mine.2.read().applied);
             drop(mine.1.lock(Some(LONG), &mut || true, &mut applied).expect("T"));
             assert!(since.elapsed() < Duration::from_secs(2));
             others[victim] = start(victim as u64);
@@ -266,7 +266,7 @@ fn a_killed_owners_tier_is_free_within_a_moment() {
         owner.expect("owns");
         let (tier, database) = (tier.clone(), database.clone());
         let waiter = std::thread::spawn(move || {
-            let mut applied = || Some(database.read().applied);
+            let mut applied = |_| Some(database.read().applied);
             drop(tier.lock(Some(LONG), &mut || true, &mut applied).expect("T"));
             Instant::now()
         });

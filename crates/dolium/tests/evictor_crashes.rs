@@ -126,6 +126,6 @@ fn whatever_step_an_evictor_ends_at_nothing_is_lost_but_what_it_evicted_and_that
     let names: Vec<String> = (1..).map_while(crash_at).collect();
     let met: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     println!("{} crashes at {met:?}", names.len());
-    let of_evictor = ["evicted", "commits counted after an eviction"];
+    let of_evictor = ["number announced", "committed beside", "commits counted after a commit beside"];
     assert!(of_evictor.iter().all(|name| met.contains(name)), "only {met:?}");
 }

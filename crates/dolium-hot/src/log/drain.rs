@@ -83,7 +83,7 @@ impl Batch {
     pub fn changes(&self) -> Vec<Change<'_>> {
         let mut places: HashMap<(u8, &[u8]), usize> = HashMap::with_capacity(self.places.len());
         let mut changes: Vec<Change<'_>> = Vec::with_capacity(self.places.len());
-        for (order, view) in self.records().enumerate().filter(|(_, view)| !view.is_noop()) {
+        for (order, view) in self.records().enumerate() {
             let key = view.key();
             let place = *places.entry((key.kind, key.bytes)).or_insert(changes.len());
             let Some(change) = changes.get_mut(place) else {
@@ -155,9 +155,8 @@ impl<A: Atomic> Memory<'_, A> {
         self.field(field::DRAINED).fetch_max(end, Release);
     }
 
-    /// Announces the sequence number after the last for a direct write, and returns it. The caller holds the append
-    /// lock. If the process dies, the next owner uses the number up, because only SQLite's own recovery could tell
-    /// whether that commit exists.
+    /// Announces a commit past the log under the sequence number after the last, and returns that number. The caller holds
+    /// the append lock. If the process dies, the next owner knows that the commit may be there without being seen.
     pub fn announce(&self) -> u64 {
         let seq = self.field(field::LAST).load(Acquire) + 1;
         self.field(field::DIRECT).store(seq, Release);
@@ -165,12 +164,12 @@ impl<A: Atomic> Memory<'_, A> {
         seq
     }
 
-    /// The announced sequence number will not be used.
+    /// No announced commit can come any more.
     pub fn renounce(&self) {
         self.field(field::DIRECT).store(0, Release);
     }
 
-    /// Whether a sequence number is announced.
+    /// Whether a commit is announced.
     pub fn is_announced(&self) -> bool {
         self.field(field::DIRECT).load(Acquire) != 0
     }
@@ -190,11 +189,12 @@ impl<A: Atomic> Memory<'_, A> {
         self.renounce();
     }
 
-    /// Rows that the index does not know were removed. The caller holds the writer lock and the append lock.
-    pub fn evicted(&self) {
-        crash::point("evicted");
+    /// Rows that the index does not know were changed without a sequence number. The caller holds the writer lock and the
+    /// append lock.
+    pub fn committed_beside(&self) {
+        crash::point("committed beside");
         self.field(field::COMMITS).fetch_add(1, Release);
-        crash::point("commits counted after an eviction");
+        crash::point("commits counted after a commit beside");
     }
 
     /// Whether a quarter of the log has records. Less is read again in less time than its place on the disk is worth.

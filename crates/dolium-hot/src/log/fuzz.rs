@@ -81,7 +81,11 @@ fn use_all(memory: &Memory<'_>, applied: u64) -> usize {
     }
     // As `Tier::lock` does.
     if memory.bounds().is_some() && memory.recover(applied, &mut scratch) && memory.bounds().is_some() {
-        let _ = memory.append(&mut record::PendingRecord::noop());
+        let _ = memory.append(&mut record::PendingRecord::delete(record::Key {
+            kind: 0,
+            spelling: 0,
+            bytes: b"",
+        }));
         memory.drop_clean(&mut scratch);
     }
     let mut applied = applied;
@@ -102,7 +106,7 @@ fn use_all(memory: &Memory<'_>, applied: u64) -> usize {
 
 /// Reads all that a record says.
 fn read(view: &View<'_>) {
-    let _ = (view.kind(), view.seq(), view.rest(), view.is_noop(), view.offset(), view.key());
+    let _ = (view.kind(), view.seq(), view.rest(), view.offset(), view.key());
     let _ = (view.extra(), view.value(), view.tag(), view.has_file(), view.store_time());
     if let Some(row) = view.row() {
         assert_eq!((row.note, row.mode), (view.note(), view.mode()), "a row is what its record says");

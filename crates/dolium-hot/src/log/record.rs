@@ -92,8 +92,6 @@ const SEQ: u64 = (1 << 48) - 1;
 pub(crate) const MOST: usize = 1 << 16;
 /// Bytes of the length of what a caller adds.
 const EXTRA_LEN: usize = 4;
-/// The kind of a key that no entry has.
-const NOOP: u8 = u8::MAX;
 
 /// The end of the ring, which is too short for the record that came.
 pub(crate) const PAD: u8 = 4;
@@ -290,11 +288,6 @@ impl PendingRecord {
     pub(crate) fn with_key<T>(&self, f: impl FnOnce(u8, &[u8]) -> T) -> T {
         let bytes = bytes_of(&self.words[HEAD..]);
         f(self.key_kind, &bytes[..self.key_len])
-    }
-
-    /// A record that does nothing but use up a sequence number.
-    pub(crate) fn noop() -> Self {
-        Self::delete(Key { kind: NOOP, spelling: 0, bytes: b"" })
     }
 
     /// The hash of its key.

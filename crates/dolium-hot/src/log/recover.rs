@@ -14,7 +14,8 @@ use crate::layout::header::field;
 
 impl<A: Atomic> Memory<'_, A> {
     /// Publishes what the owner of the append lock had stored, and gives the sequence numbers that it used their due.
-    /// `applied` is the sequence number that the database has applied. A death anywhere in it leaves the same to do.
+    /// `applied` is the sequence number that the database has applied, and no commit of that owner may come to it later. A
+    /// death anywhere in it leaves the same to do.
     /// Returns `false` if the tier cannot be repaired.
     pub fn recover(&self, applied: u64, scratch: &mut Scratch) -> bool {
         let Some(Bounds { drained, head }) = self.bounds().filter(|_| applied >> 48 == 0) else {
@@ -28,7 +29,8 @@ impl<A: Atomic> Memory<'_, A> {
         self.field(field::LAST).store(last, Release);
         crash::point("last recovered");
         let applied = applied.max(self.field(field::APPLIED).load(Acquire));
-        let is_whole = self.restore_all(head, applied, scratch) && self.noop(last);
+        let is_whole = self.restore_all(head, applied, scratch);
+        self.renounce();
         self.field(field::COMMITS).fetch_add(1, Release);
         is_whole
     }
@@ -77,7 +79,7 @@ impl<A: Atomic> Memory<'_, A> {
         let mut at = self.field(field::TAIL).load(Relaxed).max(head.saturating_sub(self.geometry.units));
         let mut is_whole = true;
         while let Some((view, next)) = self.next(at, head, scratch) {
-            if let Some(view) = view.filter(|view| !view.kind().is_fill() && !view.is_noop()) {
+            if let Some(view) = view.filter(|view| !view.kind().is_fill()) {
                 let (key, is_dirty) = (view.key(), view.seq() > applied);
                 let (kind, bytes) = (key.kind, key.bytes.to_vec());
                 is_whole &= self.restore(kind, &bytes, at, is_dirty, scratch);
@@ -102,15 +104,6 @@ impl<A: Atomic> Memory<'_, A> {
             crash::point("slot recovered");
         }
         slot.is_some()
-    }
-
-    /// Uses up the sequence number that a direct commit had announced, if it is not used. The log has space, since
-    /// nothing was dirty then.
-    fn noop(&self, last: u64) -> bool {
-        let direct = self.field(field::DIRECT).load(Relaxed);
-        let is_used = direct != last + 1 || self.append_noop().is_ok();
-        self.renounce();
-        is_used
     }
 
     /// Returns what lies at an offset below `head`, and where the next record begins; `None` at the end. Passes over

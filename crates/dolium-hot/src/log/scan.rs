@@ -29,7 +29,6 @@ impl<A: Atomic> Memory<'_, A> {
         found.sort_by_key(|words| (View::verified(words).seq(), View::verified(words).offset()));
         found.dedup_by_key(|words| View::verified(words).seq());
         found.truncate(history(&found, applied));
-        found.retain(|words| !View::verified(words).is_noop());
         found
     }
 

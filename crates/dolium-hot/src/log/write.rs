@@ -295,13 +295,4 @@ impl<A: Atomic> Memory<'_, A> {
         let word = own.and_then(|own| own.word);
         word.is_some_and(|word| Self::offset_of(word) >= self.field(field::DRAINED).load(Acquire))
     }
-
-    /// Appends a no-op, which no reader looks up.
-    pub fn append_noop(&self) -> Result<(), LogFull> {
-        let mut record = PendingRecord::noop();
-        self.settle();
-        let start = self.start(std::slice::from_ref(&record))?;
-        self.store_all(start, std::slice::from_mut(&mut record));
-        Ok(())
-    }
 }

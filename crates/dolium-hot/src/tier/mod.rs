@@ -69,6 +69,15 @@ pub(crate) enum Ended {
     Gone,
 }
 
+/// What the last owner of the append lock may have left in the database when it died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// Nothing that a reader of the database does not see.
+    Nothing,
+    /// A commit that a recovery of the database may find later, although no reader sees it now.
+    Commit,
+}
+
 /// A moment in which no process was changing the tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -243,13 +252,14 @@ impl Tier {
         self.memory().follow(from, most / 16, &mut Scratch::new(), f)
     }
 
-    /// Takes the append lock. `applied` is asked for the sequence number that the database has applied, should the last
-    /// owner have died; `None` if it cannot be read, which leaves the recovery to the next.
+    /// Takes the append lock. If the last owner has died, `applied` is asked for the sequence number that the database has
+    /// applied. Where that owner may have left a commit, `applied` must first see to it that this commit is there or never
+    /// comes. `None`: the database does not answer, which leaves the recovery to the next owner.
     pub fn lock(
         &self,
         timeout: Option<Duration>,
         tick: &mut dyn FnMut() -> bool,
-        applied: &mut dyn FnMut() -> Option<u64>,
+        applied: &mut dyn FnMut(Abandoned) -> Option<u64>,
     ) -> Result<Writing, LockError> {
         let guard = Lock::of(&self.member, Which::Tier).acquire(timeout, tick)?;
         if guard.acquired() == Acquired::Inherited {
@@ -257,8 +267,12 @@ impl Tier {
         }
         let memory = self.memory();
         if memory.field(field::UNRECOVERED).load(Relaxed) != 0 && memory.is_live() {
-            let Some(applied) = applied() else {
-                return Err(std::io::Error::other("the database cannot be read to recover the tier").into());
+            let abandoned = if memory.is_announced() { Abandoned::Commit } else { Abandoned::Nothing };
+            let Some(applied) = applied(abandoned) else {
+                return Err(std::io::Error::other(
+                    "the database does not answer, so the tier cannot be recovered",
+                )
+                .into());
             };
             self.recover(applied);
         }

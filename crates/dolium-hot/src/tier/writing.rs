@@ -111,19 +111,17 @@ impl Writing {
         self.tier.memory().drop_key(key.kind, key.bytes, &mut Scratch::new())
     }
 
-    /// Counts a commit that has removed rows which the index had forgotten. It has no sequence number.
-    pub fn evicted(&mut self) {
-        self.tier.memory().evicted();
-    }
-
     /// Commits a change of rows that the index has forgotten, without a sequence number, and counts it. Meanwhile no reader
-    /// takes what it finds for one moment.
-    pub fn commit_beside<T>(&mut self, commit: impl FnOnce() -> T) -> T {
+    /// takes what it finds for one moment. If the commit fails its outcome is unknown, and the next owner of the append lock
+    /// recovers.
+    pub fn commit_beside<T, E>(&mut self, commit: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let memory = self.tier.memory();
         memory.announce();
         let committed = commit();
-        memory.evicted();
-        memory.renounce();
+        memory.committed_beside();
+        if committed.is_ok() {
+            memory.renounce();
+        }
         committed
     }
 

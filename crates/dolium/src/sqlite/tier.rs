@@ -134,6 +134,20 @@ impl Write<'_> {
         Ok(())
     }
 
+    /// Writes the row about the tier once more. SQLite leaves a page alone if nothing on it changes, so this changes the
+    /// row and changes it back.
+    pub fn rewrite_tier(&mut self) -> Result<()> {
+        const UPDATE: &str = "UPDATE Dolium SET value = ?2 WHERE key = ?1";
+        let mut select = self.connection().prepare_cached("SELECT value FROM Dolium WHERE key = ?1")?;
+        let value: Option<Scalar> = select.query_row([TIER], |row| row.get(0)).optional()?;
+        if let Some(value) = value {
+            let mut update = self.connection().prepare_cached(UPDATE)?;
+            update.execute(params![TIER, Scalar::Null])?;
+            update.execute(params![TIER, value])?;
+        }
+        Ok(())
+    }
+
     /// Vouches for the tier that the last process leaves. Returns `false` where the system cannot be told from one that
     /// was started again.
     pub fn begin_rest(&mut self, epoch: u64, seq: u64) -> Result<bool> {

@@ -82,8 +82,7 @@ impl Ends {
         if view.seq() <= self.seq {
             return true;
         }
-        // A no-op stands for a direct commit that may have happened.
-        if view.seq() != self.seq + 1 || view.is_noop() {
+        if view.seq() != self.seq + 1 {
             return false;
         }
         self.seq = view.seq();

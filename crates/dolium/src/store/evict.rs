@@ -248,12 +248,12 @@ impl Handle {
             Some(removed) => Step::Removed(removed),
         };
         let finished = write.finish()?;
-        let committed = transaction.commit(finished, &mut Deadline::new(Wait::AtMost(STEP_WAIT)));
-        // Even if it failed: only SQLite's recovery could tell what became of it.
-        if let Some(writing) = writing {
-            writing.evicted();
+        let commit = || transaction.commit(finished, &mut Deadline::new(Wait::AtMost(STEP_WAIT)));
+        match writing {
+            Some(writing) => writing.commit_beside(commit)?,
+            None => commit()?,
         }
-        committed.map(|()| step)
+        Ok(step)
     }
 
     /// Stores what was noted of reads, by which a policy chooses.

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use dolium_hot::{Counter, Observer, Tier, Writing};
+use dolium_hot::{Abandoned, Counter, Observer, Tier, Writing};
 
 use crate::sqlite::Connection;
+use crate::sqlite::files::with_suffix;
 use crate::sqlite::tier::{Applied, applied};
 use crate::store::ends::KnownQueues;
 use crate::store::housekeeper;
@@ -33,6 +35,9 @@ const READS: u32 = 256;
 
 /// How often a process that leaves drains what others have written meanwhile. It is theirs after that.
 const LEAVING: u32 = 3;
+
+/// The pause after a busy database while the append lock is held.
+const BUSY: Duration = Duration::from_millis(1);
 
 /// What a process has of the memory that it shares with others.
 pub(crate) struct Membership {
@@ -326,18 +331,67 @@ impl Handle {
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Writing> {
         self.refuse_neighbor()?;
-        let mut applied = || {
-            let found =
-                self.read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(applied(connection)?));
-            found.ok().flatten().filter(|found| found.epoch == tier.epoch()).map(|found| found.seq)
+        let mut failure = None;
+        let mut applied = |abandoned| {
+            let found = match abandoned {
+                Abandoned::Nothing => self
+                    .read_now(Wait::AtMost(super::handle::ATTACHING), |connection| Ok(applied(connection)?)),
+                Abandoned::Commit => self.overwrite_commit(deadline),
+            };
+            let found = found.unwrap_or_else(|error| {
+                failure = Some(error);
+                None
+            });
+            found.filter(|found| found.epoch == tier.epoch()).map(|found| found.seq)
         };
         let writing = tier.lock(deadline.left(), tick, &mut applied);
         writing.map_err(|error| match error {
             dolium_hot::LockError::Interrupted => Error::Interrupted,
             dolium_hot::LockError::Timeout => self.timeout(deadline),
             _ if !tier.is_live() => Error::Replaced { path: self.database.clone() },
-            other => Error::Lock { directory: self.directory.clone(), detail: other.to_string() },
+            other => {
+                let detail = failure.map_or(other.to_string(), |failure| format!("{other}: {failure}"));
+                Error::Lock { directory: self.directory.clone(), detail }
+            }
         })
+    }
+
+    /// Makes certain whether the commit of a dead process is there, which may be whole in SQLite's log although the log's
+    /// index does not show it: a recovery of the log would find it. So this commits something of its own. SQLite writes
+    /// that where the index ends, over a commit that nothing shows. Returns what the database has applied.
+    ///
+    /// The caller has the append lock, for which nothing waits that keeps SQLite's write lock.
+    fn overwrite_commit(self: &Arc<Self>, deadline: &Deadline) -> Result<Option<Applied>> {
+        let attaching = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
+        let is_over =
+            || [deadline, &attaching].iter().any(|end| end.left().is_some_and(|left| left.is_zero()));
+        loop {
+            match self.overwrite_commit_once() {
+                // A drain, or a foreign program. The interrupt hook may use this very tier.
+                Err(error) if error.as_sqlite().is_some_and(error::is_busy) && !is_over() => {
+                    std::thread::sleep(BUSY);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn overwrite_commit_once(self: &Arc<Self>) -> Result<Option<Applied>> {
+        let _inside = fork_gate::enter();
+        let transaction = self.begin_for_rest()?;
+        let found = applied(transaction.connection())?;
+        let mut write = transaction.write();
+        write.rewrite_tier()?;
+        let finished = write.finish()?;
+        let committed = transaction.commit(finished, &mut Deadline::new(Wait::AtMost(Duration::ZERO)));
+        match committed.map_err(|error| error.located(&self.database)) {
+            // A full disk takes no new page, but pages that it has can be written over: the first of that commit was.
+            Err(Error::Full { .. }) => {}
+            done => done?,
+        }
+        // Else a loss of power could bring the commit back.
+        files::sync(&with_suffix(&self.database, "-wal"))?;
+        Ok(found)
     }
 
     /// Takes the append lock, so that no record is added to the dirty ones. Returns `None` if that fails.

@@ -1,6 +1,6 @@
 //! Reading a record.
 
-use super::{Cell, EXTRA_LEN, HEAD, Key, Kind, NOOP, Row, SEQ, byte, bytes_of, checksum, first, high, low};
+use super::{Cell, EXTRA_LEN, HEAD, Key, Kind, Row, SEQ, byte, bytes_of, checksum, first, high, low};
 use crate::layout::geometry::UNIT;
 
 /// A record that was copied out of the log, and proved to be whole.
@@ -48,12 +48,6 @@ impl<'a> View<'a> {
     /// How many records must follow it for its chunk to be whole.
     pub(crate) fn rest(&self) -> u64 {
         self.head[3] >> 48
-    }
-
-    /// Whether it only uses up a sequence number.
-    #[must_use]
-    pub fn is_noop(&self) -> bool {
-        self.kind() == Kind::Delete && self.key().kind == NOOP
     }
 
     /// Where it lies: as long as it is the newest of its key, nothing has changed.

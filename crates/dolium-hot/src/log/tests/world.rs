@@ -3,14 +3,12 @@
 use super::mortal::{Mortal, step};
 use crate::layout::geometry::Geometry;
 use crate::layout::header::field;
-use crate::log::atomic::Atomic;
 use crate::log::drain::{Batch, Limit};
 use crate::log::hash;
 use crate::log::memory::Memory;
 use crate::log::record::{Cell, Key, Kind, PendingRecord, Row, View};
 use crate::log::scratch::Scratch;
 use std::sync::LazyLock;
-use std::sync::atomic::Ordering::SeqCst;
 
 /// Rows in the order of insertion: key and value.
 pub(crate) type Rows = Vec<(u8, u32)>;
@@ -40,7 +38,7 @@ pub(crate) struct Database {
     pub rows: Rows,
     pub applied: u64,
     /// A transaction whose process died between the last frame of the log and the header of its index. No reader sees
-    /// it, but it is there if the log is recovered before another process writes.
+    /// it, and the next commit writes over it. But it is there if the log is recovered before.
     pub orphan: Option<Box<(Rows, u64)>>,
 }
 
@@ -356,14 +354,19 @@ impl World {
         if self.memory().drop_key(3, &bytes, &mut Scratch::new()) {
             put(&mut self.next, key, None);
             let applied = self.database.applied;
+            self.memory().announce();
             self.commit(|rows| put(rows, key, None), applied);
-            self.memory().field(field::COMMITS).fetch_add(1, SeqCst);
+            self.memory().committed_beside();
+            self.memory().renounce();
         }
         self.holds_t = false;
     }
 
-    /// The next owner of the append lock.
+    /// The next owner of the append lock. It commits over what nothing shows of a commit.
     pub(crate) fn recover(&mut self) {
+        if self.memory().is_announced() {
+            self.database.orphan = None;
+        }
         let memory = self.memory();
         assert!(memory.recover(self.database.applied, &mut Scratch::new()), "beyond repair");
         self.holds_t = false;
