@@ -1,21 +1,81 @@
 //! Owns removing many entries because a caller asks for it: by age, tag, policy, or all. What keeps a cache within its
 //! limit by itself is in `store/evict.rs`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use dolium_hot::Counter;
+use dolium_hot::{Cell, Counter, PendingRecord, Tier, View};
 
 use crate::sqlite::evict::{Excess, Spared, used_bytes};
+use crate::sqlite::read::Expiring;
+use crate::sqlite::tier::cell;
 use crate::sqlite::{Write, read};
 use crate::store::Handle;
 use crate::store::evict::{STEP, level};
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
-use crate::system::wait::Wait;
+use crate::system::wait::{Deadline, Wait};
 use crate::value::eviction_policy::ReadNotes;
+use crate::value::key::Key;
+use crate::value::put_options::is_alive;
 use crate::value::scalar::Scalar;
 
 use super::Cache;
+use super::hot::fit;
+
+/// Entries with one tag up to which the tier removes them.
+const FEW: u32 = 512;
+
+/// Bytes of log that may wait to be drained when it does: to drain more takes no longer than to read it.
+const LITTLE: u64 = 64 << 10;
+
+/// How often it tries while other writers are faster.
+const TRIES: u32 = 2;
+
+/// What waits to be drained, as far as tags go.
+struct Waiting {
+    /// The newest record of each key, and whether it has the tag. Without a row it has none.
+    newest: HashMap<(u8, Vec<u8>), (Expiring, bool)>,
+}
+
+impl Waiting {
+    /// Returns `None` where a drain is the better way to know.
+    fn look(tier: &Tier, tag: &Scalar) -> Option<Self> {
+        let mut newest = HashMap::new();
+        let mut is_clear = true;
+        tier.follow(tier.drained_to(), LITTLE, |view| {
+            let has_tag = if view.kind().has_row() { has_tag(&view, tag) } else { Some(false) };
+            match (Key::from_hot(view.key()), has_tag) {
+                (Some(key), Some(has_tag)) => {
+                    let place = (view.key().kind, view.key().bytes.to_vec());
+                    newest.insert(place, ((key, view.expire_time()), has_tag));
+                }
+                _ => is_clear = false,
+            }
+        })?;
+        is_clear.then_some(Self { newest })
+    }
+
+    /// The keys of all entries with the tag. Returns `None` if one has expired: a drain may remove it before it counts.
+    fn tagged(self, stored: Vec<Expiring>, now: Timestamp) -> Option<Vec<Key<'static>>> {
+        let is_newer =
+            |key: &Key<'_>| key.with_hot(|hot| self.newest.contains_key(&(hot.kind, hot.bytes.to_vec())));
+        let mut found: Vec<_> = stored.into_iter().filter(|(key, _)| !is_newer(key)).collect();
+        let waiting = self.newest.into_values().filter(|(_, has_tag)| *has_tag);
+        found.extend(waiting.map(|(expiring, _)| expiring));
+        let lives = found.iter().all(|(_, expire_time)| is_alive(*expire_time, now));
+        lives.then(|| found.into_iter().map(|(key, _)| key).collect())
+    }
+}
+
+/// Whether the row of a record has a tag. Returns `None` where only SQLite can tell: an integer may equal a float.
+fn has_tag(view: &View<'_>, tag: &Scalar) -> Option<bool> {
+    match (view.tag()?, tag) {
+        (Cell::Int(_), Scalar::Real(_)) | (Cell::Real(_), Scalar::Int(_)) => None,
+        (_, Scalar::Null) => Some(false),
+        (found, tag) => Some(found == cell(tag)),
+    }
+}
 
 impl Cache {
     /// Removes the entries that have expired by `now`, by default the current time. Returns how many.
@@ -28,7 +88,47 @@ impl Cache {
 
     /// Removes the entries with a tag. Returns how many.
     pub fn evict(&self, tag: &Scalar) -> Result<usize> {
-        self.in_steps(|write| write.remove_tagged(tag, STEP))
+        match self.evict_hot(tag)? {
+            Some(removed) => Ok(removed),
+            None => self.in_steps(|write| write.remove_tagged(tag, STEP)),
+        }
+    }
+
+    /// As one chunk of the log, if few entries have the tag and little waits to be drained. Entries with the tag are those
+    /// in the log, and those in the database of which the log knows nothing newer. That is true of one moment if nothing
+    /// has changed in between. Returns `None` if a direct write is needed.
+    fn evict_hot(&self, tag: &Scalar) -> Result<Option<usize>> {
+        let Some(tier) = self.tier_to_change()? else { return Ok(None) };
+        self.handle.detect_foreign_writes_once()?;
+        let deadline = Deadline::new(self.wait);
+        for _ in 0..TRIES {
+            let Some(moment) = tier.moment() else { break };
+            let Some(log) = Waiting::look(&tier, tag) else { break };
+            let stored =
+                self.handle.read_now(self.wait, |connection| Ok(read::tagged(connection, tag, FEW)?))?;
+            let Some(keys) = stored.and_then(|stored| log.tagged(stored, self.clock.now())) else {
+                break;
+            };
+            let mut records: Vec<_> = keys.iter().map(|key| key.with_hot(PendingRecord::delete)).collect();
+            if !fit(&tier, &records) {
+                break;
+            }
+            tier.prepare(&mut records);
+            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { break };
+            if !tier.is_still(moment) {
+                continue;
+            }
+            if !records.is_empty() {
+                if writing.append_all(&mut records).is_err() {
+                    break;
+                }
+                drop(writing);
+                tier.count(Counter::Deletes, records.len() as u64);
+                self.handle.after_append(&tier);
+            }
+            return Ok(Some(records.len()));
+        }
+        Ok(None)
     }
 
     /// Removes expired entries, then others by policy until the volume is within `size_limit`. Returns
@@ -85,7 +185,7 @@ impl Cache {
         match removed {
             // Clearing is what users reach for when a store is damaged.
             Err(Error::Damaged { .. }) if !self.in_transaction() => {
-                let mut deadline = crate::system::wait::Deadline::new(self.wait);
+                let mut deadline = Deadline::new(self.wait);
                 let held = self.handle.acquire(&mut deadline)?;
                 self.handle.quarantine_locked(held.tier(), false)?;
                 Ok(0)
@@ -100,7 +200,7 @@ impl Cache {
     fn discard(&self) -> Result<usize> {
         let count = self.len()?;
         let names = self.handle.read(self.wait, |connection| Ok(read::filenames(connection)?))?;
-        let mut deadline = crate::system::wait::Deadline::new(self.wait);
+        let mut deadline = Deadline::new(self.wait);
         let held = self.handle.acquire(&mut deadline)?;
         self.handle.discard_locked(held.tier())?;
         for name in &names {

@@ -7,7 +7,7 @@ use crate::system::error::Result;
 use crate::value::Row;
 use crate::value::key::Key;
 use crate::value::put_options::is_alive;
-use crate::value::scalar::Scalar;
+use crate::value::scalar::{Scalar, Stored};
 
 use super::columns::{self, filename, int, real, text};
 use super::disguise;
@@ -46,6 +46,25 @@ pub(crate) fn find_many<'k>(
         connection.execute_batch("COMMIT")?;
     }
     Ok(rows?)
+}
+
+/// A key, and when its row expires.
+pub(crate) type Expiring = (Key<'static>, Option<Timestamp>);
+
+/// The keys of the rows with a tag. Returns `None` if they are more than `most`, or one has no valid
+/// key.
+pub(crate) fn tagged(
+    connection: &Connection,
+    tag: &Scalar,
+    most: u32,
+) -> rusqlite::Result<Option<Vec<Expiring>>> {
+    const SELECT: &str = "SELECT key, raw, expire_time FROM Cache WHERE tag = ?1 LIMIT ?2";
+    let mut select = connection.prepare_cached(SELECT)?;
+    let rows = select.query_map((tag, most + 1), |row| {
+        Ok(Key::from_columns(row.get::<_, Stored>(0)?, &row.get(1)?).zip(Some(real(row, 2)?)))
+    })?;
+    let found = rows.collect::<rusqlite::Result<Option<Vec<_>>>>()?;
+    Ok(found.filter(|found| found.len() <= most as usize))
 }
 
 /// What SQLite says of a key.
