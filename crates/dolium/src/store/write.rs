@@ -17,8 +17,8 @@ use crate::system::wait::{Deadline, Wait};
 
 use super::Handle;
 
-/// How long a long transaction tries to take the append lock, which other writers hold for a moment each. It waits inside the
-/// fork gate, and so does a fork.
+/// How long a long transaction tries to take the append lock, which other writers hold for a moment each. Its connection is
+/// open, so it waits inside the fork gate, but not once a fork waits for that.
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// Rows up to which a commit is quick anyway.
@@ -202,12 +202,12 @@ impl Handle {
     }
 }
 
-/// The append lock, unless others have it for longer than a moment, or one of them has died with it.
+/// The append lock, unless others have it for longer than a moment, one of them has died with it, or a fork waits.
 fn lock_in_a_moment(tier: &Tier) -> Option<Writing> {
     let since = Instant::now();
     loop {
         let writing = tier.try_lock();
-        if writing.is_some() || since.elapsed() > MOMENT {
+        if writing.is_some() || since.elapsed() > MOMENT || fork_gate::is_wanted() {
             return writing;
         }
         std::thread::yield_now();
