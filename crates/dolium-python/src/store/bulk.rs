@@ -17,8 +17,34 @@ const FEW: usize = 1000;
 
 static APART: Lazy = Lazy::new("dolium.apart", "ApartDict");
 
-/// What goes to one shard: positions in the caller's list.
-type Groups<'a, T> = Vec<(&'a Shard, Vec<T>)>;
+/// Items, those of one shard behind each other and in their order.
+struct Groups<'a, T> {
+    /// The shards, and how many items are theirs.
+    shards: Vec<(&'a Shard, usize)>,
+    items: Vec<T>,
+}
+
+impl<'a, T> Groups<'a, T> {
+    /// In place: a call has two items more often than a hundred.
+    fn of(mut routed: Vec<(&'a Shard, T)>) -> Self {
+        // All shards are items of one slice.
+        routed.sort_by_key(|(shard, _)| std::ptr::from_ref(*shard));
+        let runs = routed.chunk_by(|(one, _), (other, _)| std::ptr::eq(*one, *other));
+        let shards = runs.map(|run| (run[0].0, run.len())).collect();
+        Self { shards, items: routed.into_iter().map(|(_, item)| item).collect() }
+    }
+
+    /// Calls `f` with each shard and its items.
+    fn each(&self, mut f: impl FnMut(&'a Shard, &[T]) -> PyResult<()>) -> PyResult<()> {
+        let mut rest = &self.items[..];
+        for (shard, count) in &self.shards {
+            let (items, others) = rest.split_at(*count);
+            f(shard, items)?;
+            rest = others;
+        }
+        Ok(())
+    }
+}
 
 /// A value as it was found.
 pub(super) enum Got<'py> {
@@ -52,17 +78,6 @@ fn nothing<'py>(count: usize) -> Vec<Option<Got<'py>>> {
 }
 
 impl Inner {
-    fn group<'a, T>(&'a self, items: impl IntoIterator<Item = (&'a Shard, T)>) -> Groups<'a, T> {
-        let mut groups: Groups<'a, T> = self.shared.shards.iter().map(|shard| (shard, Vec::new())).collect();
-        for (shard, item) in items {
-            if let Some((_, group)) = groups.iter_mut().find(|(known, _)| std::ptr::eq(*known, shard)) {
-                group.push(item);
-            }
-        }
-        groups.retain(|(_, group)| !group.is_empty());
-        groups
-    }
-
     /// The values of keys, in their order.
     fn values<'py>(
         &self,
@@ -80,12 +95,16 @@ impl Inner {
             routed.push((shard, (position, key)));
         }
         let mut values = nothing(keys.len());
-        for (shard, group) in self.group(routed) {
-            let (positions, stored): (Vec<usize>, Vec<Key<'_>>) = group.into_iter().unzip();
-            for (position, value) in positions.into_iter().zip(self.values_in(py, shard, &stored, retry)?) {
+        let Groups { shards, items } = Groups::of(routed);
+        let (positions, items): (Vec<usize>, Vec<Key<'_>>) = items.into_iter().unzip();
+        let mut positions = positions.into_iter();
+        Groups { shards, items }.each(|shard, keys| {
+            let found = self.values_in(py, shard, keys, retry)?;
+            for (position, value) in positions.by_ref().take(keys.len()).zip(found) {
                 values[position] = value;
             }
-        }
+            Ok(())
+        })?;
         Ok(values)
     }
 
@@ -160,7 +179,7 @@ impl Inner {
         if let [only] = &*self.shared.shards
             && let Some(loans) = self.lend_plain(&items)?
         {
-            let stored = put_in(py, only, loans, options, how, retry);
+            let stored = put_in(py, only, &loans, options, how, retry);
             return self.soften(py, retry, stored, || 0);
         }
         let outgoing: Vec<Outgoing<'_>> = items
@@ -173,7 +192,7 @@ impl Inner {
         if let [only] = &*self.shared.shards {
             let loans =
                 items.iter().zip(&outgoing).map(|((key, _), value)| Ok((self.key(key)?.1, value.lend()?)));
-            let stored = put_in(py, only, loans.collect::<PyResult<_>>()?, options, how, retry);
+            let stored = put_in(py, only, &loans.collect::<PyResult<Vec<_>>>()?, options, how, retry);
             return self.soften(py, retry, stored, || 0);
         }
         let mut routed = Vec::with_capacity(items.len());
@@ -182,10 +201,11 @@ impl Inner {
             routed.push((shard, (key, value.lend()?)));
         }
         let mut total = 0;
-        for (shard, group) in self.group(routed) {
+        Groups::of(routed).each(|shard, group| {
             let stored = put_in(py, shard, group, options, how, retry);
             total += self.soften(py, retry, stored, || 0)?;
-        }
+            Ok(())
+        })?;
         Ok(total)
     }
 
@@ -231,14 +251,15 @@ impl Inner {
             }
         }
         let mut total = 0;
-        for (shard, group) in self.group(prepared) {
+        Groups::of(prepared).each(|shard, group| {
             let stored = shard.transact(py, retry, || {
                 group.iter().try_fold(0, |total, (custom, key, columns)| {
                     Ok(total + usize::from(custom.put(py, shard, key, columns, options, how, true)?))
                 })
             });
             total += self.soften(py, retry, stored, || 0)?;
-        }
+            Ok(())
+        })?;
         Ok(total)
     }
 }
@@ -247,7 +268,7 @@ impl Inner {
 fn put_in(
     py: Python<'_>,
     shard: &Shard,
-    items: Vec<(Key<'_>, Loan<'_>)>,
+    items: &[(Key<'_>, Loan<'_>)],
     options: &PutOptions,
     how: How,
     retry: bool,
@@ -265,7 +286,7 @@ fn put_in(
         }
     }
     shard.change(py, retry, |cache| {
-        let items = items.into_iter().map(|(key, loan)| (key, loan.payload()));
+        let items = items.iter().map(|(key, loan)| (key, loan.clone().payload()));
         match how {
             How::Replace => cache.set_many(items, options),
             How::Add => cache.add_many(items, options).map(|added| added.len()),
@@ -276,7 +297,11 @@ fn put_in(
 /// Removes keys from one shard. Returns how many were there.
 fn delete_in(py: Python<'_>, shard: &Shard, keys: &[Key<'_>], retry: bool) -> PyResult<usize> {
     clock::follow(py);
-    let removed = if keys.len() <= FEW { host::try_delete_many(shard.cache(retry), keys) } else { None };
+    let removed = match keys {
+        [key] => host::try_delete(shard.cache(retry), key).then_some(1),
+        keys if keys.len() <= FEW => host::try_delete_many(shard.cache(retry), keys),
+        _ => None,
+    };
     removed.map_or_else(|| shard.change(py, retry, |cache| cache.delete_many(keys)), Ok)
 }
 
@@ -411,10 +436,11 @@ impl Store {
         }
         let routed: Vec<_> = keys.iter().map(|key| inner.key(key)).collect::<PyResult<_>>()?;
         let mut total = 0;
-        for (shard, group) in inner.group(routed) {
-            let removed = delete_in(py, shard, &group, retry.0);
+        Groups::of(routed).each(|shard, group| {
+            let removed = delete_in(py, shard, group, retry.0);
             total += inner.soften(py, retry.0, removed, || 0)?;
-        }
+            Ok(())
+        })?;
         Ok(total)
     }
 }
