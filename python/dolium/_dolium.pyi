@@ -782,6 +782,22 @@ class Store:
         """Add to a number that the hot tier knows, and return the sum. None: nothing has happened."""
     def _try_delete(self, key: Any, /) -> bool:
         """Remove an entry that the hot tier knows. False: nothing has happened."""
+    def _deque_len(self) -> int | None:
+        """How many entries there are, None if that must be counted."""
+    def _deque_item(self, position: int, default: Any, /) -> Any:
+        """The item at a position, `default` if that must be searched for.
+
+        Raises:
+            IndexError: There are not so many.
+        """
+    def _deque_replace(self, position: int, value: Any, /) -> bool:
+        """Replace the item at a position; return whether that was possible without a transaction.
+
+        Raises:
+            IndexError: There are not so many.
+        """
+    def _deque_push(self, value: Any, side: _Side, most: int, /) -> bool:
+        """Add an item if there are fewer than `most`; return whether it was added."""
     def _annotation(self, name: str, /) -> bytes | None:
         """The annotation of a name, or None."""
     def _annotate(self, name: str, note: bytes, /) -> None:

@@ -1,7 +1,8 @@
 //! Every interleaving of processes that push and pull one queue in the tier, with a kill at every step.
 //!
 //! A model, not the code: `store/ends` and `cache/hot_queue` of the engine follow the log as the processes here do. A `push`
-//! must add behind all items, and a `pull` must take the first. Each rule is left out in turn, too, and must be missed.
+//! must add behind all items, and a `pull` must take the first. What takes the queue for all of a cache without holes must be
+//! right (`store/span`). Each rule is left out in turn, too, and must be missed.
 //!
 //! An append is two steps: the log has the record, then the index names it. What is simplified: a pull confirms that its item
 //! is there, where the code confirms what it has seen; the index knows what is dirty and named, and the log is never full.
@@ -21,8 +22,14 @@ enum Role {
     Direct,
     /// Evicts the first item if it is clean: a commit without a sequence number.
     Culler,
+    /// Removes the second item, in the tier.
+    Remover,
+    /// Looks at an item by its position, twice. Takes no lock.
+    Finder,
+    /// Replaces an item by its position.
+    Replacer,
 }
-use Role::{Culler, Direct, Drainer, Pioneer, Puller, Pusher};
+use Role::{Culler, Direct, Drainer, Finder, Pioneer, Puller, Pusher, Remover, Replacer};
 
 /// A rule that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +50,14 @@ enum Rule {
     PassesLocked,
     /// Recovery commits over what nothing shows of a direct commit.
     Overwrites,
+    /// A position is found only if no commit came since before the database was read.
+    CountsCommits,
+    /// The number of items and the ends are read at one moment.
+    ReadsAtOnce,
+    /// After the removal of an item between the ends, positions are not known.
+    MindsHoles,
+    /// A look at a position begins when no process has the append lock.
+    StartsFree,
 }
 
 const START: i8 = 4;
@@ -62,9 +77,15 @@ struct Ends {
     seq: u8,
     front: i8,
     back: i8,
+    /// The commits before they were read.
+    commits: u8,
 }
 
 impl Ends {
+    fn at(offset: usize, commits: u8) -> Self {
+        Self { offset, seq: 0, front: 0, back: 0, commits }
+    }
+
     fn end(&self, role: Role) -> i8 {
         if role == Pusher { self.back } else { self.front }
     }
@@ -72,7 +93,15 @@ impl Ends {
     fn pass(&mut self, role: Role) {
         if role == Pusher { self.back -= 1 } else { self.front += 1 }
     }
+
+    /// The items, if none between the ends is missing.
+    fn span(&self) -> u16 {
+        (self.front..=self.back).fold(0, |items, number| items | bit(number))
+    }
 }
+
+/// A moment at which no process changed the queue: last sequence number, commits, and the items.
+type Moment = (u8, u8, u16);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Process {
@@ -81,6 +110,7 @@ struct Process {
     ends: Option<Ends>,
     /// The number that it has decided on, and operations and tries that are left.
     number: Option<i8>,
+    moment: Option<Moment>,
     left: u8,
     tries: u8,
 }
@@ -98,6 +128,7 @@ struct State {
     drained: usize,
     last: u8,
     announced: u8,
+    commits: u8,
     lock: Option<usize>,
     is_dead: bool,
     kills: u8,
@@ -119,8 +150,8 @@ fn ends_of(items: u16) -> (i8, i8) {
 impl State {
     fn new(roles: &[Role], stored: u16) -> Self {
         let process = |&role: &Role| {
-            let left = if matches!(role, Pusher | Puller) { 2 } else { 1 };
-            Process { role, step: 0, ends: None, number: None, left, tries: TRIES }
+            let left = if matches!(role, Pusher | Puller | Finder) { 2 } else { 1 };
+            Process { role, step: 0, ends: None, number: None, moment: None, left, tries: TRIES }
         };
         Self {
             stored,
@@ -131,6 +162,7 @@ impl State {
             drained: 0,
             last: 0,
             announced: 0,
+            commits: 0,
             lock: None,
             is_dead: false,
             kills: 0,
@@ -173,6 +205,7 @@ impl State {
         }
         self.named = self.log.len();
         (self.announced, self.is_dead, self.lock) = (0, false, None);
+        self.commits += 1;
     }
 
     fn kill(&self, who: usize) -> Self {
@@ -220,6 +253,9 @@ impl State {
         let mut process = self.processes[who];
         let done = match process.role {
             Pusher | Puller | Pioneer => next.queue(who, &mut process, left_out)?,
+            Finder => next.find(&mut process, left_out),
+            Replacer => next.replace(who, &mut process, left_out)?,
+            Remover => next.remove(who, &mut process, left_out)?,
             Drainer => {
                 next.drain(&mut process);
                 Ok(())
@@ -241,7 +277,7 @@ impl State {
         match process.step {
             // Where following begins, before the read.
             0 => {
-                process.ends = Some(Ends { offset: self.drained, seq: 0, front: 0, back: 0 });
+                process.ends = Some(Ends::at(self.drained, 0));
                 process.step = 1;
             }
             1 => {
@@ -352,6 +388,7 @@ impl State {
             process.number = Some(i8::try_from(self.log.len()).expect("short"));
             process.step = 1;
         } else {
+            self.commits += 1;
             self.drained = self.drained.max(process.number.map_or(0, |end| usize::from(end.unsigned_abs())));
             process.step = END;
         }
@@ -375,7 +412,10 @@ impl State {
                 self.orphan = Some((self.stored | bit(front - 1), self.announced));
             }
             4 => (self.stored, self.stored_seq) = self.orphan.take()?,
-            5 => (self.last, self.announced) = (self.stored_seq, 0),
+            5 => {
+                (self.last, self.announced) = (self.stored_seq, 0);
+                self.commits += 1;
+            }
             _ => {
                 self.lock = None;
                 process.step = END;
@@ -402,10 +442,168 @@ impl State {
             *seq > self.stored_seq
                 && matches!(record, Record::Set(number) | Record::Delete(number) if *number == front)
         });
-        if self.stored != 0 && !is_dirty {
+        if process.step == 1 && self.stored != 0 && !is_dirty {
             self.stored &= !bit(front);
             self.orphan = None;
+            process.step = 2;
+            return Some(Ok(()));
         }
+        self.commits += u8::from(process.step == 2);
+        self.lock = None;
+        process.step = END;
+        Some(Ok(()))
+    }
+}
+
+/// A cache that is one queue without holes.
+impl State {
+    /// Reads the database. `false`: that is not one queue without holes.
+    fn read_span(&self, process: &mut Process, at_once: bool) -> bool {
+        let (front, back) = ends_of(self.stored);
+        let before = process.number.take().filter(|_| !at_once);
+        let count = before.unwrap_or_else(|| i8::try_from(self.stored.count_ones()).expect("16 bits"));
+        let ends = process.ends.as_mut().expect("learning");
+        *ends = Ends { seq: self.stored_seq, front, back, ..*ends };
+        count == back - front + 1
+    }
+
+    /// Follows the log. `false`: what is known is of no use any more.
+    fn follow_span(&self, ends: &mut Ends, left_out: Option<Rule>) -> bool {
+        while ends.offset < self.log.len() {
+            let span = ends.span();
+            let (seq, record) = self.log[ends.offset];
+            let one = Self { log: self.log[..=ends.offset].to_vec(), ..self.clone() };
+            let makes_hole = match record {
+                Record::Delete(number) => number > ends.front && number < ends.back,
+                Record::Set(number) => {
+                    span != 0 && span & (bit(number - 1) | bit(number) | bit(number + 1)) == 0
+                }
+            };
+            let is_news = seq > ends.seq;
+            if !one.follow(ends, left_out) || is_news && makes_hole && left_out != Some(Rule::MindsHoles) {
+                return false;
+            }
+        }
+        ends.commits == self.commits || left_out == Some(Rule::CountsCommits)
+    }
+
+    /// Without a lock. What is known must be so at the beginning, or at the end.
+    fn find(&self, process: &mut Process, left_out: Option<Rule>) -> Result<(), String> {
+        let holds = |rule| left_out != Some(rule);
+        match process.step {
+            0 => {
+                let is_free = (self.lock.is_none() && !self.is_dead) || !holds(Rule::StartsFree);
+                process.moment = is_free.then(|| (self.last, self.commits, self.items()));
+                let next = if process.ends.is_some() { 4 } else { 1 };
+                process.step = if is_free { next } else { Self::again(process, 0) };
+            }
+            1 => {
+                process.ends = Some(Ends::at(self.drained, self.commits));
+                process.step = 2;
+            }
+            2 => {
+                process.number = Some(i8::try_from(self.stored.count_ones()).expect("16 bits"));
+                process.step = 3;
+            }
+            // Another process may come between this step and the one before.
+            3 => process.step = if self.read_span(process, holds(Rule::ReadsAtOnce)) { 4 } else { END },
+            4 => {
+                let is_known = process.ends.as_mut().is_some_and(|ends| self.follow_span(ends, left_out));
+                let ends = process.ends.expect("learned");
+                let is_of_moment = process.moment.is_some_and(|(last, commits, _)| {
+                    ends.seq == last && (ends.commits == commits || !holds(Rule::CountsCommits))
+                });
+                process.step = match (is_known, is_of_moment) {
+                    (true, true) => 5,
+                    (true, false) => Self::again(process, 0),
+                    (false, _) => Self::again(process, 1),
+                };
+            }
+            _ => {
+                let (last, commits, before) = process.moment.expect("step 0");
+                if self.announced != 0 || (self.last, self.commits) != (last, commits) {
+                    process.step = Self::again(process, 0);
+                    return Ok(());
+                }
+                let span = process.ends.expect("learned").span();
+                if span != before && span != self.items() {
+                    return Err(format!("{span:b} was taken for {before:b} or {:b}", self.items()));
+                }
+                process.left -= 1;
+                process.step = if process.left == 0 { END } else { 0 };
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        who: usize,
+        process: &mut Process,
+        left_out: Option<Rule>,
+    ) -> Option<Result<(), String>> {
+        process.step = match process.step {
+            0 => {
+                process.ends = Some(Ends::at(self.drained, self.commits));
+                1
+            }
+            1 => {
+                if self.read_span(process, true) {
+                    2
+                } else {
+                    END
+                }
+            }
+            2 => {
+                let ends = process.ends.as_mut().expect("step 0");
+                if self.follow_span(ends, left_out) { 3 } else { Self::again(process, 0) }
+            }
+            3 => {
+                self.take(who, left_out)?;
+                4
+            }
+            4 => {
+                let ends = process.ends.as_mut().expect("step 0");
+                let is_known = left_out == Some(Rule::FollowsLocked) || self.follow_span(ends, left_out);
+                let is_last = ends.seq == self.last || left_out == Some(Rule::ChecksLast);
+                if !is_known || !is_last {
+                    self.lock = None;
+                    process.step = Self::again(process, 0);
+                    return Some(Ok(()));
+                }
+                let (span, items) = (ends.span(), self.items());
+                if span != items {
+                    return Some(Err(format!("{span:b} was taken for {items:b}")));
+                }
+                self.last += 1;
+                self.log.push((self.last, Record::Set(ends.front.min(ends.back))));
+                5
+            }
+            _ => {
+                self.named = self.log.len();
+                self.lock = None;
+                END
+            }
+        };
+        Some(Ok(()))
+    }
+
+    fn remove(
+        &mut self,
+        who: usize,
+        process: &mut Process,
+        left_out: Option<Rule>,
+    ) -> Option<Result<(), String>> {
+        if process.step == 0 {
+            self.take(who, left_out)?;
+            process.step = 1;
+            return Some(Ok(()));
+        }
+        if self.items() & bit(START + 1) != 0 {
+            self.last += 1;
+            self.log.push((self.last, Record::Delete(START + 1)));
+        }
+        self.named = self.log.len();
         self.lock = None;
         process.step = END;
         Some(Ok(()))
@@ -445,7 +643,7 @@ fn search(roles: &[Role], stored: u16, kills: u8, left_out: Option<Rule>) -> Res
 }
 
 /// Processes, what is stored before, and how many are killed.
-const CASES: [(&[Role], u16, u8); 7] = [
+const CASES: [(&[Role], u16, u8); 15] = [
     (&[Pusher, Pusher], 0, 1),
     (&[Puller, Puller], 0b11_0000, 1),
     (&[Pusher, Puller, Drainer], 0b1_0000, 1),
@@ -453,6 +651,14 @@ const CASES: [(&[Role], u16, u8); 7] = [
     (&[Puller, Direct], 0b11_0000, 1),
     (&[Puller, Pusher, Direct], 0b1_0000, 1),
     (&[Puller, Culler], 0b11_0000, 1),
+    (&[Finder, Culler], 0b111_0000, 1),
+    (&[Finder, Direct], 0b111_0000, 1),
+    (&[Finder, Remover, Drainer], 0b111_0000, 1),
+    (&[Finder, Puller, Culler], 0b111_0000, 0),
+    (&[Finder, Pusher, Drainer], 0b11_0000, 0),
+    (&[Replacer, Remover, Drainer], 0b111_0000, 1),
+    (&[Replacer, Culler], 0b111_0000, 1),
+    (&[Replacer, Direct], 0b111_0000, 1),
 ];
 
 #[test]
@@ -465,12 +671,11 @@ fn each_item_is_pulled_once_and_in_its_order() {
 
 #[test]
 fn each_rule_of_queues_is_missed() {
-    use Rule::{
-        ChecksChain, ChecksLast, Confirms, FollowsLocked, Overwrites, PassesLocked, SkipsApplied, Widens,
-    };
-    let rules =
+    use Rule::{ChecksChain, ChecksLast, Confirms, CountsCommits, FollowsLocked, MindsHoles, Overwrites};
+    use Rule::{PassesLocked, ReadsAtOnce, SkipsApplied, StartsFree, Widens};
+    let of_ends =
         [SkipsApplied, ChecksChain, ChecksLast, FollowsLocked, Widens, Confirms, PassesLocked, Overwrites];
-    for rule in rules {
+    for rule in of_ends.into_iter().chain([CountsCommits, ReadsAtOnce, MindsHoles, StartsFree]) {
         let is_missed =
             CASES.iter().any(|(roles, stored, kills)| search(roles, *stored, *kills, Some(rule)).is_err());
         assert!(is_missed, "{rule:?} may be left out");

@@ -2,7 +2,8 @@
 
 It maps positions to keys. Values have integer keys that count up and down from 500 trillion, so the order of the
 keys is the order of the values. The keys are contiguous until a value in the middle is deleted. Until then an
-index is an addition instead of a search.
+index is an addition instead of a search, and the cache knows both ends of the keys. Where it does not (inside a
+transaction, beside another program, with other keys in the cache) the keys are looked at.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from ..constants import MISS
 from ..transaction import Transaction
+from ..workers import native_method
 from .backing import open_cache, state_of, strict
 from .compared import Compared
 
@@ -62,6 +64,8 @@ class Deque(Compared[T]):
 
     _cache: Any
     _store: Any
+    _knows_positions: bool
+    """Whether the cache may know the key of each position: one of dolium's own does."""
     _maxlen: float
 
     @overload
@@ -95,6 +99,7 @@ class Deque(Compared[T]):
     def _attach(self, cache: Any, maxlen: float | None) -> None:
         self._cache = cache
         self._store = strict(cache)
+        self._knows_positions = native_method(self._store, "_deque_item") is not None
         self._maxlen = float("inf") if maxlen is None else maxlen
 
     @property
@@ -153,7 +158,8 @@ class Deque(Compared[T]):
     # Reading
 
     def __len__(self) -> int:
-        return len(self._store)
+        known = self._store._deque_len() if self._knows_positions else None
+        return len(self._store) if known is None else known
 
     def __iter__(self) -> Iterator[T]:
         return self._values(False)
@@ -197,6 +203,10 @@ class Deque(Compared[T]):
             values = (self._store.get(key, MISS, retry=True) for key in self._keys()[index])
             return [value for value in values if value is not MISS]
         index = operator.index(index)
+        if self._knows_positions:
+            value = self._store._deque_item(index, MISS)
+            if value is not MISS:
+                return value
         while True:
             try:
                 return self._store[self._key_at(index)]
@@ -306,6 +316,9 @@ class Deque(Compared[T]):
         if len(values) == 1 and self._maxlen == float("inf"):
             self._store.push(values[0], side=side, retry=True)
             return
+        is_usual = self._knows_positions and type(self._maxlen) is int and self._maxlen > 0
+        if is_usual and len(values) == 1 and self._store._deque_push(values[0], side, self._maxlen):
+            return
         with self.transact():
             for value in values:
                 self._store.push(value, side=side, retry=True)
@@ -352,8 +365,11 @@ class Deque(Compared[T]):
         if isinstance(index, slice):
             self._assign(index, list(value))
             return
+        index = operator.index(index)
+        if self._knows_positions and self._store._deque_replace(index, value):
+            return
         with self.transact():
-            self._store[self._key_at(operator.index(index))] = value
+            self._store[self._key_at(index)] = value
 
     def _assign(self, where: slice, values: list[T]) -> None:
         with self.transact():

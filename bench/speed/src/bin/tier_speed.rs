@@ -48,13 +48,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut drains = 0;
     time("set", 1_000_000, |number| {
         let mut record = PendingRecord::row(Kind::Set, key(number), &row);
-        let mut writing = tier.lock(None, &mut || true, &mut || None).expect("T is free");
+        let mut writing = tier.lock(None, &mut || true, &mut |_| None).expect("T is free");
         while writing.append(&mut record).is_err() {
             drop(writing);
             let batch = tier.pending(0, Limit { keys: usize::MAX, bytes: u64::MAX });
             tier.drained(&batch);
             drains += 1;
-            writing = tier.lock(None, &mut || true, &mut || None).expect("T is free");
+            writing = tier.lock(None, &mut || true, &mut |_| None).expect("T is free");
         }
     });
     println!("{drains} drains");

@@ -5,6 +5,7 @@ mod bulk;
 mod codec;
 mod custom;
 pub(crate) mod deferred;
+mod deque;
 pub(crate) mod flight;
 mod frame;
 mod inline;

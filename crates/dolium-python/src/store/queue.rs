@@ -13,7 +13,7 @@ use crate::reader::PyReader;
 use crate::value::Outgoing;
 use crate::{error, plain};
 
-fn side(name: &str) -> PyResult<Side> {
+pub(super) fn side(name: &str) -> PyResult<Side> {
     match name {
         "front" => Ok(Side::Front),
         "back" => Ok(Side::Back),

@@ -23,10 +23,10 @@ use super::queue::MIDDLE;
 use super::record::pending_record;
 
 /// Bytes of log that are followed to learn the ends of a queue. Reading them anew takes less than to follow more.
-const FOLLOWED: u64 = 512 << 10;
+pub(super) const FOLLOWED: u64 = 512 << 10;
 
 /// The same with the append lock, for which others wait.
-const FOLLOWED_LOCKED: u64 = 8 << 10;
+pub(super) const FOLLOWED_LOCKED: u64 = 8 << 10;
 
 /// Numbers without items that are passed over at an end, before the ends are read anew.
 const PASSED: u32 = 32;
@@ -223,7 +223,7 @@ impl Cache {
     }
 
     /// The tier, if queues may be changed there: another program does not see items that wait in it.
-    fn tier_of_queues(&self) -> Result<Option<Tier>> {
+    pub(super) fn tier_of_queues(&self) -> Result<Option<Tier>> {
         let Some(tier) = self.tier_to_change()? else { return Ok(None) };
         self.handle.detect_foreign_writes_once()?;
         Ok(Some(tier).filter(|tier| !tier.has_foreign()))

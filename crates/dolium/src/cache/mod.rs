@@ -12,6 +12,7 @@ mod exit;
 mod frame;
 pub mod host;
 mod hot;
+mod hot_deque;
 mod hot_queue;
 mod iterate;
 mod lock;

@@ -7,7 +7,7 @@ use crate::value::key::{Key, QUEUE_LAST as LAST, QueuePlace};
 use crate::value::scalar::{Scalar, Stored};
 
 use super::columns;
-use super::tier::{Applied, applied};
+use super::tier::{Applied, Others, applied};
 
 /// An end of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +142,51 @@ pub(crate) fn window(
         before = after;
     }
     Ok(None)
+}
+
+/// A database all of whose keys are numbers of the queue without a prefix, one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whole {
+    /// Of the tier in front of the database.
+    pub epoch: u64,
+    /// The last change in the tier that the database has.
+    pub seq: u64,
+    /// The first number, and the last. The first is above the other if there are none.
+    pub front: i64,
+    pub back: i64,
+}
+
+/// Reads whether the database is one queue without holes. Returns `None` if it is not, if an entry may expire, if another
+/// program has changed rows, and if no tier is in front of the database.
+pub(crate) fn whole(connection: &Connection) -> rusqlite::Result<Option<Whole>> {
+    // One statement, and so one moment: an eviction moves no sequence number.
+    const SELECT: &str = "SELECT ours.value, theirs.value, opened.value, known.value,
+        (SELECT value FROM Settings WHERE key = 'count'),
+        (SELECT key FROM Cache ORDER BY key, raw LIMIT 1),
+        (SELECT key FROM Cache ORDER BY key DESC, raw DESC LIMIT 1),
+        (SELECT max(expire_time) FROM Cache)
+        FROM Dolium AS ours
+        LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign'
+        LEFT JOIN Dolium AS opened ON opened.key = 'opened'
+        LEFT JOIN Dolium AS known ON known.key = 'shared' WHERE ours.key = 'tier'";
+    let mut select = connection.prepare_cached(SELECT)?;
+    let found = select.query_row([], |row| {
+        let applied = Applied::of(&row.get(0)?, &Others::of(&row.get(1)?, &row.get(2)?, &row.get(3)?));
+        let [count, first, last, expires]: [Scalar; 4] = [row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?];
+        Ok((applied, count, first, last, expires))
+    });
+    let Some((Some(Applied { epoch, seq, is_disturbed: false, .. }), count, first, last, Scalar::Null)) =
+        found.optional()?
+    else {
+        return Ok(None);
+    };
+    let (front, back) = match (first, last) {
+        (Scalar::Null, Scalar::Null) => (LAST, LAST - 1),
+        (Scalar::Int(front), Scalar::Int(back)) if 0 < front && back < LAST => (front, back),
+        _ => return Ok(None),
+    };
+    let is_whole = count.as_int() == Some(back - front + 1);
+    Ok(is_whole.then_some(Whole { epoch, seq, front, back }))
 }
 
 /// The numbers at one end of a queue in a range, outermost first. `None` if a key there is none.

@@ -54,8 +54,21 @@ pub(crate) struct Applied {
     pub is_shared: bool,
 }
 
+impl Applied {
+    /// What the row `tier` of the table `Dolium` says, and the counts of other programs.
+    pub(super) fn of(ours: &Scalar, others: &Others) -> Option<Self> {
+        let (epoch, seq, foreign) = (word(ours, 0)?, word(ours, 8)?, word(ours, 16)?);
+        Some(Self {
+            epoch,
+            seq,
+            is_disturbed: others.foreign != Some(foreign),
+            is_shared: others.is_shared(),
+        })
+    }
+}
+
 /// What the table `Dolium` says of other programs.
-struct Others {
+pub(super) struct Others {
     /// How often they have changed entries. `None` if the count was taken away.
     foreign: Option<u64>,
     /// How often they have changed entries or settings. Opening a directory makes nothing stale that the tier knows.
@@ -65,7 +78,7 @@ struct Others {
 }
 
 impl Others {
-    fn of(foreign: &Scalar, opened: &Scalar, known: &Scalar) -> Self {
+    pub(super) fn of(foreign: &Scalar, opened: &Scalar, known: &Scalar) -> Self {
         let [foreign, opened] = [foreign, opened].map(|count| count.as_int().map(i64::cast_unsigned));
         let signs = foreign.unwrap_or(0).wrapping_add(opened.unwrap_or(0));
         Self { foreign, signs, known: word(known, 0).zip(word(known, 8)) }
@@ -107,10 +120,7 @@ pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applie
         Err(error) if crate::system::error::is_empty_store(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let words = (word(&ours, 0), word(&ours, 8), word(&ours, 16));
-    let (Some(epoch), Some(seq), Some(foreign)) = words else { return Ok(None) };
-    let is_disturbed = others.foreign != Some(foreign);
-    Ok(Some(Applied { epoch, seq, is_disturbed, is_shared: others.is_shared() }))
+    Ok(Applied::of(&ours, &others))
 }
 
 impl Write<'_> {

@@ -12,16 +12,16 @@ use crate::sqlite::queue::{Side, Window};
 use crate::system::fork_gate;
 use crate::value::key::{Key, QueuePlace};
 
+use super::followed::Followed;
+use super::span::Span;
+
 /// Queues of a directory that a process knows at a time.
 const KNOWN: usize = 256;
 
 /// The ends of a queue at a place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
-    epoch: u64,
-    /// How far the log was followed, and the sequence number of the last change up to there.
-    offset: u64,
-    seq: u64,
+    followed: Followed,
     /// All items have numbers from `front` to `back`, but some of these may be missing. There are no items if `front`
     /// is above.
     front: i64,
@@ -47,12 +47,12 @@ impl Ends {
     /// What the database had. `offset`: up to there, the database has all changes.
     pub fn new(window: &Window, offset: u64) -> Self {
         let Window { epoch, seq, front, back, unread, depth } = *window;
-        Self { epoch, offset, seq, front, back, unread, depth }
+        Self { followed: Followed::new(epoch, seq, offset), front, back, unread, depth }
     }
 
     /// The number of the last change that these ends know.
     pub fn seq(&self) -> u64 {
-        self.seq
+        self.followed.seq()
     }
 
     /// The numbers outside of which there are no items.
@@ -68,24 +68,14 @@ impl Ends {
     /// Follows the log to its end. Returns `false` if these ends are of no use any more: there was a direct commit, the
     /// log has lost records, or has more than `most` bytes of them.
     pub fn follow(&mut self, tier: &Tier, prefix: Option<&str>, most: u64) -> bool {
-        let mut is_known = self.epoch == tier.epoch();
-        let reached = tier.follow(self.offset, most, |view| is_known = is_known && self.apply(&view, prefix));
-        if let Some(offset) = reached {
-            self.offset = offset;
-        }
-        is_known && reached.is_some()
+        let mut followed = self.followed;
+        let is_known = followed.follow(tier, most, |view| self.apply(view, prefix));
+        self.followed = followed;
+        is_known
     }
 
-    /// Applies a record. Returns `false` if a change before it is not in the log, or if its key has no place between
-    /// numbers.
+    /// Applies a record. Returns `false` if its key has no place between numbers.
     fn apply(&mut self, view: &View<'_>, prefix: Option<&str>) -> bool {
-        if view.seq() <= self.seq {
-            return true;
-        }
-        if view.seq() != self.seq + 1 {
-            return false;
-        }
-        self.seq = view.seq();
         match Key::queue_place(view.key(), prefix) {
             None => {}
             Some(QueuePlace::Between) => return !view.kind().has_row(),
@@ -137,6 +127,8 @@ struct Known {
     /// The queue without a prefix.
     plain: Option<Ends>,
     named: HashMap<Box<str>, Ends>,
+    /// That queue, if it is all of the cache and has no holes.
+    span: Option<Span>,
 }
 
 impl KnownQueues {
@@ -176,5 +168,15 @@ impl KnownQueues {
                 known.named.remove(prefix);
             }
         });
+    }
+
+    /// The queue that is all of the cache, if it is known.
+    pub fn span(&self) -> Option<Span> {
+        self.with(|known| known.span)
+    }
+
+    /// Remembers that queue, or forgets it.
+    pub fn put_span(&self, span: Option<Span>) {
+        self.with(|known| known.span = span);
     }
 }
