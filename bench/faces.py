@@ -140,12 +140,13 @@ class Lmdb(Face):
     tuples = False
     policies = ()
     synced: ClassVar[bool] = True
+    writemap: ClassVar[bool] = False
 
     def __init__(self, directory: Path, policy: str = STORED) -> None:
         import lmdb
 
         directory.mkdir(parents=True, exist_ok=True)
-        environment = lmdb.open(str(directory), map_size=1 << 31, sync=self.synced)
+        environment = lmdb.open(str(directory), map_size=1 << 31, sync=self.synced, writemap=self.writemap)
         begin = environment.begin
 
         def get(key: bytes) -> bytes | None:

@@ -17,7 +17,7 @@
 //! | 256 | 4 | the append lock: its owner may write the tier |
 //! | 264 | 8 | not 0: the owner of the append lock died or panicked, and no later owner has recovered yet |
 //! | 384 | 24 | head, last, the sequence number that a direct commit has announced |
-//! | 512 | 48 | tail, drained, applied, commits, state, foreign |
+//! | 512 | 56 | tail, drained, applied, commits, state, foreign, additions |
 //!
 //! The first 56 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
 //! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: counters, index, access words, log
@@ -46,6 +46,8 @@ pub(crate) mod field {
     pub(crate) const STATE: usize = 68;
     /// Not 0: a process has seen that another program changes rows, and the tier keeps this until it ends.
     pub(crate) const FOREIGN: usize = 69;
+    /// Grows before each change that may add rows which the log does not name.
+    pub(crate) const ADDITIONS: usize = 70;
     /// A state: the tier is in use.
     pub(crate) const LIVE: u64 = 1;
     /// A state: the database has been replaced. Nothing here holds any more.

@@ -164,6 +164,19 @@ impl<A: Atomic> Memory<'_, A> {
         seq
     }
 
+    /// Counts a change that may add rows which the log does not name: after it is announced, and before it happens. So a
+    /// process that reads this number, finds nothing announced and then reads the rows has them, or finds another number
+    /// later.
+    pub fn count_addition(&self) {
+        self.field(field::ADDITIONS).fetch_add(1, Release);
+        crash::point("addition counted");
+    }
+
+    /// How many such changes there have been.
+    pub fn additions(&self) -> u64 {
+        self.field(field::ADDITIONS).load(Acquire)
+    }
+
     /// No announced commit can come any more.
     pub fn renounce(&self) {
         self.field(field::DIRECT).store(0, Release);

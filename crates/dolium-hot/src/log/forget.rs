@@ -28,6 +28,7 @@ impl<A: Atomic> Memory<'_, A> {
     /// clean anyway; the append lock is not needed. Fills that were read before are refused from now on, or dropped
     /// here.
     pub fn drop_clean(&self, scratch: &mut Scratch) {
+        self.count_addition();
         self.field(field::COMMITS).fetch_add(1, Release);
         let Some(bounds) = self.bounds() else {
             self.retire();

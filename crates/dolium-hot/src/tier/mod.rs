@@ -179,6 +179,12 @@ impl Tier {
         !memory.is_announced() && now == moment && memory.is_live()
     }
 
+    /// Grows before each change that may add rows which the log does not name.
+    #[must_use]
+    pub fn additions(&self) -> u64 {
+        self.memory().additions()
+    }
+
     /// Whether there are records that the database has not.
     #[must_use]
     pub fn is_dirty(&self) -> bool {

@@ -88,10 +88,15 @@ impl Writing {
 
     /// Returns the sequence number that a direct write must store as the one applied. After it comes
     /// [`committed`](Self::committed) or [`rolled_back`](Self::rolled_back). With neither, the outcome is unknown, and
-    /// the next owner of the append lock recovers.
+    /// the next owner of the append lock recovers. `adds`: whether the write may add rows.
     #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        self.tier.memory().announce()
+    pub fn next_seq(&self, adds: bool) -> u64 {
+        let memory = self.tier.memory();
+        let seq = memory.announce();
+        if adds {
+            memory.count_addition();
+        }
+        seq
     }
 
     /// Takes back the announced sequence number, after a direct commit that was rolled back for certain.
@@ -117,6 +122,7 @@ impl Writing {
     pub fn commit_beside<T, E>(&mut self, commit: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let memory = self.tier.memory();
         memory.announce();
+        memory.count_addition();
         let committed = commit();
         memory.committed_beside();
         if committed.is_ok() {

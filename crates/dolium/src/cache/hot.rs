@@ -5,6 +5,7 @@ use dolium_hot::{AccessWord, Counter, Kind, LogFull, Moment, PendingRecord, Tier
 
 use crate::sqlite::columns::UNREADABLE;
 use crate::sqlite::read::{self, Found};
+use crate::store::absences::FOLLOWED;
 use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
@@ -57,6 +58,10 @@ impl Cache {
             self.count_in_tier(&tier, 1, usize::from(answer.is_some()));
             return Ok(answer);
         }
+        if self.is_absent(&tier, key, FOLLOWED) {
+            self.count_in_tier(&tier, 1, 0);
+            return Ok(None);
+        }
         let commits = tier.commits();
         let stored = self.find_stored(key)?;
         if stored.is_absent() {
@@ -97,7 +102,9 @@ impl Cache {
                 })
             });
             found.unwrap_or_else(|| {
-                cold.push((offset, key));
+                if !self.is_absent(tier, key, FOLLOWED) {
+                    cold.push((offset, key));
+                }
                 None
             })
         });
@@ -160,6 +167,9 @@ impl Cache {
         if let Some(known) = known {
             return Ok(known);
         }
+        if tier.as_ref().is_some_and(|tier| self.is_absent(tier, key, FOLLOWED)) {
+            return Ok(false);
+        }
         let commits = tier.as_ref().map_or(0, Tier::commits);
         let stored = self.handle.read_now(self.wait, |connection| Ok(read::expiry(connection, key)?))?;
         if let (Some(tier), true) = (&tier, stored.is_absent()) {
@@ -189,6 +199,11 @@ impl Cache {
         })
     }
 
+    /// Whether a key that the tier does not know is surely not in the database.
+    fn is_absent(&self, tier: &Tier, key: &Key<'_>, most: u64) -> bool {
+        key.with_hot(|hot| self.handle.reads.absences.tell(tier, hot, most))
+    }
+
     /// Whether a row has not expired. The clock is read only if it can.
     fn lives(&self, row: &Row) -> bool {
         row.expire_time.is_none_or(|time| is_alive(Some(time), self.clock.now()))
@@ -197,6 +212,7 @@ impl Cache {
     /// Tells the tier that SQLite has no row of a key, if this process missed the key before: a scan of keys that are not
     /// there must not push out what is hot.
     fn offer_absence(&self, tier: &Tier, key: &Key<'_>, commits: u64) {
+        self.handle.reads.absences.note(&self.handle);
         key.with_hot(|hot| {
             if hot.bytes.len() <= FILLED && self.handle.reads.misses.repeats(tier.hash(hot)) {
                 fill(tier, key, PendingRecord::absent(hot), commits);

@@ -4,6 +4,7 @@
 use dolium_hot::{Cell, Counter, Kind, Moment, Tier, View};
 
 use crate::sqlite::tier::{CULLS, cell, scalar};
+use crate::store::absences::FOLLOWED_AT_ONCE;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::value::key::Key;
@@ -128,13 +129,27 @@ impl Cache {
                     self.note(access);
                     Some(Some(seen))
                 });
-                let found = answer.ok_or(Unanswered::UNKNOWN)?.ok_or(Unanswered::DECLINED)?;
+                let Some(answer) = answer else { return self.try_absent(tier, hot) };
+                let found = answer.ok_or(Unanswered::DECLINED)?;
                 self.count_lookups(tier, 1, usize::from(found.is_some()));
                 self.count_read(tier, found.is_some());
                 Ok(found)
             })
         });
         answer.unwrap_or(Err(Unanswered::DECLINED))
+    }
+
+    /// Answers for a key that the tier does not know, if it is surely not in the database.
+    // Apart, so that a hit does not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn try_absent<T>(&self, tier: &Tier, key: dolium_hot::Key<'_>) -> Result<Option<T>, Unanswered> {
+        if !self.handle.reads.absences.tell(tier, key, FOLLOWED_AT_ONCE) {
+            return Err(Unanswered::UNKNOWN);
+        }
+        self.count_lookups(tier, 1, 0);
+        self.count_read(tier, false);
+        Ok(None)
     }
 
     /// Changes an entry that the tier knows: `see` takes what it needs from the record, and `decide` says what becomes
@@ -294,7 +309,7 @@ pub fn try_get_many(
         for (position, key) in keys.iter().enumerate() {
             // As in `try_view`: what has expired is left to the general way.
             let known = key.with_hot(|hot| {
-                tier.get(hot, |view, access| {
+                let known = tier.get(hot, |view, access| {
                     if !view.kind().has_row() {
                         return Some(false);
                     }
@@ -302,9 +317,11 @@ pub fn try_get_many(
                     let is_shown = f(position, EntryRef { value, view });
                     is_shown.then(|| cache.note(access))?;
                     Some(true)
-                })
+                });
+                let is_absent = || cache.handle.reads.absences.tell(tier, hot, FOLLOWED_AT_ONCE);
+                known.unwrap_or_else(|| is_absent().then_some(false))
             });
-            match known.flatten() {
+            match known {
                 Some(is_found) => hits += usize::from(is_found),
                 None => rest.push(position),
             }
@@ -350,7 +367,13 @@ pub fn try_contains(cache: &Cache, key: &Key<'_>) -> Option<bool> {
     if cache.in_transaction() {
         return None;
     }
-    let look = |tier: &Tier| key.with_hot(|hot| tier.get(hot, |view, _| cache.is_alive(&view)));
+    let look = |tier: &Tier| {
+        key.with_hot(|hot| {
+            let is_absent = || cache.handle.reads.absences.tell(tier, hot, FOLLOWED_AT_ONCE);
+            let known = tier.get(hot, |view, _| cache.is_alive(&view));
+            known.or_else(|| is_absent().then_some(false))
+        })
+    };
     cache.handle.tier.with_tier_to_answer(look)?
 }
 

@@ -281,6 +281,7 @@ impl Cache {
         self.handle.tier.lock.detach_unused();
         self.handle.shards.place.close();
         self.handle.tier.forget_reads();
+        self.handle.reads.absences.forget();
         if self.handle.tier.lock.tier_inside().is_some() {
             // Another thread uses the tier at this moment, and its writes must be drained, too.
             crate::store::housekeeper::wake(&self.handle);

@@ -3,6 +3,7 @@
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, ToSql};
 
+use crate::value::key::Key;
 use crate::value::scalar::{Scalar, Stored};
 
 /// In which order keys are walked.
@@ -29,6 +30,40 @@ pub(crate) struct Met {
     pub rowid: i64,
     pub key: Stored,
     pub raw: Scalar,
+}
+
+/// The columns of a key behind which a walk goes on.
+#[derive(Debug)]
+pub(crate) struct Place(Stored, Scalar);
+
+/// Shows `f` the keys behind a place, as the database sorts them, at most so many rows. Reads the index alone. Returns the
+/// place of the last row, or `None` if there are no more.
+pub(crate) fn after(
+    connection: &Connection,
+    place: Option<&Place>,
+    rows: u16,
+    mut f: impl FnMut(Key<'_>),
+) -> rusqlite::Result<Option<Place>> {
+    // Nothing comes before or after NULL, and no lookup finds it.
+    const FIRST: &str = "SELECT key, raw FROM Cache WHERE key IS NOT NULL AND raw IS NOT NULL
+        ORDER BY key, raw LIMIT ?1";
+    const NEXT: &str = "SELECT key, raw FROM Cache WHERE (key, raw) > (?2, ?3) AND raw IS NOT NULL
+        ORDER BY key, raw LIMIT ?1";
+    let mut select = connection.prepare_cached(if place.is_some() { NEXT } else { FIRST })?;
+    let mut found = match place {
+        Some(Place(key, raw)) => select.query((rows, key, raw))?,
+        None => select.query([rows])?,
+    };
+    let (mut count, mut last) = (0, None);
+    while let Some(row) = found.next()? {
+        count += 1;
+        let (key, raw): (Stored, Scalar) = (row.get(0)?, row.get(1)?);
+        if count == rows {
+            last = Some(Place(key.clone(), raw.clone()));
+        }
+        Key::from_columns(key, &raw).into_iter().for_each(&mut f);
+    }
+    Ok(last)
 }
 
 /// Which keys are walked, and how far the walk has come.

@@ -142,8 +142,9 @@ impl<'c> Write<'c> {
     /// Makes the hot tier forget what becomes wrong, and stores the announced sequence number, before a direct commit.
     pub fn publish(&mut self, writing: &mut dolium_hot::Writing) -> Result<()> {
         let changed = self.take_changed();
+        let adds = changed.as_ref().is_none_or(|keys| !keys.is_empty());
         super::forget::forget(writing, changed);
-        self.set_applied(writing.epoch(), writing.next_seq())
+        self.set_applied(writing.epoch(), writing.next_seq(adds))
     }
 
     pub fn connection(&self) -> &'c Connection {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, read_unopened};
+use crate::store::absences::Absences;
 use crate::store::connections::Connections;
 use crate::store::growth::Growth;
 use crate::store::layout::Shards;
@@ -43,6 +44,8 @@ pub(crate) struct Reads {
     /// Which keys have missed.
     pub misses: RecentMisses,
     pub growth: Growth,
+    /// Which keys are not there.
+    pub absences: Absences,
 }
 
 /// A directory as this process knows it.
@@ -292,6 +295,7 @@ impl Handle {
             self.tier.reset();
             self.reads.pending.reset();
             self.reads.lookups.reset();
+            self.reads.absences.forget();
             self.upkeep.reset();
             self.generation.store(generation, Ordering::Release);
         }

@@ -84,6 +84,7 @@ impl Handle {
         self.grow_if_outgrown(UPKEEP_WAIT);
         let is_excessive = self.evict_rest(UPKEEP_WAIT);
         let is_used = self.detect_foreign_writes(UPKEEP_WAIT);
+        let is_learning = self.learn_absences(UPKEEP_WAIT);
         let is_pinned = self.tick_read_pin();
         if self.reads.pending.is_due() {
             let _ = self.write_pending(UPKEEP_WAIT);
@@ -103,6 +104,7 @@ impl Handle {
         is_open
             || is_pinned
             || is_excessive
+            || is_learning
             || is_used
             || !is_drained
             || !self.reads.pending.is_empty()

@@ -1,6 +1,7 @@
 //! One directory as a process knows it: connections, locks, the hot tier, transactions, damage and upkeep.
 //! Does not know keys and values; [`Handle`] is where the layers above come in.
 
+pub(crate) mod absences;
 mod attempts;
 mod await_drain;
 mod backing;
