@@ -23,8 +23,9 @@ const PLACES: usize = 1 << 14;
 /// The returns within this time count together: a few each hour are not worth the space.
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// Bytes of log for each return that makes a tier too small: about half of the entries that it holds.
-const BYTES: u64 = 512;
+/// Bytes of log for each return that makes a tier too small: about an eighth of the entries that it holds. A key can return
+/// only after the log has come round, so that reads have waited long enough by then.
+const BYTES: u64 = 2048;
 
 /// What part of the memory, of the free disk and of the size limit a tier takes at most.
 const PART_OF_MEMORY: u64 = 8;
