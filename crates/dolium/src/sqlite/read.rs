@@ -28,7 +28,8 @@ pub(crate) fn find(connection: &Connection, key: &Key<'_>, now: Timestamp) -> ru
     Ok(found.filter(|row| is_alive(row.expire_time, now)))
 }
 
-/// The rows of many keys, all of one moment; expired ones are not there.
+/// The rows of many keys, all of one moment; expired ones are not there. They are read in the order of the index, so that
+/// keys of one page of it come one after the other.
 pub(crate) fn find_many<'k>(
     connection: &super::Connection,
     keys: impl IntoIterator<Item = &'k Key<'k>>,
@@ -39,13 +40,20 @@ pub(crate) fn find_many<'k>(
     if begins {
         connection.execute_batch("BEGIN")?;
     }
-    let rows = keys.into_iter().map(|key| find(connection, key, now));
-    let rows = rows.collect::<rusqlite::Result<Vec<_>>>();
-    connection.count_reads(rows.as_ref().map_or(0, Vec::len));
+    let mut ordered: Vec<(usize, &Key<'_>)> = keys.into_iter().enumerate().collect();
+    ordered.sort_unstable_by(|(_, a), (_, b)| a.stored_order(b));
+    let mut rows: Vec<Option<Row>> = Vec::with_capacity(ordered.len());
+    rows.resize_with(ordered.len(), || None);
+    let found = ordered.iter().try_for_each(|&(place, key)| {
+        rows[place] = find(connection, key, now)?;
+        Ok::<(), rusqlite::Error>(())
+    });
+    connection.count_reads(rows.len());
     if begins {
         connection.execute_batch("COMMIT")?;
     }
-    Ok(rows?)
+    found?;
+    Ok(rows)
 }
 
 /// A key, and when its row expires.

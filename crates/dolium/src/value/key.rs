@@ -2,6 +2,7 @@
 //! Two keys are the same entry exactly when SQLite finds their stored forms equal (`1 == 1.0`).
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -141,6 +142,34 @@ impl Key<'_> {
             Self::Text(value) => adler32(value.as_bytes()),
             Self::Bytes(value) | Self::Pickle(value) => adler32(value),
             Self::Object(value) => adler32(value.stored()),
+        }
+    }
+
+    /// The order of two keys in SQLite's index: numbers, text, then bytes.
+    pub(crate) fn stored_order(&self, other: &Key<'_>) -> Ordering {
+        match (self.stored_bytes(), other.stored_bytes()) {
+            ((0, _), (0, _)) => self.number().total_cmp(&other.number()),
+            (ours, theirs) => ours.cmp(&theirs),
+        }
+    }
+
+    /// What comes first, and the bytes of text, bytes and pickles.
+    fn stored_bytes(&self) -> (u8, &[u8]) {
+        match self {
+            Self::Int(_) | Self::Float(_) => (0, &[]),
+            Self::Text(value) => (1, value.as_bytes()),
+            Self::Bytes(value) | Self::Pickle(value) => (2, value),
+            Self::Object(value) => (2, value.stored()),
+        }
+    }
+
+    /// The number, as exact as an order of reading needs it.
+    #[expect(clippy::cast_precision_loss, reason = "equal in the order are keys of one page")]
+    fn number(&self) -> f64 {
+        match self {
+            Self::Int(value) => *value as f64,
+            Self::Float(value) => *value,
+            _ => 0.0,
         }
     }
 
@@ -384,6 +413,37 @@ fn adler32(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "SQLite says in which order it keeps keys")]
+    fn keys_are_ordered_as_the_index_has_them() {
+        let connection = rusqlite::Connection::open_in_memory().expect("memory");
+        let mut keys: Vec<Key<'_>> = vec![
+            b"a".into(),
+            "b".into(),
+            3.into(),
+            2.5.into(),
+            "a".into(),
+            (-1).into(),
+            Key::plain(&("a", 1)),
+            "é".into(),
+            b"".into(),
+            i64::MAX.into(),
+            "".into(),
+            (-1e300).into(),
+        ];
+        connection.execute_batch("CREATE TABLE t (at INTEGER, key BLOB)").expect("table");
+        for (at, key) in (0_i64..).zip(&keys) {
+            connection.execute("INSERT INTO t VALUES (?1, ?2)", (at, key)).expect("insert");
+        }
+        let mut select = connection.prepare("SELECT at FROM t ORDER BY key").expect("select");
+        let places = select.query_map([], |row| row.get::<_, i64>(0)).expect("query");
+        let expected: Vec<String> = places
+            .map(|place| keys[usize::try_from(place.expect("place")).expect("small")].to_string())
+            .collect();
+        keys.sort_unstable_by(Key::stored_order);
+        assert_eq!(keys.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+    }
 
     /// Values that Python's `Disk.hash` gives.
     #[test]
