@@ -49,6 +49,8 @@ class HotTier(NamedTuple):
     """Expired entries removed otherwise."""
     refused: int = 0
     """Entries that the database refused, because of a constraint that is not dolium's, and that are lost."""
+    reason: str = ""
+    """Why ``capacity`` is what it is: for example, because more was written than the tier took."""
 
 
 class Stats(tuple[int, int]):

@@ -315,7 +315,7 @@ def test_processes_that_write_to_the_hot_tier_of_a_full_disk(run_on_disk):
     old = {("old", n): "old" * 100 for n in range(1000)}
     cache.set_many(old)
     cache["first"] = "x"
-    assert os.path.getsize(directory + "/cache.hot") > 1 << 20
+    assert os.path.getsize(directory + "/cache.hot") > 1 << 17
     source, sink = os.pipe()
     start, go = os.pipe()
     children = []
@@ -399,7 +399,7 @@ def test_what_is_mapped_on_btrfs_is_overwritten_in_place(tmp_path, kind, is_comp
         assert cache["a"] == 1 and len(cache) == 1
         for file in files:
             assert "C" in flags(sys.argv[1] + "/" + name + "/" + file), (name, file)
-        assert os.path.getsize(sys.argv[1] + "/" + name + "/cache.hot") > 1 << 20
+        assert os.path.getsize(sys.argv[1] + "/" + name + "/cache.hot") > 1 << 17
         cache.close()
     """
     directory = tmp_path / "disk"

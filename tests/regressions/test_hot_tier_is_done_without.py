@@ -116,7 +116,7 @@ def test_cache_works_with_little_address_space(tmp_path: Path) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + (8 << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        cache = dolium.Cache(str(tmp_path))
+        cache = dolium.Cache(str(tmp_path), hot_size=16 << 20)
         use(cache)
         return str(cache.stats().hot.missing)
 

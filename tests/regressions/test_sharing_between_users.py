@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dolium
@@ -186,3 +187,41 @@ def test_a_user_who_may_not_read_is_told_why(place: Path, directory_mode: int) -
         for part in ("Errno 13", f"user {STRANGER}", f"user {FIRST}", f"mode {mode}", "cache.db", "chmod"):
             assert part in line, told
     assert sum("Errno 13" in line for line in told) >= 4, told
+
+
+def keep_open(directory: Path, ready: int, go: int) -> str:
+    """Finds what another user has let the tier grow for, and writes to the file that is that user's."""
+    with dolium.Cache(directory, hot_size=-1) as cache:
+        cache["mine"] = 1
+        os.write(ready, b".")
+        os.read(go, 1)
+        assert all(cache["theirs", n] == "x" * 100 for n in range(3000))
+        cache["mine"] = 2
+    return ""
+
+
+def let_grow(directory: Path) -> str:
+    with dolium.Cache(directory, hot_size=-1) as cache:
+        assert cache["mine"] == 1
+        cache.set_many({("theirs", n): "x" * 100 for n in range(3000)})
+        assert cache.stats().hot.capacity > 1 << 20
+    return ""
+
+
+@needs_root
+def test_tier_grows_while_two_users_have_it(place: Path) -> None:
+    os.chown(place, FIRST, GROUP)
+    place.chmod(0o2770)
+    (heard, ready), (go, tell) = os.pipe(), os.pipe()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(as_user, FIRST, [GROUP], 0o077, keep_open, place, ready, go)
+        os.read(heard, 1)
+        second = as_user(SECOND, [GROUP], 0o077, let_grow, place)
+        os.write(tell, b".")
+        succeeds(second)
+        succeeds(first.result())
+    told = rights(place)
+    assert {group for _, group, _ in told.values()} == {GROUP}, told
+    with dolium.Cache(place) as cache:
+        assert cache["mine"] == 2
+        assert len(cache) == 3001

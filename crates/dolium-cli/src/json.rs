@@ -48,6 +48,7 @@ pub(crate) fn hot_tier(tier: &HotTierStatus) -> Json {
             json!({
                 "processes": tier.processes,
                 "capacity": stats.capacity,
+                "reason": tier.size_reason(),
                 "keys": stats.keys,
                 "dirty_bytes": stats.dirty_bytes,
                 "counted": serde_json::Map::from_iter(counts),

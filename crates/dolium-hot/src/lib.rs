@@ -37,6 +37,8 @@ mod tier;
 mod writer;
 
 #[cfg(target_os = "linux")]
+pub use layout::geometry::SizeReason;
+#[cfg(target_os = "linux")]
 pub use lease::{Claim, Leases, Links, Outcome, Watch};
 pub use lock::file_lock::FileLock;
 pub use lock::guard::Guard;

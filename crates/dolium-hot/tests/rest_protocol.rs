@@ -1,4 +1,4 @@
-//! Every interleaving of leaving a tier at rest, taking it into use again, and growing, with a kill at every step.
+//! Every interleaving of leaving a tier at rest, taking it into use again, growing and shrinking, with a kill at every step.
 //!
 //! A model, not the code: what `src/tier/attach.rs` and the engine do in one step of theirs is one step here. There is one
 //! key, and each change gives it another version. A process that reads gets what is not drained yet, else what the database
@@ -15,6 +15,8 @@ enum Role {
     Session,
     /// Attaches, sets, lets the tier grow, reads, and leaves.
     Grower,
+    /// The same, but gives the blocks of the log back when it has ended the tier, which so becomes smaller.
+    Shrinker,
     /// Changes the row in a process that shares no memory, and so does not touch the file.
     Tierless,
     /// Changes the row as another program, which fires the trigger that counts.
@@ -22,7 +24,7 @@ enum Role {
     /// Puts back a copy of the database that was made before.
     Restorer,
 }
-use Role::{Foreign, Grower, Restorer, Session, Tierless};
+use Role::{Foreign, Grower, Restorer, Session, Shrinker, Tierless};
 
 /// A rule that can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +45,12 @@ enum Rule {
     LeavingDrains,
     /// Only what the database still has is taken along.
     CarryingAsks,
+    /// All is drained before the blocks of a log are given back.
+    ShrinkingDrains,
+    /// The blocks that a resting tier has given back are reserved before a process writes to them.
+    WakingReserves,
 }
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 10] = [
     Rule::WakingAsks,
     Rule::WakingIsOneStep,
     Rule::SequenceCounts,
@@ -53,6 +59,8 @@ const RULES: [Rule; 8] = [
     Rule::LeavingLooks,
     Rule::LeavingDrains,
     Rule::CarryingAsks,
+    Rule::ShrinkingDrains,
+    Rule::WakingReserves,
 ];
 
 /// What the database says.
@@ -81,6 +89,8 @@ struct File {
     last: u8,
     /// What the index has: a version, and whether it waits to be drained.
     slot: Option<(u8, bool)>,
+    /// Whether all of its blocks are there.
+    is_reserved: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +108,9 @@ const WAKE: u8 = 2;
 const TO_LIVE: u8 = 3;
 const HAND_OVER: u8 = 4;
 const MAKE: u8 = 5;
+const RESERVE: u8 = 6;
+/// Gives the blocks of an outgrown tier back.
+const GIVE_BACK: u8 = 7;
 const USE: u8 = 10;
 const LEAVE: u8 = 20;
 
@@ -165,6 +178,14 @@ impl State {
         matches!(self.file, Some(File { slot: Some((_, true)), .. }))
     }
 
+    /// The same, of a process to which a full disk refuses what it is about to reserve.
+    fn refuse(&self, who: usize) -> Option<Self> {
+        let mut next = self.clone();
+        let step = &mut next.processes[who].step;
+        (*step == RESERVE).then(|| *step = HAND_OVER)?;
+        Some(next)
+    }
+
     /// One step of a process; `None`: it has to wait.
     fn step(&self, who: usize, left_out: Option<Rule>) -> Result<Option<Self>, Wrong> {
         let mut next = self.clone();
@@ -207,14 +228,14 @@ impl State {
                 next.acknowledged = 0;
                 go(&mut next, END);
             }
-            (Session | Grower, 0) => {
+            (Session | Grower | Shrinker, 0) => {
                 if self.opening.is_some() || self.attached.is_some() {
                     return Ok(None);
                 }
                 next.opening = Some(who);
                 go(&mut next, LOOK);
             }
-            (Session | Grower, _) => return self.member(who, left_out).map(Some),
+            (Session | Grower | Shrinker, _) => return self.member(who, left_out).map(Some),
             _ => unreachable!("{role:?} {step}"),
         }
         Ok(Some(next))
@@ -231,7 +252,19 @@ impl State {
         match step {
             LOOK => {
                 let rests = matches!(self.file, Some(File { condition: Condition::Resting, .. }));
-                to = if rests { WAKE } else { HAND_OVER };
+                to = match rests {
+                    true if is_left_out(Rule::WakingReserves) => WAKE,
+                    true => RESERVE,
+                    false => HAND_OVER,
+                };
+            }
+            RESERVE => {
+                next.file.as_mut().expect("rests").is_reserved = true;
+                to = WAKE;
+            }
+            GIVE_BACK => {
+                next.file.as_mut().expect("outgrown").slot = None;
+                to = HAND_OVER;
             }
             WAKE => {
                 let file = self.file.expect("rests");
@@ -264,7 +297,13 @@ impl State {
             }
             HAND_OVER => {
                 next.epochs += 1;
-                let mut begun = File { epoch: next.epochs, condition: Condition::Live, last: 0, slot: None };
+                let mut begun = File {
+                    epoch: next.epochs,
+                    condition: Condition::Live,
+                    last: 0,
+                    slot: None,
+                    is_reserved: true,
+                };
                 if let (Some(file), Some((epoch, seq, foreign))) = (self.file, self.database.tier)
                     && file.epoch == epoch
                 {
@@ -310,15 +349,19 @@ impl State {
                 next.versions += 1;
                 let version = next.versions;
                 let file = next.file.as_mut().expect("attached");
+                if !file.is_reserved {
+                    return Err(Wrong("a word is written that has no block"));
+                }
                 file.last += 1;
                 file.slot = Some((version, true));
                 next.acknowledged = version;
             }
+            13 if role == Shrinker && is_left_out(Rule::ShrinkingDrains) => {}
             13 => next.drain(),
             14 => {
                 next.file.as_mut().expect("attached").condition = Condition::Outgrown;
                 (next.attached, next.opening) = (None, Some(who));
-                to = HAND_OVER;
+                to = if role == Shrinker { GIVE_BACK } else { HAND_OVER };
             }
             LEAVE => {
                 if !is_left_out(Rule::LeavingDrains) {
@@ -339,7 +382,7 @@ impl State {
             }
             22 => {
                 if let Some(file) = &mut next.file {
-                    file.condition = Condition::Resting;
+                    (file.condition, file.is_reserved) = (Condition::Resting, false);
                 }
                 next.opening = None;
                 to = END;
@@ -397,7 +440,7 @@ fn search(roles: &[Role], left_out: Option<Rule>) -> Result<usize, &'static str>
             }
             let stepped = state.step(who, left_out).map_err(|Wrong(what)| what)?;
             let killed = (state.kills < 2).then(|| state.kill(who));
-            for next in stepped.into_iter().chain(killed) {
+            for next in stepped.into_iter().chain(killed).chain(state.refuse(who)) {
                 if seen.insert(next.clone()) {
                     queue.push_back(next);
                 }
@@ -408,7 +451,7 @@ fn search(roles: &[Role], left_out: Option<Rule>) -> Result<usize, &'static str>
 }
 
 /// What is searched.
-const CASES: [&[Role]; 7] = [
+const CASES: [&[Role]; 9] = [
     &[Session, Session, Session],
     &[Session, Session, Foreign],
     &[Session, Session, Tierless],
@@ -416,6 +459,8 @@ const CASES: [&[Role]; 7] = [
     &[Grower, Session],
     &[Grower, Session, Foreign],
     &[Grower, Grower, Tierless],
+    &[Shrinker, Session],
+    &[Shrinker, Session, Foreign],
 ];
 
 #[test]

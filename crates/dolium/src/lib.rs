@@ -56,7 +56,7 @@ pub use value::scalar::Scalar;
 pub use value::{Entry, Payload, Value};
 
 pub use cache::{Backup, HotTierStatus, Problem, Stats, TierUnavailable};
-pub use dolium_hot::{Counter, TierStats};
+pub use dolium_hot::{Counter, SizeReason, TierStats};
 
 pub use system::error::{Error, Result};
 pub use system::warning::Warning;

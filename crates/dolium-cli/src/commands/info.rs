@@ -253,12 +253,13 @@ fn print_entry(key: &Key<'_>, names: Names, info: &dolium::Info, output: &mut Ou
     Ok(())
 }
 
-/// `16.0 MiB, 12 keys, 345.0 KiB not in the database yet, 4 processes`.
+/// `16.0 MiB (more was written than it took), 12 keys, 345.0 KiB not in the database yet, 4 processes`.
 fn tier_text(tier: &HotTierStatus) -> String {
     match &tier.stats {
         Ok(stats) => format!(
-            "{}, {} keys, {} not in the database yet, {}",
+            "{} ({}), {} keys, {} not in the database yet, {}",
             human::size(stats.capacity),
+            tier.size_reason(),
             human::count(stats.keys),
             human::size(stats.dirty_bytes),
             human::processes(tier.processes),

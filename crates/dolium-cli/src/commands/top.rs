@@ -202,7 +202,8 @@ impl Change<'_> {
 
     fn draw_tier(&self, stats: &TierStats, output: &mut Output) -> Result<()> {
         let keys = human::count(stats.keys);
-        output.field("hot tier", &format!("{}, {keys} keys", human::size(stats.capacity)))?;
+        let (size, reason) = (human::size(stats.capacity), self.now.tier.size_reason());
+        output.field("hot tier", &format!("{size} ({reason}), {keys} keys"))?;
         output.field("dirty", &human::size(stats.dirty_bytes))?;
         let none = || "-".to_owned();
         output.field("hit ratio", &self.hit_ratio().map_or_else(none, |ratio| format!("{ratio:.1} %")))?;

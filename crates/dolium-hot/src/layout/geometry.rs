@@ -23,6 +23,44 @@ const BYTES_PER_SLOT: u64 = 128;
 /// of that.
 const FRONT: u64 = 3 << 20;
 
+/// Why a tier has its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SizeReason {
+    /// The process that made it asked for that.
+    #[default]
+    Asked = 0,
+    /// It has grown because keys that it had let go of were asked for again.
+    Returns = 1,
+    /// It has grown because more was written than it took.
+    Writes = 2,
+    /// It has shrunk, or could not grow, because the disk is nearly full.
+    Disk = 3,
+}
+
+impl SizeReason {
+    /// The reason with a number, which a damaged file may have made up.
+    pub(crate) fn of(number: u64) -> Self {
+        match number {
+            1 => Self::Returns,
+            2 => Self::Writes,
+            3 => Self::Disk,
+            _ => Self::Asked,
+        }
+    }
+
+    /// Its name for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Returns => "returns",
+            Self::Writes => "writes",
+            Self::Disk => "disk",
+        }
+    }
+}
+
 /// The layout of a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {

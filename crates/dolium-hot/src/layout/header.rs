@@ -17,13 +17,13 @@
 //! | 256 | 4 | the append lock: its owner may write the tier |
 //! | 264 | 8 | not 0: the owner of the append lock died or panicked, and no later owner has recovered yet |
 //! | 384 | 24 | head, last, the sequence number that a direct commit has announced |
-//! | 512 | 56 | tail, drained, applied, commits, state, foreign, additions |
+//! | 512 | 72 | tail, drained, applied, commits, state, foreign, additions, the size of the next file, why this one has its size |
 //!
 //! The first 56 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
 //! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: counters, index, access words, log
 //! (`layout/geometry.rs`).
 
-use crate::layout::geometry::Geometry;
+use crate::layout::geometry::{Geometry, SizeReason};
 
 pub(crate) const MAGIC: [u8; 8] = *b"dolium\0\x16";
 pub(crate) const VERSION: u32 = 3;
@@ -48,14 +48,19 @@ pub(crate) mod field {
     pub(crate) const FOREIGN: usize = 69;
     /// Grows before each change that may add rows which the log does not name.
     pub(crate) const ADDITIONS: usize = 70;
+    /// Bytes of log that the file after an outgrown one shall have; the lowest bits say why. 0 in files of earlier versions.
+    pub(crate) const NEXT: usize = 71;
+    /// Why the log has its size.
+    pub(crate) const SIZED: usize = 72;
     /// A state: the tier is in use.
     pub(crate) const LIVE: u64 = 1;
     /// A state: the database has been replaced. Nothing here holds any more.
     pub(crate) const GONE: u64 = 2;
-    /// A state: as before, and the next file is larger and takes along what is clean here.
+    /// A state: as before, and the next file has another size and takes along what is clean here.
     pub(crate) const OUTGROWN: u64 = 4;
-    /// A state: the last process has left, and all is clean. What is here holds if the database still says so.
-    pub(crate) const RESTING: u64 = 3;
+    /// A state: the last process has left, and all is clean. What is here holds if the database still says so. Blocks that
+    /// hold nothing are given back, so they must be reserved again. In state 3, of earlier versions, they were not.
+    pub(crate) const RESTING: u64 = 5;
 }
 
 /// The fields that never change.
@@ -108,12 +113,14 @@ impl Header {
 impl Header {
     /// The first page of a new file: with a tier that is in use and empty. Offsets start at the second lap, so that
     /// 0 is none.
-    pub(crate) fn page(self) -> Vec<u8> {
+    pub(crate) fn page(self, sized: SizeReason) -> Vec<u8> {
         let mut page = vec![0; HEADER_LEN as usize];
         page[..PREFIX_LEN].copy_from_slice(&self.encode());
         if let Some(geometry) = self.geometry {
             let fields = [field::HEAD, field::TAIL, field::DRAINED].map(|at| (at, geometry.units));
-            for (at, value) in fields.into_iter().chain([(field::STATE, field::LIVE)]) {
+            for (at, value) in
+                fields.into_iter().chain([(field::STATE, field::LIVE), (field::SIZED, sized as u64)])
+            {
                 page[8 * at..8 * at + 8].copy_from_slice(&value.to_le_bytes());
             }
         }

@@ -88,6 +88,27 @@ impl Map {
     }
 }
 
+impl Map {
+    /// Gives the blocks of these words back to the file system, as far as they are whole pages: they read as 0 then. Where
+    /// the file system cannot do that, nothing happens. No process may write to them before they are reserved again.
+    pub(crate) fn discard(&self, words: Range<usize>) {
+        let page = rustix::param::page_size();
+        let start = (8 * words.start).next_multiple_of(page);
+        let end = (8 * words.end).min(self.len) / page * page;
+        if start < end {
+            // SAFETY: inside the mapping, which stays in place; the words are atomic, and other processes may change them, too.
+            let _ =
+                unsafe { madvise(self.base.as_ptr().add(start).cast(), end - start, Advice::LinuxRemove) };
+        }
+    }
+
+    /// Has the kernel forget which pages this process has touched. They stay in the file.
+    pub(crate) fn forget_pages(&self) {
+        // SAFETY: the mapping stays in place, and what is touched again comes from the file, which is shared.
+        let _ = unsafe { madvise(self.base.as_ptr().cast(), self.len, Advice::LinuxDontNeed) };
+    }
+}
+
 impl Drop for Map {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and `SharedWord`s borrow from `self`.

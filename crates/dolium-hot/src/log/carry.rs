@@ -1,4 +1,4 @@
-//! Owns what a larger tier takes along from the one before it.
+//! Owns what a tier takes along from the one before it, which had another size.
 
 use std::sync::atomic::Ordering::Acquire;
 
@@ -6,13 +6,17 @@ use super::atomic::Atomic;
 use super::memory::Memory;
 use super::record::{Kind, PendingRecord, View};
 use super::scratch::Scratch;
+use crate::layout::geometry::SizeReason;
 use crate::layout::header::field;
+
+/// How many times as large a tier becomes of which an earlier version said that it is too small.
+const GROWTH: u64 = 4;
 
 /// Bytes of records that are taken along at most: other processes wait meanwhile. Reads bring the rest.
 const CARRIED: u64 = 16 << 20;
 
 impl<A: Atomic> Memory<'_, A> {
-    /// Whether this tier was ended in favour of a larger one, with all in the database up to the sequence number
+    /// Whether this tier was ended in favour of one of another size, with all in the database up to the sequence number
     /// `applied`.
     pub fn is_outgrown(&self, applied: u64) -> bool {
         self.field(field::STATE).load(Acquire) == field::OUTGROWN
@@ -21,9 +25,18 @@ impl<A: Atomic> Memory<'_, A> {
             && self.bounds().is_some()
     }
 
+    /// How large the next tier shall be, and why. Earlier versions only said that it shall be larger.
+    pub fn next_size(&self) -> (u64, SizeReason) {
+        match self.field(field::NEXT).load(Acquire) {
+            0 => (self.geometry.log_bytes().saturating_mul(GROWTH), SizeReason::Returns),
+            next => (next & !4095, SizeReason::of(next & 4095)),
+        }
+    }
+
     /// What the index names, the newest as far as they are taken along, oldest first, as records that repeat the
-    /// database. Nothing is dirty.
-    pub fn carried(&self) -> Vec<PendingRecord> {
+    /// database: at most `most` bytes. Nothing is dirty.
+    pub fn carried(&self, most: u64) -> Vec<PendingRecord> {
+        let most = most.min(CARRIED);
         let named = (0..self.geometry.slots()).map(|slot| Self::offset_of(self.slot(slot).load(Acquire)));
         let mut offsets: Vec<u64> = named.filter(|offset| *offset > 0).collect();
         offsets.sort_unstable_by_key(|offset| std::cmp::Reverse(*offset));
@@ -33,7 +46,7 @@ impl<A: Atomic> Memory<'_, A> {
                 bytes += record.bytes();
                 records.push(record);
             }
-            if bytes >= CARRIED {
+            if bytes >= most {
                 break;
             }
         }

@@ -9,7 +9,7 @@ use super::crash;
 use super::memory::{Bounds, Memory};
 use super::record::{Key, Kind, View};
 use super::scratch::Scratch;
-use crate::layout::geometry::UNIT;
+use crate::layout::geometry::{SizeReason, UNIT};
 use crate::layout::header::field;
 
 /// How much one drain takes along.
@@ -241,9 +241,12 @@ impl<A: Atomic> Memory<'_, A> {
         self.field(field::STATE).store(field::LIVE, Release);
     }
 
-    /// Ends the tier in favour of a larger one. The caller holds both locks, and nothing is dirty.
-    pub fn outgrow(&self) {
+    /// Ends the tier in favour of one of another size. The caller holds both locks, and nothing is dirty.
+    pub fn outgrow(&self, bytes: u64, why: SizeReason) {
+        self.field(field::NEXT).store(bytes & !4095 | why as u64, Release);
+        crash::point("next size stored");
         self.field(field::STATE).store(field::OUTGROWN, Release);
+        crash::point("outgrown");
     }
 
     /// Ends the tier: no process may use it any more.

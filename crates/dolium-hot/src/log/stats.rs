@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use super::atomic::Atomic;
 use super::counters::Counter;
 use super::memory::Memory;
-use crate::layout::geometry::LINE;
+use crate::layout::geometry::{LINE, SizeReason};
 use crate::layout::header::field;
 
 /// A tier at a moment. Its parts are read one after the other, while others write.
@@ -18,6 +18,8 @@ pub struct TierStats {
     pub dirty_bytes: u64,
     /// How many keys the index names.
     pub keys: u64,
+    /// Why the log has its size.
+    pub sized: SizeReason,
     counts: [u64; LINE],
 }
 
@@ -35,6 +37,8 @@ impl TierStats {
             capacity: self.capacity + other.capacity,
             dirty_bytes: self.dirty_bytes + other.dirty_bytes,
             keys: self.keys + other.keys,
+            // That of the larger one, which is what is asked about.
+            sized: if self.capacity >= other.capacity { self.sized } else { other.sized },
             counts: std::array::from_fn(|at| self.counts[at].wrapping_add(other.counts[at])),
         }
     }
@@ -48,6 +52,7 @@ impl<A: Atomic> Memory<'_, A> {
             capacity: self.geometry.log_bytes(),
             dirty_bytes: self.dirty_bytes(),
             keys: (0..self.geometry.slots()).filter(names_key).count() as u64,
+            sized: SizeReason::of(self.field(field::SIZED).load(Relaxed)),
             counts: std::array::from_fn(|counter| self.sum(counter)),
         }
     }

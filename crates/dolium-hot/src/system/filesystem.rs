@@ -46,6 +46,13 @@ pub fn may_copy(name: &str) -> bool {
     matches!(name, "btrfs" | "overlay")
 }
 
+/// Whether a page of a file in `directory` can be read that has no block, however full the file system is. Where that is not
+/// known, as for a tmpfs, which makes the page, no block is given back.
+#[cfg(target_os = "linux")]
+pub(crate) fn may_have_holes(directory: &Path) -> bool {
+    filesystem(directory).is_ok_and(|(_, name)| matches!(name.as_str(), "ext4" | "xfs" | "btrfs"))
+}
+
 /// Has a file that is still empty, or whatever will be made in a directory, overwritten in place from now on. Where it
 /// is copied on write, each write needs space, also to a block that was reserved.
 #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@
 //! A kill may fall anywhere. The kernel then drops the byte locks; what can be left is a `cache.hot` without a name
 //! (gone), none, or an incomplete one, and the next process that comes while none is attached replaces all three.
 
-use crate::layout::geometry::Geometry;
+use crate::layout::geometry::{Geometry, SizeReason};
 use crate::layout::header::{self, HEADER_LEN, Header, PREFIX_LEN, Reading, field};
 use crate::layout::map::Map;
 use crate::lock::lockfile::{Paths, Retry, enter, held_elsewhere, note_in, random, reopen, retry_attach};
@@ -26,9 +26,6 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::Ordering::Acquire;
-
-/// How many times as large the tier is that comes after one that was too small.
-const GROWTH: u64 = 4;
 
 /// Everything a member has.
 pub(crate) struct Joined {
@@ -103,10 +100,17 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
                 let settled = settle(&descriptor, paths, found)?;
                 return Ok(join_as(descriptor, settled));
             }
-            let HandOver { epoch, geometry, carried } = hand_over(paths, &found, &mut mode)?;
+            let HandOver { epoch, geometry, least, sized, carried } = hand_over(paths, &found, &mut mode)?;
             crash::point("handed over");
             let header = Header { epoch, lock_inode: descriptor.identity.inode, hot_inode: 0, geometry };
-            let settled = make(paths, header, access, &name).and_then(|()| {
+            let first = match make(paths, header, access, &name, sized) {
+                // What was grown to is not to be had, but what it began with may be.
+                Err(_) if least != geometry => {
+                    make(paths, Header { geometry: least, ..header }, access, &name, SizeReason::Disk)
+                }
+                other => other,
+            };
+            let settled = first.and_then(|()| {
                 crash::point("file made");
                 settle(&descriptor, paths, read(&paths.hot, descriptor.identity)?)
             });
@@ -156,6 +160,11 @@ fn wake(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Result<boo
     let map = Map::new(file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
     let memory = Memory::new(map.words(), geometry, header.epoch);
     let Some(seq) = memory.rests_at() else { return Ok(false) };
+    // Before a word is written to: what held nothing was given back.
+    if rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, header.file_len()).is_err() {
+        return Ok(false);
+    }
+    crash::point("reserved again");
     let resumed = backing.resume(header.epoch, seq);
     if resumed.map_err(|source| AttachError::BackingStore { path: paths.directory.clone(), source })? {
         crash::point("resumed");
@@ -203,6 +212,9 @@ pub(crate) fn forgo(
 struct HandOver {
     epoch: u64,
     geometry: Option<Geometry>,
+    /// What it would have without the file before it.
+    least: Option<Geometry>,
+    sized: SizeReason,
     /// Of the file before it.
     carried: Vec<PendingRecord>,
 }
@@ -219,7 +231,10 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
         AttachMode::None if matches!(old, Some((_, Header { geometry: Some(_), .. }))) => {
             return Err(AttachError::Unrecovered { path: paths.hot.clone() });
         }
-        AttachMode::None => return Ok(HandOver { epoch, geometry: None, carried: Vec::new() }),
+        AttachMode::None => {
+            let (sized, carried) = (SizeReason::Asked, Vec::new());
+            return Ok(HandOver { epoch, geometry: None, least: None, sized, carried });
+        }
     };
     let told = |source| AttachError::BackingStore { path: paths.directory.clone(), source };
     let (mut records, mut carried, mut outgrown) = (Vec::new(), Vec::new(), None);
@@ -243,26 +258,36 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
                 memory.retire();
             }
             if memory.is_outgrown(applied) {
-                (carried, outgrown) = (memory.carried(), Some(geometry.log_bytes()));
+                let next = memory.next_size();
+                // Else there is nothing, because the blocks of the log are given back.
+                if next.1 != SizeReason::Disk {
+                    carried = memory.carried(next.0);
+                }
+                outgrown = Some(next);
+            } else {
+                records = memory.scan(applied);
             }
-            records = memory.scan(applied);
             is_whole = records.last().map_or(applied, |words| View::verified(words).seq()) >= last;
         }
         if is_copy && !(records.is_empty() && is_whole) {
             backing.copied(records.len(), is_whole);
         }
     }
-    let geometry = match mode {
-        AttachMode::Tier { bytes: 0, .. } | AttachMode::None => None,
+    let (geometry, least, sized) = match mode {
+        AttachMode::Tier { bytes: 0, .. } | AttachMode::None => (None, None, SizeReason::Asked),
         AttachMode::Tier { bytes, backing } => {
-            let grown = outgrown.map_or(0, |former| (former * GROWTH).min(backing.most()));
-            Some(Geometry::of(grown.max(*bytes)))
+            let (next, why) = outgrown.unwrap_or_default();
+            let grown = next.min(backing.most());
+            let least = Geometry::of(*bytes);
+            let is_followed = grown > *bytes || why == SizeReason::Disk;
+            let sized = if is_followed { why } else { SizeReason::Asked };
+            (Some(Geometry::of(grown.max(*bytes))), Some(least), sized)
         }
     };
     if let AttachMode::Tier { backing, .. } = mode {
         backing.begin(geometry.map(|_| epoch), Records::new(&records)).map_err(told)?;
     }
-    Ok(HandOver { epoch, geometry, carried })
+    Ok(HandOver { epoch, geometry, least, sized, carried })
 }
 
 /// Returns whether the file says that its database was replaced. Processes that have it attached will notice.
@@ -339,7 +364,13 @@ fn read(path: &Path, lock: Identity) -> Result<HotFile, AttachError> {
 
 /// Makes a fresh file in place of whatever was there. The caller has the exclusive open lock, and no process uses the
 /// old file. Its blocks are reserved for good, or there is none.
-fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(), AttachError> {
+fn make(
+    paths: &Paths,
+    header: Header,
+    access: Access,
+    name: &str,
+    sized: SizeReason,
+) -> Result<(), AttachError> {
     let path = &paths.hot;
     match std::fs::remove_file(path) {
         Ok(()) => {}
@@ -360,7 +391,7 @@ fn make(paths: &Paths, header: Header, access: Access, name: &str) -> Result<(),
         // The raw call, which never falls back to writing zeros: blocks are reserved or the disk is full now.
         rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, header.file_len())?;
         let header = Header { hot_inode: file.metadata()?.ino(), ..header };
-        file.write_all_at(&header.page(), 0)?;
+        file.write_all_at(&header.page(sized), 0)?;
         write_out(file, header.front())
     });
     made.map_err(|error| AttachError::io("reserve", path, error))

@@ -13,6 +13,7 @@ use crate::lock::word::{self, OwnerLocks, Released};
 use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity};
 use crate::system::error::{AttachError, LockError};
+use crate::system::filesystem::may_have_holes;
 use crate::system::fork;
 use crate::system::local::{Courtesy, LocalLock};
 use crate::system::ofd::{self, LockKind, SLOTS};
@@ -276,6 +277,18 @@ impl Member {
 
     pub(crate) fn prefault(&self) -> &Prefault {
         &self.prefault
+    }
+
+    /// As [`Map::discard`], where a file may have holes.
+    pub(crate) fn discard(&self, words: Range<usize>) {
+        if may_have_holes(&self.paths.directory) {
+            self.map.discard(words);
+        }
+    }
+
+    /// As [`Map::forget_pages`].
+    pub(crate) fn forget_pages(&self) {
+        self.map.forget_pages();
     }
 
     /// As [`Map::populate`].

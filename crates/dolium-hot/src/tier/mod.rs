@@ -393,10 +393,34 @@ impl Tier {
         if clear(rest)? {
             crash::point("cleared");
             self.memory().rest();
+            crash::point("resting");
+            self.give_back_unused();
             return Ok(Ended::Resting);
         }
         self.retire();
         Ok(Ended::Gone)
+    }
+
+    /// Gives the blocks of a resting tier that hold nothing back to the file system: of the counters, the access words, and
+    /// the part of the log that no record has reached. A process that wakes the tier reserves them again.
+    fn give_back_unused(&self) {
+        let geometry = self.geometry;
+        let written = self.head().saturating_sub(geometry.units).min(geometry.units);
+        let word = |unit| geometry.log() + Memory::<AtomicU64>::word_of(unit);
+        self.member.discard(Geometry::COUNTERS..Geometry::INDEX);
+        self.member.discard(geometry.access()..geometry.log());
+        self.member.discard(word(written)..word(geometry.units));
+    }
+
+    /// Gives the blocks of the log back to the file system. The tier is not in use any more.
+    fn give_back_log(&self) {
+        let log = self.geometry.log();
+        self.member.discard(log..log + Memory::<AtomicU64>::word_of(self.geometry.units));
+    }
+
+    /// Has the kernel take back the memory of this process that maps the tier. What is touched again is mapped again.
+    pub fn release_pages(&self) {
+        self.member.forget_pages();
     }
 
     /// Calls `f` with each key that the index knows and what was noted of its reads, if anything was, and forgets it.

@@ -1,6 +1,7 @@
 //! What the owner of the append lock may do.
 
 use super::Tier;
+use crate::layout::geometry::SizeReason;
 use crate::lock::guard::Guard;
 use crate::log::counters::Counter;
 use crate::log::record::{Key, PendingRecord, View};
@@ -40,11 +41,15 @@ impl Writing {
         self.tier.retire();
     }
 
-    /// Ends the tier in favour of a larger one, which takes along what is clean. The caller holds the writer lock, too,
-    /// and has drained all.
-    pub fn outgrow(&mut self) {
+    /// Ends the tier in favour of one whose log has about `bytes` bytes, which takes along what is clean. The caller holds the
+    /// writer lock, too, and has drained all.
+    pub fn outgrow(&mut self, bytes: u64, why: SizeReason) {
         debug_assert!(!self.tier.is_dirty(), "a tier grows after draining");
-        self.tier.memory().outgrow();
+        self.tier.memory().outgrow(bytes, why);
+        if why == SizeReason::Disk {
+            // Other processes may have it mapped for long. None writes to the log of a tier that is not in use.
+            self.tier.give_back_log();
+        }
     }
 
     /// As [`Tier::count`].

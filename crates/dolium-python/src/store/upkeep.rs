@@ -158,6 +158,7 @@ fn hot_tier<'py>(py: Python<'py>, tier: &HotTierStatus) -> PyResult<Bound<'py, P
             told.set_item("capacity", stats.capacity)?;
             told.set_item("keys", stats.keys)?;
             told.set_item("dirty_bytes", stats.dirty_bytes)?;
+            told.set_item("reason", tier.size_reason())?;
             for counter in Counter::ALL {
                 told.set_item(counter.name(), stats.counted(counter))?;
             }

@@ -129,15 +129,16 @@ impl Cache {
             return Ok(Vec::new());
         }
         let stamp = Stamp::of(options, self.clock.now());
-        if let Some(tier) = self.tier_to_change()? {
+        let done = self.with_tier_to_change(|tier| {
             if change != Change::All {
                 self.handle.detect_foreign_writes_once()?;
             }
-            if let Some(outcomes) = self.change_many_hot(&tier, items, &stamp, change, Patience::Usual)? {
-                return Ok(outcomes);
-            }
+            self.change_many_hot(tier, items, &stamp, change, Patience::Usual)
+        })?;
+        match done {
+            Some(outcomes) => Ok(outcomes),
+            None => self.change_many_directly(items, &stamp, change),
         }
-        self.change_many_directly(items, &stamp, change)
     }
 
     /// Changes keys that the tier knows, if that needs no waiting.
@@ -177,7 +178,15 @@ impl Cache {
                 };
                 decided
             };
-            let Some(mut records) = stage_many(tier, items, &outcomes, stamp)? else { return Ok(None) };
+            let mut records = match stage_many(tier, items, &outcomes, stamp)? {
+                Ok(records) => records,
+                Err(TooMuch { bytes, longest }) => {
+                    if patience == Patience::Usual {
+                        self.handle.grow_for_writes(tier, bytes, longest);
+                    }
+                    return Ok(None);
+                }
+            };
             if records.is_empty() {
                 return Ok(Some(outcomes));
             }
@@ -406,24 +415,34 @@ fn count(outcomes: &[Outcome]) -> usize {
     outcomes.iter().filter(|outcome| outcome.counts).count()
 }
 
-/// The records of what changes, or `None` if they are more than the log takes together.
+/// Records that the log does not take together: how many bytes they are, at least, and how long the longest of them is.
+struct TooMuch {
+    bytes: u64,
+    longest: u64,
+}
+
+/// The records of what changes, unless they are more than the log takes together.
 fn stage_many(
     tier: &Tier,
     items: &mut [Item<'_, '_>],
     outcomes: &[Outcome],
     stamp: &Stamp<'_>,
-) -> Result<Option<Vec<PendingRecord>>> {
-    let mut records = Vec::with_capacity(items.len());
-    let mut bytes = 0;
+) -> Result<std::result::Result<Vec<PendingRecord>, TooMuch>> {
+    let count = items.len();
+    let mut records = Vec::with_capacity(count);
+    let (mut bytes, mut longest) = (0, 0);
     for (item, _) in items.iter_mut().zip(outcomes).filter(|(_, outcome)| outcome.is_changed) {
         let record = item.record(stamp)?;
         bytes += record.bytes();
-        if record.bytes() > tier.longest() || !fits(tier, records.len() + 1, bytes) {
-            return Ok(None);
+        longest = longest.max(record.bytes());
+        if longest > tier.longest() || !fits(tier, records.len() + 1, bytes) {
+            // What the others take is taken to be as much each.
+            let bytes = bytes / (records.len() as u64 + 1) * count as u64;
+            return Ok(Err(TooMuch { bytes, longest }));
         }
         records.push(record);
     }
-    Ok(Some(records))
+    Ok(Ok(records))
 }
 
 /// Changes a key in a transaction of the database.

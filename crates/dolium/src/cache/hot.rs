@@ -22,6 +22,9 @@ use super::record::{pending_record, row_of};
 /// Bytes of rows that are repeated in the tier when they are read.
 const FILLED: usize = 64 << 10;
 
+/// How many tiers a change tries: the one that has grown, and another that came meanwhile.
+const TIERS: usize = 3;
+
 /// The part of the log that the records of one call may take together.
 const PART: u64 = 2;
 
@@ -261,21 +264,31 @@ impl Cache {
         key: &Key<'_>,
         mut decide: impl FnMut(Option<Row>) -> Result<Change<T>>,
     ) -> Result<Option<T>> {
-        let Some(tier) = self.tier_to_change()? else { return Ok(None) };
-        self.handle.detect_foreign_writes_once()?;
         let mut deadline = Deadline::new(self.wait);
+        self.with_tier_to_change(|tier| self.change_in(tier, key, &mut decide, &mut deadline))
+    }
+
+    fn change_in<T>(
+        &self,
+        tier: &Tier,
+        key: &Key<'_>,
+        decide: &mut impl FnMut(Option<Row>) -> Result<Change<T>>,
+        deadline: &mut Deadline,
+    ) -> Result<Option<T>> {
+        self.handle.detect_foreign_writes_once()?;
         loop {
-            let (row, seen) = self.see(&tier, key)?;
+            let (row, seen) = self.see(tier, key)?;
             let Decided { mut record, counter, file, answer } = match decide(row)?.decided(key) {
                 Ok(decided) => decided,
                 Err(answer) => return Ok(Some(answer)),
             };
             if record.bytes() > tier.longest() {
+                self.handle.grow_for_writes(tier, 0, record.bytes());
                 return Ok(None);
             }
             tier.prepare(std::slice::from_mut(&mut record));
-            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
-            let appended = append_as_seen(&tier, &mut writing, key, &seen, &mut record);
+            let Some(mut writing) = self.write_tier(tier, deadline)? else { return Ok(None) };
+            let appended = append_as_seen(tier, &mut writing, key, &seen, &mut record);
             drop(writing);
             match appended {
                 Ok(true) => {
@@ -283,11 +296,11 @@ impl Cache {
                         self.handle.keep_file(file, self.wait)?;
                     }
                     tier.count(counter, 1);
-                    self.handle.after_append(&tier);
+                    self.handle.after_append(tier);
                     return Ok(Some(answer));
                 }
                 Ok(false) => {}
-                Err(LogFull) if self.make_way(&tier, std::slice::from_ref(&record), &mut deadline)? => {}
+                Err(LogFull) if self.make_way(tier, std::slice::from_ref(&record), deadline)? => {}
                 Err(LogFull) => return Ok(None),
             }
         }
@@ -295,14 +308,22 @@ impl Cache {
 
     /// Stores rows whatever was there before. Returns `None` if a direct write is needed.
     pub(super) fn set_hot(&self, records: &mut [PendingRecord]) -> Result<Option<()>> {
-        let Some(tier) = self.tier_to_change()? else { return Ok(None) };
-        if !fit(&tier, records) {
+        let mut deadline = Deadline::new(self.wait);
+        self.with_tier_to_change(|tier| self.set_in(tier, records, &mut deadline))
+    }
+
+    fn set_in(
+        &self,
+        tier: &Tier,
+        records: &mut [PendingRecord],
+        deadline: &mut Deadline,
+    ) -> Result<Option<()>> {
+        if !self.fit_or_grow(tier, records) {
             return Ok(None);
         }
-        let mut deadline = Deadline::new(self.wait);
         tier.prepare(records);
         loop {
-            let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
+            let Some(mut writing) = self.write_tier(tier, deadline)? else { return Ok(None) };
             let appended = match &mut *records {
                 [record] => writing.append(record),
                 records => writing.append_all(records),
@@ -311,10 +332,10 @@ impl Cache {
             match appended {
                 Ok(()) => {
                     tier.count(Counter::Sets, records.len() as u64);
-                    self.handle.after_append(&tier);
+                    self.handle.after_append(tier);
                     return Ok(Some(()));
                 }
-                Err(LogFull) if self.make_way(&tier, records, &mut deadline)? => {}
+                Err(LogFull) if self.make_way(tier, records, deadline)? => {}
                 Err(LogFull) => return Ok(None),
             }
         }
@@ -329,7 +350,7 @@ impl Cache {
     }
 
     /// Makes space after records found the log full. Returns `false` if nothing is dirty, so that draining cannot
-    /// help.
+    /// help, and if the tier has ended in favour of a larger one.
     pub(super) fn make_way(
         &self,
         tier: &Tier,
@@ -341,8 +362,39 @@ impl Cache {
         }
         tier.count(Counter::Forced, 1);
         let bytes = records.iter().map(PendingRecord::bytes).sum();
+        if self.handle.grow_for_writes(tier, bytes, 0) {
+            return Ok(false);
+        }
         self.handle.drain_for(records.len(), bytes, tier, deadline)?;
         Ok(true)
+    }
+
+    /// Shows `f` the tier for a change. Where that has come to its end meanwhile, as one does that grows, the next one is
+    /// shown as well. Returns `None` if a direct write is needed.
+    pub(super) fn with_tier_to_change<T>(
+        &self,
+        mut f: impl FnMut(&Tier) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        for _ in 0..TIERS {
+            let Some(tier) = self.tier_to_change()? else { return Ok(None) };
+            let done = f(&tier)?;
+            if done.is_some() || tier.is_live() {
+                return Ok(done);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether no record is too long for the log, and all together leave others their space. If they do not, the tier may
+    /// have grown.
+    fn fit_or_grow(&self, tier: &Tier, records: &[PendingRecord]) -> bool {
+        let bytes: u64 = records.iter().map(PendingRecord::bytes).sum();
+        let longest = records.iter().map(PendingRecord::bytes).max().unwrap_or(0);
+        let fit = longest <= tier.longest() && fits(tier, records.len(), bytes);
+        if !fit {
+            self.handle.grow_for_writes(tier, bytes, longest);
+        }
+        fit
     }
 
     /// The tier for a change; `None` inside a transaction and where there is none.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dolium_hot::{Observer, TierStats};
+use dolium_hot::{Observer, SizeReason, TierStats};
 
 use crate::system::error::{Error, Result};
 
@@ -49,9 +49,24 @@ pub struct HotTierStatus {
     pub processes: u32,
     /// What goes on in the tier, or why there is none.
     pub stats: std::result::Result<TierStats, TierUnavailable>,
+    /// Whether the setting `hot_size`, or `DOLIUM_HOT_SIZE` for this process, says how large it is.
+    pub is_size_set: bool,
 }
 
 impl HotTierStatus {
+    /// Why the tier has its size, for people. Empty without a tier.
+    #[must_use]
+    pub fn size_reason(&self) -> &'static str {
+        match self.stats.as_ref().map(|stats| stats.sized) {
+            Err(_) => "",
+            Ok(SizeReason::Returns) => "keys that it had let go of came again",
+            Ok(SizeReason::Writes) => "more was written than it took",
+            Ok(SizeReason::Disk) => "the disk is nearly full",
+            Ok(_) if self.is_size_set => "set by hot_size",
+            Ok(_) => "as it began",
+        }
+    }
+
     /// That of a cache with these two shards. Of none, the reason of the first.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -60,7 +75,8 @@ impl HotTierStatus {
             (Err(why), Err(_)) => Err(why),
             (one, other) => one.or(other),
         };
-        Self { processes: self.processes.max(other.processes), stats }
+        let is_size_set = self.is_size_set || other.is_size_set;
+        Self { processes: self.processes.max(other.processes), stats, is_size_set }
     }
 }
 
@@ -103,6 +119,7 @@ impl Cache {
                 None => TierUnavailable::Declined,
             },
         };
-        Ok(HotTierStatus { processes, stats: seen.ok_or_else(why) })
+        let is_size_set = self.handle.asked_hot_size().is_some_and(|size| size >= 0);
+        Ok(HotTierStatus { processes, stats: seen.ok_or_else(why), is_size_set })
     }
 }

@@ -1,18 +1,20 @@
-//! Growing the hot tier: while keys that it had to let go of are asked for again, it is too small.
+//! The size of the hot tier. It begins small, and is too small while keys that it had to let go of are asked for again, or
+//! while more is written than it takes. Where the disk runs short it shrinks.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use dolium_hot::{Counter, Tier, Writing};
+use dolium_hot::{Counter, SizeReason, Tier};
 
 use crate::store::Handle;
-use crate::store::attempts::Attempts;
-use crate::system::error::{Error, Result};
+use crate::system::error::Result;
 use crate::system::files;
 use crate::system::fork_gate;
 use crate::system::memory;
 use crate::system::wait::{Deadline, Wait};
+use crate::value::eviction_policy::ReadNotes;
+use crate::value::scalar::Scalar;
 
 /// One key of so many is watched.
 const SAMPLED: u64 = 64;
@@ -26,6 +28,35 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// Bytes of log for each return that makes a tier too small: about an eighth of the entries that it holds. A key can return
 /// only after the log has come round, so that reads have waited long enough by then.
 const BYTES: u64 = 2048;
+
+/// How many times as large a tier becomes to which keys return.
+const GROWTH: u64 = 4;
+
+
+/// The size that a tier begins with, if the setting `hot_size` leaves it to us. The shards of a cache share it.
+const FIRST: u64 = 256 << 10;
+
+/// The least of it: the smallest tier that there is.
+const LEAST: u64 = 64 << 10;
+
+/// The size to which a tier grows at once when more is written than it takes; the shards share it. What is written to more
+/// waits for the database anyway.
+const WRITTEN: u64 = 16 << 20;
+
+/// Of `size_limit`, what writing and the first size take at most.
+const PART_OF_WRITES: u64 = 16;
+
+/// Free bytes of the file system that no tier takes, and below which one that has grown shrinks.
+const SCARCE: u64 = 64 << 20;
+
+/// How often the free bytes are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a writer waits for the writer lock to let the tier grow. Then it drains, as others do.
+const TURN: Duration = Duration::from_millis(2);
+
+/// How long it waits for the append lock after that.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// What part of the memory, of the free disk and of the size limit a tier takes at most.
 const PART_OF_MEMORY: u64 = 8;
@@ -41,6 +72,8 @@ pub(crate) struct Growth {
     epoch: AtomicU64,
     /// When the window began, and what had been counted then.
     window: Mutex<Option<(Instant, u64, u64)>>,
+    /// When the free bytes were looked at last.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Growth {
@@ -55,6 +88,16 @@ impl Growth {
         }
         let (place, mark) = ((hash / SAMPLED) as usize % PLACES, (hash >> 32) as u32 | 1);
         if places[place].swap(mark, Relaxed) == mark { SAMPLED } else { 0 }
+    }
+
+    /// Whether it is time to look at the free bytes.
+    fn is_look_due(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = looked.is_none_or(|looked| looked.elapsed() >= LOOK);
+        if is_due {
+            *looked = Some(Instant::now());
+        }
+        is_due
     }
 
     /// The returns of the window, of so many in all since the epoch began.
@@ -73,37 +116,129 @@ impl Growth {
 }
 
 impl Handle {
+    /// What the cache, or for this process the environment, says about the bytes of a tier.
+    #[expect(clippy::disallowed_methods, reason = "the owner of this variable")]
+    pub(crate) fn asked_hot_size(&self) -> Option<i64> {
+        let asked = || std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
+        let set = self.settings.current().get("hot_size").and_then(Scalar::as_int);
+        set.or_else(asked)
+    }
+
+    /// Whether the size of the tier is ours to choose.
+    fn may_choose_size(&self) -> bool {
+        self.asked_hot_size().is_none_or(|size| size < 0)
+    }
+
+    /// Bytes of the tier that this process would make.
+    pub(crate) fn hot_size(self: &Arc<Self>) -> u64 {
+        if !self.settings.is_loaded() {
+            // Opening the database reads the settings. What is wrong with it will be met again.
+            let _inside = fork_gate::enter();
+            let _: Result<()> = self.try_read(&mut |_| Ok(()));
+        }
+        // Negative: as much as fits the cache.
+        if let Ok(size) = u64::try_from(self.asked_hot_size().unwrap_or(-1)) {
+            return size;
+        }
+        // Where less is free than writing would let it take, the databases need it. All shards take as much, so each of them
+        // counts all.
+        let needed = self.share(WRITTEN) * self.shards.count().max(1);
+        let is_scarce = files::free_bytes(&self.directory).is_some_and(|free| free <= needed);
+        if is_scarce { 0 } else { self.share(FIRST) }
+    }
+
+    /// What one shard has of so many bytes, within the limit.
+    fn share(&self, bytes: u64) -> u64 {
+        let limit = self.settings.current().size_limit.map_or(u64::MAX, |limit| limit / PART_OF_WRITES);
+        (bytes / self.shards.count().max(1)).min(limit).max(LEAST)
+    }
+
     /// The bytes to which the tier may grow, 0 if the cache says how large it is.
     pub(crate) fn most_hot_size(&self) -> u64 {
-        if self.asked_hot_size().is_some_and(|size| size >= 0) {
+        if !self.may_choose_size() {
             return 0;
         }
         let memory = memory::available() / PART_OF_MEMORY;
-        let disk = files::free_bytes(&self.directory).unwrap_or(0) / PART_OF_DISK;
+        let free = files::free_bytes(&self.directory).unwrap_or(0);
+        let disk = free.saturating_sub(SCARCE) / PART_OF_DISK;
         let limit = self.settings.current().size_limit.map_or(u64::MAX, |limit| limit / PART_OF_LIMIT);
         (memory.min(disk) / self.shards.count().max(1)).min(limit)
     }
 
-    /// Called by the housekeeper at each tick: lets a tier that is too small grow, if it may.
-    pub(crate) fn grow_if_outgrown(self: &Arc<Self>, wait: Wait) {
+    /// Called by the housekeeper at each tick: lets a tier that is too small grow, if it may, and one that has grown shrink
+    /// where the disk runs short.
+    pub(crate) fn fit_tier(self: &Arc<Self>, wait: Wait) {
         let Some(tier) = self.tier.get() else { return };
+        let capacity = tier.capacity();
         let returns = self.reads.growth.recent(tier.epoch(), tier.counted(Counter::Returns));
-        if returns * BYTES >= tier.capacity() && self.most_hot_size() > tier.capacity() {
-            // A writer is in the way, perhaps: the next tick tries again. The notes of reads do not go along.
-            let _ = self.write_reads(wait).and_then(|()| self.outgrow(&tier, &mut Deadline::new(wait)));
-        }
+        let (bytes, why) = if returns * BYTES >= capacity {
+            let grown = (capacity * GROWTH).min(self.most_hot_size());
+            if grown <= capacity {
+                return;
+            }
+            (grown, SizeReason::Returns)
+        } else if self.is_too_large(&tier) {
+            (self.share(FIRST), SizeReason::Disk)
+        } else {
+            return;
+        };
+        // A writer is in the way, perhaps: the next tick tries again. The notes of reads do not go along.
+        let _ = self
+            .write_reads(wait)
+            .and_then(|()| self.replace_tier(&tier, bytes, why, wait, &mut Deadline::new(wait)));
     }
 
-    /// Ends the tier in favour of a larger one, which the next use makes.
-    fn outgrow(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
-        let mut attempts = Attempts::new(self, deadline);
-        let (held, deadline) = attempts.lock()?;
-        if held.tier().is_none_or(|held| held.epoch() != tier.epoch()) {
-            return Err(Error::Replaced { path: self.database.clone() });
+    /// Whether a tier is larger than it began.
+    pub(super) fn has_grown(&self, tier: &Tier) -> bool {
+        self.may_choose_size() && tier.capacity() > self.share(FIRST)
+    }
+
+    /// Whether a tier has grown and the disk has run short since.
+    fn is_too_large(&self, tier: &Tier) -> bool {
+        self.has_grown(tier)
+            && self.reads.growth.is_look_due()
+            && files::free_bytes(&self.directory).is_some_and(|free| free < SCARCE)
+    }
+
+    /// Lets a tier grow that does not take what is being written: records of so many bytes, the longest of these as long.
+    /// Returns whether it has come to its end, so that the next one may take them.
+    pub(crate) fn grow_for_writes(self: &Arc<Self>, tier: &Tier, bytes: u64, longest: u64) -> bool {
+        let wanted = self.share(WRITTEN);
+        // The parts of a log that one call and one record may take.
+        if tier.capacity() >= wanted || bytes > wanted / 2 || longest > wanted / 8 || !self.may_choose_size()
+        {
+            return false;
         }
-        let mut writing = self.quiesce_tier(held, deadline)?;
+        let wanted = wanted.min(self.most_hot_size());
+        if wanted <= tier.capacity() {
+            return false;
+        }
+        let (turn, mut deadline) = (Wait::AtMost(TURN), Deadline::new(Wait::AtMost(ENDING)));
+        let has_notes = self.settings.noted_reads() != ReadNotes::Nothing;
+        let noted = if has_notes { self.write_reads(turn) } else { Ok(()) };
+        noted
+            .and_then(|()| self.replace_tier(tier, wanted, SizeReason::Writes, turn, &mut deadline))
+            .is_ok_and(|()| !tier.is_live())
+    }
+
+    /// Ends the tier in favour of one of another size, which the next use makes.
+    fn replace_tier(
+        self: &Arc<Self>,
+        tier: &Tier,
+        bytes: u64,
+        why: SizeReason,
+        turn: Wait,
+        deadline: &mut Deadline,
+    ) -> Result<()> {
+        let held = self.acquire(&mut Deadline::new(turn))?;
+        if held.tier().is_none_or(|held| held.epoch() != tier.epoch()) {
+            return Ok(());
+        }
+        let writing = self.quiesce_tier(&held, deadline)?;
         let _inside = fork_gate::enter();
-        writing.iter_mut().for_each(Writing::outgrow);
+        if let Some(mut writing) = writing {
+            writing.outgrow(bytes, why);
+        }
         Ok(())
     }
 }

@@ -81,7 +81,7 @@ impl Handle {
         if self.tier.lock.is_unhealthy() && self.rescue(UPKEEP_WAIT) {
             self.tier.lock.detach_unhealthy();
         }
-        self.grow_if_outgrown(UPKEEP_WAIT);
+        self.fit_tier(UPKEEP_WAIT);
         let is_excessive = self.evict_rest(UPKEEP_WAIT);
         let is_used = self.detect_foreign_writes(UPKEEP_WAIT);
         let is_learning = self.learn_absences(UPKEEP_WAIT);

@@ -24,12 +24,6 @@ use crate::value::key::Key;
 use super::Handle;
 use super::drain::DRAIN;
 
-/// The size of a tier if the setting `hot_size` leaves it to us.
-const SIZE: u64 = 16 << 20;
-
-/// The least of it.
-const SMALL: u64 = 512 << 10;
-
 /// How many reads of a directory without a tier come before one is made for them.
 const READS: u32 = 256;
 
@@ -113,32 +107,6 @@ impl Membership {
 }
 
 impl Handle {
-    /// What the cache, or for this process the environment, says about the bytes of a tier.
-    #[expect(clippy::disallowed_methods, reason = "the owner of this variable")]
-    pub(crate) fn asked_hot_size(&self) -> Option<i64> {
-        let asked = || std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
-        let set = self.settings.current().get("hot_size").and_then(crate::value::scalar::Scalar::as_int);
-        set.or_else(asked)
-    }
-
-    /// Bytes of the tier that this process would make.
-    pub(crate) fn hot_size(self: &Arc<Self>) -> u64 {
-        if !self.settings.is_loaded() {
-            // Opening the database reads the settings. What is wrong with it will be met again.
-            let _inside = fork_gate::enter();
-            let _: Result<()> = self.try_read(&mut |_| Ok(()));
-        }
-        // Negative: as much as fits the cache.
-        if let Ok(size) = u64::try_from(self.asked_hot_size().unwrap_or(-1)) {
-            return size;
-        }
-        let shards = self.shards.count().max(1);
-        let share = SIZE / shards;
-        let size = self.settings.current().size_limit.map_or(share, |limit| share.min(limit / 16)).max(SMALL);
-        // Where little is free the databases need it. All shards take as much, so each of them counts all.
-        if files::free_bytes(&self.directory).is_none_or(|free| free > 4 * size * shards) { size } else { 0 }
-    }
-
     /// Sees to it that what other programs write is noticed, by this call and then by the housekeeper at each tick as
     /// long as the tier is used.
     pub(crate) fn detect_foreign_writes_once(self: &Arc<Self>) -> Result<()> {
