@@ -1,11 +1,14 @@
 //! The connections of a directory in a process: those of the pool, that of the read pin, and the log that they share.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::sqlite::Connection;
 use crate::sqlite::files::with_suffix;
+use crate::store::crowd;
+use crate::store::housekeeper;
 use crate::store::pool::Pool;
 use crate::store::read_pin::ReadPin;
 use crate::system::error::{self, Error};
@@ -32,6 +35,14 @@ impl Log {
     }
 }
 
+/// How many directories this process has connections to.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many directories this process has connections to.
+pub(super) fn count_open() -> usize {
+    OPEN.load(Ordering::Relaxed)
+}
+
 #[derive(Default)]
 pub(crate) struct Connections {
     pub pool: Pool,
@@ -41,6 +52,18 @@ pub(crate) struct Connections {
     /// Shared while a thread opens the database, exclusive while one takes its name away.
     opening: RwLock<()>,
     last_check: Mutex<Option<Instant>>,
+    /// Whether this directory is one of those that are open.
+    is_open: AtomicBool,
+    /// How often a connection had been lent at the last look.
+    seen_uses: AtomicU64,
+    /// The database as it was when the connections were closed for a rest.
+    rested_on: Mutex<Option<Identity>>,
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.note_closed();
+    }
 }
 
 impl Connections {
@@ -56,9 +79,45 @@ impl Connections {
         }
     }
 
+    /// Notes that a connection was opened, and has the housekeeper look at all of them if they are many.
+    fn note_open(&self) {
+        if !self.is_open.swap(true, Ordering::Relaxed) {
+            OPEN.fetch_add(1, Ordering::Relaxed);
+            if crowd::is_crowded() {
+                housekeeper::start();
+            }
+        }
+    }
+
+    fn note_closed(&self) {
+        if self.is_open.swap(false, Ordering::Relaxed) {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether connections are open, and no thread has used one since the last call.
+    pub fn have_rested(&self) -> bool {
+        let uses = self.pool.uses_at_rest();
+        self.is_open.load(Ordering::Relaxed)
+            && uses.is_some_and(|uses| self.seen_uses.swap(uses, Ordering::Relaxed) == uses)
+    }
+
+    /// Closes all idle connections until the next use.
+    pub fn rest(&self, database: &Path) {
+        *self.rested_on.lock().unwrap_or_else(PoisonError::into_inner) = files::identity(database);
+        self.close(false);
+    }
+
+    /// Whether the database was replaced while no connection was open that would know. Asks once for each rest.
+    pub fn has_moved_at_rest(&self, database: &Path) -> bool {
+        let rested_on = self.rested_on.lock().unwrap_or_else(PoisonError::into_inner).take();
+        rested_on.is_some_and(|rested_on| files::identity(database) != Some(rested_on))
+    }
+
     /// Called with a connection that was used, so that the log, if there is one, is open.
     fn remember_log(&self, connection: &Connection, database: &Path) {
         if !connection.is_known.replace(true) {
+            self.note_open();
             files::share_with_group(database, &Log::paths(database));
             let log = Log::of(database);
             let mut known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +171,7 @@ impl Connections {
     /// Closes all idle connections. `quickly`: without the checkpoint that the last one would make.
     pub fn close(&self, quickly: bool) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.note_closed();
         for connection in self.read_pin.take().into_iter().chain(self.pool.drain()) {
             if quickly {
                 connection.close_quickly();

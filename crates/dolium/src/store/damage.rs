@@ -21,6 +21,9 @@ impl Handle {
         if !self.connections.is_check_due() {
             return;
         }
+        if self.connections.has_moved_at_rest(&self.database) {
+            self.note_replaced();
+        }
         if let Ok(Some(connection)) = self.connections.pool.take(|_| Ok(None)) {
             if connection.has_moved() || self.connections.log_has_moved(&self.database) {
                 self.connections.pool.forget();
@@ -34,8 +37,12 @@ impl Handle {
     /// Gives up the connections after another program removed or replaced the database: they use a file that has lost
     /// its name.
     pub(super) fn reopen(&self, connection: Connection) {
-        self.warnings.add(Warning::Replaced { path: self.database.clone() });
         connection.close_quickly();
+        self.note_replaced();
+    }
+
+    fn note_replaced(&self) {
+        self.warnings.add(Warning::Replaced { path: self.database.clone() });
         self.connections.close(true);
         if let Some(tier) = self.tier.lock.tier_inside() {
             tier.forget_clean();

@@ -32,7 +32,6 @@ const BYTES: u64 = 2048;
 /// How many times as large a tier becomes to which keys return.
 const GROWTH: u64 = 4;
 
-
 /// The size that a tier begins with, if the setting `hot_size` leaves it to us. The shards of a cache share it.
 const FIRST: u64 = 256 << 10;
 

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::store::Handle;
+use crate::store::crowd::{self, REST};
 use crate::system::fork_gate;
 use crate::system::wait::Wait;
 
@@ -50,6 +51,17 @@ pub(crate) fn wake(handle: &Arc<Handle>) {
     let mut housekeeper = lock();
     housekeeper.dirty.push(Arc::clone(handle));
     housekeeper.start();
+}
+
+/// Has the thread run, which looks at caches that rest from time to time as long as there are many.
+pub(crate) fn start() {
+    let _inside = fork_gate::enter();
+    let mut housekeeper = lock();
+    if housekeeper.thread.is_none() {
+        housekeeper.start();
+    } else if housekeeper.dirty.is_empty() {
+        CHANGED.notify_one();
+    }
 }
 
 /// Wakes the housekeeper before its tick. Costs one load if another thread has done so already.
@@ -94,7 +106,7 @@ pub(crate) fn resume(child: bool) {
     WAKE_NOW.store(false, Ordering::Relaxed);
     if child {
         housekeeper.dirty.clear();
-    } else if !housekeeper.dirty.is_empty() {
+    } else if !housekeeper.dirty.is_empty() || crowd::is_crowded() {
         housekeeper.start();
     }
 }
@@ -111,25 +123,46 @@ impl Housekeeper {
 
 fn run() {
     crate::system::wait::never_ask_hook();
-    let mut tick = None;
+    let (mut tick, mut looked) = (None, Instant::now());
     while let Some((handles, is_tick)) = next(&mut tick) {
         for handle in handles {
             if run_round(&handle, if is_tick { Handle::maintain } else { Handle::look }) {
                 lock().dirty.push(handle);
-            } else if Arc::strong_count(&handle) == 1 {
-                // Its cache is gone, so no other thread would say goodbye.
-                let _ = handle.leave(EXIT_WAIT);
+            } else {
+                say_goodbye(&handle);
             }
+        }
+        if crowd::is_crowded() && looked.elapsed() >= REST {
+            crowd::disperse();
+            looked = Instant::now();
         }
     }
 }
 
+/// Leaves the tier of a cache that is gone, so that no other thread would do it.
+pub(super) fn say_goodbye(handle: &Arc<Handle>) {
+    if Arc::strong_count(handle) == 1 {
+        let _ = handle.leave(EXIT_WAIT);
+    }
+}
+
 /// Waits until something is dirty, and then until the next tick, or while locks are taken until the next look. Returns which
-/// handles are dirty and whether it was a tick, or `None` if the thread must end.
+/// handles are dirty and whether it was a tick, or `None` if the thread must end. In a crowd there may be none.
 fn next(tick: &mut Option<Instant>) -> Option<(Vec<Arc<Handle>>, bool)> {
     let mut housekeeper = lock();
     while housekeeper.dirty.is_empty() && !housekeeper.stopping {
-        housekeeper = CHANGED.wait(housekeeper).unwrap_or_else(PoisonError::into_inner);
+        if !crowd::is_crowded() {
+            housekeeper = CHANGED.wait(housekeeper).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        let (woken, slept) = CHANGED.wait_timeout(housekeeper, REST).unwrap_or_else(PoisonError::into_inner);
+        housekeeper = woken;
+        if slept.timed_out() {
+            break;
+        }
+    }
+    if housekeeper.dirty.is_empty() && !housekeeper.stopping {
+        return Some((Vec::new(), false));
     }
     let now = Instant::now();
     let at = *tick.get_or_insert(now + TICK);

@@ -7,6 +7,7 @@ mod await_drain;
 mod backing;
 mod begin;
 mod connections;
+mod crowd;
 mod damage;
 mod drain;
 pub(crate) mod ends;

@@ -14,6 +14,8 @@ struct State {
     idle: Vec<Connection>,
     /// Connections that are lent out.
     lent: usize,
+    /// How often one was lent.
+    uses: u64,
     /// Threads that wait for a connection. If there are none, waking would still cost a system call.
     waiting: usize,
     /// Grows when all connections must be closed: the pool does not take back those that are lent out then.
@@ -31,6 +33,7 @@ impl Pool {
     /// The caller is inside the fork gate, as are all borrowers, so that the wait is short.
     pub fn take(&self, open: impl FnOnce(u64) -> Result<Option<Connection>>) -> Result<Option<Connection>> {
         let mut state = self.lock();
+        state.uses += 1;
         loop {
             if let Some(connection) = state.idle.pop() {
                 if connection.is_severed() {
@@ -90,6 +93,12 @@ impl Pool {
         let mut state = self.lock();
         state.pool_version += 1;
         std::mem::take(&mut state.idle)
+    }
+
+    /// How often a connection was lent, unless one is lent out now.
+    pub fn uses_at_rest(&self) -> Option<u64> {
+        let state = self.lock();
+        (state.lent == 0).then_some(state.uses)
     }
 
     /// Gives up idle connections whose descriptors the program closed.
