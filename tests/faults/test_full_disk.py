@@ -85,7 +85,7 @@ say("sound")
 """
 
 
-@pytest.mark.parametrize("size", [2_000, 100_000], ids=["in rows", "in files"])
+@pytest.mark.parametrize("size", [2_000, 40_000, 100_000], ids=["in rows", "in files later", "in files"])
 @pytest.mark.parametrize("kind", [dolium.Cache, dolium.FanoutCache])
 def test_a_full_disk_is_an_error_and_changes_nothing(run_on_disk, kind, size):
     body = FILL.replace("dolium.KIND(", f"dolium.{kind.__name__}(").replace("SIZE", str(size))
@@ -139,14 +139,18 @@ def test_a_cached_function_returns_on_a_full_disk(run_on_disk, size):
     assert run_on_disk(body, kilobytes=16_000) == ["sound"]
 
 
+@pytest.mark.parametrize(("times", "hot_size"), [(100, 1 << 19), (20_000, 1 << 22)], ids=["rows", "files"])
 @pytest.mark.parametrize("end", ["room", "close", "kill"])
-def test_what_the_hot_tier_took_on_a_full_disk_is_kept(run_on_disk, end):
-    """Small values go on until the tier is full too. Once there is room, all that were taken come to the database."""
+def test_what_the_hot_tier_took_on_a_full_disk_is_kept(run_on_disk, end, times, hot_size):
+    """Values go on until the tier is full too. Once there is room, all that were taken come to rows or files."""
     body = """
     directory, ballast, end = sys.argv[1] + "/cache", sys.argv[1] + "/ballast", sys.argv[2]
 
+    def value(n):
+        return f"{n:02}" * TIMES
+
     def fill(tell):
-        cache = dolium.Cache(directory, hot_size=1 << 19, eviction_policy="none", timeout=5)
+        cache = dolium.Cache(directory, hot_size=HOT_SIZE, eviction_policy="none", timeout=5)
         cache["first"] = "x"
         with open(ballast, "wb", buffering=0) as file:
             try:
@@ -156,7 +160,7 @@ def test_what_the_hot_tier_took_on_a_full_disk_is_kept(run_on_disk, end):
                 pass
         try:
             for n in range(100_000):
-                cache[n] = f"{n}" * 100
+                cache[n] = value(n)
                 tell(n)
         except OSError as error:
             assert isinstance(error, dolium.DoliumError), repr(error)
@@ -176,23 +180,25 @@ def test_what_the_hot_tier_took_on_a_full_disk_is_kept(run_on_disk, end):
         os.wait()
     else:
         cache = fill(taken.append)
-        assert all(cache[n] == f"{n}" * 100 for n in taken)
+        assert all(cache[n] == value(n) for n in taken)
         if end == "close":
             try:
                 cache.close()
             except OSError as error:
                 assert isinstance(error, dolium.DoliumError), repr(error)
-    assert len(taken) > 300, len(taken)
+    assert len(taken) > LEAST, len(taken)
     os.truncate(ballast, 0)
     if end != "room":
         cache = dolium.Cache(directory)
     cache["again"] = "y"
-    expected = {"first": "x", "again": "y", **{n: f"{n}" * 100 for n in taken}}
+    expected = {"first": "x", "again": "y", **{n: value(n) for n in taken}}
     assert {key: cache[key] for key in cache} == expected
     assert [str(problem.message) for problem in cache.check()] == []
     cache.close()
     say("kept")
     """
+    body = body.replace("HOT_SIZE", str(hot_size)).replace("TIMES", str(times))
+    body = body.replace("LEAST", str(300 if times == 100 else 50))
     assert run_on_disk(body, end, kilobytes=16_000)[-1] == "kept"
 
 

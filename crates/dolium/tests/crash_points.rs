@@ -52,6 +52,8 @@ enum Script {
     Transactions,
     /// Bulk calls that the log does not take together, of keys in each of these states.
     Bulk,
+    /// Values that wait in the tier and become files.
+    Files,
 }
 
 impl Script {
@@ -60,12 +62,13 @@ impl Script {
             Self::Everything => "everything",
             Self::Transactions => "transactions",
             Self::Bulk => "bulk",
+            Self::Files => "files",
         }
     }
 
     fn of_child() -> Self {
         let name = std::env::var("DOLIUM_TEST_SCRIPT").unwrap();
-        [Self::Everything, Self::Transactions, Self::Bulk]
+        [Self::Everything, Self::Transactions, Self::Bulk, Self::Files]
             .into_iter()
             .find(|script| script.name() == name)
             .unwrap()
@@ -74,6 +77,7 @@ impl Script {
     fn ops(self) -> Vec<Op> {
         match self {
             Self::Everything => everything(),
+            Self::Files => files(),
             Self::Transactions => transactions(),
             Self::Bulk => bulk(),
         }
@@ -127,6 +131,24 @@ fn transactions() -> Vec<Op> {
     };
     let rounds = if is_long() { 4 } else { 1 };
     (0..rounds).map(|number| 10 * number).flat_map(round).collect()
+}
+
+fn files() -> Vec<Op> {
+    use Op::{Add, Delete, Flush, Pop, Reopen, Set, Transact};
+    vec![
+        Set(0, 1),
+        Set(1, 2),
+        Flush,
+        Set(0, 3),
+        Delete(1),
+        Add(1, 4),
+        Flush,
+        Pop(0),
+        Set(2, 5),
+        Transact(vec![(2, Some(6)), (3, Some(7))]),
+        Set(3, 8),
+        Reopen,
+    ]
 }
 
 fn everything() -> Vec<Op> {
@@ -183,7 +205,9 @@ fn is_long() -> bool {
 }
 
 fn open(directory: &Path) -> Cache {
-    Cache::builder(directory.join("cache")).setting("hot_size", 64 << 10).size_limit(None).open().unwrap()
+    let builder = Cache::builder(directory.join("cache")).setting("hot_size", 64 << 10).size_limit(None);
+    let is_of_files = directory.join("files.txt").exists();
+    builder.setting("disk_min_file_size", if is_of_files { 512 } else { 32 << 10 }).open().unwrap()
 }
 
 /// Values are so long that the log is short.
@@ -311,6 +335,9 @@ fn expected(script: Script, done: usize) -> [Map; 2] {
 fn crash_at(script: Script, step: usize) -> Option<usize> {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
+    if matches!(script, Script::Files) {
+        std::fs::write(directory.join("files.txt"), "").unwrap();
+    }
     // Every other time this process has the cache open, lives on, and recovers what it needs.
     let witness = step.is_multiple_of(2).then(|| {
         let cache = open(directory);
@@ -353,6 +380,14 @@ fn crash_at(script: Script, step: usize) -> Option<usize> {
     cache.flush().unwrap();
     cache.close().unwrap();
     assert_eq!(look(&open(directory)), found, "step {step}: it was drained to something else");
+    if matches!(script, Script::Files) {
+        // A process that dies between a file and its row leaves a file that no row names.
+        let problems = cache.check(true).unwrap();
+        let is_left = |problem: &dolium::Problem| {
+            matches!(problem, dolium::Problem::Unknown(_) | dolium::Problem::EmptyDirectory(_))
+        };
+        assert!(problems.iter().all(is_left), "step {step}: {problems:?}");
+    }
     assert_eq!(cache.check(false).unwrap(), [], "step {step}");
     (status.code() == Some(CRASHED)).then_some(dead)
 }
@@ -379,6 +414,15 @@ fn a_bulk_call_beyond_the_log_is_whole_or_not_whatever_step_its_process_ends_at(
     let dead: Vec<usize> = (1..).map_while(|step| crash_at(Script::Bulk, step)).collect();
     println!("{} crashes, {} with those of openers", dead.len(), dead.iter().sum::<usize>());
     assert!(dead.len() > 30, "only {} crashes", dead.len());
+}
+
+#[test]
+fn a_value_becomes_a_whole_file_wherever_its_process_ends() {
+    // An odd step is followed by each death of an opener, which takes long.
+    let steps = (1..).filter(|step| is_long() || step % 2 == 0 || step % 9 == 0);
+    let dead: Vec<usize> = steps.map_while(|step| crash_at(Script::Files, step)).collect();
+    println!("{} crashes, {} with those of openers", dead.len(), dead.iter().sum::<usize>());
+    assert!(dead.len() > 24, "only {} crashes", dead.len());
 }
 
 #[test]

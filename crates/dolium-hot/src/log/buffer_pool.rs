@@ -3,8 +3,8 @@
 
 use std::cell::Cell;
 
-/// The most words that are kept.
-const KEPT: usize = 8192;
+/// The most words that are kept: those of a record with a value of 64 KiB.
+const KEPT: usize = 9 << 10;
 
 thread_local! {
     static BUFFER: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };

@@ -49,8 +49,22 @@ impl Scratch {
     #[cold]
     #[inline(never)]
     fn copy_long<A: Atomic>(&mut self, record: &[A], epoch: u64) -> u64 {
-        self.fill_many(record.iter().map(|word| word.load(Relaxed)));
-        record::body_sum(&self.many, epoch)
+        let (shared, _) = record.as_chunks();
+        if shared.len() <= BODY {
+            self.fill_many(record.iter().map(|word| word.load(Relaxed)));
+            return record::body_sum(&self.many, epoch);
+        }
+        self.filled = 0;
+        if self.many.capacity() == 0 {
+            self.many = buffer_pool::take();
+        }
+        self.many.clear();
+        self.many.reserve(UNIT * shared.len());
+        let (places, _) = self.many.spare_capacity_mut().as_chunks_mut();
+        let sum = copy(&mut places[..shared.len()], shared, epoch);
+        // SAFETY: there is space for that many, and `copy` has written all of them.
+        unsafe { self.many.set_len(UNIT * shared.len()) };
+        sum
     }
 
     /// Replaces what is there by other words.
@@ -130,4 +144,26 @@ fn copy<A: Atomic>(places: &mut [CopiedUnit], shared: &[[A; UNIT]], epoch: u64) 
 #[inline]
 fn copy_unit<A: Atomic>(place: &mut CopiedUnit, unit: &[A; UNIT]) -> [u64; UNIT] {
     from_fn(|at| *place[at].write(unit[at].load(Relaxed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_of_any_length_is_the_record_and_its_sum() {
+        let mut scratch = Scratch::new();
+        for units in [1, BODY, BODY + 1, FEW - 1, FEW, FEW + 1, FEW + 7, 4096, FEW, 100] {
+            let words: Vec<u64> =
+                (0..(UNIT * units) as u64).map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+            let shared: Vec<AtomicU64> = words.iter().copied().map(AtomicU64::new).collect();
+            let sum = scratch.copy(&shared, 7);
+            assert_eq!(scratch.words(), words, "{units} units");
+            if units > BODY {
+                assert_eq!(sum, record::body_sum(&words, 7), "{units} units");
+            }
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub use super::nonblocking::{
     try_incr, try_set,
 };
 pub use super::queue::pull_if;
-pub use super::read::entry_after;
+pub use super::read::{Located, entry_after, locate_after, verified};
 pub use super::transaction::{OwnedTransaction, is_held_by_neighbor, transact_owned, transaction_id};
 pub use super::upkeep::shutdown;
 pub use super::write::{add_since, pop_if};

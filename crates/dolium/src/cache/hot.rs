@@ -196,7 +196,7 @@ impl Cache {
     }
 
     /// The row of a key in SQLite, expired or not.
-    fn find_stored(&self, key: &Key<'_>) -> Result<Found<Row>> {
+    pub(super) fn find_stored(&self, key: &Key<'_>) -> Result<Found<Row>> {
         self.handle.read_now(self.wait, |connection| {
             Ok(Found::of(read::find(connection, key, Timestamp::NEG_INFINITY)?))
         })
@@ -208,7 +208,7 @@ impl Cache {
     }
 
     /// Whether a row has not expired. The clock is read only if it can.
-    fn lives(&self, row: &Row) -> bool {
+    pub(super) fn lives(&self, row: &Row) -> bool {
         row.expire_time.is_none_or(|time| is_alive(Some(time), self.clock.now()))
     }
 

@@ -22,6 +22,9 @@ use super::record::{row_of, stage};
 /// Bytes from which on a value takes the general way: copying it should not hold up the caller's other threads.
 pub(super) const SMALL: usize = 1 << 10;
 
+/// The same for one value: to leave the interpreter costs as much as to copy this.
+const COPIED: usize = 64 << 10;
+
 /// How often a change is tried while others are faster: that takes less than to wait.
 const ATTEMPTS: usize = 3;
 
@@ -377,7 +380,7 @@ pub fn try_contains(cache: &Cache, key: &Key<'_>) -> Option<bool> {
     cache.handle.tier.with_tier_to_answer(look)?
 }
 
-/// Stores a small number, text or bytes in the hot tier, if that needs no waiting. It enters the kernel only to
+/// Stores a number, or text or bytes that need no file, in the hot tier, if that needs no waiting. It enters the kernel only to
 /// wake the thread that drains.
 ///
 /// Returns `false` if nothing has happened: then call [`Cache::set_with`].
@@ -406,7 +409,7 @@ pub fn try_set<'v>(
         Payload::Bytes(value) => Cell::Blob(value),
         _ => return false,
     };
-    let is_simple = value.len() < cache.handle.settings.plain_size().min(SMALL) && !cache.in_transaction();
+    let is_simple = value.len() < cache.handle.settings.plain_size().min(COPIED) && !cache.in_transaction();
     is_simple
         && cache.handle.tier.lock.with_tier(|tier| cache.append(tier, key, value, options)) == Some(true)
 }

@@ -15,7 +15,7 @@ use crate::value::key::Key;
 use crate::value::pickle;
 use crate::value::scalar::Scalar;
 use crate::value::sign::{self, Mac, Signer, Signing};
-use crate::value::{Columns, Payload, mode};
+use crate::value::{Columns, Payload, UNFILED, mode};
 
 use super::Cache;
 use crate::value::number::Number;
@@ -27,29 +27,60 @@ pub(crate) enum Prepared {
     /// Columns as they will be stored, whatever the key.
     Ready { columns: Columns, file: Option<Arc<NewFile>> },
     /// A pickle, or a frame of one, whose signature waits for the key.
-    Signed { mode: i64, body: Vec<u8>, file: Option<NewFile>, mac: Box<Mac> },
+    Signed { mode: i64, body: Vec<u8>, size: i64, file: Option<NewFile>, mac: Box<Mac> },
+}
+
+/// Where values of a length lie.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Bytes from which on a value lies in a file, once it is stored.
+    filed: usize,
+    /// Bytes from which on the file is made at once: what is shorter waits in the hot tier.
+    at_once: usize,
+}
+
+impl Bounds {
+    /// All values lie in their rows.
+    const NONE: Self = Self { filed: usize::MAX, at_once: usize::MAX };
+
+    /// The `size` of columns that hold so many bytes.
+    fn size(self, bytes: usize) -> i64 {
+        if bytes < self.filed { 0 } else { UNFILED }
+    }
 }
 
 impl Prepared {
     /// Turns a value into columns, writing the file if it needs one.
     pub fn new(handle: &Arc<Handle>, payload: Payload<'_>) -> Result<Self> {
-        let min_file_size = handle.settings.current().min_file_size;
-        let inline = |value| Ok(Self::ready(mode::RAW, value));
+        let filed = handle.settings.current().min_file_size;
+        Self::within(handle, payload, Bounds { filed, at_once: filed })
+    }
+
+    /// The same, but leaves the file of a value that is not very long to the drain, if the hot tier takes it. The columns of
+    /// such a value say [`UNFILED`].
+    pub fn waiting(handle: &Arc<Handle>, payload: Payload<'_>) -> Result<Self> {
+        let filed = handle.settings.current().min_file_size;
+        Self::within(handle, payload, Bounds { filed, at_once: handle.longest_waiting().max(filed) })
+    }
+
+    fn within(handle: &Arc<Handle>, payload: Payload<'_>, bounds: Bounds) -> Result<Self> {
+        let inline = |value: Scalar| {
+            let size = bounds.size(value.len());
+            Ok(Self::Ready { columns: Columns { size, ..Columns::inline(mode::RAW, value) }, file: None })
+        };
         match payload {
-            Payload::Int(value) => inline(Scalar::Int(value)),
+            Payload::Int(value) => Ok(Self::ready(mode::RAW, Scalar::Int(value))),
             Payload::Float(value) if value.is_nan() => {
-                Self::signed(handle, mode::PICKLE, Cow::Owned(pickle::encode(&value)), min_file_size)
+                Self::signed(handle, mode::PICKLE, Cow::Owned(pickle::encode(&value)), bounds)
             }
-            Payload::Float(value) => inline(Scalar::Real(value)),
-            Payload::Text(value) if value.len() < min_file_size => inline(Scalar::from(value)),
+            Payload::Float(value) => Ok(Self::ready(mode::RAW, Scalar::Real(value))),
+            Payload::Text(value) if value.len() < bounds.at_once => inline(Scalar::from(value)),
             Payload::Text(value) => Self::filed(handle, mode::TEXT, value.as_bytes()),
-            Payload::Bytes(value) if value.len() < min_file_size => inline(Scalar::from(value)),
+            Payload::Bytes(value) if value.len() < bounds.at_once => inline(Scalar::from(value)),
             Payload::Bytes(value) => Self::filed(handle, mode::BINARY, value),
-            Payload::Packed(value) => {
-                Self::framed(handle, &Frame::new(encoder::PACKED, value), min_file_size)
-            }
-            Payload::Frame(frame) => Self::framed(handle, &frame, min_file_size),
-            Payload::Pickle(value) => Self::signed(handle, mode::PICKLE, Cow::Borrowed(value), min_file_size),
+            Payload::Packed(value) => Self::framed(handle, &Frame::new(encoder::PACKED, value), bounds),
+            Payload::Frame(frame) => Self::framed(handle, &frame, bounds),
+            Payload::Pickle(value) => Self::signed(handle, mode::PICKLE, Cow::Borrowed(value), bounds),
             Payload::Columns(columns) => Ok(Self::Ready { columns, file: None }),
             Payload::Reader(reader) => Self::copied(handle, mode::BINARY, reader),
         }
@@ -59,7 +90,7 @@ impl Prepared {
     pub fn number(handle: &Arc<Handle>, number: Number) -> Result<Self> {
         match number.columns() {
             Some(columns) => Ok(Self::Ready { columns, file: None }),
-            None => Self::signed(handle, mode::PICKLE, Cow::Owned(pickle::encode(&f64::NAN)), usize::MAX),
+            None => Self::signed(handle, mode::PICKLE, Cow::Owned(pickle::encode(&f64::NAN)), Bounds::NONE),
         }
     }
 
@@ -69,13 +100,14 @@ impl Prepared {
             Body::Column(value) => Ok(Self::ready(mode, value)),
             Body::File(reader) => Self::copied(handle, mode, reader),
             Body::TrustedPickle(unsigned) => {
-                Self::signed(handle, mode, Cow::Borrowed(unsigned), handle.settings.current().min_file_size)
+                let filed = handle.settings.current().min_file_size;
+                Self::signed(handle, mode, Cow::Borrowed(unsigned), Bounds { filed, at_once: filed })
             }
         }
     }
 
     fn ready(mode: i64, value: Scalar) -> Self {
-        Self::Ready { columns: Columns { size: 0, mode, filename: None, value }, file: None }
+        Self::Ready { columns: Columns::inline(mode, value), file: None }
     }
 
     fn filed(handle: &Arc<Handle>, mode: i64, bytes: &[u8]) -> Result<Self> {
@@ -93,15 +125,18 @@ impl Prepared {
         Ok(Self::Ready { columns: file_columns(mode, &file), file: Some(Arc::new(file)) })
     }
 
-    fn framed(handle: &Arc<Handle>, frame: &Frame<'_>, min_file_size: usize) -> Result<Self> {
+    fn framed(handle: &Arc<Handle>, frame: &Frame<'_>, bounds: Bounds) -> Result<Self> {
         let head = frame.head();
-        let is_filed = head.len() + frame.body.len() >= min_file_size;
-        if !is_filed {
+        let length = head.len() + frame.body.len();
+        // A reader maps the file of an aligned one.
+        let at_once = if frame.is_aligned { bounds.filed } else { bounds.at_once };
+        if length < at_once {
             let bytes = [&head, frame.body].concat();
             return if frame.is_signed() {
-                Self::signed(handle, mode::FRAME, Cow::Owned(bytes), usize::MAX)
+                Self::signed(handle, mode::FRAME, Cow::Owned(bytes), Bounds { at_once: usize::MAX, ..bounds })
             } else {
-                Ok(Self::ready(mode::FRAME, Scalar::Blob(bytes)))
+                let columns = Columns::inline(mode::FRAME, Scalar::Blob(bytes));
+                Ok(Self::Ready { columns: Columns { size: bounds.size(length), ..columns }, file: None })
             };
         }
         let mut file = file_with(handle, &head)?;
@@ -112,18 +147,19 @@ impl Prepared {
         let mut mac = Box::new(signer(handle)?.begin());
         mac.update(&head);
         mac.update(&frame.body[..frame.signed_part().unwrap_or(frame.body.len())]);
-        Ok(Self::Signed { mode: mode::FRAME, body: Vec::new(), file: Some(file), mac })
+        Ok(Self::Signed { mode: mode::FRAME, body: Vec::new(), size: 0, file: Some(file), mac })
     }
 
-    fn signed(handle: &Arc<Handle>, mode: i64, bytes: Cow<'_, [u8]>, min_file_size: usize) -> Result<Self> {
+    fn signed(handle: &Arc<Handle>, mode: i64, bytes: Cow<'_, [u8]>, bounds: Bounds) -> Result<Self> {
         let mut mac = Box::new(signer(handle)?.begin());
         mac.update(if mode == mode::FRAME { Frame::signed_bytes(&bytes) } else { &bytes });
-        let (body, file) = if bytes.len() < min_file_size {
+        let size = bounds.size(bytes.len());
+        let (body, file) = if bytes.len() < bounds.at_once {
             (bytes.into_owned(), None)
         } else {
             (Vec::new(), Some(file_with(handle, &bytes)?))
         };
-        Ok(Self::Signed { mode, body, file, mac })
+        Ok(Self::Signed { mode, body, size, file, mac })
     }
 
     /// Bytes that the value will take.
@@ -140,14 +176,14 @@ impl Prepared {
 
     /// Signs for a key, if need be. May be called again, for the same key.
     pub fn finish(&mut self, key: &Key<'_>) -> Result<&Columns> {
-        if let Self::Signed { mode, body, file, mac } = self {
+        if let Self::Signed { mode, body, size, file, mac } = self {
             let (mode, (kind, bytes)) = (*mode, key.signed_form());
             let trailer = mac.clone().finish(kind, &bytes, mode);
             let columns = match file {
                 None => {
                     body.extend_from_slice(&trailer);
                     let value = Scalar::Blob(std::mem::take(body));
-                    Columns { size: 0, mode, filename: None, value }
+                    Columns { size: *size, ..Columns::inline(mode, value) }
                 }
                 Some(file) => {
                     file.write(&trailer)?;
@@ -170,11 +206,11 @@ impl Prepared {
     pub fn columns_for(&self, key: &Key<'_>) -> Option<Columns> {
         match self {
             Self::Ready { columns, .. } => Some(columns.clone()),
-            Self::Signed { mode, body, file: None, mac } => {
+            Self::Signed { mode, body, size, file: None, mac } => {
                 let (kind, bytes) = key.signed_form();
                 let trailer = mac.clone().finish(kind, &bytes, *mode);
                 let value = Scalar::Blob([body.as_slice(), &trailer].concat());
-                Some(Columns { size: 0, mode: *mode, filename: None, value })
+                Some(Columns { size: *size, ..Columns::inline(*mode, value) })
             }
             Self::Signed { file: Some(_), .. } => None,
         }

@@ -17,12 +17,15 @@ use crate::value::key::{Key, recall};
 use crate::value::put_options::{KEPT, is_alive};
 use crate::value::scalar::Scalar;
 use crate::value::sign::Verdict;
-use crate::value::{Entry, Row, Value, mode};
+use crate::value::{Entry, Row, UNFILED, Value, mode};
 
 use super::Cache;
 use super::nonblocking::{Unanswered, try_get};
 use super::prepare::signer;
 use super::record::row_of;
+
+/// Bytes that systems read in one call.
+const AT_ONCE: usize = 1 << 30;
 
 /// What is known of an entry beside its value.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +64,23 @@ pub enum Stream {
     Memory(Cursor<Vec<u8>>),
 }
 
+/// A value as [`locate_after`] finds it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Located {
+    /// It is here.
+    Value(Value),
+    /// It lies in a value file, which the caller reads to where it wants it.
+    File {
+        /// The file, at its start. It is as long as `size` says.
+        file: File,
+        /// Its length.
+        size: usize,
+        /// Bytes, UTF-8 text or a pickle, see [`mode`](crate::raw::mode).
+        mode: i64,
+    },
+}
+
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -82,6 +102,14 @@ pub(super) enum Fetched<T> {
 impl<T> Fetched<T> {
     pub fn there(self) -> Option<T> {
         if let Self::There(value) = self { Some(value) } else { None }
+    }
+
+    fn map<S>(self, f: impl FnOnce(T) -> S) -> Fetched<S> {
+        match self {
+            Self::There(value) => Fetched::There(f(value)),
+            Self::Damaged => Fetched::Damaged,
+            Self::Gone => Fetched::Gone,
+        }
     }
 }
 
@@ -113,7 +141,19 @@ impl Cache {
     pub fn open_value<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry<Stream>>> {
         let key = key.into();
         let found = self.find(&key, None, |row| self.fetch_stream(row))?;
-        Ok(found.map(|(row, stream)| Entry::of(row, stream)))
+        let Some((row, stream)) = found else { return Ok(None) };
+        if row.columns.size != UNFILED {
+            return Ok(Some(Entry::of(row, stream)));
+        }
+        // The tier has the value itself. A stream is a file as soon as the value has one.
+        self.handle.settle_order(self.wait)?;
+        let stored = self.find_stored(&key)?.there().filter(|row| self.lives(row));
+        let filed =
+            stored.map(|stored| Ok::<_, Error>((self.fetch_stream(&stored)?.there(), stored))).transpose()?;
+        Ok(Some(match filed {
+            Some((Some(filed), stored)) => Entry::of(stored, filed),
+            _ => Entry::of(row, stream),
+        }))
     }
 
     /// Whether a key is there and has not expired.
@@ -150,7 +190,7 @@ impl Cache {
             expire_time,
             access_time,
             access_count,
-            size: u64::try_from(columns.size.saturating_add(in_row)).unwrap_or(0),
+            size: u64::try_from(columns.size.max(0).saturating_add(in_row)).unwrap_or(0),
             tag,
             mode: columns.mode,
             path: columns.filename.and_then(|name| self.path_of(&name)),
@@ -275,6 +315,33 @@ impl Cache {
         }
     }
 
+    /// The same, but opens the value file of bytes, of text and of a pickle.
+    fn locate(&self, key: &Key<'_>, row: &mut Row) -> Result<Fetched<Located>> {
+        let columns = &row.columns;
+        let is_of_file = matches!(columns.mode, mode::BINARY | mode::TEXT | mode::PICKLE);
+        let size = usize::try_from(columns.size).ok().filter(|size| is_of_file && *size <= AT_ONCE);
+        let (Some(filename), Some(size)) = (&columns.filename, size) else {
+            return Ok(self.fetch(key, row)?.map(Located::Value));
+        };
+        let opened = self.open_file(filename, columns.size)?;
+        Ok(opened.map(|(file, _)| Located::File { file, size, mode: columns.mode }))
+    }
+
+    /// A value file as long as its row says, and its path.
+    fn open_file(&self, filename: &str, size: i64) -> Result<Fetched<(File, PathBuf)>> {
+        let Some(path) = self.handle.values.path(filename) else {
+            return Ok(Fetched::Damaged);
+        };
+        match self.handle.values.open_at(&path) {
+            Ok(file) => {
+                let length = file.metadata().map_err(Error::io(&path))?.len();
+                let is_sound = i64::try_from(length) == Ok(size);
+                Ok(if is_sound { Fetched::There((file, path)) } else { Fetched::Damaged })
+            }
+            Err(error) => missing_or(error, path),
+        }
+    }
+
     fn decode(&self, key: &Key<'_>, mode: i64, value: Scalar) -> Result<Value> {
         Ok(match (mode, value) {
             (_, Scalar::Null) => Value::Null,
@@ -300,17 +367,7 @@ impl Cache {
             };
             return Ok(Fetched::There(Stream::Memory(Cursor::new(bytes))));
         };
-        let Some(path) = self.handle.values.path(filename) else {
-            return Ok(Fetched::Damaged);
-        };
-        match self.handle.values.open_at(&path) {
-            Ok(file) => {
-                let length = file.metadata().map_err(Error::io(&path))?.len();
-                let sound = i64::try_from(length) == Ok(columns.size);
-                Ok(if sound { Fetched::There(Stream::File { file, path }) } else { Fetched::Damaged })
-            }
-            Err(error) => missing_or(error, path),
-        }
+        Ok(self.open_file(filename, columns.size)?.map(|(file, path)| Stream::File { file, path }))
     }
 }
 
@@ -318,6 +375,40 @@ impl Cache {
 pub fn entry_after(cache: &Cache, key: &Key<'_>, unanswered: Unanswered) -> Result<Option<Entry>> {
     let found = cache.find(key, Some(unanswered), |row| cache.fetch(key, row))?;
     Ok(found.map(|(row, value)| Entry::of(row, value)))
+}
+
+/// The same for a host with a better place for a large value than the heap, such as an object of its language. It reads
+/// the value file itself, without the lock of its interpreter. If it reads fewer bytes than the file had, another program
+/// has cut it off, which is a miss.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use std::io::Read;
+///
+/// use dolium::Cache;
+/// use dolium::host::{self, Located};
+///
+/// let cache = Cache::open(dir.path())?;
+/// cache.set("large", &vec![7; 1 << 20])?;
+/// let unanswered = host::try_get(&cache, &"large".into(), |_| Some(())).expect_err("it lies in a file");
+/// let entry = host::locate_after(&cache, &"large".into(), unanswered)?.expect("there");
+/// let Located::File { mut file, size, .. } = entry.value else { panic!("not in a file") };
+/// let mut place = vec![0; size];
+/// file.read_exact(&mut place).expect("read");
+/// assert_eq!(place, vec![7; 1 << 20]);
+/// # Ok::<(), dolium::Error>(())
+/// ```
+pub fn locate_after(cache: &Cache, key: &Key<'_>, unanswered: Unanswered) -> Result<Option<Entry<Located>>> {
+    let found = cache.find(key, Some(unanswered), |row| cache.locate(key, row))?;
+    Ok(found.map(|(row, value)| Entry::of(row, value)))
+}
+
+/// Whether this user's key signed a stored pickle, for this key of the cache: then returns the pickle without the
+/// signature.
+pub fn verified<'b>(cache: &Cache, key: &Key<'_>, bytes: &'b [u8]) -> Result<Option<&'b [u8]>> {
+    let (kind, form) = key.signed_form();
+    let is_ours = signer(&cache.handle)?.verify(bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
+    Ok(is_ours.then(|| &bytes[..bytes.len() - crate::value::sign::TRAILER_LEN]))
 }
 
 /// The row of a key as it is stored, for callers that decode values themselves. Its value file, if it
@@ -352,13 +443,9 @@ pub fn stored_info<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<
 
 /// A stored pickle as a value that says whether we signed it, for this key.
 pub fn verify_pickle(cache: &Cache, key: &Key<'_>, mut bytes: Vec<u8>) -> Result<Value> {
-    let signer = signer(&cache.handle)?;
-    let (kind, form) = key.signed_form();
-    let ours = signer.verify(&bytes, kind, &form, mode::PICKLE) == Verdict::Ours;
-    if ours {
-        bytes.truncate(bytes.len() - crate::value::sign::TRAILER_LEN);
-    }
-    Ok(Value::Pickle { bytes, signed: ours })
+    let length = verified(cache, key, &bytes)?.map(<[u8]>::len);
+    bytes.truncate(length.unwrap_or(bytes.len()));
+    Ok(Value::Pickle { bytes, signed: length.is_some() })
 }
 
 /// The pickle of a stored key, as a value that says whether this user's key signed it. A long key comes back whole; one

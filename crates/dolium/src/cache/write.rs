@@ -54,7 +54,11 @@ impl Cache {
         since: Timestamp,
     ) -> Result<bool> {
         self.know_settings()?;
-        let mut prepared = Prepared::new(&self.handle, value)?;
+        let mut prepared = if self.in_transaction() {
+            Prepared::new(&self.handle, value)?
+        } else {
+            Prepared::waiting(&self.handle, value)?
+        };
         if self.refuses(prepared.size()) {
             return Ok(false);
         }

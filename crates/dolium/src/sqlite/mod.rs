@@ -23,4 +23,4 @@ pub(crate) mod trash;
 pub(crate) mod write;
 
 pub(crate) use connection::{Access, Connection, LOG, read_unopened};
-pub(crate) use write::{Finished, Head, Write};
+pub(crate) use write::{Finished, Head, LongValues, Write};

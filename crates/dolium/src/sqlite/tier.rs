@@ -7,9 +7,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::system::clock::{Timestamp, seconds};
 use crate::system::error::Result;
-use crate::value::Columns;
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
+use crate::value::{Columns, UNFILED};
 
 use super::Write;
 use super::rejection::{ApplyMode, Rejected};
@@ -263,7 +263,7 @@ impl Write<'_> {
 
     fn insert_row(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<bool> {
         let Some(row) = view.row() else { return Ok(false) };
-        let (columns, tag) = (columns_of(&row), scalar(&row.tag));
+        let (columns, tag) = (self.filed_of(&row)?, scalar(&row.tag));
         self.insert_unless_there(key, &columns, row.expire_time, &tag, row.store_time)
     }
 
@@ -274,11 +274,16 @@ impl Write<'_> {
         }
     }
 
+    fn filed_of(&mut self, row: &dolium_hot::Row<'_>) -> Result<Columns> {
+        let columns = columns_of(row);
+        Ok(if columns.size == UNFILED { self.filed(&columns)?.into_owned() } else { columns })
+    }
+
     fn apply_row(&mut self, key: &Key<'_>, view: &View<'_>) -> Result<()> {
         let Some(row) = view.row() else {
             return self.head(key)?.map_or(Ok(()), |head| self.remove(&head));
         };
-        let columns = columns_of(&row);
+        let columns = self.filed_of(&row)?;
         let tag = scalar(&row.tag);
         if self.rows.are_new
             && self.insert_unless_there(key, &columns, row.expire_time, &tag, row.store_time)?

@@ -1,17 +1,19 @@
 //! Owns the statements that change rows, inside a transaction that the caller has begun. Triggers do not run here:
 //! `Write` itself keeps `count`, `size` and the trash.
 
+use std::borrow::Cow;
 use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
 
+use dolium_hot::crash_point;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::system::clock::Timestamp;
-use crate::system::error::Result;
-use crate::system::value_files::NewFile;
+use crate::system::error::{Error, Result};
+use crate::system::value_files::{NewFile, ValueFiles};
 use crate::value::key::Key;
 use crate::value::scalar::{Scalar, Stored};
-use crate::value::{Columns, Row, mode};
+use crate::value::{Columns, Row, UNFILED, mode};
 
 use super::columns::{SIZES, filename, int, real};
 use super::disguise;
@@ -45,9 +47,16 @@ pub(crate) struct Finished {
     pub has_trash: bool,
 }
 
+/// Where long values become files, and from how many bytes on.
+pub(crate) struct LongValues {
+    pub files: Arc<ValueFiles>,
+    pub min_file_size: usize,
+}
+
 /// A transaction in progress, or one operation inside a longer one.
 pub(crate) struct Write<'c> {
     connection: &'c Connection,
+    long_values: Option<LongValues>,
     pub(super) rows: Rows<'c>,
     count: i64,
     size: i64,
@@ -98,6 +107,7 @@ impl<'c> Write<'c> {
     pub fn new(connection: &'c Connection) -> Self {
         Self {
             connection,
+            long_values: None,
             rows: Rows::default(),
             count: 0,
             size: 0,
@@ -108,6 +118,11 @@ impl<'c> Write<'c> {
             is_vouched: false,
             has_proofs: None,
         }
+    }
+
+    /// Makes files of long values that have waited in the tier.
+    pub fn filing(self, long_values: LongValues) -> Self {
+        Self { long_values: Some(long_values), ..self }
     }
 
     /// Names keys whose rows the transaction changes, beside those that it names itself. Without this call, a change of
@@ -201,6 +216,7 @@ impl<'c> Write<'c> {
             "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count,
             tag, size, mode, filename, value)
             VALUES (?1, ?2, ?3, ?4, ?3, (?3 = 253402300799) << 62, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
+        let columns = &*self.filed(columns)?;
         let (mode, filename) = disguise::worn(columns);
         let added = self.rows.insert.get(self.connection, INSERT)?.execute(params![
             key,
@@ -237,6 +253,7 @@ impl<'c> Write<'c> {
             access_count = (?2 = 253402300799) << 62, tag = ?3, size = ?4, mode = ?5, filename = ?6, value = ?7,
             expire_time = ?8 WHERE rowid = ?1";
         self.is_anonymous = true;
+        let columns = &*self.filed(columns)?;
         let Columns { size, value, .. } = columns;
         let (mode, filename) = disguise::worn(columns);
         if expire == head.expire_time {
@@ -262,7 +279,7 @@ impl<'c> Write<'c> {
         const UPDATE: &str = "UPDATE Cache SET store_time = ?3, access_time = ?3,
             access_count = (?3 = 253402300799) << 62, tag = ?4, mode = ?5, value = ?6
             WHERE key = ?1 AND raw = ?2 AND expire_time IS NULL AND filename IS NULL AND size = 0";
-        if columns.mode == mode::FRAME {
+        if columns.mode == mode::FRAME || columns.size == UNFILED {
             // Its row has to name a file.
             return Ok(false);
         }
@@ -449,7 +466,7 @@ impl<'c> Write<'c> {
 
     /// Runs `f`, whose changes are undone if it fails; those before it stay.
     pub fn attempt<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let before = (self.count, self.size);
+        let (before, files) = ((self.count, self.size), self.files.len());
         self.connection.prepare_cached("SAVEPOINT attempt")?.execute([])?;
         let done = f(self);
         if self.connection.is_autocommit() {
@@ -458,10 +475,37 @@ impl<'c> Write<'c> {
         }
         if done.is_err() {
             (self.count, self.size) = before;
+            self.files.truncate(files);
             self.connection.prepare_cached("ROLLBACK TO attempt")?.execute([])?;
         }
         self.connection.prepare_cached("RELEASE attempt")?.execute([])?;
         done
+    }
+
+    /// The columns of a row, with a value file if the value is long and has none yet: see [`UNFILED`]. The file is complete
+    /// before the row names it, and goes again unless the transaction commits. Where no file can be made, for want of rights
+    /// say, the value stays in its row: it would keep all that came after it from the database.
+    pub fn filed<'v>(&mut self, columns: &'v Columns) -> Result<Cow<'v, Columns>> {
+        if columns.size != UNFILED || columns.filename.is_some() {
+            return Ok(Cow::Borrowed(columns));
+        }
+        let (mode, bytes) = match (&columns.value, columns.mode) {
+            (Scalar::Text(text), _) => (mode::TEXT, text.as_bytes()),
+            (Scalar::Blob(bytes), mode::RAW) => (mode::BINARY, bytes.as_slice()),
+            (Scalar::Blob(bytes), mode) => (mode, bytes.as_slice()),
+            _ => (columns.mode, b"".as_slice()),
+        };
+        let long = self.long_values.as_ref().filter(|long| bytes.len() >= long.min_file_size);
+        let file = match long.map(|long| NewFile::with(&long.files, bytes)) {
+            Some(Ok(file)) => file,
+            Some(Err(error @ Error::Full { .. })) => return Err(error),
+            Some(Err(_)) | None => return Ok(Cow::Owned(Columns { size: 0, ..columns.clone() })),
+        };
+        crash_point("value file made");
+        let size = i64::try_from(file.size()).unwrap_or(i64::MAX);
+        let filename = Some(file.name().to_owned());
+        self.adopt(Some(Arc::new(file)));
+        Ok(Cow::Owned(Columns { size, mode, filename, value: Scalar::Null }))
     }
 
     /// A value file that a row of this transaction names.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::sqlite::evict::used_bytes;
-use crate::sqlite::{Access, Connection, Finished, Write, schema, transaction, trash};
+use crate::sqlite::{Access, Connection, Finished, LongValues, Write, schema, transaction, trash};
 use crate::store::Handle;
 use crate::store::housekeeper;
 use crate::system::error::{self, Error, Result};
@@ -38,7 +38,11 @@ impl WriteTransaction<'_> {
 
     /// What changes rows in this transaction.
     pub fn write(&self) -> Write<'_> {
-        Write::new(self.connection())
+        let long_values = LongValues {
+            files: Arc::clone(&self.handle.values),
+            min_file_size: self.handle.settings.current().min_file_size,
+        };
+        Write::new(self.connection()).filing(long_values)
     }
 
     /// Commits what a `write` has finished.

@@ -24,6 +24,15 @@ use crate::value::key::Key;
 use super::Handle;
 use super::drain::DRAIN;
 
+/// Bytes from which on no value waits in the tier for its file: to copy it twice costs as much as to make the file.
+const WAITING: usize = (64 << 10) + 1;
+
+/// What part of the longest record of the tier such a value may be.
+const LONGEST_PART: u64 = 4;
+
+/// What part of the size limit the tier may be, so that such values wait in it.
+const WAITING_PART: u64 = 8;
+
 /// How many reads of a directory without a tier come before one is made for them.
 const READS: u32 = 256;
 
@@ -107,6 +116,17 @@ impl Membership {
 }
 
 impl Handle {
+    /// Bytes from which on a value gets its file at once. A shorter one waits in the tier as it is, and the drain makes its
+    /// file. 0 without a tier, and where the tier is a large part of the limit, which bounds only what was drained.
+    pub(crate) fn longest_waiting(&self) -> usize {
+        let Some(tier) = self.tier.get() else { return 0 };
+        let limit = self.settings.current().size_limit;
+        if limit.is_some_and(|limit| tier.capacity() > limit / WAITING_PART) {
+            return 0;
+        }
+        usize::try_from(tier.longest() / LONGEST_PART).unwrap_or(0).min(WAITING)
+    }
+
     /// Sees to it that what other programs write is noticed, by this call and then by the housekeeper at each tick as
     /// long as the tier is used.
     pub(crate) fn detect_foreign_writes_once(self: &Arc<Self>) -> Result<()> {

@@ -11,11 +11,12 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use dolium_hot::Access;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, unlinkat};
 use rustix::io::Errno;
 
@@ -29,6 +30,10 @@ const TEMPORARY: &str = "tmp";
 /// Attempts to make a file whose directory others remove, or have not yet given its rights.
 const TRIES: u32 = 10;
 
+/// Files that a process puts into one directory before it takes another. Making the two directories of a file costs more
+/// than making the file.
+const TOGETHER: u32 = 256;
+
 /// Neither waits for the writer of a pipe nor makes a terminal ours.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
@@ -38,13 +43,27 @@ pub struct ValueFiles {
     directory: PathBuf,
     /// The directory without the links on the way to it, which are the user's choice. Found out when it is needed.
     real: ArcSwapOption<PathBuf>,
+    /// Where this process puts its next files.
+    place: ArcSwapOption<Place>,
+}
+
+/// A directory for new files.
+#[derive(Debug)]
+struct Place {
+    /// Such as `ab/cd`.
+    name: String,
+    taken: AtomicU32,
 }
 
 impl ValueFiles {
     /// Those of a directory, which need not exist.
     #[must_use]
     pub fn of(directory: &Path) -> Self {
-        Self { directory: directory.to_path_buf(), real: ArcSwapOption::empty() }
+        Self {
+            directory: directory.to_path_buf(),
+            real: ArcSwapOption::empty(),
+            place: ArcSwapOption::empty(),
+        }
     }
 
     /// The path of the value file that a row names, if the name may be one. Windows separates its parts by `\`.
@@ -91,15 +110,35 @@ impl ValueFiles {
 
     /// Reads a value file whose row says it is `size` bytes long. Returns `None` if it has another length.
     pub(crate) fn read_at(&self, path: &Path, size: i64) -> io::Result<Option<Vec<u8>>> {
-        let mut file = self.open_at(path)?;
+        let file = self.open_at(path)?;
         let length = file.metadata()?.len();
         if i64::try_from(length) != Ok(size) {
             return Ok(None);
         }
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(io::Error::from)?;
-        file.read_to_end(&mut bytes)?;
-        Ok((bytes.len() as u64 == length).then_some(bytes))
+        bytes.try_reserve_exact(length).map_err(io::Error::from)?;
+        // Reads nothing twice, and asks the file for nothing else: its length is known.
+        while bytes.len() < length {
+            match rustix::io::read(&file, spare_capacity(&mut bytes)) {
+                Ok(0) => return Ok(None),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((bytes.len() == length).then_some(bytes))
+    }
+
+    /// The directory for a new file: the one of the last files, or one with these random digits.
+    fn place(&self, digits: &str) -> Arc<Place> {
+        let known = self.place.load_full();
+        if let Some(known) = known.filter(|known| known.taken.fetch_add(1, Ordering::Relaxed) < TOGETHER) {
+            return known;
+        }
+        let name = format!("{}/{}", &digits[..2], &digits[2..4]);
+        let new = Arc::new(Place { name, taken: AtomicU32::new(1) });
+        self.place.store(Some(Arc::clone(&new)));
+        new
     }
 
     /// What is there, if anything is that reading would find.
@@ -168,14 +207,20 @@ impl ValueFiles {
     fn create_at(&self, path: &Path) -> Result<File> {
         let rights = Access::within(&self.directory).unwrap_or_default();
         let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mode = Mode::from_raw_mode(0o600);
         let mut tries = 0;
         loop {
-            let made = self
-                .make_directories(path, rights)
-                .and_then(|()| self.open_beneath(path, new, Mode::from_raw_mode(0o600)))
-                .and_then(|file| give(rights, file));
-            match made {
+            let opened = if tries == 0 {
+                // Mostly the directories are there.
+                let relative = path.strip_prefix(&self.directory).map_err(io::Error::other);
+                relative.and_then(|relative| self.try_open_beneath(relative, new, mode))
+            } else {
+                self.make_directories(path, rights).and_then(|()| self.open_beneath(path, new, mode))
+            };
+            let may_lack_directories = tries == 0 && opened.is_err();
+            match opened.and_then(|file| give(rights, file)) {
                 Ok(file) => return Ok(file),
+                Err(_) if may_lack_directories => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
                 Err(error) if is_denied(&error) && rights.is_shared() && tries < TRIES => {
                     std::thread::sleep(Duration::from_millis(1));
@@ -329,12 +374,20 @@ impl NewFile {
         }
     }
 
+    /// A complete file of these bytes.
+    pub fn with(files: &Arc<ValueFiles>, bytes: &[u8]) -> Result<Self> {
+        let mut new = Self::create(files)?;
+        new.write(bytes)?;
+        new.seal()?;
+        Ok(new)
+    }
+
     fn create_once(files: &Arc<ValueFiles>) -> Result<Self> {
         let mut random = [0u8; 16];
         getrandom::fill(&mut random)
             .map_err(|error| Error::Io { path: files.directory.clone(), source: io::Error::other(error) })?;
         let hex = format!("{:032x}", u128::from_be_bytes(random));
-        let name = format!("{}/{}/{}.{FINAL}", &hex[..2], &hex[2..4], &hex[4..]);
+        let name = format!("{}/{}.{FINAL}", files.place(&hex).name, &hex[4..]);
         let mut new =
             Self { files: Arc::clone(files), name, file: None, size: 0, kept: AtomicBool::new(false) };
         new.file = Some(files.create_at(&new.temporary())?);

@@ -19,4 +19,5 @@ pub mod sign;
 mod typed;
 mod zstandard;
 
+pub(crate) use payload::UNFILED;
 pub use payload::{Columns, Entry, Payload, Row, Value, mode};

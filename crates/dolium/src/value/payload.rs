@@ -81,6 +81,16 @@ pub struct Columns {
     pub value: Scalar,
 }
 
+impl Columns {
+    /// A value that lies in its row.
+    pub(crate) fn inline(mode: i64, value: Scalar) -> Self {
+        Self { size: 0, mode, filename: None, value }
+    }
+}
+
+/// The `size` of a long value that waits in the hot tier: when it is drained, it becomes a value file.
+pub(crate) const UNFILED: i64 = -1;
+
 /// A row as it is stored, for callers that decode values themselves.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
