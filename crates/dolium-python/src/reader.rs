@@ -1,16 +1,20 @@
 //! Owns files on both sides: a Python file that the engine reads from, and a value that Python reads.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsRawFd;
 
 use dolium::Stream;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::lazy::Lazy;
 use crate::value::bytes;
 use crate::{enter, signals};
 
 static OPEN: Lazy = Lazy::new("dolium.disk", "open_descriptor");
+static READ: Lazy = Lazy::new("posix", "read");
 static BYTES_IO: Lazy = Lazy::new("io", "BytesIO");
 
 /// Bytes asked for at once, as in diskcache.
@@ -73,6 +77,25 @@ pub(crate) fn open(py: Python<'_>, stream: Stream) -> PyResult<Bound<'_, PyAny>>
     }
 }
 
+/// All `size` bytes of a value file, read once to where they stay, without the interpreter's lock. Returns `None` if it has
+/// fewer by now.
+pub(crate) fn whole<'py>(
+    py: Python<'py>,
+    mut file: File,
+    size: usize,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let bytes = READ.get(py)?.call1((file.as_raw_fd(), size))?.cast_into::<PyBytes>()?;
+    if bytes.as_bytes().len() == size {
+        return Ok(Some(bytes));
+    }
+    // A file system may return less than was asked for.
+    let read = enter::leave(py, || {
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map(|_| bytes)
+    })?;
+    Ok((read.len() == size).then(|| PyBytes::new(py, &read)))
+}
+
 fn in_memory<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    BYTES_IO.get(py)?.call1((pyo3::types::PyBytes::new(py, bytes),))
+    BYTES_IO.get(py)?.call1((PyBytes::new(py, bytes),))
 }

@@ -3,12 +3,12 @@
 use std::iter::once;
 use std::sync::atomic::Ordering;
 
-use dolium::host::{EntryRef, Unanswered};
+use dolium::host::{EntryRef, Located, Unanswered};
 use dolium::raw::mode;
 use dolium::{Entry, Scalar, Value, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString, PyTuple};
 
 use super::shown::Shown;
 use super::{Flag, Inner, Seconds, Shard, Store};
@@ -314,8 +314,44 @@ impl Inner {
         unanswered: Unanswered,
         retry: bool,
     ) -> PyResult<Option<Found<'py>>> {
-        let entry = shard.enter(py, retry, |cache| host::entry_after(cache, key, unanswered))?;
-        entry.map_or(Ok(None), |entry| self.found(py, entry))
+        let located = shard.enter(py, retry, |cache| host::locate_after(cache, key, unanswered))?;
+        let Some(Entry { value, expire_time, tag, store_time, .. }) = located else { return Ok(None) };
+        let loaded = match value {
+            Located::Value(value) => self.load(py, value).map(Some),
+            Located::File { file, size, mode } => match reader::whole(py, file, size)? {
+                Some(bytes) => self.load_file(py, (shard, key), bytes, mode),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        };
+        let value = self.unless_refused(py, loaded)?.flatten();
+        Ok(value.map(|value| Found { value, expire_time, tag, store_time }))
+    }
+
+    /// Turns the bytes of a value file into an object. Returns `None` if they are not what the row says.
+    fn load_file<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+        bytes: Bound<'py, PyBytes>,
+        mode: i64,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match mode {
+            mode::PICKLE => {
+                let stored = bytes.as_bytes();
+                let signed = shard.enter(py, true, |cache| host::verified(cache, key, stored))?;
+                let Some(pickle) = signed.map(<[u8]>::len) else {
+                    return self.loads(false).get(py)?.call1((bytes,)).map(Some);
+                };
+                let pickle = PySlice::new(py, 0, pickle.try_into()?, 1);
+                let pickle = PyMemoryView::from(&bytes)?.get_item(pickle)?;
+                self.loads(true).get(py)?.call1((pickle,)).map(Some)
+            }
+            mode::TEXT => {
+                Ok(PyString::from_encoded_object(&bytes, Some(c"utf-8"), None).ok().map(Bound::into_any))
+            }
+            _ => Ok(Some(bytes.into_any())),
+        }
     }
 
     /// The value of a key as a file in memory, if it is bytes.
