@@ -16,6 +16,8 @@ pub(crate) const UNIT: usize = 2;
 pub(crate) const SMALLEST: u64 = 64 << 10;
 /// The largest, so that lengths fit their fields with room to spare.
 pub(crate) const LARGEST: u64 = 16 << 30;
+/// The part of the log that a record may take at most, so that no value drives out all others.
+pub(crate) const LONGEST_PART: u64 = 8;
 /// Bytes of log for each slot of the index: a little less than a small record takes.
 const BYTES_PER_SLOT: u64 = 128;
 
@@ -125,9 +127,9 @@ impl Geometry {
         self.buckets * BUCKET
     }
 
-    /// The longest record in units: an eighth of the log, so that no value drives out all others.
+    /// The longest record in units.
     pub fn longest(self) -> u64 {
-        self.units / 8
+        self.units / LONGEST_PART
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
-use crate::layout::geometry::Geometry;
+use crate::layout::geometry::{Geometry, LONGEST_PART};
 use crate::layout::header::field;
 use crate::lock::guard::{Release, Which};
 use crate::lock::wait::Acquired;
@@ -232,6 +232,9 @@ impl Tier {
 
     /// The most records that the log takes together, as one chunk.
     pub const MOST: usize = MOST;
+
+    /// The part of the log, one over this, that a record may take at most.
+    pub const LONGEST_PART: u64 = LONGEST_PART;
 
     /// Where the log ends now. What was written before is drained once [`drained_to`](Self::drained_to) is there.
     #[must_use]

@@ -175,20 +175,17 @@ impl Known {
         }
         // No other thread moves it now.
         let from = self.offset.load(Relaxed);
-        let mut is_named = true;
         let reached = tier.follow(from, FOLLOWED_APART, |view| {
-            // A no-op stands for a commit of a dead process that may have happened.
-            is_named &= !view.is_noop();
             if view.kind().has_row() {
                 self.filter.add(tier.hash(view.key()));
             }
         });
         match reached {
-            Some(offset) if is_named => self.offset.store(offset, Release),
-            _ => self.is_lost.store(true, Relaxed),
+            Some(offset) => self.offset.store(offset, Release),
+            None => self.is_lost.store(true, Relaxed),
         }
         self.is_busy.store(false, Release);
-        is_named && reached.is_some_and(|reached| reached >= head)
+        reached.is_some_and(|reached| reached >= head)
     }
 }
 

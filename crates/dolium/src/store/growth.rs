@@ -152,6 +152,11 @@ impl Handle {
         (bytes / self.shards.count().max(1)).min(limit).max(LEAST)
     }
 
+    /// The bytes to which the tier grows at once for what is written, 0 if the cache says how large it is.
+    pub(super) fn hot_size_for_writes(&self) -> u64 {
+        if self.may_choose_size() { self.share(WRITTEN) } else { 0 }
+    }
+
     /// The bytes to which the tier may grow, 0 if the cache says how large it is.
     pub(crate) fn most_hot_size(&self) -> u64 {
         if !self.may_choose_size() {
@@ -202,10 +207,9 @@ impl Handle {
     /// Lets a tier grow that does not take what is being written: records of so many bytes, the longest of these as long.
     /// Returns whether it has come to its end, so that the next one may take them.
     pub(crate) fn grow_for_writes(self: &Arc<Self>, tier: &Tier, bytes: u64, longest: u64) -> bool {
-        let wanted = self.share(WRITTEN);
+        let wanted = self.hot_size_for_writes();
         // The parts of a log that one call and one record may take.
-        if tier.capacity() >= wanted || bytes > wanted / 2 || longest > wanted / 8 || !self.may_choose_size()
-        {
+        if tier.capacity() >= wanted || bytes > wanted / 2 || longest > wanted / Tier::LONGEST_PART {
             return false;
         }
         let wanted = wanted.min(self.most_hot_size());

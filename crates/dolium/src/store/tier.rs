@@ -121,10 +121,12 @@ impl Handle {
     pub(crate) fn longest_waiting(&self) -> usize {
         let Some(tier) = self.tier.get() else { return 0 };
         let limit = self.settings.current().size_limit;
-        if limit.is_some_and(|limit| tier.capacity() > limit / WAITING_PART) {
+        // A tier that is still small grows for what is written.
+        let capacity = tier.capacity().max(self.hot_size_for_writes());
+        if limit.is_some_and(|limit| capacity > limit / WAITING_PART) {
             return 0;
         }
-        usize::try_from(tier.longest() / LONGEST_PART).unwrap_or(0).min(WAITING)
+        usize::try_from(capacity / Tier::LONGEST_PART / LONGEST_PART).unwrap_or(0).min(WAITING)
     }
 
     /// Sees to it that what other programs write is noticed, by this call and then by the housekeeper at each tick as
