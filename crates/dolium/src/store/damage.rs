@@ -149,7 +149,8 @@ impl Handle {
     /// process has done so already. `surely`: damage was met again after such a look, which does not compare
     /// indexes with rows. The caller holds the writer lock, and has the tier that came with it.
     pub(crate) fn quarantine_locked(self: &Arc<Self>, tier: Option<&Tier>, surely: bool) -> Result<()> {
-        let mut deadline = Deadline::new(Wait::AtMost(CHECK_INTERVAL));
+        // Long: without the append lock, records are acknowledged that are not moved over.
+        let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
         let stopped = tier.and_then(|tier| self.stop_tier(tier, &deadline));
         let _inside = fork_gate::enter();
         if self.transaction.is_taken() {
