@@ -139,14 +139,13 @@ class Lmdb(Face):
     name, module, package = "py-lmdb, synced", "lmdb", "lmdb"
     tuples = False
     policies = ()
-    synced: ClassVar[bool] = True
-    writemap: ClassVar[bool] = False
+    options: ClassVar[dict[str, Any]] = {"map_size": 1 << 31}
 
     def __init__(self, directory: Path, policy: str = STORED) -> None:
         import lmdb
 
         directory.mkdir(parents=True, exist_ok=True)
-        environment = lmdb.open(str(directory), map_size=1 << 31, sync=self.synced, writemap=self.writemap)
+        environment = lmdb.open(str(directory), **self.options)
         begin = environment.begin
 
         def get(key: bytes) -> bytes | None:
@@ -183,7 +182,8 @@ class Lmdb(Face):
 
 
 class LmdbUnsynced(Lmdb):
-    name, synced = "py-lmdb, unsynced", False
+    name = "py-lmdb, unsynced"
+    options: ClassVar[dict[str, Any]] = {"map_size": 1 << 31, "sync": False}
     sustains = True
 
 

@@ -1,21 +1,16 @@
-"""Reads of many entries: in turn, warm and after a restart, of present and of absent keys, beside LMDB in one run.
+"""Get and set over the number of entries and over the size of values, for each cache that is installed.
 
-    python bench/growth.py [--entries 100000 1000000] [--only NAME ...] [--phases NAME ...] [--seconds 20] \\
-        [--rivals PYTHON] [--save FILE]
-
-Each phase is a process of its own, as after a restart, and reads the same random keys whatever the cache. `warm` reads
-until the time is up and reports each second: how the hot tier grows, how long that takes, and how many bytes
-the process has the system write meanwhile. BENCH_CLOCK=cpu measures the processor's time,
-not the time that passes. It keeps the order of the phases; the caches are in faces.py.
+`python bench/growth.py` prints a table, saves the raw figures as JSON under `bench/results`, and draws them as one SVG.
+`--most 100000` bounds the entries, `--largest 1000000` the bytes of a value, `--only dolium diskcache` the caches.
+`--draw FILE.json` draws a run again. Each figure is the median of calls with random keys, in microseconds.
 """
 
 from __future__ import annotations
 
 import argparse
-import bisect
-import itertools
 import json
 import os
+import platform
 import random
 import shutil
 import statistics
@@ -24,259 +19,235 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from faces import FACES, Dolium, Face, LmdbUnsynced
+from faces import FACES, Face, LmdbUnsynced, fresh
 
-VALUE = bytes(range(100))
-FIRST = 20_000  # reads after a start
-CHUNK = 1000  # keys of one get_many
-LIMIT = 1 << 40  # bytes: no entry is evicted
-REFERENCE = "py-lmdb, unsynced"
+ROOT = Path(__file__).resolve().parent.parent
+ENTRIES = [10**power for power in range(3, 8)]
+SIZES = [10**power for power in range(1, 8)]
+VALUE = 100
+"""Bytes of a value while the number of entries grows."""
 
+CALLS = 20_000
+"""Calls of one figure at most, and the seconds after which it has enough."""
+SECONDS = 3.0
 
-class LmdbMapped(LmdbUnsynced):
-    """LMDB at its fastest: not synced, and written through the map."""
-
-    writemap = True
-
-
-class DoliumUnlimited(Dolium):
-    """dolium without a limit that a million entries would reach."""
-
-    def __init__(self, directory: Path, policy: str = "least-recently-stored") -> None:
-        self.adopt(__import__(self.module).Cache(str(directory), eviction_policy=policy, size_limit=LIMIT))
+ROUND = 64
+"""Calls between two looks at the clock, so that looking costs next to nothing."""
 
 
-# On a machine that does other things, the processor's time of this thread is what can be compared.
-clock = time.thread_time if os.environ.get("BENCH_CLOCK") == "cpu" else time.perf_counter
+class LmdbWritemap(LmdbUnsynced):
+    """The fastest that LMDB offers, with room for the largest run."""
 
-CACHES: dict[str, type[Face]] = FACES | {"dolium": DoliumUnlimited, REFERENCE: LmdbMapped}
-
-
-def keys_of(face: type[Face], entries: int, prefix: str = "key") -> list[Any]:
-    return [face.key(f"{prefix}-{number:08}") for number in range(entries)]
+    name = "py-lmdb, unsynced, writemap"
+    options: ClassVar[dict[str, Any]] = {"map_size": 1 << 36, "sync": False, "writemap": True}
 
 
-def uniform(keys: list[Any], seed: int) -> Iterator[list[Any]]:
-    """Batches of keys, each as likely as any other."""
-    chance = random.Random(seed)
-    while True:
-        yield chance.choices(keys, k=FIRST)
-
-
-def zipf(keys: list[Any], seed: int) -> Iterator[list[Any]]:
-    """Batches of keys, the n-th of which is read as often as 1 / n says."""
-    chance = random.Random(seed)
-    shuffled = random.Random(0).sample(keys, len(keys))
-    sums = list(itertools.accumulate(1 / place for place in range(1, len(keys) + 1)))
-    while True:
-        yield [shuffled[bisect.bisect(sums, chance.random() * sums[-1])] for _ in range(FIRST)]
-
-
-LOADS: dict[str, Callable[[list[Any], int], Iterator[list[Any]]]] = {"uniform": uniform, "zipf": zipf}
-
-
-def timed(call: Callable[[Any], Any], inputs: list[Any]) -> float:
-    """Seconds of a call, on average: what is rare and slow counts."""
-    before = clock()
-    for item in inputs:
-        call(item)
-    return (clock() - before) / len(inputs)
-
-
-def written() -> int:
-    """Bytes that this process has made the system write to the disk, or will."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return int(dict(line.split(": ") for line in lines)["write_bytes"])
-
-
-def fill(face: type[Face], directory: Path, entries: int) -> dict[str, Any]:
-    shutil.rmtree(directory, ignore_errors=True)
-    cache, keys = face(directory), keys_of(face, entries)
-    before = clock()
-    for at in range(0, entries, 10_000):
-        cache.set_many([(key, VALUE) for key in keys[at : at + 10_000]])
-    took = (clock() - before) / entries
-    cache.close()
-    return {"fill": took}
-
-
-def first(face: type[Face], directory: Path, entries: int, load: str) -> dict[str, Any]:
-    """The first reads of a new process."""
-    batch = next(LOADS[load](keys_of(face, entries), 1))
-    before = clock()
-    cache = face(directory)
-    for key in batch:
-        cache.get(key)
-    took = (clock() - before) / len(batch)
-    if cache.get(batch[0]) != VALUE:
-        raise AssertionError("the entries are not there")
-    cache.close()
-    return {"first": took}
-
-
-def warm(face: type[Face], directory: Path, entries: int, load: str, seconds: float) -> dict[str, Any]:
-    """Reads until the time is up, and what each second of it was like."""
-    batches = LOADS[load](keys_of(face, entries), 2)
-    cache = face(directory)
-    bytes_before, steps, used = written(), [], 0.0
-    while used < seconds:
-        times: list[float] = []
-        while sum(times) * FIRST < 1:
-            times.append(timed(cache.get, next(batches)))
-        used += sum(times) * FIRST
-        steps.append({"at": round(used, 2), "get": statistics.median(times), "hot": hot(cache)})
-    figures = {
-        "warm": min(step["get"] for step in steps[-3:]),
-        "steps": steps,
-        "written": written() - bytes_before,
-    }
-    cache.close()
-    return figures
-
-
-def hot(cache: Face) -> dict[str, Any]:
-    """What dolium says of its hot tier."""
-    stats = getattr(getattr(cache, "cache", None), "stats", None)
-    tier = getattr(stats(), "hot", None) if stats else None
-    return {name: getattr(tier, name) for name in ("capacity", "keys", "fills", "returns") if tier}
-
-
-def absent(face: type[Face], directory: Path, entries: int) -> dict[str, Any]:
-    """Reads of keys that are not there, each for the first time and then for the second."""
-    cache = face(directory)
-    missing = random.Random(3).sample(keys_of(face, entries, "absent"), min(entries, 5 * FIRST))
-    batches = [missing[at : at + FIRST] for at in range(0, len(missing), FIRST)]
-    timed(cache.get, keys_of(face, 2000))
-    figures = {"miss": statistics.median(timed(cache.get, batch) for batch in batches)}
-    few = missing[:1000]
-    for _ in range(3):
-        again = timed(cache.get, few)
-    figures["miss_again"] = again
-    cache.close()
-    return figures
-
-
-def many(face: type[Face], directory: Path, entries: int) -> dict[str, Any]:
-    """Batches of keys that the process has not read before, and the same keys one by one."""
-    cache, keys = face(directory), keys_of(face, entries)
-    if cache.get_many is None:
-        return {}
-    timed(cache.get, keys[:2000])
-    chosen = random.Random(4).sample(keys, min(entries, 40 * CHUNK) // 2 * 2)
-    half = len(chosen) // 2
-    chunks = [chosen[at : at + CHUNK] for at in range(0, half, CHUNK)]
-    figures = {"get_many": timed(cache.get_many, chunks) / CHUNK, "get_each": timed(cache.get, chosen[half:])}
-    cache.close()
-    return figures
-
-
-def measure(name: str, directory: Path, what: str, entries: int, seconds: float) -> dict[str, Any]:
-    """One phase, in the process of the cache."""
-    face, (phase, _, load) = CACHES[name], what.partition(":")
-    match phase:
-        case "fill":
-            return fill(face, directory, entries)
-        case "first":
-            return first(face, directory, entries, load)
-        case "warm":
-            return warm(face, directory, entries, load, seconds)
-        case "absent":
-            return absent(face, directory, entries)
-        case _:
-            return many(face, directory, entries)
-
-
-# What is measured, and whether the memory that the last process left is removed before.
-PHASES = (
-    ("fill", "fill", False),
-    ("first, cold", "first:uniform", True),
-    ("miss", "absent", True),
-    ("many", "many", True),
-    ("uniform", "warm:uniform", False),
-    ("first, warm", "first:uniform", False),
-    ("zipf", "warm:zipf", True),
-    ("first zipf, warm", "first:zipf", False),
-)
-
-
-def run(arguments: argparse.Namespace, directory: Path) -> dict[str, Any]:
-    """All phases of all caches, the caches in turn within each phase."""
-    figures: dict[str, Any] = {}
-    for entries, (title, what, forgets) in itertools.product(arguments.entries, PHASES):
-        for name in arguments.only if title in arguments.phases else ():
-            place = directory / f"{name.replace(', ', '-')}-{entries}"
-            if forgets:
-                (place / "cache.hot").unlink(missing_ok=True)
-            python = sys.executable if name == "dolium" else arguments.rivals
-            command = [
-                python,
-                __file__,
-                "--phase",
-                name,
-                str(place),
-                what,
-                str(entries),
-                str(arguments.seconds),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=False)
-            if done.returncode:
-                raise SystemExit(f"growth.py: {name}, {title}: {done.stderr}")
-            figures.setdefault(f"{entries}", {}).setdefault(title, {})[name] = json.loads(done.stdout)
-            print(f"{entries:>9} {title:18} {name:18} {done.stdout.strip()[:400]}", file=sys.stderr)
-    return figures
-
-
-ROWS = {
-    "fill": (("fill", "fill, each"),),
-    "first, cold": (("first", f"first {FIRST:,} gets, nothing in memory"),),
-    "miss": (("miss", "miss, the first"), ("miss_again", "miss, again")),
-    "many": (("get_many", f"get_many of {CHUNK:,}, each"), ("get_each", "the same by get")),
-    "uniform": (("warm", "get, uniform, warm"),),
-    "first, warm": (("first", f"first {FIRST:,} gets after a restart"),),
-    "zipf": (("warm", "get, zipf, warm"),),
-    "first zipf, warm": (("first", f"first {FIRST:,} gets of zipf after a restart"),),
+COMPARED: dict[str, type[Face]] = {
+    "dolium": FACES["dolium"],
+    "diskcache": FACES["diskcache"],
+    LmdbWritemap.name: LmdbWritemap,
+    "pysciqlop-cache": FACES["pysciqlop-cache"],
+    "diskcache_rs": FACES["diskcache_rs"],
 }
 
+Series = dict[str, list[tuple[int, float]]]
+"""By the name of a cache: entries or bytes, and microseconds."""
 
-def table(figures: dict[str, Any], names: list[str]) -> str:
-    lines = [
-        "| entries | µs | " + " | ".join(names) + " | to LMDB |",
-        "|--:|---|" + "--:|" * (len(names) + 1),
-    ]
-    for entries, phases in figures.items():
-        for title, measured in phases.items():
-            for key, text in ROWS[title]:
-                times = [measured.get(name, {}).get(key) for name in names]
-                shown = ["–" if took is None else f"{took * 1e6:.2f}" for took in times]
-                ours, theirs = (measured.get(name, {}).get(key) for name in ("dolium", REFERENCE))
-                shown.append(f"{ours / theirs:.2f} ×" if ours and theirs else "–")
-                lines.append(f"| {int(entries):,} | {text} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+
+def microseconds(call: Callable[[Any], Any], arguments: Iterator[Any], calls: int) -> float:
+    """The median of a call's time."""
+    times: list[float] = []
+    size = max(1, min(ROUND, calls // 8))
+    end = time.perf_counter() + SECONDS
+    while (len(times) * size < calls and time.perf_counter() < end) or len(times) < 3:
+        some = [next(arguments) for _ in range(size)]
+        since = time.perf_counter()
+        for argument in some:
+            call(argument)
+        times.append((time.perf_counter() - since) / size)
+    return statistics.median(times) * 1e6
+
+
+def measured(face: type[Face], count: int, size: int, directory: Path, calls: int) -> tuple[float, float]:
+    """Fills a cache with so many values of so many bytes; gets and sets random ones."""
+    cache = fresh(face, directory)
+    try:
+        chance = random.Random(17)
+        values = [chance.randbytes(size) for _ in range(max(2, min(100, 20_000_000 // size)))]
+        step = max(1, min(10_000, 4_000_000 // size))
+        for start in range(0, count, step):
+            keys = range(start, min(start + step, count))
+            cache.set_many([(face.key(f"key {key}"), values[key % len(values)]) for key in keys])
+        names = iter(lambda: face.key(f"key {chance.randrange(count)}"), None)
+        got = microseconds(cache.get, names, calls)
+        new = ((name, chance.choice(values)) for name in names)
+        stored = microseconds(lambda pair: cache.set(*pair), new, calls)
+        return got, stored
+    finally:
+        cache.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def run(faces: list[type[Face]], most: int, largest: int, calls: int) -> dict[str, Any]:
+    """All figures: by panel, by cache."""
+    panels: dict[str, Series] = {"get, entries": {}, "set, entries": {}, "get, bytes": {}, "set, bytes": {}}
+    with tempfile.TemporaryDirectory(prefix="growth-") as scratch:
+        for face in faces:
+            grows = [("entries", count, count, VALUE) for count in ENTRIES if count <= most]
+            grows += [
+                ("bytes", size, max(8, min(1000, 10**8 // size)), size) for size in SIZES if size <= largest
+            ]
+            for axis, place, count, size in grows:
+                got, stored = measured(face, count, size, Path(scratch) / "cache", calls)
+                panels[f"get, {axis}"].setdefault(face.name, []).append((place, got))
+                panels[f"set, {axis}"].setdefault(face.name, []).append((place, stored))
+                print(
+                    f"{face.name:28} {place:>10,} {axis:8} get {got:10.2f} µs   set {stored:10.2f} µs",
+                    flush=True,
+                )
+    return {
+        "date": date.today().isoformat(),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "versions": {face.name: face.version() for face in faces},
+        "panels": panels,
+    }
+
+
+def commit() -> str:
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or "unknown"
+
+
+# The picture
+
+WIDTH, HEIGHT, MARGIN, GAP = 380, 240, 56, 30
+COLORS = ["#e4572e", "#2e86ab", "#8d6a9f", "#3a9d5d", "#b8860b"]
+STYLE = """
+text { font: 12px system-ui, sans-serif; fill: #333 } .title { font-weight: 600 }
+.grid { stroke: #8886; stroke-width: .5 } .line { fill: none; stroke-width: 2 }
+@media (prefers-color-scheme: dark) { text { fill: #ddd } }
+"""
+
+
+def power(exponent: int, unit: str) -> str:
+    """A power of ten as a label: `10 kB`, `100 µs`."""
+    if unit == "µs":
+        names = {
+            -2: "10 ns",
+            -1: "100 ns",
+            0: "1 µs",
+            1: "10 µs",
+            2: "100 µs",
+            3: "1 ms",
+            4: "10 ms",
+            5: "100 ms",
+        }
+        return names.get(exponent, f"1e{exponent} µs")
+    prefix, rest = ["", "k", "M", "G"][exponent // 3], 10 ** (exponent % 3)
+    return f"{rest} {prefix}{unit}".strip() if unit else f"{rest}{prefix}"
+
+
+def panel(title: str, series: Series, colors: dict[str, str], left: int, top: int) -> list[str]:
+    """One diagram with both axes logarithmic."""
+    from math import ceil, floor, log10
+
+    points = [point for line in series.values() for point in line]
+    low_x, high_x = (log10(f(place for place, _ in points)) for f in (min, max))
+    low_y = floor(log10(min(cost for _, cost in points)))
+    high_y = max(low_y + 1, ceil(log10(max(cost for _, cost in points))))
+    across, up = max(high_x - low_x, 1e-9), high_y - low_y
+
+    def at(place: float, cost: float) -> tuple[float, float]:
+        x = left + MARGIN + (log10(place) - low_x) / across * (WIDTH - MARGIN)
+        return round(x, 1), round(top + HEIGHT - (log10(cost) - low_y) / up * HEIGHT, 1)
+
+    unit = "B" if title.endswith("bytes") else ""
+    parts = [f'<text class="title" x="{left + MARGIN}" y="{top - 10}">{title}</text>']
+    for exponent in range(low_y, high_y + 1):
+        _, y = at(10**low_x, 10.0**exponent)
+        parts.append(f'<path class="grid" d="M{left + MARGIN} {y}H{left + WIDTH}"/>')
+        parts.append(
+            f'<text x="{left + MARGIN - 6}" y="{y + 4}" text-anchor="end">{power(exponent, "µs")}</text>'
+        )
+    for exponent in range(ceil(low_x), floor(high_x) + 1):
+        x, _ = at(10**exponent, 10.0**low_y)
+        parts.append(
+            f'<text x="{x}" y="{top + HEIGHT + 18}" text-anchor="middle">{power(exponent, unit)}</text>'
+        )
+    for name, line in series.items():
+        way = " ".join(f"{x},{y}" for x, y in (at(*point) for point in line))
+        parts.append(f'<polyline class="line" stroke="{colors[name]}" points="{way}"/>')
+        parts += [
+            f'<circle cx="{x}" cy="{y}" r="3" fill="{colors[name]}"/>' for x, y in (at(*p) for p in line)
+        ]
+    return parts
+
+
+def draw(figures: dict[str, Any]) -> str:
+    """The run as an SVG that is readable on a light and on a dark page."""
+    names = list(figures["versions"])
+    colors = {name: COLORS[place % len(COLORS)] for place, name in enumerate(names)}
+    parts: list[str] = []
+    for place, (title, series) in enumerate(figures["panels"].items()):
+        left, top = (place % 2) * (WIDTH + GAP), 60 + (place // 2) * (HEIGHT + 70)
+        parts += panel(title, series, colors, left, top)
+    x = MARGIN
+    for name in names:
+        parts.append(
+            f'<circle cx="{x}" cy="16" r="5" fill="{colors[name]}"/><text x="{x + 10}" y="20">{name}</text>'
+        )
+        x += 30 + 7 * len(name)
+    width, height = 2 * WIDTH + GAP + 20, 60 + 2 * (HEIGHT + 70)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">'
+    return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
+
+
+def installed() -> list[type[Face]]:
+    """The caches that can be imported. One that cannot is named."""
+    found: list[type[Face]] = []
+    for face in COMPARED.values():
+        try:
+            face.import_()
+        except ImportError as error:
+            print(f"{face.name} is left out: {error}", file=sys.stderr)
+        else:
+            found.append(face)
+    return found
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--phase"]:
-        name, directory, what, entries, seconds = sys.argv[2:]
-        print(json.dumps(measure(name, Path(directory), what, int(entries), float(seconds))))
-        return
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--entries", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--only", nargs="+", choices=CACHES, default=["dolium", REFERENCE])
-    parser.add_argument("--phases", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long `warm` reads")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--most", type=int, default=ENTRIES[-1], help="entries at most")
+    parser.add_argument("--largest", type=int, default=SIZES[-1], help="bytes of a value at most")
+    parser.add_argument("--calls", type=int, default=CALLS, help="calls of a figure at most")
+    parser.add_argument("--only", nargs="+", choices=list(COMPARED), help="these caches")
     parser.add_argument(
-        "--rivals", default=sys.executable, help="the Python in which the rivals are installed"
+        "--out", type=Path, default=ROOT / "bench" / "results", help="the folder of the results"
     )
-    parser.add_argument("--save", type=Path, help="where the raw figures go, as JSON")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dolium-growth-") as directory:
-        figures = run(arguments, Path(directory))
-    if arguments.save:
-        arguments.save.write_text(json.dumps(figures, indent=1) + "\n")
-    print(table(figures, arguments.only))
+    parser.add_argument("--draw", type=Path, metavar="JSON", help="draw this run instead of measuring")
+    given = parser.parse_args()
+    if given.draw:
+        saved = given.draw
+        figures: dict[str, Any] = json.loads(saved.read_text())
+    else:
+        faces = [face for face in installed() if not given.only or face.name in given.only]
+        if not faces:
+            parser.error("none of these caches is installed")
+        figures = run(faces, given.most, given.largest, given.calls)
+        given.out.mkdir(parents=True, exist_ok=True)
+        saved = given.out / f"growth-{figures['date']}-{figures['commit']}.json"
+        saved.write_text(json.dumps(figures, indent=1) + "\n")
+    picture = saved.with_suffix(".svg")
+    picture.write_text(draw(figures))
+    print(f"{saved}\n{picture}")
 
 
 if __name__ == "__main__":

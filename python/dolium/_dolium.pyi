@@ -31,6 +31,7 @@ __all__ = [
     "Connection",
     "Cursor",
     "DescribeArray",
+    "EntryIterator",
     "Flight",
     "Info",
     "KeyIterator",
@@ -633,13 +634,41 @@ class Store:
         ([1, 2], [2, 1])
         """
     def keys(self, *, tag: _Tag = None, prefix: str | None = None, reverse: bool = False) -> KeyIterator:
-        """Iterate over the keys in the order of insertion; only those with `tag`, or texts with `prefix`.
+        """Iterate over the keys in the order of insertion, also over those of entries that have expired.
+
+        `tag` leaves only entries with that tag, and `prefix` only texts that begin with it. Keys with a prefix come as the
+        database sorts them, because an index finds them. Entries with a tag are found by the index that
+        `create_tag_index` makes; without it the iteration looks at every entry.
+
+        The iteration meets each entry that is there all the time exactly once, and may meet entries that come or go
+        meanwhile. It holds nothing between two keys.
 
         >>> import dolium
         >>> cache = dolium.Cache()
         >>> _ = cache.set("user:1", "Ada", tag="people"), cache.set("page:1", "<p>")
         >>> list(cache.keys(tag="people")), list(cache.keys(prefix="page:")), list(cache.keys(reverse=True))
         (['user:1'], ['page:1'], ['page:1', 'user:1'])
+        """
+    def items(self, *, tag: _Tag = None, prefix: str | None = None, reverse: bool = False) -> EntryIterator:
+        """Iterate over pairs of key and value, without entries that have expired.
+
+        Arguments and order are those of `keys`. The iteration does not count as reading the entries.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> _ = cache.set("user:1", "Ada", tag="people"), cache.set("page:1", "<p>")
+        >>> list(cache.items()), list(cache.items(prefix="user:"))
+        ([('user:1', 'Ada'), ('page:1', '<p>')], [('user:1', 'Ada')])
+        """
+    def values(self, *, tag: _Tag = None, prefix: str | None = None, reverse: bool = False) -> EntryIterator:
+        """Iterate over the values, as `items` does over pairs.
+
+        >>> import dolium
+        >>> cache = dolium.Cache()
+        >>> cache.set_many({"a": 1, "b": 2})
+        2
+        >>> list(cache.values()), list(cache.values(reverse=True))
+        ([1, 2], [2, 1])
         """
     def __iter__(self) -> Iterator[Any]: ...
     def __reversed__(self) -> Iterator[Any]: ...
@@ -873,6 +902,13 @@ class KeyIterator(Iterator[Any]):
     """The keys of a cache."""
 
     def __iter__(self) -> KeyIterator: ...
+    def __next__(self) -> Any: ...
+
+@final
+class EntryIterator(Iterator[Any]):
+    """The entries of a cache, or their values."""
+
+    def __iter__(self) -> EntryIterator: ...
     def __next__(self) -> Any: ...
 
 @final

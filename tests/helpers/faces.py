@@ -79,7 +79,7 @@ class Awaited:
             return own
         if inspect.iscoroutinefunction(face):
             return lambda *args, **kwargs: self._answer(lambda: face(*args, **kwargs))
-        if name in ("keys", "iterkeys"):
+        if name in ("keys", "items", "values", "iterkeys"):
             return lambda *args, **kwargs: self._walk(lambda: face(*args, **kwargs))
         assert face is not None, f"the face has no {name}"
         return face

@@ -206,9 +206,9 @@ pub(crate) struct List {
     /// Only text keys that start like this
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
-    /// The order
-    #[arg(long, value_enum, default_value = "inserted")]
-    pub sort: Sort,
+    /// The order; by default as they were inserted, and by key with a prefix, which an index finds
+    #[arg(long, value_enum)]
+    pub sort: Option<Sort>,
     /// The other way round
     #[arg(long, short)]
     pub reverse: bool,

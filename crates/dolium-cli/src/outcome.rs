@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     Stream(io::Error),
     /// There is no such directory.
     NoDirectory(PathBuf),
+    /// The user ended the command, which says how far it came.
+    Interrupted(String),
     /// Anything else, in a whole sentence.
     Other(String),
 }
@@ -68,7 +70,7 @@ impl fmt::Display for Failure {
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Stream(error) => write!(f, "standard input or output: {error}"),
             Self::NoDirectory(path) => write!(f, "{}: there is no such directory", path.display()),
-            Self::Other(message) => f.write_str(message),
+            Self::Interrupted(message) | Self::Other(message) => f.write_str(message),
         }
     }
 }
@@ -96,6 +98,10 @@ pub(crate) fn report(ended: Result<Outcome>) -> i32 {
         Err(failure) if failure.is_broken_pipe() => OK,
         Err(Failure::Engine(dolium::Error::Interrupted)) => {
             say("interrupted; nothing was changed");
+            INTERRUPTED
+        }
+        Err(failure @ Failure::Interrupted(_)) => {
+            say(&failure.to_string());
             INTERRUPTED
         }
         Err(failure) => {

@@ -62,6 +62,42 @@ impl Drop for Progress {
     }
 }
 
+/// Work that tells what it does, but not how much is left.
+pub(crate) struct Phases {
+    spinner: ProgressBar,
+    since: Instant,
+    phase: String,
+}
+
+impl Phases {
+    pub fn new() -> Self {
+        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            spinner.set_style(style);
+        }
+        Self { spinner, since: Instant::now(), phase: String::new() }
+    }
+
+    /// So much is being done.
+    pub fn reach(&mut self, phase: String) {
+        if self.since.elapsed() >= SILENCE {
+            // Draws nothing where standard error is no terminal.
+            self.spinner.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        if phase != self.phase {
+            self.spinner.set_message(phase.clone());
+            self.phase = phase;
+        }
+        self.spinner.tick();
+    }
+}
+
+impl Drop for Phases {
+    fn drop(&mut self) {
+        self.spinner.finish_and_clear();
+    }
+}
+
 /// Does work that cannot tell how far it is, beside something that turns.
 pub(crate) fn while_working<T>(message: &'static str, work: impl FnOnce() -> T) -> T {
     if !std::io::stderr().is_terminal() {

@@ -47,6 +47,7 @@ fn _dolium(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::Recall>()?;
     module.add_class::<info::Info>()?;
     module.add_class::<store::KeyIterator>()?;
+    module.add_class::<store::EntryIterator>()?;
     module.add_class::<store::Cursor>()?;
     module.add_class::<store::Connection>()?;
     module.add_function(wrap_pyfunction!(cli, module)?)?;

@@ -43,7 +43,7 @@ mod store;
 mod system;
 mod value;
 
-pub use cache::{Builder, Cache, Keys, Order, ShardedCache, Side, Transaction, host, raw};
+pub use cache::{Builder, Cache, Items, Keys, Order, ShardedCache, Side, Transaction, host, raw};
 pub use system::clock::{Clock, Timestamp, system_time, timestamp};
 pub use system::wait::Wait;
 pub use value::eviction_policy::Policy;

@@ -400,6 +400,16 @@ class AsyncStore(Caller, Generic[C]):
         """
         return AsyncWalk(self._cache, lambda: self._cache.keys(tag=tag, prefix=prefix, reverse=reverse))
 
+    def items(
+        self, *, tag: Tag = None, prefix: str | None = None, reverse: bool = False
+    ) -> AsyncWalk[tuple[Any, Any]]:
+        """As :meth:`Cache.items`, for ``async for``."""
+        return AsyncWalk(self._cache, lambda: self._cache.items(tag=tag, prefix=prefix, reverse=reverse))
+
+    def values(self, *, tag: Tag = None, prefix: str | None = None, reverse: bool = False) -> AsyncWalk[Any]:
+        """As :meth:`Cache.values`, for ``async for``."""
+        return AsyncWalk(self._cache, lambda: self._cache.values(tag=tag, prefix=prefix, reverse=reverse))
+
     # Between tasks and processes
 
     def lock(self, key: Any, expire: Seconds | None = None, tag: Any = None) -> AsyncLock:

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use dolium::{Cache, Problem};
+use dolium::Problem;
 use serde_json::json;
 
 use crate::args::Check;
+use crate::interrupt;
 use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result, say};
 use crate::output::Output;
-use crate::progress::while_working;
+
+use super::each_shard;
 
 pub(super) fn act(args: Check, timeout: Duration) -> Result<Outcome> {
     let directory = args.cache.resolve()?;
+    interrupt::ask_first();
     let access = if args.fix { Access::Change } else { Access::Look };
     let store = AnyCache::open(&directory, access, timeout)?;
     let found = look(&store, args.fix)?;
@@ -39,14 +42,23 @@ pub(super) fn act(args: Check, timeout: Duration) -> Result<Outcome> {
 }
 
 fn look(store: &AnyCache, fix: bool) -> Result<Vec<Problem>> {
-    let check = |cache: &Cache| cache.check(fix);
-    while_working("checking", || {
-        let mut problems = Vec::new();
-        for shard in store.shards() {
-            problems.extend(check(shard)?);
-        }
-        Ok(problems)
+    let mut problems = Vec::new();
+    each_shard(store, |shard, watch| {
+        problems.extend(shard.check_with(fix, watch)?);
+        Ok(())
     })
+    .map_err(|ended| {
+        let found = problems.len();
+        ended.into_failure(|phase, shards| {
+            let changed = if fix {
+                "the cache is sound, and what was not fixed remains"
+            } else {
+                "nothing was changed"
+            };
+            format!("interrupted while {phase}{shards}, after {found} problems; {changed}")
+        })
+    })?;
+    Ok(problems)
 }
 
 fn problem_json(problem: &Problem) -> serde_json::Value {

@@ -41,7 +41,7 @@ pub(super) fn act(mut args: List, timeout: Duration) -> Result<Outcome> {
                 all.push(found?);
             }
         }
-        all.sort_by(|a, b| compare(args.sort, a, b));
+        all.sort_by(|a, b| compare(sort(&args), a, b));
         if args.reverse {
             all.reverse();
         }
@@ -56,15 +56,19 @@ pub(super) fn act(mut args: List, timeout: Duration) -> Result<Outcome> {
 
 /// Whether the store has the order, one shard after the other.
 fn is_streamed(args: &List, store: &AnyCache) -> bool {
-    match args.sort {
+    match sort(args) {
         Sort::Inserted => !args.reverse || store.shards().len() == 1,
         Sort::Key => store.shards().len() == 1,
         _ => false,
     }
 }
 
+fn sort(args: &List) -> Sort {
+    args.sort.unwrap_or(if args.prefix.is_some() { Sort::Key } else { Sort::Inserted })
+}
+
 fn order(args: &List) -> Order {
-    match (args.sort, args.reverse) {
+    match (sort(args), args.reverse) {
         (Sort::Key, false) => Order::Sorted,
         (Sort::Key, true) => Order::SortedReversed,
         (_, true) => Order::InsertionReversed,

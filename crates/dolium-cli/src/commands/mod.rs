@@ -6,6 +6,7 @@ mod check;
 mod functions;
 mod info;
 mod list;
+mod long;
 mod read;
 mod stats;
 mod sweep;
@@ -23,6 +24,8 @@ use crate::key::Names;
 use crate::open::{Access, AnyCache};
 use crate::outcome::{Outcome, Result, say};
 use crate::{key, transfer};
+
+use long::each_shard;
 
 /// Does what a command line says.
 pub(crate) fn act(cli: Cli) -> Result<Outcome> {

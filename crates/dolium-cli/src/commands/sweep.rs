@@ -6,11 +6,13 @@ use dolium::{Cache, Scalar};
 use serde_json::json;
 
 use crate::args::{Clear, Evict, Sweep, arrange};
-use crate::human;
 use crate::open::{Access, AnyCache};
 use crate::outcome::{Failure, Outcome, Result, say};
 use crate::output::Output;
 use crate::progress::while_working;
+use crate::{human, interrupt};
+
+use super::each_shard;
 
 pub(super) fn expire(args: Sweep, timeout: Duration) -> Result<Outcome> {
     sweep(args, timeout, "removing expired entries", |cache| cache.expire(None))
@@ -22,8 +24,11 @@ pub(super) fn cull(args: Sweep, timeout: Duration) -> Result<Outcome> {
 
 pub(super) fn clear(args: Clear, timeout: Duration) -> Result<Outcome> {
     if !args.dry_run {
-        let sweeping = Sweep { cache: args.cache, json: args.json };
-        return sweep(sweeping, timeout, "removing all entries", Cache::clear);
+        interrupt::ask_first();
+        let store = AnyCache::open(&args.cache.resolve()?, Access::Change, timeout)?;
+        let removed = remove_all(&store)?;
+        tell(store, args.json, removed)?;
+        return Ok(Outcome::Done);
     }
     let store = AnyCache::open(&args.cache.resolve()?, Access::Look, timeout)?;
     let entries = store.sum(Cache::len)?;
@@ -74,6 +79,26 @@ fn finish(
     remove: impl Fn(&Cache) -> dolium::Result<usize>,
 ) -> Result<usize> {
     let removed = while_working(message, || store.sum(remove))?;
+    tell(store, as_json, removed)
+}
+
+/// Removes the entries of one shard after the other, each shard's as a whole.
+fn remove_all(store: &AnyCache) -> Result<usize> {
+    let mut removed = 0;
+    each_shard(store, |shard, watch| {
+        removed += shard.clear_with(watch)?;
+        Ok(())
+    })
+    .map_err(|ended| {
+        ended.into_failure(|phase, shards| {
+            let entries = human::entries(removed);
+            format!("interrupted while {phase}{shards}; {entries} removed, all others are there")
+        })
+    })?;
+    Ok(removed)
+}
+
+fn tell(store: AnyCache, as_json: bool, removed: usize) -> Result<usize> {
     store.close()?;
     let mut output = Output::new();
     if as_json {

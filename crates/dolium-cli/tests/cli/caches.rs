@@ -155,6 +155,7 @@ fn list_filters_and_sorts() {
         (&["--tag", "x"], "b c"),
         (&["--int-tag", "3"], "--int=7"),
         (&["--prefix", "a:"], "a:1 a:2"),
+        (&["--prefix", "a:", "-r"], "a:2 a:1"),
         (&["--prefix", "a:", "--tag", "x"], ""),
         (&["--limit", "1"], "b"),
         (&["--expired"], ""),

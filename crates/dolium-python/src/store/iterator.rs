@@ -1,93 +1,117 @@
-//! Owns [`KeyIterator`]: keys of one shard after another, or merged in sort order.
+//! [`KeyIterator`] and [`EntryIterator`]: what walks find in one shard after another, or merged in sort order.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 
-use dolium::{Key, Keys};
+use dolium::{Items, Key, Keys, Value};
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::store::Inner;
 use crate::{enter, error, plain};
 
-/// Keys that are fetched at once.
-const BATCH: usize = 256;
+/// What is fetched at once.
+const BATCH: usize = 1024;
 
-/// The keys of a cache.
-#[pyclass(frozen, module = "dolium._dolium")]
-pub(crate) struct KeyIterator {
-    /// Taken out while a key is fetched, so that no lock is held meanwhile.
-    walk: Mutex<Option<Walk>>,
-    inner: Inner,
+/// Bytes of values after which no more are fetched at once.
+const BYTES: usize = 1 << 20;
+
+/// What a walk finds.
+pub(super) trait Found: Sized {
+    fn key(&self) -> &Key<'static>;
+
+    /// Bytes beside those of the key.
+    fn size(&self) -> usize;
 }
 
-struct Walk {
-    shards: Vec<Source>,
+impl Found for Key<'static> {
+    fn key(&self) -> &Key<'static> {
+        self
+    }
+
+    fn size(&self) -> usize {
+        0
+    }
+}
+
+impl Found for (Key<'static>, Value) {
+    fn key(&self) -> &Key<'static> {
+        &self.0
+    }
+
+    fn size(&self) -> usize {
+        match &self.1 {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) | Value::Packed(bytes) => bytes.len(),
+            Value::Pickle { bytes, .. } | Value::Unknown { bytes, .. } => bytes.len(),
+            Value::Encoded(_) => BYTES / 64,
+            _ => 0,
+        }
+    }
+}
+
+/// The walks over all shards, by their numbers.
+pub(super) struct Walk<I, T> {
+    shards: Vec<Source<I, T>>,
     /// Whether the shards are merged by key instead of walked one by one.
     merge: Option<bool>,
-    ready: VecDeque<(usize, Key<'static>)>,
+    ready: VecDeque<(usize, T)>,
 }
 
-struct Source {
+struct Source<I, T> {
     index: usize,
-    keys: Keys,
-    next: Option<Key<'static>>,
+    found: I,
+    next: Option<T>,
 }
 
-impl KeyIterator {
+impl<T: Found, I: Iterator<Item = dolium::Result<T>>> Walk<I, T> {
     /// Walks the shards in the order given, or merges them: `Some(true)` for descending keys.
-    pub fn new(inner: &Inner, shards: Vec<(usize, Keys)>, merge: Option<bool>) -> Self {
-        let shards =
-            shards.into_iter().map(|(index, keys)| Source { index, keys, next: None }).collect::<Vec<_>>();
+    fn new(shards: Vec<(usize, I)>, merge: Option<bool>) -> Self {
+        let shards: Vec<_> =
+            shards.into_iter().map(|(index, found)| Source { index, found, next: None }).collect();
         let merge = merge.filter(|_| shards.len() > 1);
-        let walk = Walk { shards, merge, ready: VecDeque::new() };
-        Self { walk: Mutex::new(Some(walk)), inner: inner.clone() }
+        Self { shards, merge, ready: VecDeque::new() }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Walk>> {
-        self.walk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Walk {
     fn fill(&mut self) -> dolium::Result<()> {
-        while self.ready.len() < BATCH {
+        let mut size = 0;
+        while self.ready.len() < BATCH && size < BYTES {
             let next = match self.merge {
                 None => self.chained()?,
                 Some(descending) => self.merged(descending)?,
             };
-            match next {
-                Some(next) => self.ready.push_back(next),
-                None => break,
-            }
+            let Some(next) = next else { break };
+            size += next.1.size();
+            self.ready.push_back(next);
         }
         Ok(())
     }
 
-    fn chained(&mut self) -> dolium::Result<Option<(usize, Key<'static>)>> {
+    fn chained(&mut self) -> dolium::Result<Option<(usize, T)>> {
         while let Some(source) = self.shards.first_mut() {
-            if let Some(key) = source.keys.next().transpose()? {
-                return Ok(Some((source.index, key)));
+            if let Some(found) = source.found.next().transpose()? {
+                return Ok(Some((source.index, found)));
             }
             self.shards.remove(0);
         }
         Ok(None)
     }
 
-    fn merged(&mut self, descending: bool) -> dolium::Result<Option<(usize, Key<'static>)>> {
+    fn merged(&mut self, descending: bool) -> dolium::Result<Option<(usize, T)>> {
         for source in &mut self.shards {
             if source.next.is_none() {
-                source.next = source.keys.next().transpose()?;
+                source.next = source.found.next().transpose()?;
             }
         }
         self.shards.retain(|source| source.next.is_some());
-        let compare = |a: &&mut Source, b: &&mut Source| {
-            let order = order(a.next.as_ref(), b.next.as_ref());
+        let compare = |a: &&mut Source<I, T>, b: &&mut Source<I, T>| {
+            let order = order(a.next.as_ref().map(T::key), b.next.as_ref().map(T::key));
             if descending { order.reverse() } else { order }
         };
         let first = self.shards.iter_mut().min_by(compare);
-        Ok(first.and_then(|source| source.next.take().map(|key| (source.index, key))))
+        Ok(first.and_then(|source| source.next.take().map(|found| (source.index, found))))
     }
 }
 
@@ -115,6 +139,72 @@ fn order(a: Option<&Key<'_>>, b: Option<&Key<'_>>) -> std::cmp::Ordering {
     }
 }
 
+/// The next that a walk has found. `None` at its end. The walk is locked only here, and never waited for.
+fn next<I, T>(py: Python<'_>, walk: &Mutex<Walk<I, T>>) -> PyResult<Option<(usize, T)>>
+where
+    I: Iterator<Item = dolium::Result<T>> + Send,
+    T: Found + Send,
+{
+    let mut walk = match walk.try_lock() {
+        Ok(walk) => walk,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            return Err(PyValueError::new_err("the iterator is in use by another thread"));
+        }
+    };
+    if walk.ready.is_empty() {
+        let filled = &mut *walk;
+        // What was found before a failure comes first, and the failure with the next call.
+        enter::enter(py, || filled.fill())?;
+    }
+    Ok(walk.ready.pop_front())
+}
+
+impl Inner {
+    /// The object of a key that a walk has found. `None`: there is no proof of it, and it must not hide all others.
+    fn found_key<'py>(
+        &self,
+        py: Python<'py>,
+        shard: usize,
+        key: &Key<'_>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let shard = &self.shared.shards[shard];
+        let trust = self.shared.trust;
+        let object = match &shard.custom {
+            Some(custom) => custom.key_back(py, shard.cache(false), key, trust),
+            None => plain::key(py, shard.cache(false), key, trust),
+        };
+        match object {
+            Err(refusal) if error::is_untrusted(py, &refusal) => self.skip(py, &refusal).map(|()| None),
+            other => other.map(Some),
+        }
+    }
+
+    fn skip(&self, py: Python<'_>, refusal: &PyErr) -> PyResult<()> {
+        if self.shared.warned.fetch_add(1, Ordering::Relaxed) == 0 {
+            let directory = self.shared.shards[0].cache(false).directory().display().to_string();
+            let why = refusal.value(py).to_string();
+            let message = format!("{directory}: a key is left out of the iteration: {why}");
+            error::warn_untrusted(py, &message)?;
+        }
+        Ok(())
+    }
+}
+
+/// The keys of a cache.
+#[pyclass(frozen, module = "dolium._dolium")]
+pub(crate) struct KeyIterator {
+    walk: Mutex<Walk<Keys, Key<'static>>>,
+    inner: Inner,
+}
+
+impl KeyIterator {
+    /// Walks the shards in the order given, or merges them: `Some(true)` for descending keys.
+    pub fn new(inner: &Inner, shards: Vec<(usize, Keys)>, merge: Option<bool>) -> Self {
+        Self { walk: Mutex::new(Walk::new(shards, merge)), inner: inner.clone() }
+    }
+}
+
 #[pymethods]
 impl KeyIterator {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -122,40 +212,81 @@ impl KeyIterator {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        loop {
-            let Some(mut walk) = self.lock().take() else {
-                return Err(PyValueError::new_err("the iterator is in use by another thread"));
-            };
-            let filled = if walk.ready.is_empty() { enter::enter(py, || walk.fill()) } else { Ok(()) };
-            let next = walk.ready.pop_front();
-            *self.lock() = Some(walk);
-            filled?;
-            let Some((shard, key)) = next else {
-                return Ok(None);
-            };
-            let shard = &self.inner.shared.shards[shard];
-            let trust = self.inner.shared.trust;
-            let object = match &shard.custom {
-                Some(custom) => custom.key_back(py, shard.cache(false), &key, trust),
-                None => plain::key(py, shard.cache(false), &key, trust),
-            };
-            match object {
-                // One key that nobody vouches for must not hide all the others.
-                Err(refusal) if error::is_untrusted(py, &refusal) => self.skip(py, &refusal)?,
-                other => return other.map(Some),
+        while let Some((shard, key)) = next(py, &self.walk)? {
+            if let Some(object) = self.inner.found_key(py, shard, &key)? {
+                return Ok(Some(object));
             }
         }
+        Ok(None)
     }
 }
 
-impl KeyIterator {
-    fn skip(&self, py: Python<'_>, refusal: &PyErr) -> PyResult<()> {
-        if self.inner.shared.warned.fetch_add(1, Ordering::Relaxed) == 0 {
-            let directory = self.inner.shared.shards[0].cache(false).directory().display().to_string();
-            let why = refusal.value(py).to_string();
-            let message = format!("{directory}: a key is left out of the iteration: {why}");
-            error::warn_untrusted(py, &message)?;
+/// The entries of a cache, or their values.
+#[pyclass(frozen, module = "dolium._dolium")]
+pub(crate) struct EntryIterator {
+    entries: Entries,
+    inner: Inner,
+    with_keys: bool,
+}
+
+/// Where entries come from.
+pub(super) enum Entries {
+    Walk(Mutex<Walk<Items, (Key<'static>, Value)>>),
+    /// A `Disk` of the user's reads each value by its key.
+    Custom(KeyIterator),
+}
+
+impl Entries {
+    pub fn of(shards: Vec<(usize, Items)>, merge: Option<bool>) -> Self {
+        Self::Walk(Mutex::new(Walk::new(shards, merge)))
+    }
+}
+
+impl EntryIterator {
+    pub(super) fn new(inner: &Inner, entries: Entries, with_keys: bool) -> Self {
+        Self { entries, inner: inner.clone(), with_keys }
+    }
+
+    /// The next entry whose key and value may be loaded.
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)>> {
+        match &self.entries {
+            Entries::Walk(walk) => {
+                while let Some((shard, (key, value))) = next(py, walk)? {
+                    let mut object = None;
+                    if self.with_keys {
+                        object = self.inner.found_key(py, shard, &key)?;
+                        if object.is_none() {
+                            continue;
+                        }
+                    }
+                    if let Some(value) = self.inner.unless_refused(py, self.inner.load(py, value))? {
+                        return Ok(Some((object, value)));
+                    }
+                }
+            }
+            Entries::Custom(keys) => {
+                while let Some(key) = keys.__next__(py)? {
+                    if let Some(found) = self.inner.find(&key, false, true)? {
+                        return Ok(Some((Some(key), found.value)));
+                    }
+                }
+            }
         }
-        Ok(())
+        Ok(None)
+    }
+}
+
+#[pymethods]
+impl EntryIterator {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some((key, value)) = self.next(py)? else { return Ok(None) };
+        match key.filter(|_| self.with_keys) {
+            Some(key) => (key, value).into_bound_py_any(py).map(Some),
+            None => Ok(Some(value)),
+        }
     }
 }

@@ -36,7 +36,7 @@ use crate::trust::Trust;
 use crate::{context, enter, error, key, value};
 
 pub(crate) use frame::Tally;
-pub(crate) use iterator::KeyIterator;
+pub(crate) use iterator::{EntryIterator, KeyIterator};
 pub(crate) use queue::QueueItem;
 pub(crate) use read::Found;
 pub(crate) use recall::Recall;

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::iterator::KeyIterator;
+use super::iterator::{Entries, EntryIterator, KeyIterator};
 use super::open::{meant, setting, warn_unknown};
 use super::{Argument, Flag, Inner, Shard, Store};
 use crate::error;
@@ -22,6 +22,29 @@ static MESSAGE: Lazy = Lazy::new("warnings", "WarningMessage");
 static UNKNOWN_FILE: Lazy = Lazy::new("dolium.errors", "UnknownFileWarning");
 static EMPTY_DIRECTORY: Lazy = Lazy::new("dolium.errors", "EmptyDirWarning");
 static USER_WARNING: Lazy = Lazy::new("builtins", "UserWarning");
+
+/// Which entries a walk is over.
+#[derive(Default)]
+struct Chosen<'a> {
+    tag: Option<Scalar>,
+    prefix: Option<&'a str>,
+}
+
+impl<'a> Chosen<'a> {
+    fn of(tag: Option<&Bound<'_, PyAny>>, prefix: Option<&'a str>) -> PyResult<Self> {
+        Ok(Self { tag: tag.map(scalar).transpose()?, prefix })
+    }
+
+    /// The order in which an index finds them.
+    fn order(&self, reverse: bool) -> Order {
+        match (self.prefix, reverse) {
+            (None, false) => Order::Insertion,
+            (None, true) => Order::InsertionReversed,
+            (Some(_), false) => Order::Sorted,
+            (Some(_), true) => Order::SortedReversed,
+        }
+    }
+}
 
 impl Inner {
     /// Removes many entries from every shard. Several shards wait as long as it takes, as diskcache's do.
@@ -57,17 +80,16 @@ impl Inner {
         self.shared.shards.iter().try_fold(0, |sum, shard| Ok(sum + shard.enter(py, true, &f)?))
     }
 
-    fn walk(
+    /// A walk over each shard, and whether the walks are merged: `Some(true)` for descending keys.
+    fn walk<W: Send>(
         &self,
         py: Python<'_>,
         order: Order,
-        tag: Option<&Scalar>,
-        prefix: Option<&str>,
-    ) -> PyResult<KeyIterator> {
+        walk: impl Fn(&Cache) -> dolium::Result<W> + Send + Sync,
+    ) -> PyResult<(Vec<(usize, W)>, Option<bool>)> {
         let mut shards = Vec::with_capacity(self.shared.shards.len());
         for (index, shard) in self.shared.shards.iter().enumerate() {
-            let keys = shard.enter(py, true, |cache| cache.keys_where(order, tag.cloned(), prefix))?;
-            shards.push((index, keys));
+            shards.push((index, shard.enter(py, true, &walk)?));
         }
         let merge = match order {
             Order::Sorted => Some(false),
@@ -78,7 +100,30 @@ impl Inner {
             }
             _ => None,
         };
+        Ok((shards, merge))
+    }
+
+    fn keys(&self, py: Python<'_>, order: Order, chosen: &Chosen<'_>) -> PyResult<KeyIterator> {
+        let walk = |cache: &Cache| cache.keys_where(order, chosen.tag.clone(), chosen.prefix);
+        let (shards, merge) = self.walk(py, order, walk)?;
         Ok(KeyIterator::new(self, shards, merge))
+    }
+
+    fn entries(
+        &self,
+        py: Python<'_>,
+        (chosen, reverse): (&Chosen<'_>, bool),
+        with_keys: bool,
+    ) -> PyResult<EntryIterator> {
+        let order = chosen.order(reverse);
+        let entries = if self.is_custom() {
+            Entries::Custom(self.keys(py, order, chosen)?)
+        } else {
+            let walk = |cache: &Cache| cache.items_where(order, chosen.tag.clone(), chosen.prefix);
+            let (shards, merge) = self.walk(py, order, walk)?;
+            Entries::of(shards, merge)
+        };
+        Ok(EntryIterator::new(self, entries, with_keys))
     }
 
     /// The setting of the whole cache, of which its shards have stored this.
@@ -267,10 +312,17 @@ impl Store {
     #[pyo3(signature = (reverse=Flag(false)), text_signature = "($self, reverse=False)")]
     fn iterkeys(&self, py: Python<'_>, reverse: Flag) -> PyResult<KeyIterator> {
         let order = if reverse.0 { Order::SortedReversed } else { Order::Sorted };
-        self.inner()?.walk(py, order, None, None)
+        self.inner()?.keys(py, order, &Chosen::default())
     }
 
-    /// Iterate over the keys in the order of insertion; only those with `tag`, or texts with `prefix`.
+    /// Iterate over the keys in the order of insertion, also over those of entries that have expired.
+    ///
+    /// `tag` leaves only entries with that tag, and `prefix` only texts that begin with it. Keys with a prefix come as the
+    /// database sorts them, because an index finds them. Entries with a tag are found by the index that
+    /// `create_tag_index` makes; without it the iteration looks at every entry.
+    ///
+    /// The iteration meets each entry that is there all the time exactly once, and may meet entries that come or go
+    /// meanwhile. It holds nothing between two keys.
     ///
     /// >>> import dolium
     /// >>> cache = dolium.Cache()
@@ -286,18 +338,58 @@ impl Store {
         prefix: Option<&str>,
         reverse: Flag,
     ) -> PyResult<KeyIterator> {
-        let order = if reverse.0 { Order::InsertionReversed } else { Order::Insertion };
-        let tag = tag.map(scalar).transpose()?;
-        self.inner()?.walk(py, order, tag.as_ref(), prefix)
+        let chosen = Chosen::of(tag, prefix)?;
+        self.inner()?.keys(py, chosen.order(reverse.0), &chosen)
+    }
+
+    /// Iterate over pairs of key and value, without entries that have expired.
+    ///
+    /// Arguments and order are those of `keys`. The iteration does not count as reading the entries.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> _ = cache.set("user:1", "Ada", tag="people"), cache.set("page:1", "<p>")
+    /// >>> list(cache.items()), list(cache.items(prefix="user:"))
+    /// ([('user:1', 'Ada'), ('page:1', '<p>')], [('user:1', 'Ada')])
+    #[pyo3(signature = (*, tag=None, prefix=None, reverse=Flag(false)),
+           text_signature = "($self, *, tag=None, prefix=None, reverse=False)")]
+    fn items(
+        &self,
+        py: Python<'_>,
+        tag: Option<&Bound<'_, PyAny>>,
+        prefix: Option<&str>,
+        reverse: Flag,
+    ) -> PyResult<EntryIterator> {
+        self.inner()?.entries(py, (&Chosen::of(tag, prefix)?, reverse.0), true)
+    }
+
+    /// Iterate over the values, as `items` does over pairs.
+    ///
+    /// >>> import dolium
+    /// >>> cache = dolium.Cache()
+    /// >>> cache.set_many({"a": 1, "b": 2})
+    /// 2
+    /// >>> list(cache.values()), list(cache.values(reverse=True))
+    /// ([1, 2], [2, 1])
+    #[pyo3(signature = (*, tag=None, prefix=None, reverse=Flag(false)),
+           text_signature = "($self, *, tag=None, prefix=None, reverse=False)")]
+    fn values(
+        &self,
+        py: Python<'_>,
+        tag: Option<&Bound<'_, PyAny>>,
+        prefix: Option<&str>,
+        reverse: Flag,
+    ) -> PyResult<EntryIterator> {
+        self.inner()?.entries(py, (&Chosen::of(tag, prefix)?, reverse.0), false)
     }
 
     fn __iter__(&self, py: Python<'_>) -> PyResult<KeyIterator> {
-        self.inner()?.walk(py, Order::Insertion, None, None)
+        self.inner()?.keys(py, Order::Insertion, &Chosen::default())
     }
 
     /// Iterate over the keys in the reverse order of insertion.
     fn __reversed__(&self, py: Python<'_>) -> PyResult<KeyIterator> {
-        self.inner()?.walk(py, Order::InsertionReversed, None, None)
+        self.inner()?.keys(py, Order::InsertionReversed, &Chosen::default())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {

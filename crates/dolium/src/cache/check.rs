@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::cache::Cache;
+use crate::cache::long::{self, Work};
 use crate::sqlite::check::{self, Sum, rows_with_files};
 use crate::sqlite::{Head, Write, schema, trash};
 use crate::store::layout;
@@ -74,20 +75,42 @@ impl Cache {
     /// value files takes a while. With `fix`, a store that SQLite finds damaged is quarantined. A cache that was
     /// opened read-only is checked without a lock, and nothing is changed.
     pub fn check(&self, fix: bool) -> Result<Vec<Problem>> {
+        self.check_with(fix, &mut |_| true)
+    }
+
+    /// The same. `watch` is called about every 50 ms with what is being done. If it returns `false`, the call ends with
+    /// [`Error::Interrupted`]. The cache is sound then. With `fix`, some unknown files may be gone, and nothing else is
+    /// changed.
+    pub fn check_with(&self, fix: bool, watch: &mut dyn FnMut(&'static str) -> bool) -> Result<Vec<Problem>> {
+        long::run(self, watch, move |cache, work| cache.check_now(fix, work))
+    }
+
+    fn check_now(&self, fix: bool, work: &Work) -> Result<Vec<Problem>> {
         let mut problems = Vec::new();
-        self.check_integrity(fix, &mut problems)?;
+        work.enter("checking the database")?;
+        self.check_integrity(fix, work, &mut problems)?;
+        work.enter("comparing the entries with the value files")?;
         if self.is_read_only() {
-            return match self.inspect(&mut problems) {
+            return match self.inspect(work, &mut problems) {
                 // That much is told already, and no more can be seen.
                 Err(Error::Damaged { .. }) if !problems.is_empty() => Ok(problems),
                 inspected => inspected.map(|()| problems),
             };
         }
         self.write_pending_quietly();
+        let found = problems.len();
         self.handle.write(self.wait, |write| {
-            let names = self.check_rows(write, fix, &mut problems)?;
-            self.check_files(&names, fix, &mut problems)?;
-            check_counters(write, fix, &mut problems)
+            // After a failed attempt it begins again.
+            problems.truncate(found);
+            work.again();
+            let connection = write.connection();
+            work.on(connection, || {
+                let names = self.check_rows(write, fix, work, &mut problems)?;
+                self.check_files(&names, fix, work, &mut problems)?;
+                work.enter("counting the entries")?;
+                check_counters(write, fix, &mut problems)
+            })?;
+            work.complete()
         })?;
         if fix {
             while self.handle.empty_trash(self.wait)? {}
@@ -95,9 +118,11 @@ impl Cache {
         Ok(problems)
     }
 
-    fn check_integrity(&self, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
+    fn check_integrity(&self, fix: bool, work: &Work, problems: &mut Vec<Problem>) -> Result<()> {
         let before = problems.len();
-        let verdict = self.handle.read(self.wait, |connection| Ok(check::integrity(connection)?));
+        let verdict = self
+            .handle
+            .read(self.wait, |connection| work.on(connection, || Ok(check::integrity(connection)?)));
         match verdict {
             Ok(lines) => problems.extend(lines.into_iter().map(Problem::Integrity)),
             Err(Error::Damaged { detail, .. }) => problems.push(Problem::Integrity(detail)),
@@ -118,10 +143,12 @@ impl Cache {
         &self,
         write: &mut Write<'_>,
         fix: bool,
+        work: &Work,
         problems: &mut Vec<Problem>,
     ) -> Result<HashSet<PathBuf>> {
         let mut names = HashSet::new();
         for (head, filename) in rows_with_files(write.connection())? {
+            work.go_on()?;
             match self.compare(&head, &filename, &mut names) {
                 Some(problem @ Problem::Missing(_)) => {
                     problems.push(problem);
@@ -144,7 +171,7 @@ impl Cache {
 
     /// The check of those who may not write. It takes no lock, so what seems wrong is looked at again:
     /// another process may have changed it meanwhile.
-    fn inspect(&self, problems: &mut Vec<Problem>) -> Result<()> {
+    fn inspect(&self, work: &Work, problems: &mut Vec<Problem>) -> Result<()> {
         let mut names = HashSet::new();
         for (head, filename) in self.handle.read(self.wait, |connection| rows_with_files(connection))? {
             let Some(problem) = self.compare(&head, &filename, &mut names) else {
@@ -157,10 +184,12 @@ impl Cache {
         }
         let trash = self.handle.read(self.wait, |connection| Ok(trash::names(connection)?))?;
         self.add_trash(&mut names, trash);
-        self.check_files(&names, false, problems)?;
+        self.check_files(&names, false, work, problems)?;
+        work.enter("counting the entries")?;
         for sum in Sum::ALL {
-            let (stored, found) =
-                self.handle.read(self.wait, |connection| Ok(check::compare_at_once(connection, sum)?))?;
+            let (stored, found) = self.handle.read(self.wait, |connection| {
+                work.on(connection, || Ok(check::compare_at_once(connection, sum)?))
+            })?;
             if stored != found {
                 problems.push(Problem::Counter { name: sum.name(), stored, found });
             }
@@ -193,8 +222,15 @@ impl Cache {
 
     /// Compares the files with the rows. The files of the store itself, and those that a process may be writing at this
     /// moment, are no orphans.
-    fn check_files(&self, names: &HashSet<PathBuf>, fix: bool, problems: &mut Vec<Problem>) -> Result<()> {
+    fn check_files(
+        &self,
+        names: &HashSet<PathBuf>,
+        fix: bool,
+        work: &Work,
+        problems: &mut Vec<Problem>,
+    ) -> Result<()> {
         for found in files::walk(&self.handle.directory)? {
+            work.go_on()?;
             let known = found.path.ancestors().any(|path| names.contains(path));
             let is_others = || self.is_of_another_cache(&found);
             if known || files::is_store(&found.path) || self.is_under_way(&found) || is_others() {

@@ -16,6 +16,7 @@ mod hot_deque;
 mod hot_queue;
 mod iterate;
 mod lock;
+mod long;
 mod nonblocking;
 mod open;
 mod prepare;
@@ -36,7 +37,7 @@ mod write;
 
 pub use backup::Backup;
 pub use check::Problem;
-pub use iterate::{Keys, Order};
+pub use iterate::{Items, Keys, Order};
 pub use open::Builder;
 pub use queue::Side;
 pub use read::{Info, Stream};

@@ -22,6 +22,7 @@ use crate::value::scalar::Scalar;
 
 use super::Cache;
 use super::hot::fit;
+use super::long::{self, Work};
 
 /// Entries with one tag up to which the tier removes them.
 const FEW: u32 = 512;
@@ -177,21 +178,42 @@ impl Cache {
         volumes.collect()
     }
 
-    /// Removes all entries. Returns how many.
+    /// Removes all entries, or none if it fails. Returns how many.
     pub fn clear(&self) -> Result<usize> {
-        // A closure: the method's name alone is not general enough in the lifetime of `Write`.
-        #[expect(clippy::redundant_closure_for_method_calls, reason = "see above")]
-        let removed = self.handle.write(self.wait, |write| write.remove_all());
+        self.clear_with(&mut |_| true)
+    }
+
+    /// The same. `watch` is called about every 50 ms with what is being done. If it returns `false`, the call ends with
+    /// [`Error::Interrupted`], and no entry is removed.
+    pub fn clear_with(&self, watch: &mut dyn FnMut(&'static str) -> bool) -> Result<usize> {
+        long::run(self, watch, |cache, work| {
+            work.enter("removing all entries")?;
+            cache.clear_now(work)
+        })
+    }
+
+    fn clear_now(&self, work: &Work) -> Result<usize> {
+        let removed = self.handle.write(self.wait, |write| {
+            work.again();
+            let connection = write.connection();
+            let removed = work.on(connection, || write.remove_all())?;
+            work.complete()?;
+            Ok(removed)
+        });
         match removed {
             // Clearing is what users reach for when a store is damaged.
             Err(Error::Damaged { .. }) if !self.in_transaction() => {
+                work.complete()?;
                 let mut deadline = Deadline::new(self.wait);
                 let held = self.handle.acquire(&mut deadline)?;
                 self.handle.quarantine_locked(held.tier(), false)?;
                 Ok(0)
             }
             // Removing takes space in the log. A new store takes less than the old one gives back.
-            Err(Error::Full { .. }) if !self.in_transaction() => self.discard(),
+            Err(Error::Full { .. }) if !self.in_transaction() => {
+                work.complete()?;
+                self.discard()
+            }
             other => other,
         }
     }

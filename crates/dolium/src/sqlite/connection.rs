@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use std::ops::{Deref, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{FileControl, OpenFlags};
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     /// Reads before it gets all of the page cache, and the setting that says how much that is.
     unread: Cell<i64>,
     cache_size: i64,
+    /// Bytes of page cache that it was granted.
+    granted: Cell<i64>,
     /// The files as they were when a connection was opened that takes them for immutable, and so neither locks
     /// nor looks at them.
     frozen: Option<FileStamp>,
@@ -65,6 +68,7 @@ impl Deref for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        GRANTED.fetch_sub(self.granted.take(), Ordering::Relaxed);
         if self.is_severed()
             && let Some(raw) = self.raw.take()
         {
@@ -86,6 +90,13 @@ pub(crate) const LOG: u64 = 16 << 20;
 
 /// Pages of cache that a new connection has, or KiB where the setting counts those.
 const FRESH: RangeInclusive<i64> = -512..=256;
+const FRESH_BYTES: i64 = 512 << 10;
+
+/// Bytes of page cache that all connections of the process share beyond those of a new one. Else four connections to each
+/// of eight shards would have half a gigabyte. A cache whose setting asks for more has it beside them.
+const SHARED: i64 = 24 << 20;
+
+static GRANTED: AtomicI64 = AtomicI64::new(0);
 
 /// Bytes of a page of a new store. Each set logs three to five of them whole, so that half of SQLite's
 /// default costs it 15 % less processor time and half the log; diskcache asks SQLite for the size.
@@ -149,6 +160,7 @@ impl Connection {
         Ok(Some(Self {
             unread: Cell::new(if is_whole { 0 } else { cache_size.saturating_abs() }),
             cache_size,
+            granted: Cell::new(0),
             sentinel,
             raw: Some(raw),
             pool_version,
@@ -179,6 +191,7 @@ impl Connection {
             saved: Cell::new(0),
             unread: Cell::new(0),
             cache_size: 0,
+            granted: Cell::new(0),
             frozen: None,
         }
     }
@@ -192,9 +205,28 @@ impl Connection {
             self.unread.set(unread.saturating_sub_unsigned(reads as u64));
             if self.unread.get() <= 0 {
                 // A failure costs time, nothing else.
-                let _ = self.pragma_update(None, "cache_size", self.cache_size);
+                let _ = self.grow_cache();
             }
         }
+    }
+
+    /// Gives the connection what the setting says, as far as others leave it.
+    fn grow_cache(&self) -> rusqlite::Result<()> {
+        let page: i64 = self.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let unit = if self.cache_size < 0 { 1024 } else { page };
+        let wanted = self.cache_size.saturating_abs().saturating_mul(unit);
+        if wanted > SHARED {
+            return self.pragma_update(None, "cache_size", self.cache_size);
+        }
+        let before = GRANTED.fetch_add(wanted, Ordering::Relaxed);
+        let granted = wanted.min(SHARED - before).max(0);
+        GRANTED.fetch_sub(wanted - granted, Ordering::Relaxed);
+        self.granted.set(granted);
+        let size = if granted == wanted { self.cache_size } else { -(granted / 1024) };
+        if granted == wanted || granted > FRESH_BYTES {
+            self.pragma_update(None, "cache_size", size)?;
+        }
+        Ok(())
     }
 
     /// Whether the database file was renamed, replaced or removed since it was opened.
@@ -425,5 +457,28 @@ mod tests {
         assert_eq!(cache.get("after")?, Some(crate::Value::Int(2)));
         assert!(!is_emptied);
         Ok(())
+    }
+
+    #[test]
+    fn connections_share_the_bytes_of_their_page_caches() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("cache.db");
+        let bytes = |connection: &Connection| -> i64 {
+            let size: i64 = connection.query_row("PRAGMA cache_size", [], |row| row.get(0)).expect("size");
+            if size < 0 { -1024 * size } else { i64::from(PAGE) * size }
+        };
+        let mut open = |_| {
+            let opened = Connection::open(&path, Access::Create, false, &Settings::defaults(), 0);
+            let connection = opened.expect("opened").expect("made");
+            connection.count_reads(1 << 20);
+            connection
+        };
+        let mut connections: Vec<Connection> = (0..8).map(&mut open).collect();
+        let sum: i64 = connections.iter().map(bytes).sum();
+        assert!(sum <= SHARED + 8 * FRESH_BYTES, "{sum}");
+        assert_eq!(bytes(&connections[0]), 16 << 20);
+        // What one gives back is the next one's.
+        connections.clear();
+        assert_eq!(bytes(&open(0)), 16 << 20);
     }
 }

@@ -23,4 +23,5 @@ pub(crate) mod trash;
 pub(crate) mod write;
 
 pub(crate) use connection::{Access, Connection, LOG, read_unopened};
+pub(crate) use rusqlite::{Connection as Raw, InterruptHandle};
 pub(crate) use write::{Finished, Head, LongValues, Write};

@@ -1,8 +1,9 @@
 //! Owns waiting: how long a caller is ready to wait, pauses between tries, and the hook that lets a
 //! host language deliver signals meanwhile.
 
-use std::cell::Cell;
-use std::sync::OnceLock;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::system::error::{Error, Result};
@@ -43,7 +44,20 @@ pub(crate) fn is_own_thread() -> bool {
     UNHOOKED.get()
 }
 
+thread_local! {
+    static OBEYED: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// The calling thread is the engine's own, and works for a caller that ends the work by this flag.
+pub(crate) fn obey(stopped: Arc<AtomicBool>) {
+    OBEYED.set(Some(stopped));
+}
+
 pub(crate) fn may_continue() -> bool {
+    let is_stopped = OBEYED.with_borrow(|stopped| stopped.as_ref().map(|it| it.load(Ordering::Relaxed)));
+    if let Some(is_stopped) = is_stopped {
+        return !is_stopped;
+    }
     UNHOOKED.get() || HOOK.get().is_none_or(|hook| hook())
 }
 
