@@ -68,6 +68,7 @@ fn problem_json(problem: &Problem) -> serde_json::Value {
         Problem::Missing(_) => "missing",
         Problem::Unknown(_) => "unknown",
         Problem::EmptyDirectory(_) => "empty_directory",
+        Problem::Dictionary(_) => "dictionary",
         Problem::Counter { .. } => "counter",
         _ => "other",
     };

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::cache::Cache;
+use crate::cache::dictionary::fix_dictionaries;
 use crate::cache::long::{self, Work};
 use crate::sqlite::check::{self, Sum, rows_with_files};
 use crate::sqlite::{Head, Write, schema, trash};
@@ -36,6 +37,8 @@ pub enum Problem {
     Unknown(PathBuf),
     /// A directory without files. Fixed by removing it.
     EmptyDirectory(PathBuf),
+    /// A dictionary is damaged, so that its values are misses. Fixed by removing it.
+    Dictionary(i64),
     /// A counter in `Settings` is wrong.
     Counter {
         /// `count` or `size`.
@@ -57,6 +60,7 @@ impl fmt::Display for Problem {
             Self::Missing(path) => write!(f, "file not found: {}", path.display()),
             Self::Unknown(path) => write!(f, "unknown file: {}", path.display()),
             Self::EmptyDirectory(path) => write!(f, "empty directory: {}", path.display()),
+            Self::Dictionary(number) => write!(f, "damaged dictionary: {number}; its values are misses"),
             Self::Counter { name, stored, found } => {
                 write!(f, "Settings.{name} is {stored}, should be {found}")
             }
@@ -98,6 +102,8 @@ impl Cache {
             };
         }
         self.write_pending_quietly();
+        // Before the writers wait, since it may take long.
+        let dictionaries = self.inspect_dictionaries(&mut problems)?;
         let found = problems.len();
         self.handle.write(self.wait, |write| {
             // After a failed attempt it begins again.
@@ -105,6 +111,9 @@ impl Cache {
             work.again();
             let connection = write.connection();
             work.on(connection, || {
+                if fix {
+                    fix_dictionaries(write, &dictionaries)?;
+                }
                 let names = self.check_rows(write, fix, work, &mut problems)?;
                 self.check_files(&names, fix, work, &mut problems)?;
                 work.enter("counting the entries")?;
@@ -172,6 +181,7 @@ impl Cache {
     /// The check of those who may not write. It takes no lock, so what seems wrong is looked at again:
     /// another process may have changed it meanwhile.
     fn inspect(&self, work: &Work, problems: &mut Vec<Problem>) -> Result<()> {
+        self.inspect_dictionaries(problems)?;
         let mut names = HashSet::new();
         for (head, filename) in self.handle.read(self.wait, |connection| rows_with_files(connection))? {
             let Some(problem) = self.compare(&head, &filename, &mut names) else {

@@ -8,6 +8,7 @@ mod bulk_item;
 mod change;
 pub(crate) mod check;
 mod compute;
+mod dictionary;
 mod exit;
 mod frame;
 pub mod host;

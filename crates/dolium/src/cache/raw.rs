@@ -8,9 +8,14 @@
 //! * **Pickles and `MessagePack`**: [`pickle`] writes and reads Python's bytes, [`sign`] says who wrote them, and
 //!   `msgpack` reads the values of `Cache::set_as`. [`sign_pickle`] and [`verify_pickle`] do so for a key.
 //! * **Frames**: a [`Frame`] is a value with what a remembered function keeps beside it; see [`framed`].
+//! * **Dictionaries**: the values of a [`Group`] share a [`Dictionary`]; [`usage`] says what that saves.
 //! * **The store itself**: [`sql`], [`annotate`], [`journal_mode`], and the checks of settings.
 
 pub use super::annotations::{annotate, annotation};
+pub use super::dictionary::{
+    Group, StoredDictionary, Storing, Usage, dictionaries, dictionary, group, loaded_dictionary,
+    restore_dictionary, usage,
+};
 pub use super::frame::{Framed, framed, framed_value, unfiltered, value_of};
 pub use super::prepare::sign_pickle;
 pub use super::queue::{peek_row, queue_row};
@@ -20,6 +25,7 @@ pub use super::sharded::{share_of, whole_of};
 pub use super::sql::{QueryResult, sql, sql_many};
 pub use super::upkeep::journal_mode;
 pub use crate::system::value_files::ValueFiles;
+pub use crate::value::dictionary::Dictionary;
 pub use crate::value::encoded::{BodyFile, Encoded, Source};
 pub use crate::value::filters::{Zstd, undo};
 pub use crate::value::frame::{Frame, Head, encoder, filter, int_body};

@@ -6,6 +6,7 @@ pub(crate) mod annotations;
 pub(crate) mod check;
 pub(crate) mod columns;
 pub(crate) mod connection;
+pub(crate) mod dictionaries;
 pub(crate) mod disguise;
 pub(crate) mod evict;
 pub(crate) mod files;

@@ -12,6 +12,7 @@ use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, read_unopened};
 use crate::store::absences::Absences;
 use crate::store::connections::Connections;
+use crate::store::dictionaries::Dictionaries;
 use crate::store::growth::Growth;
 use crate::store::layout::Shards;
 use crate::store::live_settings::LiveSettings;
@@ -64,6 +65,7 @@ pub(crate) struct Handle {
     pub(crate) reads: Reads,
     pub(crate) volume: Volume,
     pub(crate) upkeep: Upkeep,
+    pub(crate) dictionaries: Dictionaries,
     pub(crate) shards: Shards,
     pub(crate) warnings: Warnings,
 }
@@ -84,6 +86,7 @@ impl Handle {
             reads: Reads::default(),
             volume: Volume::default(),
             upkeep: Upkeep::default(),
+            dictionaries: Dictionaries::default(),
             shards: Shards::new(),
             warnings: Warnings::default(),
         }
@@ -297,6 +300,7 @@ impl Handle {
             self.reads.lookups.reset();
             self.reads.absences.forget();
             self.upkeep.reset();
+            self.dictionaries.reset();
             self.generation.store(generation, Ordering::Release);
         }
         if self.transaction.is_forked() {

@@ -105,6 +105,7 @@ pub(crate) fn resume(child: bool) {
     housekeeper.stopping = false;
     WAKE_NOW.store(false, Ordering::Relaxed);
     if child {
+        crate::store::training::forget();
         housekeeper.dirty.clear();
     } else if !housekeeper.dirty.is_empty() || crowd::is_crowded() {
         housekeeper.start();

@@ -51,6 +51,8 @@ pub(crate) struct Upkeep {
     /// How often this process has taken or given back a lock in the tier, now and at the housekeeper's last look.
     pub(super) lock_changes: AtomicU32,
     pub(super) seen_lock_changes: AtomicU32,
+    /// How many looks of a training are under way.
+    looking: AtomicU32,
     /// Closed, and not used since: the housekeeper stays away.
     pub(super) closed: AtomicBool,
 }
@@ -60,6 +62,25 @@ impl Upkeep {
     pub(super) fn reset(&self) {
         self.awake.store(false, Ordering::Relaxed);
         self.maintaining.store(false, Ordering::SeqCst);
+        self.looking.store(0, Ordering::SeqCst);
+    }
+
+    /// Begins a look that upkeep takes beside the housekeeper. Returns `None` if the directory was closed; else it stays
+    /// open until the look ends.
+    pub(super) fn look(&self) -> Option<Looking<'_>> {
+        // In this order, and `Handle::stop_upkeep` in the other: one of the two sees what the other has stored.
+        self.looking.fetch_add(1, Ordering::SeqCst);
+        let looking = Looking(self);
+        (!self.closed.load(Ordering::SeqCst)).then_some(looking)
+    }
+}
+
+/// A look that is under way. The thread is inside the fork gate, so that no child inherits it.
+pub(super) struct Looking<'u>(&'u Upkeep);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.looking.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -89,6 +110,7 @@ impl Handle {
         if self.reads.pending.is_due() {
             let _ = self.write_pending(UPKEEP_WAIT);
         }
+        let is_training = self.keep_dictionaries();
         let log = self.log_length();
         let checkpointed = if log > LONG_LOG {
             self.acquire(&mut crate::system::wait::Deadline::new(UPKEEP_WAIT))
@@ -106,6 +128,7 @@ impl Handle {
             || is_excessive
             || is_learning
             || is_used
+            || is_training
             || !is_drained
             || !self.reads.pending.is_empty()
             || !matches!(checkpointed, Ok(true))
@@ -176,7 +199,10 @@ impl Handle {
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.
     pub(crate) fn stop_upkeep(&self) {
         self.upkeep.closed.store(true, Ordering::SeqCst);
-        while self.upkeep.maintaining.load(Ordering::SeqCst) && !is_own_thread() {
+        let is_at_work = || {
+            self.upkeep.maintaining.load(Ordering::SeqCst) || self.upkeep.looking.load(Ordering::SeqCst) > 0
+        };
+        while is_at_work() && !is_own_thread() {
             std::thread::sleep(Duration::from_micros(200));
         }
         // The housekeeper's own last write may have taken it for use.

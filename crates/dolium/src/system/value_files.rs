@@ -89,6 +89,13 @@ impl ValueFiles {
         self.open_at(&self.path(name).ok_or(Errno::NOENT)?)
     }
 
+    /// The beginning of the value file that a row names, if it is there.
+    pub fn head(&self, name: &str, length: usize) -> Option<Vec<u8>> {
+        let mut head = Vec::with_capacity(length);
+        self.open(name).ok()?.take(length as u64).read_to_end(&mut head).ok()?;
+        Some(head)
+    }
+
     /// Makes a new file, which no row names yet, and the directories that lead to it.
     pub fn create(&self, name: &str) -> Result<File> {
         let path =

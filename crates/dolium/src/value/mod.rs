@@ -1,5 +1,6 @@
 //! Keys, values and settings: the bytes that they have in a row. Does not know SQL, nor where a row is stored.
 
+pub(crate) mod dictionary;
 pub(crate) mod encoded;
 pub(crate) mod eviction_policy;
 pub(crate) mod filters;
