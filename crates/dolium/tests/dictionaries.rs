@@ -43,7 +43,6 @@ fn blake3_of(at: u32) -> String {
 /// Stores a value of the group as a codec does that has no dictionary.
 fn store(cache: &Cache, key: u32, value: &[u8]) {
     let group = raw::group(cache, GROUP);
-    assert!(group.takes(value.len()));
     let frame = Frame::new(encoder::BYTES, value).dictionary(Some(group.number()));
     cache.set_with(key, frame, &PutOptions::new()).unwrap();
     group.count();
@@ -143,6 +142,37 @@ fn t39_a_group_is_tried_again_when_it_has_doubled() {
     assert_eq!(i64::from(current.number()), found[1].number);
 }
 
+/// Stores a value as a codec does.
+fn store_packed(cache: &Cache, key: u32, value: &[u8]) -> Option<u32> {
+    let (packed, number) = raw::group(cache, GROUP).compress(raw::Zstd::new(3), value);
+    let (filters, body) = packed.unwrap_or_else(|| (vec![], value.to_vec()));
+    let frame = Frame::new(encoder::BYTES, &body).filtered(&filters, value.len() as u64).dictionary(number);
+    cache.set_with(key, frame, &PutOptions::new()).unwrap();
+    filters.contains(&raw::filter::ZSTD_DICTIONARY).then_some(number).flatten()
+}
+
+fn read(cache: &Cache, key: u32) -> Option<dolium::Value> {
+    raw::framed(cache, key).unwrap().map(|found| found.value.value)
+}
+
+#[test]
+fn values_with_a_dictionary_come_back_in_every_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::open(directory.path()).unwrap();
+    let mut key = 0;
+    let since = Instant::now();
+    while store_packed(&cache, key, &record(key)).is_none() {
+        key += 1;
+        assert!(since.elapsed() < PATIENCE);
+    }
+    let all = || (0..=key).map(|key| (key, read(&Cache::open(directory.path()).unwrap(), key)));
+    assert!(all().all(|(key, found)| found == Some(record(key)[..].into())));
+    assert!(child("read", directory.path()).env("FIRST", key.to_string()).status().unwrap().success());
+    // One that is gone makes its values misses, and no others.
+    sql(&cache, "DELETE FROM DoliumDictionary");
+    assert!(child("miss", directory.path()).env("FIRST", key.to_string()).status().unwrap().success());
+}
+
 /// What has been stored counts for all processes, and none needs to see 512 values itself.
 #[test]
 fn values_of_short_processes_add_up() {
@@ -174,6 +204,14 @@ fn as_a_child() {
             store_records(&cache, first..first + 64);
             // As long as the keeper needs to see them.
             std::thread::sleep(Duration::from_millis(300));
+        }
+        "read" => {
+            assert_eq!(read(&cache, first), Some(record(first)[..].into()));
+            assert_eq!(read(&cache, 0), Some(record(0)[..].into()));
+        }
+        "miss" => {
+            assert_eq!(read(&cache, first), None);
+            assert_eq!(read(&cache, 0), Some(record(0)[..].into()));
         }
         _ => {
             store_records(&cache, first..first + 700);

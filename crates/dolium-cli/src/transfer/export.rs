@@ -111,7 +111,12 @@ fn write(store: &AnyCache, writer: &mut impl Write, failure: impl Fn(io::Error) 
             }
         }
     }
-    line(writer, &json!({ "end": sum.exported })).map_err(&failure)?;
+    let mut end = json!({ "end": sum.exported });
+    let dictionaries = super::dictionaries::to_json(store)?;
+    if !dictionaries.is_empty() {
+        end["dictionaries"] = dictionaries.into();
+    }
+    line(writer, &end).map_err(&failure)?;
     Ok(sum)
 }
 

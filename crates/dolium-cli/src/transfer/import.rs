@@ -61,7 +61,10 @@ fn from_directory(
     #[expect(clippy::cast_precision_loss, reason = "a limit")]
     settings.push(("size_limit".into(), Scalar::Real(limit.map_or(f64::INFINITY, |limit| limit as f64))));
     let target = Target::open(directory, timeout, options, store.shard_count(), settings)?;
-    super::directory::copy(&store, &target, report)?;
+    let copied = super::directory::copy(&store, &target, report);
+    // Also for the values that came before an error.
+    super::dictionaries::copy(&store, &target, report)?;
+    copied?;
     let nested = store.nested();
     target.store.close()?;
     store.close()?;
@@ -124,6 +127,7 @@ fn read(
     let mut count = 0;
     while let Some(line) = lines.next()? {
         if let Some(end) = line.get("end").and_then(Json::as_u64) {
+            super::dictionaries::put_all(&line, target, report)?;
             return if end == count { Ok(()) } else { Err(lines.wrong("entries are missing")) };
         }
         count += 1;

@@ -2,6 +2,7 @@
 //! times, tags, reads and stored bytes; signatures of pickles travel with them and are never made here, unless
 //! the user vouches for the source.
 
+mod dictionaries;
 mod directory;
 mod export;
 mod import;

@@ -262,3 +262,34 @@ fn sharded_caches_move_with_what_is_nested_in_them() {
     world.run(["import", "plain", "missing"]).code(2);
     world.run(["import", "plain", "state"]).code(2);
 }
+
+/// A value that names a dictionary is worth nothing without it.
+#[test]
+fn dictionaries_travel_with_the_values() {
+    let world = World::new();
+    for source in ["plain", "sharded"] {
+        let stored =
+            raw::StoredDictionary::new("app.page()", 1000.0, b"what pages have in common ".repeat(4));
+        let first = if source == "plain" {
+            dolium::Cache::open(world.path(source)).expect("a cache")
+        } else {
+            dolium::ShardedCache::open(world.path(source), 3).expect("a cache").shards()[0].clone()
+        };
+        assert!(raw::restore_dictionary(&first, &stored).expect("stored"));
+        first.set("key", "value").expect("stored");
+        first.close().expect("closed");
+        let dictionaries = |name: &str| {
+            let path = if source == "plain" { world.path(name) } else { world.path(name).join("000") };
+            raw::dictionaries(&dolium::Cache::open(path).expect("a cache")).expect("read")
+        };
+        let [file, by_file, by_directory] =
+            ["dump", "file", "directory"].map(|name| format!("{source}-{name}"));
+        world.run(["export", source, &file]).code(0);
+        world.run(["import", &by_file, &file]).code(0);
+        world.run(["import", &by_directory, source]).code(0);
+        assert_eq!(dictionaries(&by_file), [stored.clone()]);
+        assert_eq!(dictionaries(&by_directory), [stored.clone()]);
+        // What is there already is not refused.
+        world.run(["import", &by_directory, source]).code(0);
+    }
+}

@@ -9,7 +9,9 @@ use crate::store::{Handle, training};
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::value::dictionary::{Dictionary, number};
-use crate::value::frame::{Frame, Head};
+use crate::value::filters::{Zstd, undo};
+use crate::value::frame::{Frame, Head, filter};
+use crate::value::zstandard::SHORTEST;
 
 use super::{Cache, Problem};
 
@@ -44,7 +46,7 @@ impl Group {
     /// Whether a value of this length is small, so that it belongs to the group.
     #[must_use]
     pub fn takes(&self, length: usize) -> bool {
-        (1..=training::SMALL).contains(&(length as u64))
+        (SHORTEST as u64..=training::SMALL).contains(&(length as u64))
     }
 
     /// Returns the dictionary for new values. One that another process has adopted is noticed within a second.
@@ -57,6 +59,39 @@ impl Group {
     pub fn count(&self) {
         self.group.count(&self.handle);
     }
+
+    /// Compresses a value that is about to be stored, with the dictionary of the group if the value is small and there is
+    /// one. Returns the filters and what they make, or `None` if the value is to be stored as it is, and the number for
+    /// the frame's field.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use dolium::raw::{self, Zstd, filter};
+    ///
+    /// let cache = dolium::Cache::open(dir.path())?;
+    /// let group = raw::group(&cache, "app.page()");
+    /// let (packed, number) = group.compress(Zstd::new(3), &b"spam and eggs, ".repeat(20));
+    /// assert_eq!(packed.map(|(filters, _)| filters), Some(vec![filter::ZSTD]));
+    /// assert_eq!(number, Some(group.number()), "there is no dictionary yet");
+    /// # Ok::<(), dolium::Error>(())
+    /// ```
+    #[must_use]
+    pub fn compress(&self, zstd: Zstd<'_>, body: &[u8]) -> (Option<Compressed>, Option<u32>) {
+        if !self.takes(body.len()) {
+            return (zstd.apply(body), None);
+        }
+        self.count();
+        let current =
+            self.current().and_then(|current| Some((current.encoder(zstd.level)?, current.number())));
+        match current {
+            Some((encoder, number)) => {
+                let packed = zstd.dictionary(Some(&*encoder)).apply(body);
+                let number = if packed.is_some() { number } else { self.number() };
+                (packed, Some(number))
+            }
+            None => (zstd.apply(body), Some(self.number())),
+        }
+    }
 }
 
 impl std::fmt::Debug for Group {
@@ -64,6 +99,9 @@ impl std::fmt::Debug for Group {
         f.debug_struct("Group").field("name", &self.group.name).finish_non_exhaustive()
     }
 }
+
+/// The filters, and what they make.
+pub type Compressed = (Vec<u8>, Vec<u8>);
 
 /// The group of a name: that of a function, or the empty one for all values of the cache.
 #[must_use]
@@ -183,6 +221,19 @@ pub fn usage(cache: &Cache) -> Result<Vec<(Storing, Usage)>> {
 }
 
 impl Cache {
+    /// Undoes the filters of a frame, with the dictionary that it names. Returns how many filters are left, which this
+    /// crate does not know, and the bytes. Returns `None` if they are damaged, or the dictionary is gone.
+    pub(super) fn undo(&self, frame: &Frame<'_>) -> Result<Option<(usize, Vec<u8>)>> {
+        let used = match frame.dictionary {
+            Some(number) if frame.filters.contains(&filter::ZSTD_DICTIONARY) => {
+                self.handle.dictionary(number)?
+            }
+            _ => None,
+        };
+        let undone = undo(frame.filters, frame.body.to_vec(), used.as_deref().map(Dictionary::decoder));
+        Ok(undone.filter(|(left, bytes)| *left > 0 || bytes.len() as u64 == frame.length))
+    }
+
     /// What of the dictionaries is damaged, and which of them no value uses, in any shard. Only the store of the
     /// dictionaries has any.
     pub(super) fn inspect_dictionaries(&self, problems: &mut Vec<Problem>) -> Result<Vec<Inspected>> {

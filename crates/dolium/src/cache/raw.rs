@@ -13,7 +13,7 @@
 
 pub use super::annotations::{annotate, annotation};
 pub use super::dictionary::{
-    Group, StoredDictionary, Storing, Usage, dictionaries, dictionary, group, loaded_dictionary,
+    Compressed, Group, StoredDictionary, Storing, Usage, dictionaries, dictionary, group, loaded_dictionary,
     restore_dictionary, usage,
 };
 pub use super::frame::{Framed, framed, framed_value, unfiltered, value_of};

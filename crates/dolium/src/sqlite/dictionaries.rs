@@ -112,20 +112,18 @@ pub(crate) enum Added {
 
 /// Adds a dictionary of a group, and makes the table if need be.
 pub(crate) fn add(connection: &Connection, group: &str, adopted: Timestamp, bytes: &[u8]) -> Result<Added> {
+    const INSERT: &str =
+        r#"INSERT INTO DoliumDictionary (number, "group", adopted, hash, bytes) VALUES (?1, ?2, ?3, ?4, ?5)"#;
     connection.execute_batch(TABLE)?;
     let number = number(bytes);
     if let Some(there) = load(connection, number)? {
-        return Ok(match there.bytes.as_deref() == Some(bytes) {
-            true => Added::Already,
-            false => Added::Taken,
-        });
+        let is_same = there.bytes.as_deref() == Some(bytes);
+        return Ok(if is_same { Added::Already } else { Added::Taken });
     }
     let count: i64 = connection.query_row("SELECT count(*) FROM DoliumDictionary", [], |row| row.get(0))?;
     if count >= MOST {
         return Ok(Added::TooMany);
     }
-    const INSERT: &str =
-        r#"INSERT INTO DoliumDictionary (number, "group", adopted, hash, bytes) VALUES (?1, ?2, ?3, ?4, ?5)"#;
     let hash = blake3::hash(bytes);
     connection.execute(INSERT, params![number, group, adopted, hash.as_bytes(), bytes])?;
     Ok(Added::Done)
@@ -133,8 +131,8 @@ pub(crate) fn add(connection: &Connection, group: &str, adopted: Timestamp, byte
 
 /// Removes a dictionary. A group that has none left begins anew.
 pub(crate) fn remove(connection: &Connection, dictionary: &Stored) -> Result<()> {
-    connection.execute("DELETE FROM DoliumDictionary WHERE number = ?1", [dictionary.number])?;
     const IS_LEFT: &str = r#"SELECT EXISTS (SELECT 1 FROM DoliumDictionary WHERE "group" = ?1)"#;
+    connection.execute("DELETE FROM DoliumDictionary WHERE number = ?1", [dictionary.number])?;
     let is_left: bool = connection.query_row(IS_LEFT, [&dictionary.group], |row| row.get(0))?;
     if !is_left {
         connection.execute(

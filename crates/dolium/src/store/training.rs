@@ -160,6 +160,9 @@ impl Handle {
     }
 }
 
+/// Values as Zstandard sees them.
+type Samples = Vec<Vec<u8>>;
+
 /// A training under way.
 struct Training {
     first: Weak<Handle>,
@@ -189,7 +192,7 @@ impl Training {
     }
 
     /// Samples of the group out of all shards, and the dictionary that it has. Returns `None` if the cache is closed.
-    fn draw(&self) -> Option<(Vec<Vec<u8>>, Option<Arc<Dictionary>>)> {
+    fn draw(&self) -> Option<(Samples, Option<Arc<Dictionary>>)> {
         let (shards, numbers, former) = {
             let _inside = fork_gate::enter();
             let (first, group) = (self.first.upgrade()?, self.group.upgrade()?);
@@ -217,7 +220,7 @@ impl Training {
 }
 
 /// Draws samples out of one shard: evenly from the newest values that name one of these numbers.
-fn draw_from(shard: &Weak<Handle>, numbers: &[u32], budget: u64, mut rows: u32) -> Option<Vec<Vec<u8>>> {
+fn draw_from(shard: &Weak<Handle>, numbers: &[u32], budget: u64, mut rows: u32) -> Option<Samples> {
     let mut candidates: Vec<(i64, u64)> = Vec::new();
     let mut below = i64::MAX;
     while rows > 0 && candidates.len() < CANDIDATES {

@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_dictionary_that_does_not_pay_is_not_adopted() {
-        let noise = |at: u64| blake3::hash(&at.to_le_bytes()).as_bytes().repeat(1);
+        let noise = |at: u64| blake3::hash(&at.to_le_bytes()).as_bytes().to_vec();
         let noise: Vec<_> = (0..600).map(noise).collect();
         assert!(train(&noise, None).is_none(), "noise");
         let samples = records(600, ORDER);

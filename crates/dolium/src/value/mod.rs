@@ -18,7 +18,7 @@ mod shuffle;
 pub mod sign;
 #[cfg(feature = "serde")]
 mod typed;
-mod zstandard;
+pub(crate) mod zstandard;
 
 pub(crate) use payload::UNFILED;
 pub use payload::{Columns, Entry, Payload, Row, Value, mode};
