@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
 #![expect(clippy::disallowed_methods, reason = "a test plays the other programs itself")]
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ fn blake3_of(at: u32) -> String {
     for _ in 0..2 {
         state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        digits.push_str(&format!("{:016x}", state ^ (state >> 31)));
+        write!(digits, "{:016x}", state ^ (state >> 31)).unwrap();
     }
     digits
 }
