@@ -128,7 +128,7 @@ torture: build $(VENV)/ready-test programs ## the random and the killing tests, 
 
 # What `make test` runs for a moment, for SECONDS each: with libFuzzer where a nightly Rust and cargo-fuzz are installed.
 SECONDS ?= 60
-FUZZ := pickle msgpack tier_records
+FUZZ := pickle msgpack frame tier_records
 fuzz: ## hostile bytes for the readers: SECONDS=60 for each target
 	@if $(CARGO) +nightly fuzz --version >/dev/null 2>&1; then set -e; for target in $(FUZZ); do \
 		mkdir -p fuzz/corpus/$$target; \

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
+import subprocess
 import sysconfig
 import tempfile
 import time
@@ -19,7 +21,7 @@ from typing import Any
 
 import dolium
 import numpy as np
-from dolium.codecs import Array, Json, Pickle, Zstd
+from dolium.codecs import Array, Auto, Json, Pickle, Zstd
 
 FIGURES: dict[str, Any] = {}
 
@@ -38,10 +40,101 @@ def saved(name: str, values: list[Any], before: int, codec: Any) -> None:
     tell(f"saved: {name}", 100 * (1 - after / before), "%")
 
 
+def shared(name: str, values: list[Any], codec: Any, size: Callable[[Any], bytes]) -> None:
+    """What values save that a dictionary of other values compresses: three in four come first, one is held out."""
+    random.Random(1).shuffle(values)
+    seen, held = values[: len(values) * 3 // 4], values[len(values) * 3 // 4 :]
+    bodies = [size(value) for value in held]
+    before = sum(map(len, bodies))
+    tell(
+        f"saved: {name}, zlib-6",
+        100 * (1 - sum(len(zlib.compress(body, 6)) for body in bodies) / before),
+        "%",
+    )
+    for filter in (Zstd(), Zstd(dictionary=True)):
+        with tempfile.TemporaryDirectory() as directory, dolium.Cache(directory) as cache:
+            for key, value in enumerate(seen):
+                cache.set(key, value, codec=codec | filter)
+            if filter.dictionary and not has_dictionary(cache):
+                tell(f"saved: {name}, {filter!r}, which was not worth it", 0, "%")
+                continue
+            after = 0
+            for value in held:
+                cache.set("held", value, codec=codec | filter)
+                after += cache.info("held").size
+        tell(f"saved: {name}, {filter!r}", 100 * (1 - after / before), "%")
+
+
+def has_dictionary(cache: dolium.Cache) -> bool:
+    """Wait until the cache has a dictionary and new values use it."""
+    for _ in range(300):
+        try:
+            if cache._sql("SELECT count(*) FROM DoliumDictionary").fetchall()[0][0]:
+                time.sleep(2)
+                return True
+        except dolium.Error:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def pages() -> None:
+    """The books of Rust, which are rendered from Markdown, if the toolchain has them."""
+    if shutil.which("rustc") is None:
+        return
+    root = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True)
+    html = Path(root.stdout.strip()) / "share/doc/rust/html"
+    found = sorted(page for book in BOOKS for page in (html / book).rglob("*.html"))
+    texts = [page.read_text(errors="replace") for page in found if page.name != "print.html"]
+    if len(texts) > 1000:
+        texts = random.Random(1).sample(texts, 1000)
+    if len(texts) > 700:
+        shared(f"{len(texts)} pages rendered from Markdown", texts, Auto(), str.encode)
+
+
+BOOKS = (
+    "book", "cargo", "clippy", "edition-guide", "embedded-book", "error_codes", "nomicon", "reference",
+    "rust-by-example", "rustc", "rustdoc", "style-guide",
+)  # fmt: skip
+
+
+def small_records() -> None:
+    rng = random.Random(1)
+    shared("2000 JSON records of 830 bytes", [small_record(rng) for _ in range(2000)], Json(), as_json)
+
+
+def small_record(rng: random.Random) -> dict[str, Any]:
+    """A record with 32 random hexadecimal digits, and some numbers."""
+    return {
+        "id": f"{rng.getrandbits(128):032x}",
+        "status": rng.choice(["new", "paid", "shipped", "returned"]),
+        "customer": {
+            "name": rng.choice(["Ada", "Alan", "Grace"]),
+            "city": rng.choice(["London", "Paris", "Rome"]),
+        },
+        "lines": [
+            {
+                "article": f"A-{rng.randrange(1000)}",
+                "text": "a line of the order",
+                "count": rng.randrange(9),
+                "price": rng.randrange(10_000) / 100,
+                "currency": "EUR",
+                "delivery": {"method": "parcel", "insured": False},
+            }
+            for _ in range(5)
+        ],
+    }
+
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
 def sources() -> None:
     files = sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py"))
     files = [path for path in files if "site-packages" not in path.parts]
     texts = [path.read_text(errors="replace") for path in files]
+    shared("sources of the standard library, one in four", list(texts), Auto(), str.encode)
     before = sum(len(text.encode()) for text in texts)
     for level in (-1, 3, 9):
         saved(f"{len(texts)} sources of the standard library, Zstd({level})", texts, before, Zstd(level))
@@ -164,7 +257,7 @@ def main() -> None:
     )
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
-    for part in (sources, signals, records, arrays):
+    for part in (pages, small_records, sources, signals, records, arrays):
         part()
     if arguments.save:
         arguments.save.write_text(json.dumps(FIGURES, indent=1) + "\n")

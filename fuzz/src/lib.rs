@@ -2,9 +2,11 @@
 //!
 //! `crates/dolium-cli/tests/fuzz.rs` includes this file and runs it on stable Rust.
 
+use std::sync::LazyLock;
+
 use dolium::Key;
 use dolium::raw::pickle::op::Op;
-use dolium::raw::{Frame, undo};
+use dolium::raw::{Dictionary, Frame, undo};
 
 /// What a description or a key may have beside what its pickle has.
 const SLACK: usize = 32 << 20;
@@ -29,6 +31,9 @@ pub fn pickle(bytes: &[u8]) {
     assert_eq!(key.pickle(), again.pickle(), "a key has one stored form");
 }
 
+static SOUND: LazyLock<Option<Dictionary>> =
+    LazyLock::new(|| Dictionary::new(b"spam and eggs, bacon and sausage, ".repeat(64)));
+
 /// Frames: the reader, and the filters that the engine undoes.
 pub fn frame(bytes: &[u8]) {
     let head = Frame::peek(bytes);
@@ -37,9 +42,13 @@ pub fn frame(bytes: &[u8]) {
     assert!(head.is_some_and(|head| head.stored == bytes.len() as u64), "a head says how long its frame is");
     assert!(frame.body.len() <= bytes.len(), "a body outgrows its frame");
     let _ = (frame.int(), frame.float(), frame.text(), frame.signed_part());
-    if let Some((left, body)) = undo(frame.filters, frame.body.to_vec(), None) {
-        assert!(left <= frame.filters.len(), "a filter is undone once");
-        assert!(body.len() <= (256 << 20).max(bytes.len() << 13), "a value outgrows its limit");
+    // Without a dictionary, with a sound one, and with one that another user may have written.
+    let hostile = Dictionary::new(frame.body.to_vec());
+    for dictionary in [None, SOUND.as_ref(), hostile.as_ref()] {
+        if let Some((left, body)) = undo(frame.filters, frame.body, dictionary.map(Dictionary::decoder)) {
+            assert!(left <= frame.filters.len(), "a filter is undone once");
+            assert!(body.len() <= (256 << 20).max(bytes.len() << 13), "a value outgrows its limit");
+        }
     }
 }
 

@@ -788,8 +788,12 @@ class Store:
         raised: bool,
         since: float | None,
         codec: Codec | Encoder | Filter | None = None,
+        group: str = "",
     ) -> tuple[bool, Any]:
-        """Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return."""
+        """Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return.
+
+        Small results of one `group` share a dictionary.
+        """
     def _try_get(
         self,
         key: Any,

@@ -158,6 +158,9 @@ pub(crate) struct Stats {
     /// Let the numbers go with the last program that uses the cache
     #[arg(long)]
     pub disable: bool,
+    /// Show instead what codecs save, for each function, codec and dictionary; values without a codec are left out
+    #[arg(long, conflicts_with_all = ["reset", "enable", "disable"])]
+    pub codecs: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

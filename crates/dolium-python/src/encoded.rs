@@ -1,6 +1,7 @@
 //! Values of codecs: what the package has encoded on its way into the store, and what it decodes on its way back.
 
-use dolium::raw::{Frame, Zstd, encoder};
+use dolium::Cache;
+use dolium::raw::{self, Frame, Zstd, encoder};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString};
@@ -25,40 +26,66 @@ pub(crate) struct Made<'py> {
     is_aligned: bool,
     /// What is stored instead of these bytes and filters.
     packed: Option<(Vec<u8>, Vec<u8>)>,
+    /// The number in the frame's field of the dictionary.
+    dictionary: Option<u32>,
 }
 
-/// Compression as the last filter: the level, and the bytes of an element.
-type Compression = (i32, u8);
+/// The values with which a value may share a dictionary: those of a group in a cache.
+#[derive(Clone, Copy)]
+pub(crate) struct Peers<'a> {
+    pub cache: &'a Cache,
+    pub group: &'a str,
+}
+
+/// Compression as the last filter: the level, the bytes of an element, and whether to use a dictionary.
+type Compression = (i32, u8, bool);
 
 /// What `Codec._encode` returns.
 type Parts<'py> = (u8, Bound<'py, PyBytes>, Vec<u8>, u64, bool, Option<Compression>);
 
 impl<'py> Made<'py> {
     /// Encodes a value. Returns `None` if it is stored as without a codec.
-    pub fn of(codec: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+    pub fn of(
+        codec: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        peers: Peers<'_>,
+    ) -> PyResult<Option<Self>> {
         let parts = codec.call_method1("_encode", (value,))?;
         if parts.is_none() {
             return Ok(None);
         }
         let (encoder, body, filters, length, is_aligned, compression): Parts<'_> = parts.extract()?;
-        let mut made = Self { encoder, body, filters, length, is_aligned, packed: None };
-        if let Some((level, element)) = compression {
-            made.compress(codec.py(), Zstd::new(level).element(element));
+        let mut made = Self { encoder, body, filters, length, is_aligned, packed: None, dictionary: None };
+        if let Some((level, element, shares)) = compression {
+            made.compress(codec.py(), Zstd::new(level).element(element), Some(peers).filter(|_| shares));
         }
-        let is_plain = made.packed.is_none() && made.filters.is_empty();
-        Ok((!is_plain || ![encoder::TEXT, encoder::BYTES].contains(&encoder)).then_some(made))
+        Ok((!made.is_plain() || ![encoder::TEXT, encoder::BYTES].contains(&encoder)).then_some(made))
     }
 
-    fn compress(&mut self, py: Python<'_>, zstd: Zstd<'_>) {
+    fn compress(&mut self, py: Python<'_>, zstd: Zstd<'_>, peers: Option<Peers<'_>>) {
         let body = self.body.as_bytes();
-        let packed = if body.len() < MANY { zstd.apply(body) } else { enter::leave(py, || zstd.apply(body)) };
+        let packed = match peers {
+            // The store may be asked.
+            Some(Peers { cache, group }) => {
+                let packed;
+                (packed, self.dictionary) =
+                    enter::leave(py, || raw::group(cache, group).compress(zstd, body));
+                packed
+            }
+            None if body.len() < MANY => zstd.apply(body),
+            None => enter::leave(py, || zstd.apply(body)),
+        };
         self.packed = packed.map(|(last, packed)| ([&*self.filters, &*last].concat(), packed));
+    }
+
+    /// Whether a frame says no more of it than its encoder.
+    fn is_plain(&self) -> bool {
+        self.packed.is_none() && self.filters.is_empty() && self.dictionary.is_none()
     }
 
     /// The pickle that it is, if a row can say so without a frame.
     pub fn pickle(&self) -> Option<&Bound<'py, PyBytes>> {
-        let is_plain = self.packed.is_none() && self.filters.is_empty();
-        Some(&self.body).filter(|_| is_plain && self.encoder == encoder::PICKLE)
+        Some(&self.body).filter(|_| self.is_plain() && self.encoder == encoder::PICKLE)
     }
 
     pub fn frame(&self) -> Frame<'_> {
@@ -66,7 +93,7 @@ impl<'py> Made<'py> {
             Some((filters, packed)) => (&**filters, &**packed),
             None => (&*self.filters, self.body.as_bytes()),
         };
-        let frame = Frame::new(self.encoder, body).aligned(self.is_aligned);
+        let frame = Frame::new(self.encoder, body).aligned(self.is_aligned).dictionary(self.dictionary);
         if filters.is_empty() { frame } else { frame.filtered(filters, self.length) }
     }
 
@@ -124,7 +151,7 @@ fn zstd_apply<'py>(
 #[pyfunction]
 #[pyo3(signature = (filters, data, /))]
 fn filters_undo<'py>(py: Python<'py>, filters: &[u8], data: &[u8]) -> Option<(usize, Bound<'py, PyAny>)> {
-    let found = enter::leave(py, || dolium::raw::undo(filters, data.to_vec(), None));
+    let found = enter::leave(py, || raw::undo(filters, data, None));
     found.map(|(left, bytes)| (left, PyBytes::new(py, &bytes).into_any()))
 }
 

@@ -5,7 +5,7 @@ use dolium::{Payload, Scalar, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, PyString};
 
-use crate::encoded::{Made, unreadable};
+use crate::encoded::{Made, Peers, unreadable};
 use crate::error;
 use crate::lazy::Lazy;
 use crate::packed;
@@ -56,12 +56,12 @@ impl<'py> Outgoing<'py> {
     /// The same by a codec, if there is one.
     #[inline]
     pub fn by(
-        codec: Option<&Bound<'py, PyAny>>,
+        codec: Option<(&Bound<'py, PyAny>, Peers<'_>)>,
         value: &Bound<'py, PyAny>,
         protocol: impl FnOnce() -> PyResult<i64>,
     ) -> PyResult<Self> {
-        let Some(codec) = codec else { return Self::of(value, protocol) };
-        Ok(match Made::of(codec, value)? {
+        let Some((codec, peers)) = codec else { return Self::of(value, protocol) };
+        Ok(match Made::of(codec, value, peers)? {
             None => return Self::of(value, protocol),
             Some(made) => match made.pickle() {
                 Some(pickle) => Self::Pickle(pickle.clone()),

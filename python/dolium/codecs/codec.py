@@ -29,6 +29,8 @@ class Codec:
             )
         if len(filters) > MOST_FILTERS:
             raise ValueError(f"a codec has at most {MOST_FILTERS} filters, not {len(filters)}")
+        if any(filter._compression and filter._compression[1] for filter in filters[:-1]):
+            raise ValueError("dictionary=True is for the last filter; put Zstd(dictionary=True) at the end")
         for part in (encoder, *filters):
             part._refuse_nameless()
         self.encoder = encoder
@@ -51,7 +53,8 @@ class Codec:
             element = 1 if numbers else body.element
             if filter._compression is not None and place == len(self.filters) - 1:
                 # The engine does it, without a copy.
-                compression = filter._compression, element
+                level, is_shared = filter._compression
+                compression = level, element, is_shared
                 continue
             applied = filter._apply(data, element)
             if applied is not None:
@@ -150,7 +153,8 @@ class Filter(_Part):
     """
 
     _kind = "filter"
-    _compression: int | None = None
+    _compression: tuple[int, bool] | None = None
+    """Level and use of a dictionary, of the filter that the engine applies."""
 
     def encode(self, data: bytes) -> bytes:
         """The filtered bytes."""

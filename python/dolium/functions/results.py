@@ -137,7 +137,16 @@ class Results:
         try:
             codec = self.codec or codec_of(self.cache, value)
             is_kept, again = keep(
-                self.cache, key, value, lifetime, seconds, self.tag, since=since, raised=raised, codec=codec
+                self.cache,
+                key,
+                value,
+                lifetime,
+                seconds,
+                self.tag,
+                since=since,
+                raised=raised,
+                codec=codec,
+                group=self.name,
             )
         except Exception as error:
             self.tell("stored", error, value)
@@ -173,10 +182,11 @@ def keep(
     since: float | None,
     raised: bool,
     codec: Codec | None = None,
+    group: str = "",
 ) -> tuple[bool, Any]:
     """Keep a result that took so many seconds, unless one was stored after `since`.
 
-    Return whether it is kept, and what a hit returns of it.
+    Results of one `group` share a dictionary. Return whether it is kept, and what a hit returns of it.
     """
     fresh_until = time.time() + lifetime.fresh if lifetime.says_fresh else None
     kept: tuple[bool, Any] = cache._keep_result(
@@ -189,6 +199,7 @@ def keep(
         raised=raised,
         since=since,
         codec=codec,
+        group=group,
     )
     return kept
 

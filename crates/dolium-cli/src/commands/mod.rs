@@ -3,6 +3,7 @@
 mod backup;
 mod change;
 mod check;
+mod codecs;
 mod functions;
 mod info;
 mod list;

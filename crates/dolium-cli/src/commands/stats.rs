@@ -5,6 +5,7 @@ use std::time::Duration;
 use dolium::{Cache, Scalar};
 use serde_json::json;
 
+use super::codecs;
 use crate::args::Stats;
 use crate::human;
 use crate::open::{Access, AnyCache};
@@ -15,6 +16,9 @@ pub(super) fn act(args: Stats, timeout: Duration) -> Result<Outcome> {
     let changes = args.reset || args.enable || args.disable;
     let access = if changes { Access::Change } else { Access::Look };
     let store = AnyCache::open(&args.cache.resolve()?, access, timeout)?;
+    if args.codecs {
+        return codecs::act(store, args.json);
+    }
     let dolium::Stats { hits, misses, .. } = store.sum(Cache::stats)?;
     for shard in store.shards() {
         if args.enable || args.disable {

@@ -185,7 +185,10 @@ impl Inner {
         let outgoing: Vec<Outgoing<'_>> = items
             .iter()
             .map(|(key, value)| {
-                let outgoing = Outgoing::by(codec.as_ref(), value, || self.protocol(py));
+                let outgoing =
+                    Outgoing::by(codec.as_ref().map(|codec| (codec, self.peers(""))), value, || {
+                        self.protocol(py)
+                    });
                 outgoing.map_err(|error| error::unstorable(Some(key), py, error))
             })
             .collect::<PyResult<_>>()?;

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::Inner;
-use crate::encoded::{DECODE, body, scan, unreadable};
+use crate::encoded::{DECODE, Peers, body, scan, unreadable};
 use crate::error;
 use crate::lazy::Lazy;
 use crate::trust::Trust;
@@ -67,6 +67,12 @@ impl Inner {
             (Some(passed), _) if passed.is_none() => Ok(None),
             (Some(passed), _) => self.codec_passed(passed).map(Some),
         }
+    }
+
+    /// The values of a function, or those of the cache if the name is empty, which share a dictionary.
+    #[inline]
+    pub fn peers<'a>(&'a self, group: &'a str) -> Peers<'a> {
+        Peers { cache: self.shared.shards[0].cache(false), group }
     }
 
     #[cold]

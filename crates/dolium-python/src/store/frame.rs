@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
 use super::{Flag, Inner, Seconds, Shard, Store, put};
 use crate::encoded::MANY;
-use crate::encoded::Made;
+use crate::encoded::{Made, Peers};
 use crate::value::Outgoing;
 use crate::{clock, error, packed};
 
@@ -88,7 +88,7 @@ impl Stored {
             .filtered(&self.filters, self.length)
             .dictionary(self.dictionary)
             .aligned(self.is_aligned);
-        raw::value_of(cache, &frame, true)
+        host::try_value_of(cache, &frame)
     }
 }
 
@@ -122,11 +122,11 @@ enum Body<'py> {
 impl<'py> Body<'py> {
     fn of(
         value: &Bound<'py, PyAny>,
-        codec: Option<&Bound<'py, PyAny>>,
+        codec: Option<(&Bound<'py, PyAny>, Peers<'_>)>,
         protocol: impl FnOnce() -> PyResult<i64>,
     ) -> PyResult<Self> {
-        if let Some(codec) = codec
-            && let Some(made) = Made::of(codec, value)?
+        if let Some((codec, peers)) = codec
+            && let Some(made) = Made::of(codec, value, peers)?
         {
             return Ok(Self::Made(made));
         }
@@ -284,7 +284,9 @@ impl Store {
     }
 
     /// Keep a result unless one was stored after `since`. Return whether it is kept, and what a hit will return.
-    #[pyo3(signature = (key, value, /, *, expire, fresh_until, seconds, tag, raised, since, codec=None))]
+    ///
+    /// Small results of one `group` share a dictionary.
+    #[pyo3(signature = (key, value, /, *, expire, fresh_until, seconds, tag, raised, since, codec=None, group=""))]
     #[expect(clippy::too_many_arguments, reason = "all that a frame says")]
     fn _keep_result<'py>(
         &self,
@@ -297,11 +299,13 @@ impl Store {
         raised: Flag,
         since: Option<f64>,
         codec: Option<&Bound<'py, PyAny>>,
+        group: &str,
     ) -> PyResult<(bool, Bound<'py, PyAny>)> {
         let (inner, py) = (self.inner()?, key.py());
         let put = put(expire, tag)?;
         let codec = inner.codec(py, codec)?;
-        let body = Body::of(value, codec.as_ref().filter(|_| !raised.0), || inner.protocol(py))
+        let codec = codec.as_ref().filter(|_| !raised.0).map(|codec| (codec, inner.peers(group)));
+        let body = Body::of(value, codec, || inner.protocol(py))
             .map_err(|error| error::unstorable(Some(key), py, error))?;
         // First, so that nothing is stored that cannot be read.
         let again = match &body {

@@ -151,8 +151,10 @@ impl Store {
             })?
         } else {
             let codec = inner.codec(py, None)?;
-            let outgoing = Outgoing::by(codec.as_ref(), value, || inner.protocol(py))
-                .map_err(|error| error::unstorable(None, py, error))?;
+            let outgoing = Outgoing::by(codec.as_ref().map(|codec| (codec, inner.peers(""))), value, || {
+                inner.protocol(py)
+            })
+            .map_err(|error| error::unstorable(None, py, error))?;
             let loan = outgoing.lend()?;
             shard.change(py, retry.0, |cache| cache.push(loan.payload(), prefix, side, &options))?
         };

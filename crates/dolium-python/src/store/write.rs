@@ -46,8 +46,10 @@ impl Inner {
                 }
             })
         } else {
-            let outgoing = Outgoing::by(codec.as_ref(), value, || self.protocol(py))
-                .map_err(|error| error::unstorable(Some(object), py, error))?;
+            let outgoing = Outgoing::by(codec.as_ref().map(|codec| (codec, self.peers(""))), value, || {
+                self.protocol(py)
+            })
+            .map_err(|error| error::unstorable(Some(object), py, error))?;
             let loan = outgoing.lend()?;
             clock::follow(py);
             if how == How::Replace && host::try_set(shard.cache(retry), &key, loan.clone().payload(), options)

@@ -10,7 +10,7 @@ use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::value::dictionary::{Dictionary, number};
 use crate::value::filters::{Zstd, undo};
-use crate::value::frame::{Frame, Head, filter};
+use crate::value::frame::{Frame, Head};
 use crate::value::zstandard::SHORTEST;
 
 use super::{Cache, Problem};
@@ -112,7 +112,7 @@ pub fn group(cache: &Cache, name: &str) -> Group {
 
 /// The dictionary of a number. Returns `None` if it is gone or damaged, which makes its values misses.
 pub fn dictionary(cache: &Cache, number: u32) -> Result<Option<Arc<Dictionary>>> {
-    cache.handle.dictionary(number)
+    cache.handle.dictionary(number, cache.wait)
 }
 
 /// The dictionary of a number, if this process has used it already. Neither waits nor asks the kernel.
@@ -150,6 +150,16 @@ pub fn dictionaries(cache: &Cache) -> Result<Vec<StoredDictionary>> {
     let seen =
         |Stored { number, group, adopted, bytes, .. }| StoredDictionary { number, group, adopted, bytes };
     Ok(stored.into_iter().map(seen).collect())
+}
+
+/// The names of the groups that this cache knows: those with a dictionary, and those whose values it has counted.
+pub fn groups(cache: &Cache) -> Result<Vec<String>> {
+    let first = cache.handle.first_shard();
+    let mut names = first.read_now(cache.wait, |connection| dictionaries::counted_groups(connection))?;
+    names.extend(dictionaries(cache)?.into_iter().map(|stored| stored.group));
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
 }
 
 /// Stores a dictionary as it was in another cache. Returns whether values that name it can be read now: not if it is
@@ -224,13 +234,11 @@ impl Cache {
     /// Undoes the filters of a frame, with the dictionary that it names. Returns how many filters are left, which this
     /// crate does not know, and the bytes. Returns `None` if they are damaged, or the dictionary is gone.
     pub(super) fn undo(&self, frame: &Frame<'_>) -> Result<Option<(usize, Vec<u8>)>> {
-        let used = match frame.dictionary {
-            Some(number) if frame.filters.contains(&filter::ZSTD_DICTIONARY) => {
-                self.handle.dictionary(number)?
-            }
-            _ => None,
+        let used = match frame.needed_dictionary() {
+            Some(number) => self.handle.dictionary(number, self.wait)?,
+            None => None,
         };
-        let undone = undo(frame.filters, frame.body.to_vec(), used.as_deref().map(Dictionary::decoder));
+        let undone = undo(frame.filters, frame.body, used.as_deref().map(Dictionary::decoder));
         Ok(undone.filter(|(left, bytes)| *left > 0 || bytes.len() as u64 == frame.length))
     }
 

@@ -12,7 +12,6 @@ use crate::store::lock::is_network;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
 use crate::value::encoded::{BodyFile, Encoded, Source, read_at};
-use crate::value::filters::undo;
 use crate::value::frame::{Frame, encoder};
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
@@ -20,6 +19,7 @@ use crate::value::sign::{TRAILER_LEN, Verdict};
 use crate::value::{Columns, Entry, Value, mode};
 
 use super::Cache;
+use super::dictionary::loaded_dictionary;
 use super::nonblocking::Unanswered;
 use super::prepare::signer;
 use super::read::{Fetched, missing_or};
@@ -87,7 +87,7 @@ impl Cache {
     fn value_in_frame(&self, key: &Key<'_>, frame: &Frame<'_>, stored: &[u8]) -> Result<Option<Value>> {
         // Before anything is undone.
         let signed = frame.is_signed() && self.is_signed(key, stored)?;
-        Ok(value_of(self, frame, signed))
+        value_of(self, frame, signed)
     }
 
     /// A frame of this version that holds no pickle of others.
@@ -195,14 +195,13 @@ impl Cache {
 /// use dolium::raw::{self, Frame, encoder};
 ///
 /// let cache = dolium::Cache::open(dir.path())?;
-/// assert_eq!(raw::value_of(&cache, &Frame::new(encoder::TEXT, b"42"), false), Some("42".into()));
+/// assert_eq!(raw::value_of(&cache, &Frame::new(encoder::TEXT, b"42"), false)?, Some("42".into()));
 /// # Ok::<(), dolium::Error>(())
 /// ```
-#[must_use]
-pub fn value_of(cache: &Cache, frame: &Frame<'_>, signed: bool) -> Option<Value> {
-    let (left, bytes) = unfiltered(cache, frame)?;
+pub fn value_of(cache: &Cache, frame: &Frame<'_>, signed: bool) -> Result<Option<Value>> {
+    let Some((left, bytes)) = unfiltered(cache, frame)? else { return Ok(None) };
     let whole = Frame::new(frame.encoder, &bytes);
-    match frame.encoder {
+    Ok(match frame.encoder {
         encoder::NONE if left == 0 => Some(Value::Null),
         encoder::INT if left == 0 => whole.int().map(Value::Int),
         encoder::FLOAT if left == 0 => whole.float().map(Value::Float),
@@ -217,7 +216,28 @@ pub fn value_of(cache: &Cache, frame: &Frame<'_>, signed: bool) -> Option<Value>
             is_aligned: frame.is_aligned,
             source: Source::Memory(bytes),
         })),
-    }
+    })
+}
+
+/// The value of a signed frame as [`value_of`] finds it. Neither waits nor asks the kernel: returns `None` also if
+/// this process has not loaded the dictionary.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::host;
+/// use dolium::raw::{Frame, encoder};
+///
+/// let cache = dolium::Cache::open(dir.path())?;
+/// assert_eq!(host::try_value_of(&cache, &Frame::new(encoder::TEXT, b"42")), Some("42".into()));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use]
+pub fn try_value_of(cache: &Cache, frame: &Frame<'_>) -> Option<Value> {
+    let is_here = match frame.needed_dictionary() {
+        Some(number) => loaded_dictionary(cache, number).is_some(),
+        None => true,
+    };
+    if is_here { value_of(cache, frame, true).ok()? } else { None }
 }
 
 /// The body of a frame before the filters that this crate knows, and how many filters are left. `None` if it is damaged,
@@ -231,13 +251,11 @@ pub fn value_of(cache: &Cache, frame: &Frame<'_>, signed: bool) -> Option<Value>
 /// let body = b"spam and eggs, ".repeat(20);
 /// let (filters, packed) = Zstd::new(3).apply(&body).expect("it pays");
 /// let frame = Frame::new(encoder::BYTES, &packed).filtered(&filters, body.len() as u64);
-/// assert_eq!(raw::unfiltered(&cache, &frame), Some((0, body)));
+/// assert_eq!(raw::unfiltered(&cache, &frame)?, Some((0, body)));
 /// # Ok::<(), dolium::Error>(())
 /// ```
-#[must_use]
-pub fn unfiltered(_cache: &Cache, frame: &Frame<'_>) -> Option<(usize, Vec<u8>)> {
-    let (left, bytes) = undo(frame.filters, frame.body.to_vec(), None)?;
-    (left > 0 || bytes.len() as u64 == frame.length).then_some((left, bytes))
+pub fn unfiltered(cache: &Cache, frame: &Frame<'_>) -> Result<Option<(usize, Vec<u8>)>> {
+    cache.undo(frame)
 }
 
 /// Shows `f` the frame of a key, as [`try_get`](super::host::try_get) shows entries. Returns `Err` if

@@ -18,7 +18,7 @@
 
 pub use super::bulk::{try_add_many, try_delete_many, try_set_many};
 pub use super::compute::{join_flight, join_local_flight};
-pub use super::frame::{FrameRef, try_get_frame};
+pub use super::frame::{FrameRef, try_get_frame, try_value_of};
 pub use super::hot_deque::{Position, deque_len, item_at, push_below, replace_at};
 pub use super::lock::{Expected, is_alive_owner, is_shared, owner, swap};
 pub use super::nonblocking::{

@@ -13,8 +13,8 @@
 
 pub use super::annotations::{annotate, annotation};
 pub use super::dictionary::{
-    Compressed, Group, StoredDictionary, Storing, Usage, dictionaries, dictionary, group, loaded_dictionary,
-    restore_dictionary, usage,
+    Compressed, Group, StoredDictionary, Storing, Usage, dictionaries, dictionary, group, groups,
+    loaded_dictionary, restore_dictionary, usage,
 };
 pub use super::frame::{Framed, framed, framed_value, unfiltered, value_of};
 pub use super::prepare::sign_pickle;

@@ -150,8 +150,22 @@ pub(crate) fn set_unused(connection: &Connection, number: i64, since: Option<Tim
     Ok(())
 }
 
+/// The groups of which values have been counted.
+pub(crate) fn counted_groups(connection: &Connection) -> Result<Vec<String>> {
+    // `!` follows the space.
+    const SELECT: &str = "SELECT key FROM Dolium WHERE key >= 'values of ' AND key < 'values of!'";
+    let found = connection.prepare(SELECT).and_then(|mut select| {
+        select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+    });
+    let keys = unless_other_table(found)?;
+    Ok(keys.iter().filter_map(|key| key.strip_prefix(CAME)).map(str::to_owned).collect())
+}
+
+/// What the note of the values of a group begins with.
+const CAME: &str = "values of ";
+
 fn came_key(group: &str) -> String {
-    format!("values of {group}")
+    format!("{CAME}{group}")
 }
 
 fn tried_key(group: &str) -> String {

@@ -25,7 +25,7 @@ const TRUSTED: Duration = Duration::from_secs(1);
 pub(crate) const RETIRING: Timestamp = 60.0;
 
 /// How long a look at the table waits for others.
-const LOOK: Wait = Wait::AtMost(Duration::from_millis(50));
+pub(super) const LOOK: Wait = Wait::AtMost(Duration::from_millis(50));
 
 /// What a process knows of the dictionaries of one cache.
 #[derive(Default)]
@@ -87,7 +87,7 @@ impl Group {
         let found = first.read_now(LOOK, |connection| dictionaries::current(connection, &self.name))?;
         let found = found.and_then(|found| u32::try_from(found).ok());
         if found != self.current.load().as_ref().map(|dictionary| dictionary.number()) {
-            let loaded = found.map(|number| first.dictionary(number)).transpose()?.flatten();
+            let loaded = found.map(|number| first.dictionary(number, LOOK)).transpose()?.flatten();
             self.current.store(loaded);
         }
         Ok(())
@@ -162,12 +162,12 @@ impl Handle {
     }
 
     /// The dictionary of a number. Returns `None` if it is gone or damaged.
-    pub(crate) fn dictionary(self: &Arc<Self>, number: u32) -> Result<Option<Arc<Dictionary>>> {
+    pub(crate) fn dictionary(self: &Arc<Self>, number: u32, wait: Wait) -> Result<Option<Arc<Dictionary>>> {
         let first = self.first_shard();
         if let Some(loaded) = first.dictionaries.loaded(number) {
             return Ok(Some(loaded));
         }
-        let stored = first.read_now(LOOK, |connection| dictionaries::load(connection, number))?;
+        let stored = first.read_now(wait, |connection| dictionaries::load(connection, number))?;
         let loaded = stored.and_then(|stored| Dictionary::new(stored.bytes?)).map(Arc::new);
         if let Some(loaded) = &loaded {
             first.dictionaries.keep(loaded);

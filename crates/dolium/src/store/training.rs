@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::sqlite::Connection;
 use crate::sqlite::dictionaries::{self, Added};
 use crate::store::Handle;
-use crate::store::dictionaries::Group;
+use crate::store::dictionaries::{Group, LOOK};
 use crate::system::clock::Clock;
 use crate::system::error::{Error, Result};
 use crate::system::fork_gate;
@@ -46,6 +46,18 @@ const CANDIDATES: usize = 4096;
 
 /// A dictionary is adopted if the cache may be this many times as large.
 const PART_OF_LIMIT: u64 = 16;
+
+/// How long a training waits, again and again, for values that were counted on their way to the store. All of a batch are
+/// counted before the first one is there.
+const PATIENCE: [Duration; 7] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+    Duration::from_millis(3200),
+];
 
 /// How long the keeper waits for writers.
 const WAIT: Wait = Wait::AtMost(Duration::from_millis(50));
@@ -154,7 +166,7 @@ impl Handle {
     }
 
     /// Shows `f` a connection, unless the cache was closed: its directory may be gone then. Does not wait for others.
-    fn look<T: Default>(self: &Arc<Self>, mut f: impl FnMut(&Connection) -> Result<T>) -> Option<T> {
+    fn read_if_open<T: Default>(self: &Arc<Self>, mut f: impl FnMut(&Connection) -> Result<T>) -> Option<T> {
         let _looking = self.upkeep.look()?;
         self.try_read(&mut f).ok()
     }
@@ -182,7 +194,16 @@ impl Drop for Training {
 
 impl Training {
     fn run(self) {
-        let Some((samples, former)) = self.draw() else { return };
+        let mut drawn = self.draw();
+        for wait in PATIENCE {
+            let is_enough = drawn.as_ref().is_some_and(|(samples, _)| samples.len() as u64 >= FIRST / 2);
+            if is_enough || self.is_over() {
+                break;
+            }
+            thread::sleep(wait);
+            drawn = self.draw();
+        }
+        let Some((samples, former)) = drawn else { return };
         let trained = dictionary::train(&samples, former.as_deref());
         let _inside = fork_gate::enter();
         if let (Some(group), Some(dictionary)) = (self.group.upgrade(), trained) {
@@ -191,7 +212,14 @@ impl Training {
         }
     }
 
-    /// Samples of the group out of all shards, and the dictionary that it has. Returns `None` if the cache is closed.
+    /// Whether nothing needs a dictionary any more, because the cache is closed.
+    fn is_over(&self) -> bool {
+        let _inside = fork_gate::enter();
+        self.first.upgrade().is_none_or(|first| first.upkeep.look().is_none())
+    }
+
+    /// Samples of the group out of all shards, and the dictionary that it has. Returns `None` if the cache is closed, or
+    /// a shard cannot be read now, as one cannot that is only being made.
     fn draw(&self) -> Option<(Samples, Option<Arc<Dictionary>>)> {
         let (shards, numbers, former) = {
             let _inside = fork_gate::enter();
@@ -200,14 +228,14 @@ impl Training {
             if shards.is_empty() {
                 shards.push(Weak::clone(&self.first));
             }
-            let (all, current) = first.look(|connection| {
+            let (all, current) = first.read_if_open(|connection| {
                 Ok((dictionaries::all(connection)?, dictionaries::current(connection, &group.name)?))
             })?;
             let own = all.into_iter().filter(|stored| stored.group == group.name);
             let mut numbers: Vec<u32> = own.filter_map(|stored| u32::try_from(stored.number).ok()).collect();
             numbers.push(group.number);
             let current = current.and_then(|current| u32::try_from(current).ok());
-            let former = current.map(|current| first.dictionary(current)).transpose().ok()?.flatten();
+            let former = current.map(|current| first.dictionary(current, LOOK)).transpose().ok()?.flatten();
             (shards, numbers, former)
         };
         let parts = u32::try_from(shards.len()).unwrap_or(u32::MAX);
@@ -260,7 +288,7 @@ fn draw_from(shard: &Weak<Handle>, numbers: &[u32], budget: u64, mut rows: u32) 
 /// Shows `f` a connection of a cache that is there and open. Inside the fork gate, so that no child inherits the handle.
 fn look<T: Default>(handle: &Weak<Handle>, f: impl FnMut(&Connection) -> Result<T>) -> Option<T> {
     let _inside = fork_gate::enter();
-    handle.upgrade()?.look(f)
+    handle.upgrade()?.read_if_open(f)
 }
 
 /// What Zstandard was given of a small value, or would have been. Returns `None` if it cannot be had.
@@ -268,14 +296,11 @@ fn sample(handle: &Arc<Handle>, stored: &[u8]) -> Option<Vec<u8>> {
     let frame = Frame::parse(stored)?;
     let last = frame.filters.last().filter(|last| matches!(**last, filter::ZSTD | filter::ZSTD_DICTIONARY));
     let used = match (last, frame.dictionary) {
-        (Some(&filter::ZSTD_DICTIONARY), Some(number)) => Some(handle.dictionary(number).ok()??),
+        (Some(&filter::ZSTD_DICTIONARY), Some(number)) => Some(handle.dictionary(number, LOOK).ok()??),
         _ => None,
     };
-    let (_, bytes) = undo(
-        last.map_or(&[], std::slice::from_ref),
-        frame.body.to_vec(),
-        used.as_deref().map(Dictionary::decoder),
-    )?;
+    let (_, bytes) =
+        undo(last.map_or(&[], std::slice::from_ref), frame.body, used.as_deref().map(Dictionary::decoder))?;
     (1..=SMALL).contains(&(bytes.len() as u64)).then_some(bytes)
 }
 

@@ -1,5 +1,7 @@
 //! What the bodies of frames go through: compression, and the order of bytes that makes it worth while.
 
+use std::borrow::Cow;
+
 use zstd::zstd_safe::{CDict, DDict};
 
 use super::frame::filter::{SHUFFLE, ZSTD, ZSTD_DICTIONARY};
@@ -82,20 +84,21 @@ impl std::fmt::Debug for Zstd<'_> {
 /// Undoes filters of any origin, the last one first, up to one that this crate does not know. Returns how many are left,
 /// and the bytes. `None` if the bytes are damaged, ask for too much, or need a dictionary that is not here.
 #[must_use]
-pub fn undo(
+pub fn undo<'a>(
     filters: &[u8],
-    mut bytes: Vec<u8>,
+    bytes: impl Into<Cow<'a, [u8]>>,
     dictionary: Option<&DDict<'static>>,
 ) -> Option<(usize, Vec<u8>)> {
+    let mut bytes = bytes.into();
     for (left, filter) in filters.iter().enumerate().rev() {
         bytes = match *filter {
-            ZSTD => decompress(&bytes, None)?,
-            ZSTD_DICTIONARY => decompress(&bytes, Some(dictionary?))?,
-            filter if filter > SHUFFLE => unshuffle(&bytes, usize::from(filter - SHUFFLE)),
-            _ => return Some((left + 1, bytes)),
+            ZSTD => decompress(&bytes, None)?.into(),
+            ZSTD_DICTIONARY => decompress(&bytes, Some(dictionary?))?.into(),
+            filter if filter > SHUFFLE => unshuffle(&bytes, usize::from(filter - SHUFFLE)).into(),
+            _ => return Some((left + 1, bytes.into_owned())),
         };
     }
-    Some((0, bytes))
+    Some((0, bytes.into_owned()))
 }
 
 #[cfg(test)]

@@ -203,6 +203,12 @@ impl<'a> Frame<'a> {
         self
     }
 
+    /// The dictionary without which the body cannot be read.
+    #[must_use]
+    pub fn needed_dictionary(&self) -> Option<u32> {
+        self.dictionary.filter(|_| self.filters.contains(&filter::ZSTD_DICTIONARY))
+    }
+
     /// Whether reading the body can run code, so that the frame carries a signature.
     #[must_use]
     pub fn is_signed(&self) -> bool {
