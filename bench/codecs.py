@@ -72,7 +72,7 @@ def has_dictionary(cache: dolium.Cache) -> bool:
             if cache._sql("SELECT count(*) FROM DoliumDictionary").fetchall()[0][0]:
                 time.sleep(2)
                 return True
-        except dolium.Error:
+        except dolium.errors.DatabaseError:
             pass
         time.sleep(0.1)
     return False

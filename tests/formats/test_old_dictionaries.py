@@ -20,9 +20,15 @@ with dolium.Cache(sys.argv[1]) as cache:
         assert cache[name] == value, name
     assert len(cache) == len(VALUES)
     assert cache.check() == []
-    cache._sql("DELETE FROM DoliumDictionary")
-with dolium.Cache(sys.argv[1]) as cache:
-    say(len(cache.get_many(VALUES)), "without it")
+"""
+
+
+MISS = """
+sys.path.insert(0, sys.argv[2])
+from fixtures.make_dictionaries import VALUES
+cache = dolium.Cache(sys.argv[1])
+cache._sql("DELETE FROM DoliumDictionary")
+say(*cache.get_many(VALUES))
 """
 
 
@@ -34,5 +40,6 @@ def test_the_newest_format_of_dictionaries_is_kept():
 def test_values_with_a_dictionary_are_read(tmp_path: Path, path: Path):
     copy = tmp_path / "cache"
     shutil.copytree(path, copy)
-    found = run(READ, copy, Path(__file__).parents[1], env={"DOLIUM_SIGNING_KEY": KEY})
-    assert found == ["0 without it"], "each of them needs it"
+    arguments, environment = (copy, Path(__file__).parents[1]), {"DOLIUM_SIGNING_KEY": KEY}
+    run(READ, *arguments, env=environment)
+    assert run(MISS, *arguments, env=environment) == [""], "each of them needs its dictionary"
