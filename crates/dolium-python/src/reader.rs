@@ -79,11 +79,7 @@ pub(crate) fn open(py: Python<'_>, stream: Stream) -> PyResult<Bound<'_, PyAny>>
 
 /// All `size` bytes of a value file, read once to where they stay, without the interpreter's lock. Returns `None` if it has
 /// fewer by now.
-pub(crate) fn whole<'py>(
-    py: Python<'py>,
-    mut file: File,
-    size: usize,
-) -> PyResult<Option<Bound<'py, PyBytes>>> {
+pub(crate) fn whole(py: Python<'_>, mut file: File, size: usize) -> PyResult<Option<Bound<'_, PyBytes>>> {
     let bytes = READ.get(py)?.call1((file.as_raw_fd(), size))?.cast_into::<PyBytes>()?;
     if bytes.as_bytes().len() == size {
         return Ok(Some(bytes));

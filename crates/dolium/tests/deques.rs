@@ -143,9 +143,13 @@ fn apply(hot: &Cache, direct: &Cache, op: &Op, number: usize) {
         Op::Lap(times) => {
             for time in 0..*times {
                 let value = format!("{time} {}", "x".repeat(200));
-                both.iter().for_each(|cache| drop(cache.set(-1, value.as_str())));
+                for cache in both {
+                    drop(cache.set(-1, value.as_str()));
+                }
             }
-            both.iter().for_each(|cache| drop(cache.delete(-1)));
+            for cache in both {
+                drop(cache.delete(-1));
+            }
         }
         Op::Drain => drop(hot.len().unwrap()),
         Op::Advance(_) | Op::Reopen => {}
@@ -170,7 +174,9 @@ fn run(ops: &[Op], hot_size: i64) {
             clock.advance(Duration::from_secs((*seconds).into()));
         }
         if let Op::Reopen = op {
-            caches.iter().for_each(|cache| cache.close().unwrap());
+            for cache in &caches {
+                cache.close().unwrap();
+            }
             caches = [open(0), open(1)];
         }
         apply(&caches[0], &caches[1], op, number);

@@ -47,7 +47,8 @@ fn a_long_value_waits_in_the_tier_and_becomes_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let cache = open(directory);
-    let (bytes, text, pickle) = (vec![7; LONG], "ü".repeat(LONG / 2), [b"N.", &[b' '; LONG][..]].concat());
+    let (bytes, text, pickle) =
+        (vec![7; LONG], "ü".repeat(LONG / 2), [b"N.".to_vec(), vec![b' '; LONG]].concat());
     let options = PutOptions::new();
     let other = busy(directory);
     cache.set("bytes", &bytes).unwrap();

@@ -9,7 +9,7 @@ use crate::progress::Phases;
 
 /// Why the work on the shards has ended early.
 pub(super) struct Ended {
-    error: Error,
+    error: Box<Error>,
     phase: String,
     shards: String,
 }
@@ -17,7 +17,7 @@ pub(super) struct Ended {
 impl Ended {
     /// The failure of the command. `say` tells how far interrupted work came, by its phase and the shard.
     pub fn into_failure(self, say: impl FnOnce(&str, &str) -> String) -> Failure {
-        match self.error {
+        match *self.error {
             Error::Interrupted => Failure::Interrupted(say(&self.phase, &self.shards)),
             error => Failure::Engine(error),
         }
@@ -42,7 +42,7 @@ pub(super) fn each_shard(
             last = phase;
             watch(phase)
         });
-        done.map_err(|error| Ended { error, phase: last.to_owned(), shards })?;
+        done.map_err(|error| Ended { error: Box::new(error), phase: last.to_owned(), shards })?;
     }
     Ok(())
 }

@@ -287,8 +287,8 @@ fn dictionaries_travel_with_the_values() {
         world.run(["export", source, &file]).code(0);
         world.run(["import", &by_file, &file]).code(0);
         world.run(["import", &by_directory, source]).code(0);
-        assert_eq!(dictionaries(&by_file), [stored.clone()]);
-        assert_eq!(dictionaries(&by_directory), [stored.clone()]);
+        assert_eq!(dictionaries(&by_file), std::slice::from_ref(&stored));
+        assert_eq!(dictionaries(&by_directory), std::slice::from_ref(&stored));
         // What is there already is not refused.
         world.run(["import", &by_directory, source]).code(0);
     }

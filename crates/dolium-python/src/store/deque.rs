@@ -20,15 +20,16 @@ impl Inner {
     }
 
     /// Runs `change` with a value as it is stored.
-    fn with_value<'py, T: Send>(
+    fn with_value<T: Send>(
         &self,
         shard: &Shard,
-        value: &Bound<'py, PyAny>,
+        value: &Bound<'_, PyAny>,
         change: impl FnOnce(&dolium::Cache, dolium::Payload<'_>) -> dolium::Result<T> + Send,
     ) -> PyResult<T> {
         let py = value.py();
         let codec = self.codec(py, None)?;
-        let outgoing = Outgoing::by(codec.as_ref(), value, || self.protocol(py))
+        let codec = codec.as_ref().map(|codec| (codec, self.peers("")));
+        let outgoing = Outgoing::by(codec, value, || self.protocol(py))
             .map_err(|error| error::unstorable(None, py, error))?;
         let loan = outgoing.lend()?;
         shard.change(py, true, |cache| change(cache, loan.payload()))

@@ -44,8 +44,10 @@ impl Found for (Key<'static>, Value) {
     fn size(&self) -> usize {
         match &self.1 {
             Value::Text(text) => text.len(),
-            Value::Bytes(bytes) | Value::Packed(bytes) => bytes.len(),
-            Value::Pickle { bytes, .. } | Value::Unknown { bytes, .. } => bytes.len(),
+            Value::Bytes(bytes)
+            | Value::Packed(bytes)
+            | Value::Pickle { bytes, .. }
+            | Value::Unknown { bytes, .. } => bytes.len(),
             Value::Encoded(_) => BYTES / 64,
             _ => 0,
         }
@@ -242,13 +244,16 @@ impl Entries {
     }
 }
 
+/// A key, if it is wanted, and its value.
+type Loaded<'py> = (Option<Bound<'py, PyAny>>, Bound<'py, PyAny>);
+
 impl EntryIterator {
     pub(super) fn new(inner: &Inner, entries: Entries, with_keys: bool) -> Self {
         Self { entries, inner: inner.clone(), with_keys }
     }
 
     /// The next entry whose key and value may be loaded.
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<(Option<Bound<'py, PyAny>>, Bound<'py, PyAny>)>> {
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Loaded<'py>>> {
         match &self.entries {
             Entries::Walk(walk) => {
                 while let Some((shard, (key, value))) = next(py, walk)? {

@@ -46,6 +46,9 @@ impl<'a> Chosen<'a> {
     }
 }
 
+/// A walk over each shard, with its number, and how they are merged, see [`Inner::walk`].
+type Walks<W> = (Vec<(usize, W)>, Option<bool>);
+
 impl Inner {
     /// Removes many entries from every shard. Several shards wait as long as it takes, as diskcache's do.
     fn remove_many(
@@ -86,7 +89,7 @@ impl Inner {
         py: Python<'_>,
         order: Order,
         walk: impl Fn(&Cache) -> dolium::Result<W> + Send + Sync,
-    ) -> PyResult<(Vec<(usize, W)>, Option<bool>)> {
+    ) -> PyResult<Walks<W>> {
         let mut shards = Vec::with_capacity(self.shared.shards.len());
         for (index, shard) in self.shared.shards.iter().enumerate() {
             shards.push((index, shard.enter(py, true, &walk)?));
