@@ -218,6 +218,19 @@ fn a_long_queue_of_the_database_is_pulled_in_the_tier() {
 }
 
 #[test]
+fn a_push_finds_what_a_large_bulk_write_has_put_behind_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::builder(directory.path()).setting("hot_size", 64 << 10).open().unwrap();
+    let push = |cache: &Cache| cache.push(0, None, Side::Back, &PutOptions::new()).unwrap();
+    assert_eq!(push(&cache), Key::Int(MIDDLE));
+    let value = "x".repeat(100);
+    // More than the log takes: it has no record of them.
+    let items = (1..=1500).map(|number| (Key::Int(MIDDLE + number), value.as_str()));
+    cache.set_many(items, &PutOptions::new()).unwrap();
+    assert_eq!(push(&cache), Key::Int(MIDDLE + 1501));
+}
+
+#[test]
 fn an_odd_key_behind_many_items_keeps_its_place() {
     let (_directory, cache) = opened();
     let push = |number: i64| cache.push(number, None, Side::Back, &PutOptions::new()).unwrap();

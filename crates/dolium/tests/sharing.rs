@@ -449,7 +449,7 @@ fn who_may_only_read_is_told_of_an_entry_that_waits_in_the_tier() {
         let keys = ["new", "changed", "large"];
         cache.set_with("new", "value", &put).unwrap();
         cache.set_with("changed", round, &put).unwrap();
-        cache.set_with("large", &vec![1; 50_000], &put).unwrap();
+        cache.set_with("large", &vec![1; 100_000], &put).unwrap();
         cache.delete("deleted").unwrap();
         let waiting = keys.map(|key| reader.info(key).unwrap().expect("get finds it, too"));
         assert_eq!(reader.info("deleted").unwrap(), None);

@@ -11,7 +11,8 @@ use dolium::{Cache, Expiry, Payload, PutOptions, Stream, Value};
 const LONG: usize = 40_000;
 
 fn open(directory: &Path) -> Cache {
-    let cache = Cache::open(directory).unwrap();
+    // As large as a tier in use: one that begins has to grow for such values, and cannot while the database is busy.
+    let cache = Cache::builder(directory).setting("hot_size", 16 << 20).open().unwrap();
     cache.set("first", 1).unwrap();
     cache.flush().unwrap();
     cache

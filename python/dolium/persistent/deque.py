@@ -2,8 +2,8 @@
 
 It maps positions to keys. Values have integer keys that count up and down from 500 trillion, so the order of the
 keys is the order of the values. The keys are contiguous until a value in the middle is deleted. Until then an
-index is an addition instead of a search, and the cache knows both ends of the keys. Where it does not (inside a
-transaction, beside another program, with other keys in the cache) the keys are looked at.
+index is an addition instead of a search, and the cache knows both ends of the keys. Inside a transaction, beside another
+program, and with other keys in the cache the keys are looked at.
 """
 
 from __future__ import annotations
@@ -64,8 +64,7 @@ class Deque(Compared[T]):
 
     _cache: Any
     _store: Any
-    _knows_positions: bool
-    """Whether the cache may know the key of each position: one of dolium's own does."""
+    _knows_positions: bool  # whether the cache may know the key of each position, as dolium's own do
     _maxlen: float
 
     @overload
@@ -203,10 +202,8 @@ class Deque(Compared[T]):
             values = (self._store.get(key, MISS, retry=True) for key in self._keys()[index])
             return [value for value in values if value is not MISS]
         index = operator.index(index)
-        if self._knows_positions:
-            value = self._store._deque_item(index, MISS)
-            if value is not MISS:
-                return value
+        if self._knows_positions and (value := self._store._deque_item(index, MISS)) is not MISS:
+            return value
         while True:
             try:
                 return self._store[self._key_at(index)]

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_copy_of_any_length_is_the_record_and_its_sum() {
         let mut scratch = Scratch::new();
-        for units in [1, BODY, BODY + 1, FEW - 1, FEW, FEW + 1, FEW + 7, 4096, FEW, 100] {
+        for units in [BODY, BODY + 1, FEW - 1, FEW, FEW + 1, FEW + 7, 4096, FEW, 100] {
             let words: Vec<u64> =
                 (0..(UNIT * units) as u64).map(|at| at.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
             let shared: Vec<AtomicU64> = words.iter().copied().map(AtomicU64::new).collect();

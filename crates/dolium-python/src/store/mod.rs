@@ -19,6 +19,8 @@ mod shown;
 mod sql;
 mod transaction;
 mod upkeep;
+mod value_file;
+mod walk;
 mod write;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -8,9 +8,10 @@ use dolium::raw::mode;
 use dolium::{Entry, Scalar, Value, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyTuple};
 
 use super::shown::Shown;
+use super::value_file::find_file;
 use super::{Flag, Inner, Seconds, Shard, Store};
 use crate::info::Info;
 use crate::lazy::Lazy;
@@ -20,7 +21,6 @@ use crate::{clock, error, key, reader};
 
 static LOADS: Lazy = Lazy::new("pickle", "loads");
 static TRUSTED: Lazy = Lazy::new("dolium.trust", "loads");
-static BYTES_IO: Lazy = Lazy::new("io", "BytesIO");
 
 /// A value, and what was asked for beside it.
 pub(crate) struct Found<'py> {
@@ -328,52 +328,8 @@ impl Inner {
         Ok(value.map(|value| Found { value, expire_time, tag, store_time }))
     }
 
-    /// Turns the bytes of a value file into an object. Returns `None` if they are not what the row says.
-    fn load_file<'py>(
-        &self,
-        py: Python<'py>,
-        (shard, key): (&Shard, &dolium::Key<'_>),
-        bytes: Bound<'py, PyBytes>,
-        mode: i64,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match mode {
-            mode::PICKLE => {
-                let stored = bytes.as_bytes();
-                let signed = shard.enter(py, true, |cache| host::verified(cache, key, stored))?;
-                let Some(pickle) = signed.map(<[u8]>::len) else {
-                    return self.loads(false).get(py)?.call1((bytes,)).map(Some);
-                };
-                let pickle = PySlice::new(py, 0, pickle.try_into()?, 1);
-                let pickle = PyMemoryView::from(&bytes)?.get_item(pickle)?;
-                self.loads(true).get(py)?.call1((pickle,)).map(Some)
-            }
-            mode::TEXT => {
-                Ok(PyString::from_encoded_object(&bytes, Some(c"utf-8"), None).ok().map(Bound::into_any))
-            }
-            _ => Ok(Some(bytes.into_any())),
-        }
-    }
-
-    /// The value of a key as a file in memory, if it is bytes.
-    fn find_for_reading<'py>(
-        &self,
-        py: Python<'py>,
-        (shard, key): (&Shard, &dolium::Key<'_>),
-        retry: bool,
-    ) -> PyResult<Option<Found<'py>>> {
-        let Some(entry) = shard.enter(py, retry, |cache| cache.entry(key))? else {
-            return Ok(None);
-        };
-        let is_bytes = matches!(entry.value, Value::Bytes(_));
-        let mut found = self.found(py, entry)?;
-        if let Some(found) = found.as_mut().filter(|_| is_bytes) {
-            found.value = BYTES_IO.get(py)?.call1((&found.value,))?;
-        }
-        Ok(found)
-    }
-
     /// An entry with its value as an object; `None` if that was refused.
-    fn found<'py>(&self, py: Python<'py>, entry: Entry) -> PyResult<Option<Found<'py>>> {
+    pub(super) fn found<'py>(&self, py: Python<'py>, entry: Entry) -> PyResult<Option<Found<'py>>> {
         let Entry { value, expire_time, tag, store_time, .. } = entry;
         let value = self.unless_refused(py, self.load(py, value))?;
         Ok(value.map(|value| Found { value, expire_time, tag, store_time }))
@@ -389,23 +345,6 @@ fn alone<'py>(
 ) -> Bound<'py, PyAny> {
     let value = answer.map(|(value, ())| value).or(default);
     value.unwrap_or_else(|| py.None().into_bound(py))
-}
-
-/// An open file, if the value of the key is bytes in a value file.
-fn find_file<'py>(
-    py: Python<'py>,
-    shard: &Shard,
-    key: &dolium::Key<'_>,
-    retry: bool,
-) -> PyResult<Option<Found<'py>>> {
-    let opened = shard.enter(py, retry, |cache| match cache.info(key)? {
-        Some(info) if info.mode == mode::BINARY && info.path.is_some() => cache.open_value(key),
-        _ => Ok(None),
-    })?;
-    let Some(Entry { value: stream, expire_time, tag, store_time, .. }) = opened else {
-        return Ok(None);
-    };
-    Ok(Some(Found { value: reader::open(py, stream)?, expire_time, tag, store_time }))
 }
 
 #[pymethods]

@@ -61,8 +61,8 @@ impl Group {
     }
 
     /// Compresses a value that is about to be stored, with the dictionary of the group if the value is small and there is
-    /// one. Returns the filters and what they make, or `None` if the value is to be stored as it is, and the number for
-    /// the frame's field.
+    /// one. Returns the filters and what they make, or `None` if the value is stored as it is, and the number for the frame's
+    /// field.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -106,7 +106,7 @@ pub type Compressed = (Vec<u8>, Vec<u8>);
 /// The group of a name: that of a function, or the empty one for all values of the cache.
 #[must_use]
 pub fn group(cache: &Cache, name: &str) -> Group {
-    let group = cache.handle.first_shard().dictionaries.group(name);
+    let group = cache.handle.first_shard().upkeep.dictionaries.group(name);
     Group { handle: Arc::clone(&cache.handle), group }
 }
 
@@ -118,7 +118,7 @@ pub fn dictionary(cache: &Cache, number: u32) -> Result<Option<Arc<Dictionary>>>
 /// The dictionary of a number, if this process has used it already. Neither waits nor asks the kernel.
 #[must_use]
 pub fn loaded_dictionary(cache: &Cache, number: u32) -> Option<Arc<Dictionary>> {
-    cache.handle.first_shard().dictionaries.loaded(number)
+    cache.handle.first_shard().upkeep.dictionaries.loaded(number)
 }
 
 /// A dictionary as it is stored.

@@ -329,11 +329,13 @@ impl Cache {
         if tier.dirty_bytes() > FOLLOWED / 2 {
             self.handle.settle_order(self.wait)?;
         }
-        // Before the read: the database has at least all that lies below.
-        let offset = tier.drained_to();
+        // Before the read, and in this order: the database has at least all that lies below, and all that was counted and is
+        // not announced any more.
+        let (offset, additions) = (tier.drained_to(), tier.additions());
+        let additions = (!tier.is_announced()).then_some(additions);
         let window = |connection: &Connection| Ok(window(connection, prefix, side, range, depth)?);
         let window = self.handle.read_now(self.wait, window)?;
-        Ok(window.map(|window| Ends::new(&window, offset)))
+        Ok(window.map(|window| Ends::new(&window, offset, additions)))
     }
 
     /// Whether these ends are those of this moment. The caller has the append lock, so they stay so.

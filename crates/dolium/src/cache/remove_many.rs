@@ -33,7 +33,7 @@ const LITTLE: u64 = 64 << 10;
 /// How often it tries while other writers are faster.
 const TRIES: u32 = 2;
 
-/// What waits to be drained, as far as tags go.
+/// The changes that no drain has reached, as far as tags go.
 struct Waiting {
     /// The newest record of each key, and whether it has the tag. Without a row it has none.
     newest: HashMap<(u8, Vec<u8>), (Expiring, bool)>,

@@ -9,6 +9,7 @@ pub(crate) mod connection;
 pub(crate) mod dictionaries;
 pub(crate) mod disguise;
 pub(crate) mod evict;
+pub(crate) mod filed;
 pub(crate) mod files;
 pub(crate) mod forget;
 pub(crate) mod keys;
@@ -24,5 +25,6 @@ pub(crate) mod trash;
 pub(crate) mod write;
 
 pub(crate) use connection::{Access, Connection, LOG, read_unopened};
+pub(crate) use filed::LongValues;
 pub(crate) use rusqlite::{Connection as Raw, InterruptHandle};
-pub(crate) use write::{Finished, Head, LongValues, Write};
+pub(crate) use write::{Finished, Head, Write};

@@ -1,22 +1,21 @@
 //! Owns the statements that change rows, inside a transaction that the caller has begun. Triggers do not run here:
 //! `Write` itself keeps `count`, `size` and the trash.
 
-use std::borrow::Cow;
 use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
 
-use dolium_hot::crash_point;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::system::clock::Timestamp;
-use crate::system::error::{Error, Result};
-use crate::system::value_files::{NewFile, ValueFiles};
+use crate::system::error::Result;
+use crate::system::value_files::NewFile;
 use crate::value::key::Key;
 use crate::value::scalar::{Scalar, Stored};
 use crate::value::{Columns, Row, UNFILED, mode};
 
 use super::columns::{SIZES, filename, int, real};
 use super::disguise;
+use super::filed::LongValues;
 use super::read;
 
 /// What a change must know of the row that it replaces.
@@ -47,22 +46,16 @@ pub(crate) struct Finished {
     pub has_trash: bool,
 }
 
-/// Where long values become files, and from how many bytes on.
-pub(crate) struct LongValues {
-    pub files: Arc<ValueFiles>,
-    pub min_file_size: usize,
-}
-
 /// A transaction in progress, or one operation inside a longer one.
 pub(crate) struct Write<'c> {
     connection: &'c Connection,
-    long_values: Option<LongValues>,
+    pub(super) long_values: Option<LongValues>,
     pub(super) rows: Rows<'c>,
     count: i64,
     size: i64,
-    has_trash: bool,
+    pub(super) has_trash: bool,
     /// Value files that rows of this transaction name: removed again unless it commits.
-    files: Vec<Arc<NewFile>>,
+    pub(super) files: Vec<Arc<NewFile>>,
     /// Keys whose rows are changed.
     named: Vec<Key<'static>>,
     /// The transaction changes rows whose keys it does not name.
@@ -118,11 +111,6 @@ impl<'c> Write<'c> {
             is_vouched: false,
             has_proofs: None,
         }
-    }
-
-    /// Makes files of long values that have waited in the tier.
-    pub fn filing(self, long_values: LongValues) -> Self {
-        Self { long_values: Some(long_values), ..self }
     }
 
     /// Names keys whose rows the transaction changes, beside those that it names itself. Without this call, a change of
@@ -480,47 +468,6 @@ impl<'c> Write<'c> {
         }
         self.connection.prepare_cached("RELEASE attempt")?.execute([])?;
         done
-    }
-
-    /// The columns of a row, with a value file if the value is long and has none yet: see [`UNFILED`]. The file is complete
-    /// before the row names it, and goes again unless the transaction commits. Where no file can be made, for want of rights
-    /// say, the value stays in its row: it would keep all that came after it from the database.
-    pub fn filed<'v>(&mut self, columns: &'v Columns) -> Result<Cow<'v, Columns>> {
-        if columns.size != UNFILED || columns.filename.is_some() {
-            return Ok(Cow::Borrowed(columns));
-        }
-        let (mode, bytes) = match (&columns.value, columns.mode) {
-            (Scalar::Text(text), _) => (mode::TEXT, text.as_bytes()),
-            (Scalar::Blob(bytes), mode::RAW) => (mode::BINARY, bytes.as_slice()),
-            (Scalar::Blob(bytes), mode) => (mode, bytes.as_slice()),
-            _ => (columns.mode, b"".as_slice()),
-        };
-        let long = self.long_values.as_ref().filter(|long| bytes.len() >= long.min_file_size);
-        let file = match long.map(|long| NewFile::with(&long.files, bytes)) {
-            Some(Ok(file)) => file,
-            Some(Err(error @ Error::Full { .. })) => return Err(error),
-            Some(Err(_)) | None => return Ok(Cow::Owned(Columns { size: 0, ..columns.clone() })),
-        };
-        crash_point("value file made");
-        let size = i64::try_from(file.size()).unwrap_or(i64::MAX);
-        let filename = Some(file.name().to_owned());
-        self.adopt(Some(Arc::new(file)));
-        Ok(Cow::Owned(Columns { size, mode, filename, value: Scalar::Null }))
-    }
-
-    /// A value file that a row of this transaction names.
-    pub fn adopt(&mut self, file: Option<Arc<NewFile>>) {
-        self.files.extend(file);
-    }
-
-    /// Notes a value file that no row needs once this transaction commits.
-    pub fn trash(&mut self, filename: Option<&str>) -> Result<()> {
-        if let Some(filename) = filename {
-            const INSERT: &str = "INSERT INTO DoliumTrash (filename) VALUES (?1)";
-            self.connection.prepare_cached(INSERT)?.execute([filename])?;
-            self.has_trash = true;
-        }
-        Ok(())
     }
 
     /// Writes the counters. Returns what is left to do after the commit.

@@ -103,7 +103,7 @@ impl Group {
         let uncounted = self.uncounted.fetch_add(1, Ordering::Relaxed) + 1;
         if uncounted >= self.step.load(Ordering::Relaxed) {
             let first = handle.first_shard();
-            if !first.dictionaries.is_due.swap(true, Ordering::Relaxed) {
+            if !first.upkeep.dictionaries.is_due.swap(true, Ordering::Relaxed) {
                 housekeeper::wake(first);
             }
         }
@@ -164,13 +164,13 @@ impl Handle {
     /// The dictionary of a number. Returns `None` if it is gone or damaged.
     pub(crate) fn dictionary(self: &Arc<Self>, number: u32, wait: Wait) -> Result<Option<Arc<Dictionary>>> {
         let first = self.first_shard();
-        if let Some(loaded) = first.dictionaries.loaded(number) {
+        if let Some(loaded) = first.upkeep.dictionaries.loaded(number) {
             return Ok(Some(loaded));
         }
         let stored = first.read_now(wait, |connection| dictionaries::load(connection, number))?;
         let loaded = stored.and_then(|stored| Dictionary::new(stored.bytes?)).map(Arc::new);
         if let Some(loaded) = &loaded {
-            first.dictionaries.keep(loaded);
+            first.upkeep.dictionaries.keep(loaded);
         }
         Ok(loaded)
     }

@@ -22,6 +22,9 @@ const KNOWN: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {
     followed: Followed,
+    /// What the tier had counted of changes that may add rows and that the log does not name. `None` if one was announced: the
+    /// database may have been read before it.
+    additions: Option<u64>,
     /// All items have numbers from `front` to `back`, but some of these may be missing. There are no items if `front`
     /// is above.
     front: i64,
@@ -44,10 +47,11 @@ pub(crate) enum End {
 }
 
 impl Ends {
-    /// What the database had. `offset`: up to there, the database has all changes.
-    pub fn new(window: &Window, offset: u64) -> Self {
+    /// What the database had. `offset`: up to there, the database has all changes. `additions`: what the tier had counted, if
+    /// nothing was announced. Both are of a moment before the read.
+    pub fn new(window: &Window, offset: u64, additions: Option<u64>) -> Self {
         let Window { epoch, seq, front, back, unread, depth } = *window;
-        Self { followed: Followed::new(epoch, seq, offset), front, back, unread, depth }
+        Self { followed: Followed::new(epoch, seq, offset), additions, front, back, unread, depth }
     }
 
     /// The number of the last change that these ends know.
@@ -68,6 +72,10 @@ impl Ends {
     /// Follows the log to its end. Returns `false` if these ends are of no use any more: there was a direct commit, the
     /// log has lost records, or has more than `most` bytes of them.
     pub fn follow(&mut self, tier: &Tier, prefix: Option<&str>, most: u64) -> bool {
+        // A bulk write beside the log has no sequence number.
+        if self.additions != Some(tier.additions()) {
+            return false;
+        }
         let mut followed = self.followed;
         let is_known = followed.follow(tier, most, |view| self.apply(view, prefix));
         self.followed = followed;

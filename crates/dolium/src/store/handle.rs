@@ -12,7 +12,6 @@ use crate::sqlite::files::with_suffix;
 use crate::sqlite::{Access, Connection, read_unopened};
 use crate::store::absences::Absences;
 use crate::store::connections::Connections;
-use crate::store::dictionaries::Dictionaries;
 use crate::store::growth::Growth;
 use crate::store::layout::Shards;
 use crate::store::live_settings::LiveSettings;
@@ -65,7 +64,6 @@ pub(crate) struct Handle {
     pub(crate) reads: Reads,
     pub(crate) volume: Volume,
     pub(crate) upkeep: Upkeep,
-    pub(crate) dictionaries: Dictionaries,
     pub(crate) shards: Shards,
     pub(crate) warnings: Warnings,
 }
@@ -86,7 +84,6 @@ impl Handle {
             reads: Reads::default(),
             volume: Volume::default(),
             upkeep: Upkeep::default(),
-            dictionaries: Dictionaries::default(),
             shards: Shards::new(),
             warnings: Warnings::default(),
         }
@@ -300,7 +297,6 @@ impl Handle {
             self.reads.lookups.reset();
             self.reads.absences.forget();
             self.upkeep.reset();
-            self.dictionaries.reset();
             self.generation.store(generation, Ordering::Release);
         }
         if self.transaction.is_forked() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::sqlite::transaction::{self, Checkpoint};
 use crate::sqlite::{LOG, Write, trash};
 use crate::store::Handle;
+use crate::store::dictionaries::Dictionaries;
 use crate::store::pending::PendingReads;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
@@ -51,6 +52,8 @@ pub(crate) struct Upkeep {
     /// How often this process has taken or given back a lock in the tier, now and at the housekeeper's last look.
     pub(super) lock_changes: AtomicU32,
     pub(super) seen_lock_changes: AtomicU32,
+    /// The dictionaries that this process knows, and the values for the next.
+    pub(crate) dictionaries: Dictionaries,
     /// How many looks of a training are under way.
     looking: AtomicU32,
     /// Closed, and not used since: the housekeeper stays away.
@@ -63,6 +66,7 @@ impl Upkeep {
         self.awake.store(false, Ordering::Relaxed);
         self.maintaining.store(false, Ordering::SeqCst);
         self.looking.store(0, Ordering::SeqCst);
+        self.dictionaries.reset();
     }
 
     /// Begins a look that upkeep takes beside the housekeeper. Returns `None` if the directory was closed; else it stays

@@ -78,9 +78,9 @@ pub(crate) struct Trained {
 }
 
 impl Handle {
-    /// Looks after the groups of this cache. Returns whether to come again soon. One load if nothing is to be done.
+    /// Looks after the groups of this cache. Returns whether to come again soon. One load if there is nothing to do.
     pub(super) fn keep_dictionaries(self: &Arc<Self>) -> bool {
-        let known = &self.dictionaries;
+        let known = &self.upkeep.dictionaries;
         if known.is_due.swap(false, Ordering::Relaxed) && !self.is_read_only() {
             for group in known.groups().iter() {
                 if let Some(trained) = group.trained.swap(None)
@@ -132,7 +132,7 @@ impl Handle {
     fn start_training(self: &Arc<Self>, group: &Arc<Group>) {
         // Weak, since a forked child inherits what the thread holds, and never drops it.
         let training = Training { first: Arc::downgrade(self), group: Arc::downgrade(group) };
-        self.dictionaries.is_training.store(true, Ordering::Release);
+        self.upkeep.dictionaries.is_training.store(true, Ordering::Release);
         let started = thread::Builder::new().name("dolium-training".into()).spawn(move || {
             never_ask_hook();
             training.run();
@@ -159,7 +159,7 @@ impl Handle {
             dictionaries::add(connection, &group.name, Clock::System.now(), bytes)
         })?;
         if added == Added::Done {
-            self.dictionaries.keep(dictionary);
+            self.upkeep.dictionaries.keep(dictionary);
             group.adopt(Arc::clone(dictionary));
         }
         Ok(added == Added::Done)
@@ -185,8 +185,8 @@ impl Drop for Training {
     fn drop(&mut self) {
         let _inside = fork_gate::enter();
         if let Some(first) = self.first.upgrade() {
-            first.dictionaries.is_due.store(true, Ordering::Relaxed);
-            first.dictionaries.is_training.store(false, Ordering::Release);
+            first.upkeep.dictionaries.is_due.store(true, Ordering::Relaxed);
+            first.upkeep.dictionaries.is_training.store(false, Ordering::Release);
         }
         IS_TRAINING.store(false, Ordering::Release);
     }

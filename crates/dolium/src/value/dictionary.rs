@@ -10,7 +10,7 @@ use zstd::zstd_safe::{self, CCtx, CDict, DDict};
 /// The length of a dictionary.
 const LENGTH: usize = 64 << 10;
 
-/// The length above which bytes are no dictionary, whoever stored them.
+/// The length above which bytes are no dictionary.
 pub(crate) const LONGEST: usize = 1 << 20;
 
 /// One sample of so many judges. The others train.
