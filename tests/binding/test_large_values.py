@@ -21,6 +21,10 @@ VALUES: dict[str, Any] = {
 }
 
 
+class Own:
+    """A class that no unsigned pickle may name."""
+
+
 @pytest.fixture
 def cache(tmp_path: Path):
     with dolium.Cache(tmp_path / "cache") as cache:
@@ -54,7 +58,8 @@ def test_diskcache_reads_a_long_value_and_is_read(tmp_path: Path, kind: str) -> 
         # It turns the ends of lines of text in files.
         expected = VALUES[kind].replace("\r\n", "\n") if kind == "text" else VALUES[kind]
         assert theirs["ours"] == expected
-        assert theirs.check() == []
+        # It takes any other file for one of its values.
+        assert [str(told.message) for told in theirs.check() if "cache.lock" not in str(told.message)] == []
         theirs["theirs"] = VALUES[kind]
     with dolium.Cache(tmp_path) as ours:
         assert ours["theirs"] == VALUES[kind]
@@ -78,7 +83,7 @@ def test_text_in_a_file_that_is_not_utf8_is_a_miss(cache: dolium.Cache) -> None:
 
 
 def test_a_pickle_in_a_file_that_was_changed_is_refused(cache: dolium.Cache) -> None:
-    cache["pickle"] = [Path(str(n)) for n in range(20_000)]
+    cache["pickle"] = [Own(), *range(100_000)]
     path = file_of(cache, "pickle")
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
