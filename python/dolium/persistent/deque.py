@@ -2,8 +2,8 @@
 
 It maps positions to keys. Values have integer keys that count up and down from 500 trillion, so the order of the
 keys is the order of the values. The keys are contiguous until a value in the middle is deleted. Until then an
-index is an addition instead of a search, and the cache knows both ends of the keys. Inside a transaction, beside another
-program, and with other keys in the cache the keys are looked at.
+index is an addition instead of a search, and the cache knows both ends of the keys. Inside a transaction, beside
+another program, and with other keys in the cache the keys are looked at.
 """
 
 from __future__ import annotations
