@@ -32,16 +32,21 @@ pub(crate) enum Prepared {
 
 /// Where values of a length lie.
 #[derive(Clone, Copy)]
-struct Bounds {
+struct Bounds<'h> {
     /// Bytes from which on a value lies in a file, once it is stored.
     filed: usize,
-    /// Bytes from which on the file is made at once: what is shorter waits in the hot tier.
-    at_once: usize,
+    /// Where a value that is not very long may wait for its file: its hot tier says how long.
+    waiting: Option<&'h Handle>,
 }
 
-impl Bounds {
+impl Bounds<'_> {
     /// All values lie in their rows.
-    const NONE: Self = Self { filed: usize::MAX, at_once: usize::MAX };
+    const NONE: Self = Self { filed: usize::MAX, waiting: None };
+
+    /// Whether a value of so many bytes gets its file at once. The tier is asked only about long ones.
+    fn is_filed(self, bytes: usize) -> bool {
+        bytes >= self.filed && self.waiting.is_none_or(|handle| bytes >= handle.longest_waiting())
+    }
 
     /// The `size` of columns that hold so many bytes.
     fn size(self, bytes: usize) -> i64 {
@@ -53,17 +58,17 @@ impl Prepared {
     /// Turns a value into columns, writing the file if it needs one.
     pub fn new(handle: &Arc<Handle>, payload: Payload<'_>) -> Result<Self> {
         let filed = handle.settings.current().min_file_size;
-        Self::within(handle, payload, Bounds { filed, at_once: filed })
+        Self::within(handle, payload, Bounds { filed, waiting: None })
     }
 
     /// The same, but leaves the file of a value that is not very long to the drain, if the hot tier takes it. The columns of
     /// such a value say [`UNFILED`].
     pub fn waiting(handle: &Arc<Handle>, payload: Payload<'_>) -> Result<Self> {
         let filed = handle.settings.current().min_file_size;
-        Self::within(handle, payload, Bounds { filed, at_once: handle.longest_waiting().max(filed) })
+        Self::within(handle, payload, Bounds { filed, waiting: Some(handle) })
     }
 
-    fn within(handle: &Arc<Handle>, payload: Payload<'_>, bounds: Bounds) -> Result<Self> {
+    fn within(handle: &Arc<Handle>, payload: Payload<'_>, bounds: Bounds<'_>) -> Result<Self> {
         let inline = |value: Scalar| {
             let size = bounds.size(value.len());
             Ok(Self::Ready { columns: Columns { size, ..Columns::inline(mode::RAW, value) }, file: None })
@@ -74,9 +79,9 @@ impl Prepared {
                 Self::signed(handle, mode::PICKLE, Cow::Owned(pickle::encode(&value)), bounds)
             }
             Payload::Float(value) => Ok(Self::ready(mode::RAW, Scalar::Real(value))),
-            Payload::Text(value) if value.len() < bounds.at_once => inline(Scalar::from(value)),
+            Payload::Text(value) if !bounds.is_filed(value.len()) => inline(Scalar::from(value)),
             Payload::Text(value) => Self::filed(handle, mode::TEXT, value.as_bytes()),
-            Payload::Bytes(value) if value.len() < bounds.at_once => inline(Scalar::from(value)),
+            Payload::Bytes(value) if !bounds.is_filed(value.len()) => inline(Scalar::from(value)),
             Payload::Bytes(value) => Self::filed(handle, mode::BINARY, value),
             Payload::Packed(value) => Self::framed(handle, &Frame::new(encoder::PACKED, value), bounds),
             Payload::Frame(frame) => Self::framed(handle, &frame, bounds),
@@ -101,7 +106,7 @@ impl Prepared {
             Body::File(reader) => Self::copied(handle, mode, reader),
             Body::TrustedPickle(unsigned) => {
                 let filed = handle.settings.current().min_file_size;
-                Self::signed(handle, mode, Cow::Borrowed(unsigned), Bounds { filed, at_once: filed })
+                Self::signed(handle, mode, Cow::Borrowed(unsigned), Bounds { filed, waiting: None })
             }
         }
     }
@@ -125,15 +130,15 @@ impl Prepared {
         Ok(Self::Ready { columns: file_columns(mode, &file), file: Some(Arc::new(file)) })
     }
 
-    fn framed(handle: &Arc<Handle>, frame: &Frame<'_>, bounds: Bounds) -> Result<Self> {
+    fn framed(handle: &Arc<Handle>, frame: &Frame<'_>, bounds: Bounds<'_>) -> Result<Self> {
         let head = frame.head();
         let length = head.len() + frame.body.len();
         // A reader maps the file of an aligned one.
-        let at_once = if frame.is_aligned { bounds.filed } else { bounds.at_once };
-        if length < at_once {
+        let is_filed = if frame.is_aligned { length >= bounds.filed } else { bounds.is_filed(length) };
+        if !is_filed {
             let bytes = [&head, frame.body].concat();
             return if frame.is_signed() {
-                Self::signed(handle, mode::FRAME, Cow::Owned(bytes), Bounds { at_once: usize::MAX, ..bounds })
+                Self::signed_inline(handle, mode::FRAME, bytes, bounds)
             } else {
                 let columns = Columns::inline(mode::FRAME, Scalar::Blob(bytes));
                 Ok(Self::Ready { columns: Columns { size: bounds.size(length), ..columns }, file: None })
@@ -150,16 +155,24 @@ impl Prepared {
         Ok(Self::Signed { mode: mode::FRAME, body: Vec::new(), size: 0, file: Some(file), mac })
     }
 
-    fn signed(handle: &Arc<Handle>, mode: i64, bytes: Cow<'_, [u8]>, bounds: Bounds) -> Result<Self> {
+    fn signed(handle: &Arc<Handle>, mode: i64, bytes: Cow<'_, [u8]>, bounds: Bounds<'_>) -> Result<Self> {
+        if !bounds.is_filed(bytes.len()) {
+            return Self::signed_inline(handle, mode, bytes.into_owned(), bounds);
+        }
+        let mac = Self::mac(handle, mode, &bytes)?;
+        let (size, file) = (bounds.size(bytes.len()), Some(file_with(handle, &bytes)?));
+        Ok(Self::Signed { mode, body: Vec::new(), size, file, mac })
+    }
+
+    fn signed_inline(handle: &Arc<Handle>, mode: i64, body: Vec<u8>, bounds: Bounds<'_>) -> Result<Self> {
+        let mac = Self::mac(handle, mode, &body)?;
+        Ok(Self::Signed { mode, size: bounds.size(body.len()), body, file: None, mac })
+    }
+
+    fn mac(handle: &Arc<Handle>, mode: i64, bytes: &[u8]) -> Result<Box<Mac>> {
         let mut mac = Box::new(signer(handle)?.begin());
-        mac.update(if mode == mode::FRAME { Frame::signed_bytes(&bytes) } else { &bytes });
-        let size = bounds.size(bytes.len());
-        let (body, file) = if bytes.len() < bounds.at_once {
-            (bytes.into_owned(), None)
-        } else {
-            (Vec::new(), Some(file_with(handle, &bytes)?))
-        };
-        Ok(Self::Signed { mode, body, size, file, mac })
+        mac.update(if mode == mode::FRAME { Frame::signed_bytes(bytes) } else { bytes });
+        Ok(mac)
     }
 
     /// Bytes that the value will take.
