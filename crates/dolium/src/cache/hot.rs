@@ -37,9 +37,10 @@ pub(super) enum Seen {
 }
 
 impl Cache {
-    /// The row of a key unless it has expired, from the tier or from SQLite. `is_unknown`: the tier was asked during this
-    /// lookup, and does not know the key. What another process puts there meanwhile is newer than this lookup.
-    pub(super) fn look_up(&self, key: &Key<'_>, is_unknown: bool) -> Result<Option<Row>> {
+    /// The row of a key unless it has expired, from the tier or from SQLite. `unknown_to`: the tier of this epoch was
+    /// asked during this lookup, and does not know the key. What another process puts there meanwhile is newer than this
+    /// lookup. The tier that comes after an outgrown one has to be asked.
+    pub(super) fn look_up(&self, key: &Key<'_>, unknown_to: Option<u64>) -> Result<Option<Row>> {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else {
             let observed = self.observe(key, |view| self.is_alive(view).then(|| row_of(view)).flatten())?;
@@ -57,6 +58,7 @@ impl Cache {
                 })
             })
         };
+        let is_unknown = unknown_to == Some(tier.epoch());
         if let Some(answer) = if is_unknown { None } else { ask() } {
             self.count_in_tier(&tier, 1, usize::from(answer.is_some()));
             return Ok(answer);

@@ -68,13 +68,12 @@ impl From<ValueRef<'_>> for Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it says where the lookup goes on"]
 pub struct Unanswered {
-    /// The tier does not know the key: only SQLite can.
-    pub(super) is_unknown: bool,
+    /// The epoch of the tier that does not know the key: only SQLite can, as long as no other tier has come after it.
+    pub(super) unknown_to: Option<u64>,
 }
 
 impl Unanswered {
-    const UNKNOWN: Self = Self { is_unknown: true };
-    const DECLINED: Self = Self { is_unknown: false };
+    const DECLINED: Self = Self { unknown_to: None };
 }
 
 /// An entry in shared memory, as long as the function runs that is shown it.
@@ -148,7 +147,7 @@ impl Cache {
     #[inline(never)]
     fn try_absent<T>(&self, tier: &Tier, key: dolium_hot::Key<'_>) -> Result<Option<T>, Unanswered> {
         if !self.handle.reads.absences.tell(tier, key, FOLLOWED_AT_ONCE) {
-            return Err(Unanswered::UNKNOWN);
+            return Err(Unanswered { unknown_to: Some(tier.epoch()) });
         }
         self.count_lookups(tier, 1, 0);
         self.count_read(tier, false);

@@ -206,9 +206,9 @@ impl Cache {
         fetch: impl Fn(&mut Row) -> Result<Fetched<T>>,
     ) -> Result<Option<(Row, T)>> {
         let mut missing: Option<String> = None;
-        let mut is_unknown = unanswered.is_some_and(|unanswered| unanswered.is_unknown);
+        let mut unknown_to = unanswered.and_then(|unanswered| unanswered.unknown_to);
         let found = loop {
-            let looked_up = self.look_up(key, std::mem::take(&mut is_unknown))?;
+            let looked_up = self.look_up(key, unknown_to.take())?;
             let Some(mut row) = looked_up else { break None };
             if missing.is_some() && row.columns.filename == missing {
                 break None;
