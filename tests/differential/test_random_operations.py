@@ -143,6 +143,8 @@ class Pair:
     def run(self, name: str, args: Any, kwargs: Any) -> None:
         theirs = attempt(getattr(self.theirs, name), args, kwargs)
         ours = attempt(getattr(self.ours, name), args, kwargs)
+        if name == "__delitem__" and theirs is True:
+            theirs = None  # a `del` shows no answer
         if not same(theirs, ours):
             title = known(Call(name, args, kwargs, theirs, ours))
             self.seen.append(f"{name}{args}{kwargs}")
@@ -158,7 +160,7 @@ class Pair:
         self.ours.close()
         again = self.oracle.open(self.kind, self.directory / "ours", **self.settings)
         keys = list(self.theirs)
-        assert same(keys, list(again))
+        assert same(keys, list(again)) or known(Call("__iter__", (), {}, keys, list(again)))
         for key in keys:
             theirs = attempt(self.theirs.get, (key,), {"expire_time": True, "tag": True})
             ours = attempt(again.get, (key,), {"expire_time": True, "tag": True})
@@ -273,6 +275,12 @@ def test_every_difference_still_exists(oracle, tmp_path, title):
         "NaN comes back as NaN": [("set", ("k", float("nan"))), ("get", ("k",))],
         "Text comes back byte for byte": [("set", ("k", "\r\n" * 50)), ("get", ("k",))],
         "`incr` and `decr` work on integers of any size": [("set", ("k", 2**63 - 1)), ("incr", ("k",))],
+        "An entry that is written again after it has expired keeps its place": [
+            *[("set", (key, 1)) for key in "ab"],
+            ("touch", ("a", -1000)),
+            *[("incr", (key,)) for key in "ca"],
+            ("__iter__", ()),
+        ],
         "`stats()` without `enable` changes nothing": [("get", ("k",)), ("stats", ())],
     }
     both = Pair(oracle, "Cache", tmp_path, disk_min_file_size=50)

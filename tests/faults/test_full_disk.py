@@ -283,9 +283,9 @@ def test_clear_works_on_a_full_disk(run_on_disk, size):
 
 
 def test_processes_that_write_to_the_hot_tier_of_a_full_disk(run_on_disk):
-    """The tier is the default one, and its pages are clean: whoever writes to one asks the file system again."""
+    """The tier is as large as one in use, and its pages are clean: each writer to one asks the file system again."""
     body = """
-    os.environ["DOLIUM_HOT_SIZE"] = "-1"  # also where all else is tested without a tier
+    os.environ["DOLIUM_HOT_SIZE"] = str(16 << 20)  # also where all else is tested without a tier
     directory, ballast = sys.argv[1] + "/cache", sys.argv[1] + "/ballast"
     def work(worker, sink, start):
         cache = dolium.Cache(directory, timeout=20)
@@ -302,7 +302,7 @@ def test_processes_that_write_to_the_hot_tier_of_a_full_disk(run_on_disk):
                 os.write(sink, b"%d %d\\n" % (worker, n))
                 # Long ones go to the database at once, and the disk has no room for them.
                 if n % 20 == 0:
-                    cache["old", worker] = str(n) * 40_000
+                    cache["old", worker] = str(n) * 80_000
             except OSError as error:
                 assert isinstance(error, dolium.DoliumError), repr(error)
                 assert error.errno == 28 and directory in str(error), repr(error)

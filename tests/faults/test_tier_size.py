@@ -164,7 +164,7 @@ def test_process_that_forks_while_its_tier_grows_loses_nothing(tmp_path: Path) -
     cache.close()
 
 
-def test_processes_that_are_killed_while_a_tier_grows_lose_nothing(tmp_path: Path) -> None:
+def test_processes_killed_while_a_tier_grows_lose_nothing(tmp_path: Path) -> None:
     """Each writes until it is killed, which is at another moment of its growth each time."""
     for attempt in range(12):
         directory = tmp_path / f"{attempt}"

@@ -52,10 +52,10 @@ pub(crate) enum Spared {
 
 impl Spared {
     /// What is spared where nothing else is left. The newest entry of a cache stays, but another shard may need its space.
-    pub fn fewer(self, is_shard: bool) -> Option<Self> {
+    pub fn fewer(self, may_empty: bool) -> Option<Self> {
         match self {
             Self::Recent => Some(Self::Newest),
-            Self::Newest => is_shard.then_some(Self::Nothing),
+            Self::Newest => may_empty.then_some(Self::Nothing),
             Self::Nothing => None,
         }
     }

@@ -132,32 +132,52 @@ impl Handle {
         volumes.push(self.volume.used());
         let used: u64 = volumes.iter().sum();
         self.volume.set_tight(used > limit - limit / TIGHT);
-        if used > limit {
-            let level = level(&volumes, low_water_mark(limit));
-            let is_free = matches!(append, Append::Free(_));
-            for other in others.iter().filter(|other| other.volume.used() > level && !other.is_closed()) {
-                if !(is_free && other.evict_beside(level, &settings)) {
-                    other.volume.set_excessive(true);
-                    housekeeper::wake(other);
-                }
-            }
-            if self.volume.used() > level {
-                match self.evict_to(level, append, &settings) {
-                    Ok(true) => {}
-                    Ok(false) | Err(Error::Timeout { .. }) => {
-                        self.volume.set_excessive(true);
-                        housekeeper::wake(self);
-                        return;
-                    }
-                    // A full disk, say: the next commit tries again.
-                    Err(_) => return,
-                }
-            }
+        if used > limit && !self.make_space(low_water_mark(limit), &others, append, &settings) {
+            return;
         }
         let left = limit.saturating_sub(used);
         let alone = others.is_empty().then(|| (left / 2).min(limit / TIGHT));
         let budget = alone.unwrap_or_else(|| (left / WRITERS).min(limit / PARTS) / volumes.len() as u64);
         self.volume.set_mark(self.volume.used().saturating_add(budget));
+    }
+
+    /// Evicts here, and in the other shards what is still too much. Returns `false` if something is left for the housekeeper or
+    /// the next commit.
+    fn make_space(
+        self: &Arc<Self>,
+        low: u64,
+        others: &[Arc<Self>],
+        append: Append<'_>,
+        settings: &Settings,
+    ) -> bool {
+        let mut volumes: Vec<u64> = others.iter().map(|other| other.volume.used()).collect();
+        volumes.push(self.volume.used());
+        let mine = level(&volumes, low);
+        let is_free = matches!(append, Append::Free(_));
+        let mut is_done = true;
+        if self.volume.used() > mine {
+            match self.evict_to(mine, append, settings, false) {
+                Ok(is_enough) => is_done = is_enough,
+                Err(Error::Timeout { .. }) => is_done = false,
+                // A full disk, say: the next commit tries again.
+                Err(_) => return false,
+            }
+            if !is_done {
+                self.volume.set_excessive(true);
+                housekeeper::wake(self);
+            }
+        }
+        // The entry that was just written stays here, so others may have to give more.
+        volumes.pop();
+        let _ = self.measure();
+        let theirs = level(&volumes, low.saturating_sub(self.volume.used()));
+        for other in others.iter().filter(|other| other.volume.used() > theirs && !other.is_closed()) {
+            if !(is_free && other.evict_beside(theirs, settings)) {
+                other.volume.set_excessive(true);
+                housekeeper::wake(other);
+            }
+        }
+        is_done
     }
 
     /// Evicts for a drain of another shard, which holds the writer lock there. So this waits for no writer lock, or two
@@ -171,11 +191,18 @@ impl Handle {
             return false;
         };
         let append = held.tier().map_or(Append::None, Append::Free);
-        matches!(self.evict_to(level, append, settings), Ok(true))
+        matches!(self.evict_to(level, append, settings, !self.siblings().is_empty()), Ok(true))
     }
 
-    /// Evicts until this directory holds so many bytes at most. Returns `false` if that takes longer than a turn.
-    fn evict_to(self: &Arc<Self>, level: u64, mut append: Append<'_>, settings: &Settings) -> Result<bool> {
+    /// Evicts until this directory holds so many bytes at most. `may_empty`: the newest entry may go, too. Returns `false` if
+    /// that takes longer than a turn.
+    fn evict_to(
+        self: &Arc<Self>,
+        level: u64,
+        mut append: Append<'_>,
+        settings: &Settings,
+        may_empty: bool,
+    ) -> Result<bool> {
         let mut since = Instant::now();
         let mut spared = Spared::Recent;
         let mut notes_reads = settings.policy.plan().reads != ReadNotes::Nothing;
@@ -200,7 +227,7 @@ impl Handle {
             match step {
                 Step::Enough => return Ok(true),
                 Step::Removed(removed) => self.count_evicted(removed, settings),
-                Step::Nothing => match spared.fewer(!self.siblings().is_empty()) {
+                Step::Nothing => match spared.fewer(may_empty) {
                     Some(fewer) => spared = fewer,
                     None => return Ok(true),
                 },
