@@ -65,9 +65,7 @@ def test_process_forks_while_many_caches_rest(many: list[dolium.Cache]) -> None:
     assert many[0]["child"] == list(range(60))
 
 
-def test_database_replaced_while_its_cache_rested_is_read(
-    many: list[dolium.Cache], tmp_path: Path
-) -> None:
+def test_database_replaced_while_its_cache_rested_is_read(many: list[dolium.Cache], tmp_path: Path) -> None:
     with dolium.Cache(tmp_path / "other") as other:
         other["key"] = "of the other"
     with warnings.catch_warnings():

@@ -39,7 +39,7 @@ pub(super) enum Seen {
 impl Cache {
     /// The row of a key unless it has expired, from the tier or from SQLite. `unknown_to`: the tier of this epoch was
     /// asked during this lookup, and does not know the key. What another process puts there meanwhile is newer than this
-    /// lookup. The tier that comes after an outgrown one has to be asked.
+    /// lookup. The tier that comes after an outgrown one must be asked.
     pub(super) fn look_up(&self, key: &Key<'_>, unknown_to: Option<u64>) -> Result<Option<Row>> {
         let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else {
