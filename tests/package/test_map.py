@@ -265,7 +265,7 @@ def test_first_error_ends_the_run_and_says_how_far_it_came(cache: Any, tmp_path:
     note = f"{done} done, {50 - done} left"
     assert note in getattr(raised.value, "__notes__", raised.value.args)
     assert "two_fails" in str(raised.value.__cause__)
-    assert 3 <= done <= 5, "those that were running are stored, and no more begin"
+    assert 3 <= done <= 7, "what was read ahead may be stored, and no more begins"
     assert list(run) == []
     again = two_fails.map([1, 3, 5], workers=2)
     assert list(again) == [1, 3, 5]
