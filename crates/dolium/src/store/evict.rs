@@ -132,7 +132,9 @@ impl Handle {
         volumes.push(self.volume.used());
         let used: u64 = volumes.iter().sum();
         self.volume.set_tight(used > limit - limit / TIGHT);
-        if used > limit && !self.make_space(low_water_mark(limit), &others, append, &settings) {
+        if used > limit
+            && !self.make_space(low_water_mark(limit), (&others, volumes.clone()), append, &settings)
+        {
             return;
         }
         let left = limit.saturating_sub(used);
@@ -141,36 +143,38 @@ impl Handle {
         self.volume.set_mark(self.volume.used().saturating_add(budget));
     }
 
-    /// Evicts here, and in the other shards what is still too much. Returns `false` if something is left for the housekeeper or
-    /// the next commit.
+    /// Evicts here, and in the other shards what is still too much. `volumes`: those of the others, and the own one last. Returns
+    /// `false` if something is left for the housekeeper or the next commit.
     fn make_space(
         self: &Arc<Self>,
         low: u64,
-        others: &[Arc<Self>],
+        (others, mut volumes): (&[Arc<Self>], Vec<u64>),
         append: Append<'_>,
         settings: &Settings,
     ) -> bool {
-        let mut volumes: Vec<u64> = others.iter().map(|other| other.volume.used()).collect();
-        volumes.push(self.volume.used());
         let mine = level(&volumes, low);
         let is_free = matches!(append, Append::Free(_));
-        let mut is_done = true;
-        if self.volume.used() > mine {
-            match self.evict_to(mine, append, settings, false) {
-                Ok(is_enough) => is_done = is_enough,
-                Err(Error::Timeout { .. }) => is_done = false,
-                // A full disk, say: the next commit tries again.
-                Err(_) => return false,
-            }
-            if !is_done {
-                self.volume.set_excessive(true);
-                housekeeper::wake(self);
-            }
+        // Only a drain can have the others make space at once. Else even the newest entry goes, or the limit would not hold.
+        let may_empty = !is_free && !others.is_empty();
+        let evicted = if self.volume.used() > mine {
+            self.evict_to(mine, append, settings, may_empty)
+        } else {
+            Ok(true)
+        };
+        // Another failure is a full disk, say: the next commit tries again.
+        if matches!(evicted, Ok(false) | Err(Error::Timeout { .. })) {
+            self.volume.set_excessive(true);
+            housekeeper::wake(self);
         }
-        // The entry that was just written stays here, so others may have to give more.
-        volumes.pop();
-        let _ = self.measure();
-        let theirs = level(&volumes, low.saturating_sub(self.volume.used()));
+        let is_done = matches!(evicted, Ok(true));
+        let mut theirs = mine;
+        if is_done {
+            // The entry that was just written stays here, so the others may have to give more. Before all is done that is
+            // not known.
+            let _ = self.measure();
+            volumes.pop();
+            theirs = level(&volumes, low.saturating_sub(self.volume.used()));
+        }
         for other in others.iter().filter(|other| other.volume.used() > theirs && !other.is_closed()) {
             if !(is_free && other.evict_beside(theirs, settings)) {
                 other.volume.set_excessive(true);
