@@ -54,8 +54,8 @@ class Results(NamedTuple):
     """Forgets a key; true if it was there."""
     owner: object
     """The cache, asked whether the caller is inside one of its transactions."""
-    recall: Callable[[Any, tuple[Any, ...], Any], Any] | None = None
-    """The value of the key of a name and positional arguments, or the third argument if there is none.
+    recall: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], Any] | None = None
+    """The value of the key of a name and the arguments of a call, or the fourth argument if there is none.
     ``None``: `load` is asked."""
     check: Callable[[CacheKey, Any], Any] = lambda key, value: value
     """What `load` makes of a tuple that `recall` has found: the tuple, or :data:`MISS`."""
@@ -314,8 +314,8 @@ def _wrap_function(func: Callable[..., Any], results: Results, own_key: Any, nam
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         recalled: Any = ...
-        if this.__cache_key__ is own_key and not kwargs:
-            recalled = recall(name, args, MISS)
+        if this.__cache_key__ is own_key:
+            recalled = recall(name, args, kwargs, MISS)
             if recalled.__class__ is not tuple and recalled is not MISS:
                 return recalled
         key = this.__cache_key__(*args, **kwargs)
@@ -372,8 +372,8 @@ def _wrap_coroutine(
     @functools.wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         recalled: Any = ...
-        if this.__cache_key__ is own_key and not kwargs:
-            recalled = recall(name, args, MISS)
+        if this.__cache_key__ is own_key:
+            recalled = recall(name, args, kwargs, MISS)
             if recalled.__class__ is not tuple and recalled is not MISS:
                 return recalled
         key = this.__cache_key__(*args, **kwargs)

@@ -1,5 +1,6 @@
 //! Owns looking up: `get`, `read`, `in`, `[]`, `info`, and what happens to values that are not trusted.
 
+use std::cmp::Ordering::Equal;
 use std::iter::once;
 use std::sync::atomic::Ordering;
 
@@ -8,7 +9,7 @@ use dolium::raw::mode;
 use dolium::{Entry, Scalar, Value, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::shown::Shown;
 use super::value_file::find_file;
@@ -347,6 +348,22 @@ fn alone<'py>(
     value.unwrap_or_else(|| py.None().into_bound(py))
 }
 
+/// The names and values of keyword arguments, one after the other, in order of the names.
+fn in_order_of_names<'py>(kwargs: &Bound<'py, PyDict>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    if kwargs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut named: Vec<_> = kwargs.iter().collect();
+    let mut compared = Ok(());
+    named.sort_by(|(one, _), (other, _)| {
+        one.compare(other).unwrap_or_else(|error| {
+            compared = Err(error);
+            Equal
+        })
+    });
+    compared.map(|()| named.into_iter().flat_map(<[_; 2]>::from).collect())
+}
+
 #[pymethods]
 impl Store {
     /// Return the value of `key`, or `default` if there is none or it has expired.
@@ -395,19 +412,22 @@ impl Store {
         inner.get_text_after(py, (shard, text), unanswered, default, ask)
     }
 
-    /// Return the value of the key that `memoize` makes of a name and positional arguments, or `default`.
-    #[pyo3(signature = (name, args, default, /))]
+    /// Return the value of the key that `memoize` makes of a name and the arguments of a call, or `default`.
+    #[pyo3(signature = (name, args, kwargs, default, /))]
     fn _get_call<'py>(
         &self,
         name: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
         default: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (inner, py) = (self.inner()?, name.py());
         let ask = Ask { read: false, expire_time: Flag(false), tag: Flag(false), retry: true, max_age: None };
-        let none = py.None().into_bound(py);
-        let items = || once(name.as_borrowed()).chain(args.iter_borrowed()).chain(once(none.as_borrowed()));
-        if let Some((shard, key)) = inner.key_of_items(py, items(), args.len() + 2)? {
+        let (none, named) = (py.None().into_bound(py), in_order_of_names(kwargs)?);
+        let positional = || once(name.as_borrowed()).chain(args.iter_borrowed());
+        let items =
+            || positional().chain(once(none.as_borrowed())).chain(named.iter().map(Bound::as_borrowed));
+        if let Some((shard, key)) = inner.key_of_items(py, items(), args.len() + 2 + named.len())? {
             return inner.get_plain(py, (shard, &key), Some(default), ask);
         }
         let key = PyTuple::new(py, items().map(Borrowed::to_owned).collect::<Vec<_>>())?;
