@@ -357,7 +357,12 @@ impl Handle {
         while tier.is_live() && tier.is_dirty() {
             if !drain(deadline)? {
                 let _inside = fork_gate::enter();
-                self.move_over(tier, deadline)?;
+                if self.tier.lock.is_gone() {
+                    // Removed with its database, and another store has been made since: what waited was removed, too.
+                    tier.retire();
+                } else {
+                    self.move_over(tier, deadline)?;
+                }
             }
             if tier.is_dirty() && tier.is_drained() {
                 // A process that had the append lock has recovered, so the header is damaged.

@@ -280,6 +280,14 @@ impl WriterLock {
         attached.as_ref().is_some_and(|attached| !matches!(attached.lock.check(), Health::Sound))
     }
 
+    /// Whether the files were removed or replaced, as by a program that removes the directory.
+    pub fn is_gone(&self) -> bool {
+        let attached = self.attached.load();
+        attached
+            .as_ref()
+            .is_some_and(|attached| matches!(attached.lock.check(), Health::LockGone | Health::FileGone))
+    }
+
     /// Gives such files up.
     pub fn detach_unhealthy(&self) {
         let _inside = fork_gate::enter();
