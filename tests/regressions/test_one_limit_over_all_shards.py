@@ -129,8 +129,9 @@ def test_what_expired_in_another_shard_goes_before_what_lives(tmp_path: Path):
     cache.close()
 
 
-def test_a_large_entry_makes_the_other_shards_give(tmp_path: Path):
-    cache = dolium.FanoutCache(tmp_path, shards=4, timeout=60, size_limit=LIMIT)
+@pytest.mark.parametrize("hot_size", [-1, 0])
+def test_a_large_entry_makes_the_other_shards_give(tmp_path: Path, hot_size: int):
+    cache = dolium.FanoutCache(tmp_path, shards=4, timeout=60, size_limit=LIMIT, hot_size=hot_size)
     fill(cache, 0.8)
     assert cache.set("large", b"x" * 700_000, retry=True)
     assert "large" in cache
@@ -144,3 +145,11 @@ def test_size_limit_is_that_of_all_shards(tmp_path: Path):
     assert cache.reset("size_limit", None) == cache.size_limit == float("inf")
     cache.close()
     assert dolium.FanoutCache(tmp_path).size_limit == float("inf")
+
+
+def test_shards_do_without_a_tier_as_the_first_does(tmp_path: Path):
+    cache = dolium.FanoutCache(tmp_path, shards=3, hot_size=0)
+    for number in range(30):
+        cache.set(number, number, retry=True)
+    assert {shard.stats().hot.missing for shard in cache._shards} == {"turned off by hot_size = 0"}
+    cache.close()

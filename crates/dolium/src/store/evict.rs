@@ -132,9 +132,7 @@ impl Handle {
         volumes.push(self.volume.used());
         let used: u64 = volumes.iter().sum();
         self.volume.set_tight(used > limit - limit / TIGHT);
-        if used > limit
-            && !self.make_space(low_water_mark(limit), (&others, volumes.clone()), append, &settings)
-        {
+        if used > limit && !self.make_space(low_water_mark(limit), (&others, &volumes), append, &settings) {
             return;
         }
         let left = limit.saturating_sub(used);
@@ -148,54 +146,85 @@ impl Handle {
     fn make_space(
         self: &Arc<Self>,
         low: u64,
-        (others, mut volumes): (&[Arc<Self>], Vec<u64>),
-        append: Append<'_>,
+        (others, volumes): (&[Arc<Self>], &[u64]),
+        mut append: Append<'_>,
         settings: &Settings,
     ) -> bool {
-        let mine = level(&volumes, low);
-        let is_free = matches!(append, Append::Free(_));
-        // Only a drain can have the others make space at once. Else even the newest entry goes, or the limit would not hold.
-        let may_empty = !is_free && !others.is_empty();
-        let evicted = if self.volume.used() > mine {
-            self.evict_to(mine, append, settings, may_empty)
-        } else {
-            Ok(true)
-        };
-        // Another failure is a full disk, say: the next commit tries again.
-        if matches!(evicted, Ok(false) | Err(Error::Timeout { .. })) {
-            self.volume.set_excessive(true);
-            housekeeper::wake(self);
-        }
-        let is_done = matches!(evicted, Ok(true));
-        let mut theirs = mine;
-        if is_done {
-            // The entry that was just written stays here, so the others may have to give more. Before all is done that is
-            // not known.
-            let _ = self.measure();
-            volumes.pop();
-            theirs = level(&volumes, low.saturating_sub(self.volume.used()));
-        }
-        for other in others.iter().filter(|other| other.volume.used() > theirs && !other.is_closed()) {
-            if !(is_free && other.evict_beside(theirs, settings)) {
-                other.volume.set_excessive(true);
-                housekeeper::wake(other);
+        let mine = level(volumes, low);
+        if !self.has_evicted_to(mine, &mut append, settings, false) {
+            for other in others.iter().filter(|other| other.volume.used() > mine && !other.is_closed()) {
+                other.leave_to_housekeeper();
             }
+            return false;
         }
-        is_done
+        // The entry that was just written stays here, so the others may have to give more. Theirs go last.
+        let _ = self.measure();
+        let have_given = [false, true].into_iter().all(|may_empty| {
+            let volumes: Vec<u64> = others.iter().map(|other| other.volume.used()).collect();
+            let theirs = level(&volumes, low.saturating_sub(self.volume.used()));
+            others
+                .iter()
+                .filter(|other| other.volume.used() > theirs && !other.is_closed())
+                .map(|other| other.has_given(theirs, &append, settings, may_empty))
+                .fold(true, |all, one| all & one)
+        });
+        // What a drain finds too much, the next one does. Else even the newest entry goes, or the limit would not hold.
+        have_given
+            || matches!(append, Append::Free(_))
+            || self.has_evicted_to(mine, &mut append, settings, true)
     }
 
-    /// Evicts for a drain of another shard, which holds the writer lock there. So this waits for no writer lock, or two
-    /// processes could wait for each other. Returns whether it is done.
-    fn evict_beside(self: &Arc<Self>, level: u64, settings: &Settings) -> bool {
-        let is_attached = self.tier.get().is_some();
-        let Some(held) = is_attached
-            .then(|| self.acquire(&mut Deadline::new(Wait::AtMost(Duration::ZERO))).ok())
-            .flatten()
-        else {
-            return false;
-        };
-        let append = held.tier().map_or(Append::None, Append::Free);
-        matches!(self.evict_to(level, append, settings, !self.siblings().is_empty()), Ok(true))
+    /// Evicts here until no more than a level is in use. Returns `false` if something is left for the housekeeper or the next
+    /// commit.
+    fn has_evicted_to(
+        self: &Arc<Self>,
+        level: u64,
+        append: &mut Append<'_>,
+        settings: &Settings,
+        may_empty: bool,
+    ) -> bool {
+        if self.volume.used() <= level {
+            return true;
+        }
+        let evicted = self.evict_to(level, append, settings, may_empty);
+        // Another failure is a full disk, say: the next commit tries again.
+        if matches!(evicted, Ok(false) | Err(Error::Timeout { .. })) {
+            self.leave_to_housekeeper();
+        }
+        matches!(evicted, Ok(true))
+    }
+
+    fn leave_to_housekeeper(self: &Arc<Self>) {
+        self.volume.set_excessive(true);
+        housekeeper::wake(self);
+    }
+
+    /// Evicts for another shard, whose writer lock this thread holds, and perhaps its append lock. So this waits for no lock
+    /// that another process may hold while it waits for those. Returns `false` if something is left for the housekeeper.
+    fn has_given(
+        self: &Arc<Self>,
+        level: u64,
+        theirs: &Append<'_>,
+        settings: &Settings,
+        may_empty: bool,
+    ) -> bool {
+        // A tier is not made for this.
+        let may_enter = self.tier.get().is_some() || matches!(theirs, Append::None);
+        let held = may_enter.then(|| self.acquire(&mut Deadline::new(Wait::AtMost(Duration::ZERO))));
+        let append = held.as_ref().and_then(|held| match (theirs, held.as_ref().ok()?.tier()) {
+            (_, None) => Some(Append::None),
+            (Append::Free(_), Some(tier)) => Some(Append::Free(tier)),
+            // There is no time to wait for the append lock here.
+            (Append::None | Append::Held(_), Some(_)) => None,
+        });
+        let has_given = append.is_some_and(|mut append| {
+            matches!(self.evict_to(level, &mut append, settings, may_empty), Ok(true))
+        });
+        let _ = self.measure();
+        if !has_given {
+            self.leave_to_housekeeper();
+        }
+        has_given
     }
 
     /// Evicts until this directory holds so many bytes at most. `may_empty`: the newest entry may go, too. Returns `false` if
@@ -203,7 +232,7 @@ impl Handle {
     fn evict_to(
         self: &Arc<Self>,
         level: u64,
-        mut append: Append<'_>,
+        append: &mut Append<'_>,
         settings: &Settings,
         may_empty: bool,
     ) -> Result<bool> {
@@ -212,7 +241,7 @@ impl Handle {
         let mut notes_reads = settings.policy.plan().reads != ReadNotes::Nothing;
         let turn = if matches!(append, Append::Free(_)) { DRAIN_TURN } else { TURN };
         while since.elapsed() < turn {
-            let (is_held, step) = match &mut append {
+            let (is_held, step) = match append {
                 Append::None => (true, self.evict_step(level, None, settings, spared, notes_reads)?),
                 Append::Held(writing) => {
                     (true, self.evict_step(level, Some(writing), settings, spared, notes_reads)?)

@@ -15,6 +15,7 @@ use crate::system::memory;
 use crate::system::wait::{Deadline, Wait};
 use crate::value::eviction_policy::ReadNotes;
 use crate::value::scalar::Scalar;
+use crate::value::settings::Settings;
 
 /// One key of so many is watched.
 const SAMPLED: u64 = 64;
@@ -116,11 +117,8 @@ impl Growth {
 
 impl Handle {
     /// What the cache, or for this process the environment, says about the bytes of a tier.
-    #[expect(clippy::disallowed_methods, reason = "the owner of this variable")]
     pub(crate) fn asked_hot_size(&self) -> Option<i64> {
-        let asked = || std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
-        let set = self.settings.current().get("hot_size").and_then(Scalar::as_int);
-        set.or_else(asked)
+        asked_hot_size(&self.settings.current())
     }
 
     /// Whether the size of the tier is ours to choose.
@@ -130,13 +128,19 @@ impl Handle {
 
     /// Bytes of the tier that this process would make.
     pub(crate) fn hot_size(self: &Arc<Self>) -> u64 {
-        if !self.settings.is_loaded() {
-            // Opening the database reads the settings. What is wrong with it will be met again.
+        let asked = if self.settings.is_loaded() {
+            self.asked_hot_size()
+        } else {
             let _inside = fork_gate::enter();
+            // Opening the database reads the settings. What is wrong with it will be met again.
             let _: Result<()> = self.try_read(&mut |_| Ok(()));
-        }
+            // A shard that is not made yet will have those of the first.
+            let inherited =
+                if self.settings.is_loaded() { None } else { self.settings_of_first().ok().flatten() };
+            inherited.map_or_else(|| self.asked_hot_size(), |inherited| asked_hot_size(&inherited))
+        };
         // Negative: as much as fits the cache.
-        if let Ok(size) = u64::try_from(self.asked_hot_size().unwrap_or(-1)) {
+        if let Ok(size) = u64::try_from(asked.unwrap_or(-1)) {
             return size;
         }
         // Where less is free than writing would let it take, the databases need it. All shards take as much, so each of them
@@ -244,6 +248,13 @@ impl Handle {
         }
         Ok(())
     }
+}
+
+/// What these settings, or for this process the environment, say about the bytes of a tier.
+#[expect(clippy::disallowed_methods, reason = "the owner of this variable")]
+fn asked_hot_size(settings: &Settings) -> Option<i64> {
+    let asked = || std::env::var("DOLIUM_HOT_SIZE").ok().and_then(|size| size.parse().ok());
+    settings.get("hot_size").and_then(Scalar::as_int).or_else(asked)
 }
 
 #[cfg(test)]
