@@ -32,7 +32,7 @@ from queues import TOOK
 
 HERE = Path(__file__).resolve().parent
 MIX_ROUNDS = 3
-PHASES = ("round", "limit", "rust", "mix", "counter", "locks", "queues", "sustained")
+PHASES = ("round", "limit", "rust", "mix", "counter", "locks", "queues", "full", "sustained")
 COUNTERS = (
     "dolium",
     "diskcache",
@@ -151,7 +151,7 @@ class Runner:
             return face.sustains and number == 0
         if what == "locks":
             return name in LOCKERS and number < MIX_ROUNDS
-        if what == "queues":
+        if what in ("queues", "full"):
             return name in TOOK
         if what in ("mix", "counter"):
             return face.shared and number < MIX_ROUNDS and (what == "mix" or name in COUNTERS)

@@ -559,6 +559,7 @@ def main() -> None:
             "versions": {name: version(name) for name in PACKAGES},
             "command": sys.argv,
         }
+        options.save.mkdir(parents=True, exist_ok=True)
         place = options.save / f"functions-{time.strftime('%Y-%m-%d')}.json"
         place.write_text(json.dumps({**about, "rows": results}, indent=1) + "\n")
 

@@ -1,9 +1,10 @@
 """What is measured, row by row, in the process of one cache.
 
-    python bench/measure.py FACE DIRECTORY version|prepare|round|mix|counter|locks|queues|sustained|limit|open [quick]
+    python bench/measure.py FACE DIRECTORY PHASE [quick]
 
-It prints one line of JSON: row -> figure. A time is in seconds for one operation: the median over batches, each long
-enough for the clock. It knows the caches only by their faces; rounds and tables are compare.py's.
+A phase is `version`, `prepare`, `open` or one of compare.py. It prints one line of JSON: row -> figure. A time is in
+seconds for one operation: the median over batches, each long enough for the clock. It knows the caches only by their
+faces; rounds and tables are compare.py's.
 """
 
 from __future__ import annotations
@@ -446,9 +447,10 @@ def main(name: str, directory: str, what: str, quick: str = "") -> None:
         cache.close()
         os.write(2, b"MARK end\n")
     else:
-        from queues import queues  # which imports this module
+        from full import full  # which import this module
+        from queues import queues
 
-        actions = (queues, prepare, mix, counter, locks, sustained, limit)
+        actions = (queues, full, prepare, mix, counter, locks, sustained, limit)
         action = {action.__name__: action for action in actions} | {"round": one_round}
         print(json.dumps(action[what](face, Path(directory), scale)))
 

@@ -81,6 +81,19 @@ ROWS = (
     Row("deque_at", "an item of a Deque of 1,000, by position"),
     Row("transact_two", "a transaction of a set and an incr"),
     Row("evict_ten", "ten sets with a tag, and evict of the tag"),
+    *(
+        Row(f"set_{state}_{policy}{worst}", f"set, {title}, {order}{', the worst' if worst else ''}")
+        for policy, order in (
+            ("stored", "least recently stored"),
+            ("used", "least recently used"),
+            ("read", "least frequently used"),
+        )
+        for state, worst, title in (
+            ("below", "", "far below the size limit"),
+            ("full", "", "at the size limit"),
+            ("full", "_worst", "at the size limit"),
+        )
+    ),
     Row("queue_rate", "8 processes that push and pull one queue, operations per second", rate=True),
     Row("mix_rate", "8 processes, operations per second", rate=True),
     Row("mix_set_p50", "8 processes, set, median"),
@@ -121,10 +134,36 @@ PROMISES = (
     Promise("8 processes, 90 % get 9 % set 1 % delete", "mix_rate", 20, rate=True),
     Promise("8 processes, 90 % get 9 % set 1 % delete", "mix_rate", 3, rival=LMDB, rate=True),
     Promise("8 processes, 99.9 % of sets under", "mix_set_p999", 20),
+    Promise("get of a missing key", "get_miss", 1 / 0.8, rival=LMDB),
+    Promise("call of a memoized function", "memoize", 40),
+    *(
+        Promise(
+            f"set at the size limit, {policy}, against far below",
+            f"set_full_{policy}",
+            0.5,
+            "dolium",
+            rival_key=f"set_below_{policy}",
+        )
+        for policy in ("stored", "used", "read")
+    ),
+    *(
+        Promise(
+            f"{call}_many of {count:,}, against a loop",
+            f"{call}_many_{count}",
+            1 / 0.8,
+            "dolium",
+            rival_key=f"{call}_each_{count}",
+        )
+        for call in ("get", "set")
+        for count in BULKS
+    ),
     Promise("push", "push", 10),
     Promise("pull", "pull", 10),
     Promise("Deque append", "deque_append", 10),
     Promise("Deque popleft", "deque_popleft", 10),
+    Promise("an item of a Deque by position", "deque_at", 50),
+    Promise("a transaction of a set and an incr", "transact_two", 10),
+    Promise("ten sets and evict of their tag", "evict_ten", 15),
     Promise("8 processes that push and pull one queue", "queue_rate", 10, rate=True),
     Promise("opening an existing cache", "open", 20),
 )
