@@ -61,6 +61,18 @@ pub(crate) mod field {
     /// A state: the last process has left, and all is clean. What is here holds if the database still says so. Blocks that
     /// hold nothing are given back, so they must be reserved again. In state 3, of earlier versions, they were not.
     pub(crate) const RESTING: u64 = 5;
+    /// A state: the tier is in use, and a chunk is being published. The offset at which it begins stands above this byte.
+    const PUBLISHING: u64 = 6;
+
+    /// The state while the chunk at an offset is being published.
+    pub(crate) fn publishing(offset: u64) -> u64 {
+        offset << 8 | PUBLISHING
+    }
+
+    /// Where the chunk begins that is being published, if a state says so.
+    pub(crate) fn published(state: u64) -> Option<u64> {
+        (state & 0xff == PUBLISHING).then_some(state >> 8)
+    }
 }
 
 /// The fields that never change.

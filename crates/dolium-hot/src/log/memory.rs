@@ -11,13 +11,19 @@
 //! that it sees the bytes that were stored before it, copies (relaxed), and after an acquire fence loads `tail` again:
 //! if the copy saw any byte of a later lap, the two fences make it see the `tail` that came before that byte, and the
 //! record is discarded. The checksum stands behind that, for damaged files. `tests/weak.rs` tries every order.
+//!
+//! **Chunks.** The index names the records of a chunk one after the other, and readers see all of them at once or none. The
+//! writer says in the state where the chunk begins, then moves the head, and takes that back when all keys are named. A
+//! reader loads the state first. If it is not the usual one, the reader looks into the chunk before it looks into the index:
+//! up to the head, which is where it was, or behind the chunk. Of a key with several records the index names the last alone.
+//! `tests/chunk_protocol.rs` searches this.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::atomic::Atomic;
 use super::hash;
-use super::record::{HEAD, Key, View, first};
+use super::record::{HEAD, Key, PAD, View, first};
 use super::scratch::Scratch;
 use crate::layout::geometry::{BUCKET, Geometry, UNIT};
 use crate::layout::header::field;
@@ -63,8 +69,20 @@ impl<'m, A: Atomic> Memory<'m, A> {
         &self.words[at]
     }
 
+    fn state(&self) -> u64 {
+        self.field(field::STATE).load(Acquire)
+    }
+
+    /// Whether the tier is in use.
     pub fn is_live(&self) -> bool {
-        self.field(field::STATE).load(Acquire) == field::LIVE
+        let state = self.state();
+        state == field::LIVE || field::published(state).is_some()
+    }
+
+    /// Whether the tier is in use, and no chunk is being published: then the index alone says what is newest.
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.state() == field::LIVE
     }
 
     /// Reads the header, if it can be believed so far that every walk ends. Returns `None` if something has damaged it.
@@ -84,7 +102,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
 
     /// Whether who has the append lock may write at once.
     pub fn is_sound(&self) -> bool {
-        self.field(field::UNRECOVERED).load(Relaxed) == 0 && self.is_live() && self.bounds().is_some()
+        self.field(field::UNRECOVERED).load(Relaxed) == 0 && self.is_settled() && self.bounds().is_some()
     }
 
     pub fn commits(&self) -> u64 {
@@ -127,6 +145,37 @@ impl<'m, A: Atomic> Memory<'m, A> {
             is_it.then_some(Found { slot, offset })
         })?;
         Some((found, View::verified(scratch.words())))
+    }
+
+    /// Finds the newest record of a key although a chunk may be being published, and copies it to `scratch`. Takes no lock.
+    ///
+    /// The head is what publishes a chunk: its records count from then on, whether or not the index names them yet.
+    #[cold]
+    #[inline(never)]
+    pub fn find_beside(&self, key: Key<'_>, hash: u64, scratch: &mut Scratch) -> Option<Found> {
+        let chunk = field::published(self.state());
+        let published = chunk.and_then(|start| self.published_at(key, start, scratch));
+        let found = published
+            .map(|offset| Found { slot: self.bucket(hash), offset })
+            .or_else(|| self.find(key, hash, scratch).map(|(place, _)| place));
+        found.filter(|_| self.is_live())
+    }
+
+    /// Where the newest record of a key lies in a chunk that begins at an offset, and copies it.
+    fn published_at(&self, key: Key<'_>, start: u64, scratch: &mut Scratch) -> Option<u64> {
+        let head = self.field(field::HEAD).load(Acquire);
+        if head.checked_sub(start)? > self.geometry.units {
+            return None;
+        }
+        let (mut at, mut newest) = (start, None);
+        while at < head {
+            let (units, kind) = first(self.log()[Self::word_of(self.geometry.within(at))].load(Relaxed));
+            if kind != PAD && self.has_key(at, key) {
+                newest = Some(at);
+            }
+            at += units.max(1);
+        }
+        newest.filter(|offset| self.copy(*offset, scratch).is_some_and(|view| view.key().is(&key)))
     }
 
     /// Copies the record at an offset out of the log. Returns `None` if it is gone, or was never there.

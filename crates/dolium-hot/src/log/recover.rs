@@ -23,6 +23,8 @@ impl<A: Atomic> Memory<'_, A> {
         };
         let known = self.field(field::LAST).load(Acquire).max(self.field(field::APPLIED).load(Acquire));
         let last = self.newest(drained, head, known.max(applied), scratch);
+        // As its writer would have: it may be a chunk that comes to light here.
+        self.publish(head);
         let (head, last) = self.complete(head, last, scratch);
         self.field(field::HEAD).store(head, Release);
         crash::point("head recovered");
@@ -32,6 +34,7 @@ impl<A: Atomic> Memory<'_, A> {
         let is_whole = self.restore_all(head, applied, scratch);
         self.renounce();
         self.field(field::COMMITS).fetch_add(1, Release);
+        self.end_publishing();
         is_whole
     }
 
@@ -77,16 +80,22 @@ impl<A: Atomic> Memory<'_, A> {
     /// have changed it since. From the tail on, for what the dead owner had not named may have been drained.
     fn restore_all(&self, head: u64, applied: u64, scratch: &mut Scratch) -> bool {
         let mut at = self.field(field::TAIL).load(Relaxed).max(head.saturating_sub(self.geometry.units));
-        let mut is_whole = true;
+        let mut offsets = Vec::new();
         while let Some((view, next)) = self.next(at, head, scratch) {
-            if let Some(view) = view.filter(|view| !view.kind().is_fill()) {
-                let (key, is_dirty) = (view.key(), view.seq() > applied);
-                let (kind, bytes) = (key.kind, key.bytes.to_vec());
-                is_whole &= self.restore(kind, &bytes, at, is_dirty, scratch);
+            if view.is_some_and(|view| !view.kind().is_fill()) {
+                offsets.push(at);
             }
             at = next;
         }
-        is_whole
+        // The newest first, for readers may not see what lies between two records of a chunk.
+        offsets.into_iter().rev().fold(true, |is_whole, offset| {
+            let view = self.copy_below(head, offset, scratch);
+            let Some((key, is_dirty)) = view.map(|view| (view.key(), view.seq() > applied)) else {
+                return is_whole;
+            };
+            let (kind, bytes) = (key.kind, key.bytes.to_vec());
+            self.restore(kind, &bytes, offset, is_dirty, scratch) && is_whole
+        })
     }
 
     fn restore(&self, kind: u8, bytes: &[u8], offset: u64, is_dirty: bool, scratch: &mut Scratch) -> bool {

@@ -67,26 +67,46 @@ impl<A: Atomic> Memory<'_, A> {
     fn append_at(&self, slot: usize, record: &mut PendingRecord) -> Result<(), LogFull> {
         // All that can be refused is refused before anything is stored.
         let start = self.start(std::slice::from_ref(record))?;
-        self.store_all(start, std::slice::from_mut(record));
+        self.store_all(start, std::slice::from_mut(record), || {});
         self.name(slot, record.known(self.epoch).hash, record.offset);
         Ok(())
     }
 
-    /// Appends records so that either all of them survive a crash or none. `scratch` takes a word for each.
+    /// Appends records so that readers see all of them or none, and either all survive a crash or none. `scratch` takes a
+    /// word for each.
     pub fn append_all(&self, records: &mut [PendingRecord], scratch: &mut Scratch) -> Result<(), LogFull> {
         self.settle();
         if records.len() > MOST || !self.slots_suffice(records, scratch) {
             return Err(LogFull);
         }
         let start = self.start(records)?;
-        self.store_all(start, records);
-        for record in records {
+        self.store_all(start, records, || self.publish(start));
+        // The last record of a key, and none before it.
+        for record in records.iter_mut().rev() {
             let known = *record.known(self.epoch);
-            if let Some(slot) = self.slot_for(record, known) {
+            if let Some(slot) = self.slot_for(record, known).filter(|slot| self.named(*slot) < start) {
                 self.name(slot, known.hash, record.offset);
             }
         }
+        self.end_publishing();
         Ok(())
+    }
+
+    /// Says that the records from an offset to the head are newer than what the index names. Does nothing to a tier that is
+    /// not in use any more.
+    pub fn publish(&self, start: u64) {
+        self.field(field::STATE).replace(field::LIVE, field::publishing(start), Release);
+        crash::point("chunk announced");
+    }
+
+    /// The index names them all.
+    pub fn end_publishing(&self) {
+        let state = self.field(field::STATE);
+        let published = state.load(Relaxed);
+        if field::published(published).is_some() {
+            state.replace(published, field::LIVE, Release);
+        }
+        crash::point("chunk published");
     }
 
     /// Does what can be done for a record before the append lock is taken, because other writers wait while it is held.
@@ -110,7 +130,8 @@ impl<A: Atomic> Memory<'_, A> {
         record.known(self.epoch).seen = own.and_then(|own| Some((own.slot, own.word?)));
     }
 
-    fn store_all(&self, start: u64, records: &mut [PendingRecord]) {
+    /// Stores records, and moves the head over them after `publish`.
+    fn store_all(&self, start: u64, records: &mut [PendingRecord], publish: impl FnOnce()) {
         let mut at = start;
         let mut rest = records.iter().filter(|record| !record.kind.is_fill()).count() as u64;
         let mut seq = self.field(field::LAST).load(Relaxed);
@@ -124,6 +145,7 @@ impl<A: Atomic> Memory<'_, A> {
             at = extent.end;
         }
         crash::point("bytes stored");
+        publish();
         self.field(field::HEAD).store(at, Release);
         crash::point("head stored");
         self.field(field::LAST).store(seq, Release);
@@ -240,7 +262,8 @@ impl<A: Atomic> Memory<'_, A> {
         None
     }
 
-    fn has_key(&self, offset: u64, key: Key<'_>) -> bool {
+    /// Whether the record at an offset is about a key. It may be anything, without the append lock.
+    pub fn has_key(&self, offset: u64, key: Key<'_>) -> bool {
         let start = Self::word_of(self.geometry.within(offset));
         let words = (HEAD + key.bytes.len().div_ceil(8)).next_multiple_of(UNIT);
         let Some(record) = self.log().get(start..start + words) else { return false };

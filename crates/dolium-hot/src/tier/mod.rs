@@ -138,13 +138,26 @@ impl Tier {
     #[inline]
     pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>, AccessWord<'_>) -> T) -> Option<T> {
         let memory = self.memory();
-        if !memory.is_live() {
-            return None;
+        if !memory.is_settled() {
+            return self.get_beside(key, f);
         }
         let mut scratch = Scratch::new();
         let (place, view) = memory.find(key, memory.hash(key.kind, key.bytes), &mut scratch)?;
         // The state, too, after the copy.
-        memory.is_live().then(|| f(view, AccessWord(memory.access(place.slot))))
+        if !memory.is_settled() {
+            return self.get_beside(key, f);
+        }
+        Some(f(view, AccessWord(memory.access(place.slot))))
+    }
+
+    /// The same, while a chunk may be being published.
+    #[cold]
+    #[inline(never)]
+    fn get_beside<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>, AccessWord<'_>) -> T) -> Option<T> {
+        let memory = self.memory();
+        let mut scratch = Scratch::new();
+        let place = memory.find_beside(key, memory.hash(key.kind, key.bytes), &mut scratch)?;
+        Some(f(View::verified(scratch.words()), AccessWord(memory.access(place.slot))))
     }
 
     /// A hash of a key. Keys that two processes take for the same one have the same hash, until the epoch ends.
@@ -176,7 +189,8 @@ impl Tier {
     pub fn is_still(&self, moment: Moment) -> bool {
         let memory = self.memory();
         let now = Moment { last: memory.field(field::LAST).load(Acquire), commits: memory.commits() };
-        !memory.is_announced() && now == moment && memory.is_live()
+        // A chunk can be read before its numbers are the last.
+        !memory.is_announced() && now == moment && memory.is_settled()
     }
 
     /// Grows before each change that may add rows which the log does not name.
@@ -329,7 +343,7 @@ impl Tier {
         self.try_with_t(|memory| memory.append_over(record, offset) == Ok(true))
     }
 
-    /// Appends records in the same way, so that either all of them survive a crash or none.
+    /// Appends records in the same way, as [`Writing::append_all`].
     pub fn try_append_all(&self, records: &mut [PendingRecord]) -> bool {
         self.try_with_t(|memory| memory.append_all(records, &mut Scratch::new()).is_ok())
     }

@@ -106,11 +106,8 @@ impl Observer {
     /// As [`Tier::get`](crate::Tier::get).
     pub fn get<T>(&self, key: Key<'_>, f: impl FnOnce(View<'_>) -> T) -> Option<T> {
         let memory = self.memory();
-        if !memory.is_live() {
-            return None;
-        }
         let mut scratch = Scratch::new();
-        let (_, view) = memory.find(key, memory.hash(key.kind, key.bytes), &mut scratch)?;
-        memory.is_live().then(|| f(view))
+        memory.find_beside(key, memory.hash(key.kind, key.bytes), &mut scratch)?;
+        Some(f(View::verified(scratch.words())))
     }
 }

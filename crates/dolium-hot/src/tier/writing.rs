@@ -86,7 +86,7 @@ impl Writing {
         self.tier.memory().append_over(record, offset)
     }
 
-    /// Appends records so that either all of them survive a crash or none.
+    /// Appends records so that readers see all of them or none, and either all survive a crash or none.
     pub fn append_all(&mut self, records: &mut [PendingRecord]) -> Result<(), LogFull> {
         self.tier.memory().append_all(records, &mut Scratch::new())
     }

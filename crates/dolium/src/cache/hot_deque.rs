@@ -1,7 +1,7 @@
 //! Owns what a `Deque` does by position and length, in the hot tier.
 //!
 //! This needs a cache that is one queue without holes ([`Span`]). A cache of another kind is left to the callers' slow way, and
-//! so is what takes more than one record: readers would see a part of these.
+//! so is what takes more than one record.
 
 use dolium_hot::{Counter, Kind, LogFull, PendingRecord, Tier};
 

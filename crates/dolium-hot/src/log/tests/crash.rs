@@ -1,7 +1,7 @@
 //! A kill before every store, of whatever operation, and again before every store of the recovery.
 
 use super::mortal::live;
-use super::world::{Op, World, delete, pending_record};
+use super::world::{Op, Rows, World, delete, get, pending_record};
 use crate::layout::geometry::Geometry;
 use crate::log::record::Kind;
 use crate::log::scratch::Scratch;
@@ -54,7 +54,7 @@ fn check_after(world: &mut World, when: &str) {
     }
     world.check_clean(when);
     let seen = world.sees();
-    let is = |rows: &_| (0..=u8::MAX).all(|key| seen[usize::from(key)] == super::world::get(rows, key));
+    let is = |rows: &_| (0..=u8::MAX).all(|key| seen[usize::from(key)] == get(rows, key));
     assert!(is(&before) || is(&after), "seen {when}: neither {before:?} nor {after:?}");
     world.truth = if is(&after) { after } else { before };
     // Whatever the last one left, it is history or it is gone: nothing comes back later.
@@ -126,6 +126,48 @@ fn what_a_dead_writer_stored_whole_has_happened_and_the_rest_never_comes_back() 
         assert!(same(&victim.reopened(), &victim.truth));
     }
     assert_eq!(outcomes.len(), 2);
+}
+
+#[test]
+fn readers_see_all_of_a_chunk_or_none_wherever_its_writer_dies() {
+    let mut world = World::new(TINY);
+    for op in [Op::Set(1, 1), Op::Set(2, 1), Op::Drain(1), Op::Set(3, 1), Op::Set(1, 2), Op::Read(4)] {
+        world.run(&op);
+    }
+    let mut outcomes = [0, 0];
+    for lap in 1..5 {
+        let value = lap * 100;
+        let chunk = Op::Chunk(vec![(1, 7), (2, value + 1), (1, value + 2), (4, value + 3), (1, value + 4)]);
+        for stores in 0.. {
+            let mut victim = world.clone();
+            if live(stores, || victim.run(&chunk)).is_some() {
+                world = victim;
+                break;
+            }
+            let (before, after) = (victim.truth.clone(), victim.next.clone());
+            let sees_all = |world: &World, when: &str| {
+                let seen = world.sees();
+                let is = |rows: &Rows| (0..=u8::MAX).all(|key| seen[usize::from(key)] == get(rows, key));
+                assert!(is(&before) || is(&after), "after {stores} stores {when}: {before:?} {after:?}");
+                is(&after)
+            };
+            let is_there = sees_all(&victim, "without its recovery");
+            outcomes[usize::from(is_there)] += 1;
+            for again in 0.. {
+                let mut heir = victim.clone();
+                let is_done = !heir.holds_t || live(again, || heir.recover()).is_some();
+                let when = format!("and {again} of the recovery");
+                assert!(sees_all(&heir, &when) || !is_there, "what was seen is gone {when}");
+                heir.drain(usize::MAX);
+                assert!(sees_all(&heir, &when) || !is_there, "what was seen is drained away {when}");
+                if is_done {
+                    break;
+                }
+            }
+        }
+        world.drain(1);
+    }
+    assert!(outcomes.into_iter().all(|count| count > 10), "{outcomes:?}");
 }
 
 #[test]

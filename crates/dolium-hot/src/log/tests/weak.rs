@@ -176,12 +176,23 @@ impl WeakTier {
 
     /// What a reader of key 1 is told; 0: there is none.
     fn look(&self) -> u64 {
-        let (memory, bytes) = (self.memory(), key_bytes(1));
+        self.look_at(1)
+    }
+
+    /// As `Tier::get`.
+    fn look_at(&self, key: u8) -> u64 {
+        let (memory, bytes) = (self.memory(), key_bytes(key));
         let mut scratch = Scratch::new();
-        let name = Key { kind: 3, spelling: 0, bytes: &bytes };
-        match memory.find(name, memory.hash(3, &bytes), &mut scratch) {
-            Some((_, view)) => value_of(&view).map_or(0, u64::from),
-            None => load(DATABASE, Acquire),
+        let (name, hash) = (Key { kind: 3, spelling: 0, bytes: &bytes }, memory.hash(3, &bytes));
+        let is_found = if memory.is_settled() {
+            memory.find(name, hash, &mut scratch).is_some()
+        } else {
+            memory.find_beside(name, hash, &mut scratch).is_some()
+        };
+        if is_found {
+            value_of(&View::verified(scratch.words())).map_or(0, u64::from)
+        } else {
+            load(DATABASE, Acquire)
         }
     }
 
@@ -311,6 +322,26 @@ fn a_direct_commit_is_seen_once_and_for_all() {
         &[23, 46],
     );
     println!("{by_key} and {all} ways");
+}
+
+#[test]
+fn a_reader_that_sees_one_record_of_a_chunk_sees_the_others() {
+    for keys in [[1, 2], [2, 1]] {
+        let tier = WeakTier::new();
+        tier.set(1, 23);
+        tier.set(2, 23);
+        let before = now();
+        let mut records = [1, 2].map(|key| pending_record(Kind::Set, key, 46));
+        tier.memory().append_all(&mut records, &mut Scratch::new()).expect("room");
+        let mut met = std::collections::BTreeSet::new();
+        let ways = tier.explore(before, |tier| {
+            let seen = keys.map(|key| tier.look_at(key));
+            assert_ne!(seen, [46, 23], "of {keys:?}");
+            met.insert(seen);
+        });
+        println!("{ways} ways, {met:?}");
+        assert_eq!(met.len(), 3, "the search is too narrow");
+    }
 }
 
 /// Copies the first record while it is lapped: how often what the tail vouched for was not whole.

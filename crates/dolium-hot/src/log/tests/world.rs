@@ -157,8 +157,8 @@ impl World {
         let bytes = key_bytes(key);
         let mut scratch = Scratch::new();
         let found = memory
-            .find(Key { kind: 3, spelling: 0, bytes: &bytes }, memory.hash(3, &bytes), &mut scratch)
-            .map(|(_, view)| value_of(&view));
+            .find_beside(Key { kind: 3, spelling: 0, bytes: &bytes }, memory.hash(3, &bytes), &mut scratch)
+            .map(|_| value_of(&View::verified(scratch.words())));
         found.unwrap_or_else(|| get(&self.database.rows, key))
     }
 
