@@ -461,6 +461,8 @@ fn changer() {
     std::io::stdin().read_line(&mut String::new()).unwrap();
     let transaction = cache.transact().unwrap();
     cache.set(0, 2).unwrap();
+    // From here on it is one of SQLite's.
+    cache.len().unwrap();
     cache.set(1, 2).unwrap();
     transaction.commit().unwrap();
     cache.close().unwrap();

@@ -138,12 +138,33 @@ fn who_writes_directly_is_told_what_sqlite_refuses() {
     cache.set_with("first", 1, &tagged("t")).unwrap();
     raw::sql(&cache, UNIQUE, &[]).unwrap();
     let transaction = cache.transact().unwrap();
+    // From here on it is one of SQLite's.
+    assert_eq!(cache.len().unwrap(), 1);
     cache.set_with("second", 2, &tagged("t")).unwrap_err();
     cache.set("third", 3).unwrap();
     transaction.commit().unwrap();
     cache.set_with("large", &vec![1; 8 << 20], &tagged("t")).unwrap_err();
     assert_eq!(cache.take_warnings(), []);
     assert_eq!(cache.len().unwrap(), 2);
+}
+
+#[test]
+fn a_transaction_of_which_sqlite_refuses_a_record_is_lost_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(directory.path());
+    cache.set_with("first", 1, &tagged("t")).unwrap();
+    raw::sql(&cache, UNIQUE, &[]).unwrap();
+    let transaction = cache.transact().unwrap();
+    cache.set("before", 1).unwrap();
+    cache.set_with("second", 2, &tagged("t")).unwrap();
+    cache.delete("first").unwrap();
+    cache.set("after", 1).unwrap();
+    transaction.commit().unwrap();
+    cache.set("alone", 1).unwrap();
+    assert_eq!(cache.len().unwrap(), 2);
+    assert_eq!((get(&cache, "first"), get(&cache, "alone")), (Some(1.into()), Some(1.into())));
+    assert_eq!((get(&cache, "before"), get(&cache, "after")), (None, None));
+    is_told(&cache, "unique index");
 }
 
 /// Nothing is wrong with the rows, and dropping them all would not repair it.

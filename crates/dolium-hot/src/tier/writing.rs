@@ -30,6 +30,12 @@ impl Writing {
         memory.slot_naming(memory.hash(key.kind, key.bytes), offset).is_some()
     }
 
+    /// The tier.
+    #[must_use]
+    pub fn tier(&self) -> &Tier {
+        &self.tier
+    }
+
     /// Whether the tier is still in use: it may have been retired before the append lock was taken.
     #[must_use]
     pub fn is_live(&self) -> bool {

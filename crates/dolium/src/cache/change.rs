@@ -134,7 +134,12 @@ impl Cache {
         now: Timestamp,
         mut decide: impl FnMut(Option<Row>) -> Result<Change<T>>,
     ) -> Result<T> {
-        if let Some(answer) = self.change_hot(key, &mut decide)? {
+        let changed = if self.in_transaction() {
+            self.change_inside(key, &mut decide)?
+        } else {
+            self.change_hot(key, &mut decide)?
+        };
+        if let Some(answer) = changed {
             return Ok(answer);
         }
         self.handle.write(self.wait, |write| {

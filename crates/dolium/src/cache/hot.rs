@@ -41,7 +41,13 @@ impl Cache {
     /// asked during this lookup, and does not know the key. What another process puts there meanwhile is newer than this
     /// lookup. The tier that comes after an outgrown one must be asked.
     pub(super) fn look_up(&self, key: &Key<'_>, unknown_to: Option<u64>) -> Result<Option<Row>> {
-        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let is_inside = self.in_transaction();
+        if is_inside && let Some(row) = self.row_inside(key)? {
+            let row = row.filter(|row| self.lives(row));
+            self.count_alone(1, usize::from(row.is_some()));
+            return Ok(row);
+        }
+        let tier = if is_inside { None } else { self.handle.tier_to_read()? };
         let Some(tier) = tier else {
             let observed = self.observe(key, |view| self.is_alive(view).then(|| row_of(view)).flatten())?;
             let cold = || Ok::<_, Error>(self.find_stored(key)?.there().filter(|row| self.lives(row)));
@@ -164,7 +170,11 @@ impl Cache {
 
     /// Whether a key is there and has not expired.
     pub(super) fn is_there(&self, key: &Key<'_>) -> Result<bool> {
-        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let is_inside = self.in_transaction();
+        if is_inside && let Some(row) = self.row_inside(key)? {
+            return Ok(row.is_some_and(|row| self.lives(&row)));
+        }
+        let tier = if is_inside { None } else { self.handle.tier_to_read()? };
         let known = match &tier {
             Some(tier) => key.with_hot(|hot| tier.get(hot, |view, _| self.is_alive(&view))),
             None => self.observe(key, |view| self.is_alive(view))?,
@@ -205,7 +215,7 @@ impl Cache {
     }
 
     /// Whether a key that the tier does not know is surely not in the database.
-    fn is_absent(&self, tier: &Tier, key: &Key<'_>, most: u64) -> bool {
+    pub(super) fn is_absent(&self, tier: &Tier, key: &Key<'_>, most: u64) -> bool {
         key.with_hot(|hot| self.handle.reads.absences.tell(tier, hot, most))
     }
 

@@ -15,6 +15,7 @@ pub mod host;
 mod hot;
 mod hot_deque;
 mod hot_queue;
+mod hot_transaction;
 mod iterate;
 mod lock;
 mod long;

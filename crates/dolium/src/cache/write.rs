@@ -95,7 +95,11 @@ impl Cache {
             time,
             CULLS,
         );
-        if self.set_hot(std::slice::from_mut(&mut record))?.is_some() {
+        if self.in_transaction() {
+            if prepared.file().is_none() && self.handle.push_small(record) {
+                return Ok(());
+            }
+        } else if self.set_hot(std::slice::from_mut(&mut record))?.is_some() {
             if let Some(file) = prepared.file() {
                 self.handle.keep_file(&file, self.wait)?;
             }

@@ -1,5 +1,5 @@
-//! Owns what becomes of records that SQLite refuses after all: a unique index of a user's own, say. Each is left out alone,
-//! since it would keep all that came after it from the database, and be the first to be refused again.
+//! Owns what becomes of records that SQLite refuses after all: a unique index of a user's own, say. Each is left out with its
+//! chunk, since it would keep all that came after it from the database, and be the first to be refused again.
 
 use dolium_hot::View;
 
@@ -13,8 +13,8 @@ use super::Write;
 pub(crate) enum ApplyMode {
     /// All of them or none: nothing is as quick.
     Batch,
-    /// Each in a savepoint of its own, without those that SQLite refuses.
-    PerRecord,
+    /// Each chunk in a savepoint of its own, without those of which SQLite refuses a record.
+    PerChunk,
 }
 
 /// Records that were left out.
@@ -50,18 +50,26 @@ impl Write<'_> {
         mode: ApplyMode,
     ) -> Result<Rejected> {
         let mut rejected = Rejected::default();
-        for view in records {
-            let Some(key) = Key::from_hot(view.key()) else { continue };
-            if mode == ApplyMode::Batch {
-                self.apply_record(&key, &view)?;
+        let mut chunk = Vec::new();
+        let mut records = records.peekable();
+        while let Some(view) = records.next() {
+            chunk.extend(Key::from_hot(view.key()).map(|key| (key, view)));
+            if view.rest() > 0 && records.peek().is_some() {
                 continue;
             }
-            match self.attempt(|write| write.apply_record(&key, &view)) {
-                Err(Error::Sqlite { source, .. }) if error::is_row_error(&source) => {
-                    rejected.add(key, &view, &source);
+            let apply = |write: &mut Self| {
+                chunk.iter().try_for_each(|(key, view)| write.apply_record(key, view))
+            };
+            let applied = if mode == ApplyMode::Batch { apply(self) } else { self.attempt(apply) };
+            match applied {
+                Err(Error::Sqlite { source, .. })
+                    if mode == ApplyMode::PerChunk && error::is_row_error(&source) =>
+                {
+                    chunk.drain(..).for_each(|(key, view)| rejected.add(key, &view, &source));
                 }
                 done => done?,
             }
+            chunk.clear();
         }
         self.trash_of(&rejected)?;
         Ok(rejected)

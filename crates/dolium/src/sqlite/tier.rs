@@ -200,7 +200,7 @@ impl Write<'_> {
 
     /// Makes rows of a batch, in the places that they would have if each record had been applied alone.
     pub fn apply(&mut self, batch: &Batch, mode: ApplyMode) -> Result<Rejected> {
-        if mode == ApplyMode::PerRecord {
+        if mode == ApplyMode::PerChunk {
             return self.apply_each(batch.records(), mode);
         }
         for change in batch.changes() {

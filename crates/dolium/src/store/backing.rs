@@ -87,7 +87,7 @@ impl dolium_hot::BackingStore for SqliteBacking<'_> {
         let mut deadline = Deadline::new(Wait::AtMost(super::handle::ATTACHING));
         let mut begun = self.begin_tier(epoch, &records, &mut deadline, ApplyMode::Batch);
         if begun.as_ref().is_err_and(is_rejection) {
-            begun = self.begin_tier(epoch, &records, &mut deadline, ApplyMode::PerRecord);
+            begun = self.begin_tier(epoch, &records, &mut deadline, ApplyMode::PerChunk);
         }
         self.is_named = epoch.is_some();
         let begun = begun.map(|rejected| self.handle.report_rejected(rejected));

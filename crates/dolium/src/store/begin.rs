@@ -56,11 +56,6 @@ impl WriteTransaction<'_> {
         Ok(())
     }
 
-    /// Undoes all, and says if that fails.
-    pub fn roll_back(self) -> Result<()> {
-        Ok(transaction::roll_back(self.connection())?)
-    }
-
     /// The connection, with the transaction open, for a transaction that outlives one call.
     pub fn into_connection(mut self) -> Connection {
         self.connection.take().expect("it is given away only when the transaction ends")

@@ -174,6 +174,9 @@ impl Handle {
         limit: Limit,
         wanted: impl Fn(&Tier) -> bool,
     ) -> Result<()> {
+        if self.drain_inside(deadline, &wanted)? {
+            return Ok(());
+        }
         let mut attempts = Attempts::freeing_space(self, deadline);
         loop {
             match self.drain_once(&mut attempts, limit, &wanted) {
@@ -217,7 +220,7 @@ impl Handle {
         let since = Instant::now();
         let mut step = self.drain_batch(tier, deadline, limit, ApplyMode::Batch);
         if step.as_ref().is_err_and(is_rejection) {
-            step = self.drain_batch(tier, deadline, limit, ApplyMode::PerRecord);
+            step = self.drain_batch(tier, deadline, limit, ApplyMode::PerChunk);
         }
         match step? {
             Step::Done { batch, rejected, expired, is_disturbed } => {
@@ -281,7 +284,7 @@ impl Handle {
         if tier.is_live() && !batch.is_empty() {
             let mut rejected = self.apply_batch(&batch, deadline, ApplyMode::Batch);
             if rejected.as_ref().is_err_and(is_rejection) {
-                rejected = self.apply_batch(&batch, deadline, ApplyMode::PerRecord);
+                rejected = self.apply_batch(&batch, deadline, ApplyMode::PerChunk);
             }
             self.report_rejected(rejected?);
         }
@@ -344,18 +347,25 @@ impl Handle {
     /// Empties the tier before a direct write, and keeps it empty. The caller holds the writer lock and is not inside
     /// the fork gate.
     pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline, tier: &Tier) -> Result<Writing> {
-        let drain = |deadline: &mut Deadline| {
-            let _inside = fork_gate::enter();
-            self.drain_locked(tier, deadline, DRAIN)
-        };
-        while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {
+        while tier.is_live() && tier.dirty_bytes() > LITTLE && self.drain_step(tier, deadline)? {
             // Not only after the write: it may fail for want of time.
             self.keep_limit(Append::Free(tier));
         }
         // The hook may write, which would wait for the writer lock that this thread holds.
         let writing = self.lock_tier(tier, deadline, &mut || true)?;
+        self.empty(tier, deadline)?;
+        Ok(writing)
+    }
+
+    fn drain_step(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<bool> {
+        let _inside = fork_gate::enter();
+        self.drain_locked(tier, deadline, DRAIN)
+    }
+
+    /// Drains all. The caller holds the writer lock and the append lock.
+    pub(super) fn empty(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         while tier.is_live() && tier.is_dirty() {
-            if !drain(deadline)? {
+            if !self.drain_step(tier, deadline)? {
                 let _inside = fork_gate::enter();
                 if self.tier.lock.is_gone() {
                     // Removed with its database, and another store has been made since: what waited was removed, too.
@@ -376,7 +386,7 @@ impl Handle {
         if !tier.is_live() {
             return Err(Error::Replaced { path: self.database.clone() });
         }
-        Ok(writing)
+        Ok(())
     }
 }
 

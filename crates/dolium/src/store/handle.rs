@@ -21,7 +21,7 @@ use crate::store::misses::RecentMisses;
 use crate::store::pending::Pending;
 use crate::store::slot::TransactionSlot;
 use crate::store::tier::Membership;
-use crate::store::transaction::OpenTransaction;
+use crate::store::transaction::{Body, DirectTransaction};
 use crate::store::volume::Volume;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
@@ -271,19 +271,34 @@ impl Handle {
 
     pub(super) fn in_transaction<T>(
         self: &Arc<Self>,
-        f: impl FnOnce(&mut OpenTransaction) -> Result<T>,
+        f: impl FnOnce(&mut DirectTransaction) -> Result<T>,
     ) -> Result<T> {
-        let _inside = fork_gate::enter();
-        self.renew()?;
-        let mut slot = self.transaction.lock();
-        let open = slot.as_mut().ok_or_else(|| Error::RolledBack { directory: self.directory.clone() })?;
-        if open.connection().is_severed() {
-            return Err(Error::Severed { directory: self.directory.clone() });
+        let mut deadline = None;
+        loop {
+            let wait = {
+                let _inside = fork_gate::enter();
+                self.renew()?;
+                let mut slot = self.transaction.lock();
+                let lost = || Error::RolledBack { directory: self.directory.clone() };
+                let open = slot.as_mut().ok_or_else(lost)?;
+                self.deepen(open)?;
+                if let Body::Direct(direct) = &mut open.body {
+                    if direct.connection().is_severed() {
+                        return Err(Error::Severed { directory: self.directory.clone() });
+                    }
+                    if direct.connection().is_autocommit() {
+                        return Err(lost());
+                    }
+                    return f(direct).map_err(|error| error.located(&self.database));
+                }
+                open.wait
+            };
+            // Another program keeps the database locked.
+            let deadline = deadline.get_or_insert_with(|| Deadline::new(wait));
+            if !deadline.pause()? {
+                return Err(self.timeout(deadline));
+            }
         }
-        if open.connection().is_autocommit() {
-            return Err(Error::RolledBack { directory: self.directory.clone() });
-        }
-        f(open).map_err(|error| error.located(&self.database))
     }
 
     /// The one place that notices a fork: what is inherited is dropped unused. The caller is inside the fork gate.

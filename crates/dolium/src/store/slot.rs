@@ -11,6 +11,8 @@ pub(crate) struct TransactionSlot {
     open: Mutex<Option<OpenTransaction>>,
     /// The context that the open transaction belongs to ([`context::owner`]), 0 for none.
     owner: AtomicU64,
+    /// The last transaction could not become one of the database: the next begins as one.
+    is_direct: AtomicBool,
     /// The process was forked while a transaction was open here: SQLite's view of this file is void.
     forked: AtomicBool,
 }
@@ -55,6 +57,16 @@ impl TransactionSlot {
     pub fn take(&self, slot: &mut Option<OpenTransaction>) -> Option<OpenTransaction> {
         self.owner.store(0, Ordering::Release);
         slot.take()
+    }
+
+    /// Has the next transaction begin as one of the database.
+    pub fn take_direct_way(&self) {
+        self.is_direct.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this one does. Asking takes that back.
+    pub fn takes_direct_way(&self) -> bool {
+        self.is_direct.load(Ordering::Relaxed) && self.is_direct.swap(false, Ordering::Relaxed)
     }
 
     /// Notes before a fork whether a transaction is open: that decides whether the child can use the directory.

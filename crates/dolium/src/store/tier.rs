@@ -212,9 +212,9 @@ impl Handle {
     /// The tier for a read. A process that has read a while makes one if there is none; before, it joins those who
     /// have one. Not inside the fork gate.
     pub(crate) fn tier_to_read(self: &Arc<Self>) -> Result<Option<Tier>> {
-        // To see to the tier may mean to wait for its transaction, during which the tier is empty anyway.
+        // To see to the tier may mean to wait for its transaction. Until that ends, the tier stays what it is.
         if self.transaction.is_of_neighbor() {
-            return Ok(None);
+            return Ok(self.tier.get());
         }
         match self.tier.lock.hot() {
             Hot::Tier(tier) => {

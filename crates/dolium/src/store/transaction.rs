@@ -16,6 +16,7 @@ use crate::store::attempts::Attempts;
 use crate::store::evict::Append;
 use crate::store::housekeeper;
 use crate::store::pause::{has_transaction, is_paused, wait_for_forks};
+use crate::store::small::SmallTransaction;
 use crate::system::context::Context;
 use crate::system::error::{Error, Result};
 use crate::system::fork_gate;
@@ -53,21 +54,45 @@ pub(crate) struct OpenTransaction {
     id: u64,
     /// Whose it is.
     context: Arc<Context>,
-    connection: Connection,
     /// The writer lock; none for the moment in which it is taken.
     guard: Option<Guard>,
     /// How many `begin`s are open.
     depth: u32,
-    files: Vec<Arc<NewFile>>,
-    has_trash: bool,
-    /// The append lock, if there is a hot tier, which is empty and stays so.
-    writing: Option<Writing>,
-    /// The keys whose rows have changed, or `None` if any may have.
-    changed: Option<Vec<Key<'static>>>,
+    /// The append lock, if there is a hot tier. Once the transaction is one of the database, the tier is empty and stays so.
+    pub writing: Option<Writing>,
+    /// How long it waits for other programs.
+    pub wait: Wait,
+    pub body: Body,
     counted: Counted,
 }
 
-impl OpenTransaction {
+/// Where a transaction has its changes.
+pub(crate) enum Body {
+    /// In this process.
+    Small(SmallTransaction),
+    /// In a transaction of the database.
+    Direct(DirectTransaction),
+}
+
+/// A transaction of the database.
+pub(crate) struct DirectTransaction {
+    connection: Connection,
+    files: Vec<Arc<NewFile>>,
+    has_trash: bool,
+    /// The keys whose rows have changed, or `None` if any may have.
+    changed: Option<Vec<Key<'static>>>,
+}
+
+impl DirectTransaction {
+    pub fn new(
+        connection: Connection,
+        files: Vec<Arc<NewFile>>,
+        has_trash: bool,
+        changed: Option<Vec<Key<'static>>>,
+    ) -> Self {
+        Self { connection, files, has_trash, changed }
+    }
+
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -96,19 +121,30 @@ impl OpenTransaction {
             }
         }
     }
+}
 
-    /// Whether its owner has ended. While it begins, its owner is at work.
+impl OpenTransaction {
+    /// Whether its owner has ended. While it begins, its owner is at work, and what is stored is not undone.
     fn is_orphan(&self) -> bool {
-        self.guard.is_some() && self.context.has_ended()
+        let is_stored = matches!(&self.body, Body::Small(small) if small.is_stored());
+        self.guard.is_some() && self.context.has_ended() && !is_stored
+    }
+
+    /// Whether it is this one, and its outermost level is the next to end.
+    pub fn ends_with(&self, id: u64) -> bool {
+        self.id == id && self.depth == 1 && !self.is_orphan()
     }
 
     /// In a forked child: nothing here may be touched, not even closed, since it is the parent's.
     pub fn abandon(self) {
-        let Self { connection, guard, files, writing, counted, .. } = self;
+        let Self { body, guard, writing, counted, .. } = self;
         drop(counted);
-        std::mem::forget((connection, guard, writing));
-        for file in &files {
-            file.keep();
+        std::mem::forget((guard, writing));
+        if let Body::Direct(DirectTransaction { connection, files, .. }) = body {
+            std::mem::forget(connection);
+            for file in &files {
+                file.keep();
+            }
         }
     }
 }
@@ -127,10 +163,11 @@ impl Handle {
         }
         let (id, guard, writing) = loop {
             wait_for_forks()?;
+            let is_small = self.may_be_small();
             let mut deadline = Deadline::new(wait);
             let mut attempts = Attempts::new(self, &mut deadline);
             let installed = loop {
-                match self.install_once(&mut attempts, context) {
+                match self.install_once(&mut attempts, context, wait, is_small) {
                     Ok(installed) => break installed,
                     Err(error) => attempts.recover(error)?,
                 }
@@ -153,49 +190,53 @@ impl Handle {
         self: &Arc<Self>,
         attempts: &mut Attempts<'_>,
         context: &Arc<Context>,
+        wait: Wait,
+        is_small: bool,
     ) -> Result<Option<(u64, Option<Writing>)>> {
         let (held, deadline) = attempts.lock()?;
+        if let Some(tier) = held.tier().filter(|_| is_small) {
+            // The hook may write, which would wait for the writer lock that this thread holds.
+            let writing = self.lock_tier(tier, deadline, &mut || true)?;
+            let _inside = fork_gate::enter();
+            self.renew()?;
+            let id = self.install(context, wait, || Body::Small(SmallTransaction::default()));
+            return Ok(id.map(|id| (id, Some(writing))));
+        }
         let mut writing = self.quiesce_tier(held, deadline)?;
         let _inside = fork_gate::enter();
-        let id = self.install(context, writing.as_mut())?;
+        let begun = self.begin()?;
+        if let Some(writing) = &mut writing {
+            self.verify_epoch(begun.connection(), writing)?;
+        }
+        let direct = || DirectTransaction::new(begun.into_connection(), Vec::new(), false, Some(Vec::new()));
+        let id = self.install(context, wait, || Body::Direct(direct()));
         Ok(id.map(|id| (id, writing)))
     }
 
-    /// Begins a transaction and puts it into the slot, inside the fork gate: a fork must find an open transaction
-    /// there. Returns `None` if a fork was announced meanwhile.
-    fn install(
-        self: &Arc<Self>,
-        context: &Arc<Context>,
-        writing: Option<&mut Writing>,
-    ) -> Result<Option<u64>> {
+    /// Puts a transaction into the slot, inside the fork gate: a fork must find an open transaction there. Returns `None` if
+    /// a fork was announced meanwhile.
+    fn install(&self, context: &Arc<Context>, wait: Wait, body: impl FnOnce() -> Body) -> Option<u64> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
 
-        let begun = self.begin()?;
-        if let Some(writing) = writing {
-            self.verify_epoch(begun.connection(), writing)?;
-        }
         let mut slot = self.transaction.lock();
         // With the slot locked: a thread that announces a fork and looks into the slot later finds the transaction
         // there.
         if is_paused() && !has_transaction() {
-            drop(slot);
-            return begun.roll_back().map(|()| None);
+            return None;
         }
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let open = OpenTransaction {
             id,
             context: Arc::clone(context),
-            connection: begun.into_connection(),
             guard: None,
             depth: 1,
-            files: Vec::new(),
-            has_trash: false,
             writing: None,
-            changed: Some(Vec::new()),
+            wait,
+            body: body(),
             counted: Counted::new(),
         };
         self.transaction.put(&mut slot, open, context);
-        Ok(Some(id))
+        Some(id)
     }
 
     /// Closes a level of a transaction; the outermost commits. Returns whether it was that.
@@ -209,6 +250,7 @@ impl Handle {
     }
 
     fn commit_level(self: &Arc<Self>, id: u64) -> Result<bool> {
+        self.store_small(id)?;
         let _inside = fork_gate::enter();
         let open = match self.leave_transaction(id) {
             Left::Level => return Ok(false),
@@ -220,7 +262,16 @@ impl Handle {
             }
             Left::Outermost(open) => open,
         };
-        let OpenTransaction { connection, guard, files, has_trash, mut writing, changed, .. } = open;
+        let OpenTransaction { guard, mut writing, body, .. } = open;
+        let DirectTransaction { connection, files, has_trash, changed } = match body {
+            Body::Direct(direct) => direct,
+            Body::Small(small) => {
+                let tier = writing.filter(|_| small.is_stored()).map(|writing| writing.tier().clone());
+                drop(guard);
+                tier.iter().for_each(|tier| self.after_append(tier));
+                return Ok(true);
+            }
+        };
         let lost = connection.is_autocommit();
         let done = if lost {
             Err(Error::RolledBack { directory: self.directory.clone() })
@@ -305,11 +356,13 @@ impl Handle {
 
     /// The caller is inside the fork gate, and has been since the transaction was in its place.
     fn undo(&self, open: OpenTransaction) {
-        let OpenTransaction { connection, guard, writing, .. } = open;
-        if !connection.is_autocommit() {
-            connection.roll_back();
+        let OpenTransaction { body, guard, writing, .. } = open;
+        if let Body::Direct(DirectTransaction { connection, .. }) = body {
+            if !connection.is_autocommit() {
+                connection.roll_back();
+            }
+            self.connections.pool.put(connection);
         }
-        self.connections.pool.put(connection);
         drop(writing);
         drop(guard);
     }

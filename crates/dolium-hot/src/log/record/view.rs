@@ -46,7 +46,8 @@ impl<'a> View<'a> {
     }
 
     /// How many records must follow it for its chunk to be whole.
-    pub(crate) fn rest(&self) -> u64 {
+    #[must_use]
+    pub fn rest(&self) -> u64 {
         self.head[3] >> 48
     }
 
