@@ -347,7 +347,11 @@ impl Handle {
     /// Empties the tier before a direct write, and keeps it empty. The caller holds the writer lock and is not inside
     /// the fork gate.
     pub(super) fn quiesce(self: &Arc<Self>, deadline: &mut Deadline, tier: &Tier) -> Result<Writing> {
-        while tier.is_live() && tier.dirty_bytes() > LITTLE && self.drain_step(tier, deadline)? {
+        let drain = |deadline: &mut Deadline| {
+            let _inside = fork_gate::enter();
+            self.drain_locked(tier, deadline, DRAIN)
+        };
+        while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {
             // Not only after the write: it may fail for want of time.
             self.keep_limit(Append::Free(tier));
         }
@@ -357,16 +361,11 @@ impl Handle {
         Ok(writing)
     }
 
-    fn drain_step(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<bool> {
-        let _inside = fork_gate::enter();
-        self.drain_locked(tier, deadline, DRAIN)
-    }
-
     /// Drains all. The caller holds the writer lock and the append lock.
     pub(super) fn empty(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
         while tier.is_live() && tier.is_dirty() {
-            if !self.drain_step(tier, deadline)? {
-                let _inside = fork_gate::enter();
+            let _inside = fork_gate::enter();
+            if !self.drain_locked(tier, deadline, DRAIN)? {
                 if self.tier.lock.is_gone() {
                     // Removed with its database, and another store has been made since: what waited was removed, too.
                     tier.retire();

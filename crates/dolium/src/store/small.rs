@@ -2,8 +2,8 @@
 //!
 //! A transaction begins as a small one, with both locks: nothing that it reads can change before it commits. As soon as it
 //! needs more than the tier has for a key, it becomes one of the database, and what it has changed is done there again.
-//! It holds what that takes already, so nothing can come between. While it is small, what is dirty may have to be drained for
-//! others, who read. Threads of this process do so under its locks, and so does the housekeeper for other processes.
+//! It holds what that takes already, so nothing can come between. While it is small, a reader may need what is dirty in the
+//! database. Threads of this process drain under its locks, and the housekeeper does so for other processes.
 
 use std::sync::Arc;
 use std::time::Duration;
