@@ -26,12 +26,16 @@ def arm():
 cache = dolium.Cache(sys.argv[1], hot_size=64 << 10)
 with cache.transact():
     cache.set("log", "has frames that no checkpoint has moved")
+    len(cache)  # makes it a transaction of the database
 len(cache)  # the read mark is at the end of the log
 """
 
 # What the victim does, and what of the two keys is there before.
 CHANGES = {
-    "transact": ({}, "with cache.transact():\n    cache.set('one', 1)\n    cache.set('two', 2)\n    arm()\n"),
+    "transact": (
+        {},
+        "with cache.transact():\n    len(cache)\n    cache.set('one', 1)\n    cache.set('two', 2)\n    arm()\n",
+    ),
     "clear": ({"one": 0, "two": 0}, "arm()\ncache.clear()\n"),
     # More than the log of the tier takes together.
     "set_many": (

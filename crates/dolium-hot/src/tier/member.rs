@@ -271,6 +271,10 @@ impl Member {
         fork::generation() != self.generation
     }
 
+    pub(crate) fn is_seen(&self) -> bool {
+        self.descriptor.is_ours()
+    }
+
     pub(crate) fn words(&self) -> &[AtomicU64] {
         self.map.words()
     }

@@ -133,6 +133,13 @@ impl Tier {
         self.member.is_stale()
     }
 
+    /// Whether other processes still see that this one lives. A program that closes all descriptors gives that up, and its
+    /// locks with it. One system call.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.member.is_seen()
+    }
+
     /// Calls `f` with the newest record of a key: the truth about the key, be it a row or its removal. Returns `None`
     /// if the caller must ask the database, in a transaction begun after this call.
     #[inline]

@@ -212,12 +212,18 @@ impl Handle {
                 }
                 let mut slot = self.transaction.lock();
                 let Some(open) = slot.as_mut().filter(|open| open.ends_with(id)) else { return Ok(()) };
-                if let (Body::Small(small), Some(writing)) = (&mut open.body, &mut open.writing)
-                    && small.store(writing)
-                {
+                let stored = match (&mut open.body, &mut open.writing) {
+                    // Another process may have taken the locks of this one for those of a dead one.
+                    (Body::Small(_), Some(writing)) if !writing.tier().is_seen() => {
+                        Err(Error::Severed { directory: self.directory.clone() })
+                    }
+                    (Body::Small(small), Some(writing)) => Ok(small.store(writing)),
+                    _ => Ok(false),
+                };
+                if matches!(stored, Ok(true)) {
                     return Ok(());
                 }
-                match self.deepen(open) {
+                match stored.and_then(|_| self.deepen(open)) {
                     Ok(true) => return Ok(()),
                     Ok(false) => open.wait,
                     Err(error) => {
