@@ -49,6 +49,8 @@ def queues(face: type[Face], directory: Path, scale: Scale) -> dict[str, float]:
         deque.append(ITEM)
     figures["deque_popleft"] = timed(lambda _: deque.popleft(), range(len(deque) - LENGTH), scale.seconds)
     figures["deque_at"] = timed(lambda at: deque[at * 7 % LENGTH], count, scale.seconds)
+    deque.maxlen = LENGTH
+    figures["deque_append_full"] = timed(deque.append, itertools.repeat(ITEM), scale.seconds)
     deque.clear()
     fresh(face, directory / "shared").close()
     answers = together(worker, face, directory / "shared", scale.mix_seconds / 2)

@@ -832,7 +832,7 @@ class Store:
             IndexError: There are not so many.
         """
     def _deque_push(self, value: Any, side: _Side, most: int, /) -> bool:
-        """Add an item if there are fewer than `most`; return whether it was added."""
+        """Add an item to at most `most`, so that the one at the other end may go; return whether that was possible."""
     def _annotation(self, name: str, /) -> bytes | None:
         """The annotation of a name, or None."""
     def _annotate(self, name: str, note: bytes, /) -> None:

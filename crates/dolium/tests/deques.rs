@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dolium::host::{Position, deque_len, item_at, push_below, replace_at};
+use dolium::host::{Position, deque_len, item_at, push_within, replace_at};
 use dolium::{Cache, Clock, Counter, Expiry, Key, Order, Payload, Policy, PutOptions, Side, Value};
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ const MIDDLE: i64 = 500_000_000_000_000;
 enum Op {
     Look(i64),
     Replace(i64, usize),
-    PushBelow(Side, u64, usize),
+    PushWithin(Side, u64, usize),
     Push(Side, bool),
     Pull(Side),
     /// A key of the queue, or another, is set or removed.
@@ -49,7 +49,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         16 => (-8..8_i64).prop_map(Op::Look),
         6 => (-8..8_i64, length()).prop_map(|(position, length)| Op::Replace(position, length)),
-        10 => (side(), 0..8_u64, length()).prop_map(|(side, most, length)| Op::PushBelow(side, most, length)),
+        10 => (side(), 0..8_u64, length()).prop_map(|(side, most, length)| Op::PushWithin(side, most, length)),
         10 => (side(), prop::bool::weighted(0.03)).prop_map(|(side, expires)| Op::Push(side, expires)),
         4 => side().prop_map(Op::Pull),
         1 => key().prop_map(Op::Set),
@@ -112,10 +112,14 @@ fn apply(hot: &Cache, direct: &Cache, op: &Op, number: usize) {
                 Position::Unknown => {}
             }
         }
-        Op::PushBelow(side, most, length) => {
+        Op::PushWithin(side, most, length) => {
             let value = text(length);
-            if push_below(hot, value.as_str(), *side, *most).unwrap() {
+            if push_within(hot, value.as_str(), *side, *most).unwrap() {
                 direct.push(value.as_str(), None, *side, &PutOptions::new()).unwrap();
+                if direct.len().unwrap() as u64 > *most {
+                    let other = if *side == Side::Back { Side::Front } else { Side::Back };
+                    direct.pull(None, other).unwrap();
+                }
                 assert!(direct.len().unwrap() as u64 <= *most);
             }
         }
@@ -239,12 +243,32 @@ fn a_deque_by_position_makes_no_direct_write() {
         assert_eq!(deque_len(&cache).unwrap(), Some(1000));
         assert_eq!(item_at(&cache, 1000).unwrap(), Position::Outside);
         assert_eq!(replace_at(&cache, -1001, 0).unwrap(), Position::Outside);
-        assert!(!push_below(&cache, 0, Side::Back, 1000).unwrap());
-        assert!(push_below(&cache, 1000, Side::Back, 1001).unwrap());
+        assert!(!push_within(&cache, 0, Side::Back, 999).unwrap(), "more than one must go");
+        assert!(push_within(&cache, 1000, Side::Back, 1001).unwrap());
         assert_eq!(int(&cache, -1), 1000);
         cache.pull(None, Side::Back).unwrap();
     }
     assert_eq!(counted(&cache, Counter::Direct), before);
+}
+
+#[test]
+fn a_full_deque_gives_an_item_for_each_without_a_direct_write() {
+    let (_directory, cache) = opened(3);
+    let before = counted(&cache, Counter::Direct);
+    let all = || (0..3).map(|position| int(&cache, position)).collect::<Vec<_>>();
+    for number in 10..5000 {
+        assert!(push_within(&cache, number, Side::Back, 3).unwrap());
+        assert_eq!(int(&cache, -1), number);
+        assert_eq!(deque_len(&cache).unwrap(), Some(3));
+    }
+    assert_eq!(all(), [4997, 4998, 4999]);
+    assert!(push_within(&cache, 7, Side::Front, 3).unwrap());
+    assert_eq!(all(), [7, 4997, 4998]);
+    assert!(!push_within(&cache, 8, Side::Front, 2).unwrap(), "two would have to go");
+    assert!(!push_within(&cache, 8, Side::Front, 0).unwrap(), "none would be left");
+    assert_eq!(all(), [7, 4997, 4998]);
+    assert_eq!(counted(&cache, Counter::Direct), before);
+    assert_eq!(items(&cache).len(), 3);
 }
 
 #[test]
@@ -265,7 +289,7 @@ fn a_hole_another_key_and_a_transaction_are_declined() {
     let transaction = cache.transact().unwrap();
     assert!(!is_known());
     assert_eq!(item_at(&cache, 0).unwrap(), Position::Unknown);
-    assert!(!push_below(&cache, 5, Side::Back, 9).unwrap(), "in a transaction");
+    assert!(!push_within(&cache, 5, Side::Back, 9).unwrap(), "in a transaction");
     transaction.commit().unwrap();
     cache.push(5, None, Side::Back, &PutOptions::new().expire(Expiry::After(100.0))).unwrap();
     assert!(!is_known(), "an item that expires");

@@ -82,12 +82,12 @@ impl Store {
         }
     }
 
-    /// Add an item if there are fewer than `most`; return whether it was added.
+    /// Add an item to at most `most`, so that the one at the other end may go; return whether that was possible.
     #[pyo3(signature = (value, side, most, /))]
     fn _deque_push(&self, value: &Bound<'_, PyAny>, side: &str, most: u64) -> PyResult<bool> {
         let inner = self.inner()?;
         let Some(shard) = inner.plain_shard() else { return Ok(false) };
         let side = self::side(side)?;
-        inner.with_value(shard, value, |cache, value| host::push_below(cache, value, side, most))
+        inner.with_value(shard, value, |cache, value| host::push_within(cache, value, side, most))
     }
 }

@@ -71,9 +71,9 @@ pub fn replace_at<'v>(cache: &Cache, position: i64, value: impl Into<Payload<'v>
     }
     let now = cache.clock.now();
     let replaced = cache.change_span(|span| {
-        let Some(number) = span.number(position) else { return Ok(Some(None)) };
+        let Some(number) = span.number(position) else { return Ok(Some(Vec::new())) };
         let key = item_key(None, number);
-        Ok(prepared.columns_for(&key).map(|columns| Some(set(&key, &columns, now))))
+        Ok(prepared.columns_for(&key).map(|columns| vec![set(&key, &columns, now)]))
     })?;
     match replaced {
         None => Ok(Position::Unknown),
@@ -85,23 +85,28 @@ pub fn replace_at<'v>(cache: &Cache, position: i64, value: impl Into<Payload<'v>
     }
 }
 
-/// Adds an item at one end, if there are fewer than `most`. `false`: nothing has happened, because others must go, or because
-/// that cannot be said here.
-pub fn push_below<'v>(cache: &Cache, value: impl Into<Payload<'v>>, side: Side, most: u64) -> Result<bool> {
-    let has_space = |span: &Span| u64::try_from(span.length()).is_ok_and(|length| length < most);
+/// Adds an item at one end of a deque of at most so many. If there are as many, the item at the other end goes. `false`: nothing
+/// has happened, because more must go, or because that cannot be said here.
+pub fn push_within<'v>(cache: &Cache, value: impl Into<Payload<'v>>, side: Side, most: u64) -> Result<bool> {
+    let fits = |span: &Span| u64::try_from(span.length()).is_ok_and(|length| length <= most && most > 0);
     cache.know_settings()?;
-    if !cache.expects(has_space)? {
+    if !cache.expects(fits)? {
         return Ok(false);
     }
     let prepared = Prepared::new(&cache.handle, value.into())?;
     let now = cache.clock.now();
     let pushed = cache.change_span(|span| {
         let number = beyond(span, side);
-        if !has_space(span) || number <= 0 || number >= QUEUE_LAST {
+        if !fits(span) || number <= 0 || number >= QUEUE_LAST {
             return Ok(None);
         }
         let key = item_key(None, number);
-        Ok(prepared.columns_for(&key).map(|columns| Some(set(&key, &columns, now))))
+        let Some(columns) = prepared.columns_for(&key) else { return Ok(None) };
+        let mut records = vec![set(&key, &columns, now)];
+        if u64::try_from(span.length()) == Ok(most) {
+            records.push(item_key(None, last(span, side)).with_hot(PendingRecord::delete));
+        }
+        Ok(Some(records))
     })?;
     if pushed.is_some() {
         cache.keep(&prepared)?;
@@ -120,6 +125,15 @@ fn beyond(span: &Span, side: Side) -> i64 {
         _ if span.length() == 0 => MIDDLE,
         Side::Back => back + 1,
         Side::Front => front - 1,
+    }
+}
+
+/// The number of the item at the other end.
+fn last(span: &Span, side: Side) -> i64 {
+    let (front, back) = span.range();
+    match side {
+        Side::Back => front,
+        Side::Front => back,
     }
 }
 
@@ -151,37 +165,41 @@ impl Cache {
         Ok(self.span(&tier)?.is_some_and(|span| has_chance(&span)))
     }
 
-    /// Appends the record that `decide` says of a cache that is one queue without holes, if that is still so. Returns whether
-    /// there is a record. `None`: a transaction is needed, and nothing has happened.
+    /// Appends the records that `decide` says of a cache that is one queue without holes, if that is still so. Returns whether
+    /// there are any. `None`: a transaction is needed, and nothing has happened.
     fn change_span(
         &self,
-        decide: impl Fn(&Span) -> Result<Option<Option<PendingRecord>>>,
+        decide: impl Fn(&Span) -> Result<Option<Vec<PendingRecord>>>,
     ) -> Result<Option<bool>> {
         let Some(tier) = self.tier_of_queues()? else { return Ok(None) };
         let mut deadline = Deadline::new(self.wait);
         for _ in 0..TRIES {
             let Some(mut span) = self.span(&tier)? else { return Ok(None) };
-            let Some(mut record) = decide(&span)? else { return Ok(None) };
-            if record.as_ref().is_some_and(|record| record.bytes() > tier.longest()) {
+            let Some(mut records) = decide(&span)? else { return Ok(None) };
+            if records.iter().any(|record| record.bytes() > tier.longest()) {
                 return Ok(None);
             }
-            tier.prepare(record.as_mut_slice());
+            tier.prepare(&mut records);
             let Some(mut writing) = self.write_tier(&tier, &deadline)? else { return Ok(None) };
             let before = span.range();
             let is_current = span.follow(&tier, FOLLOWED_LOCKED) && span.seq() == tier.last();
             if !is_current || span.range() != before {
                 continue;
             }
-            let Some(record) = &mut record else { return Ok(Some(false)) };
-            let appended = writing.append(record);
+            let appended = match &mut records[..] {
+                [] => return Ok(Some(false)),
+                [record] => writing.append(record),
+                records => writing.append_all(records),
+            };
             drop(writing);
             match appended {
                 Ok(()) => {
                     tier.count(Counter::Sets, 1);
+                    tier.count(Counter::Deletes, records.len() as u64 - 1);
                     self.handle.after_append(&tier);
                     return Ok(Some(true));
                 }
-                Err(LogFull) if self.make_way(&tier, std::slice::from_ref(record), &mut deadline)? => {}
+                Err(LogFull) if self.make_way(&tier, &records, &mut deadline)? => {}
                 Err(LogFull) => return Ok(None),
             }
         }
