@@ -109,7 +109,8 @@ fn a_transaction_sees_its_own_changes_and_others_see_none() {
 fn rows_stand_in_the_order_in_which_a_transaction_stored_them() {
     let orders = [0, 1].map(|hot_size| {
         let directory = tempfile::tempdir().unwrap();
-        let cache = Cache::builder(directory.path()).setting("hot_size", hot_size * (1 << 20)).open().unwrap();
+        let cache =
+            Cache::builder(directory.path()).setting("hot_size", hot_size * (1 << 20)).open().unwrap();
         for key in ["a", "b", "c"] {
             cache.set(key, 1).unwrap();
         }
@@ -138,7 +139,10 @@ fn readers_in_order_wait_for_no_small_transaction() {
     let since = Instant::now();
     let impatient = cache.with_wait(Wait::AtMost(Duration::from_secs(20)));
     assert_eq!(elsewhere(|| impatient.len().unwrap()), 2);
-    assert_eq!(elsewhere(|| impatient.get_many(&["waits".into(), "inside".into()]).unwrap()[1].clone()), None);
+    assert_eq!(
+        elsewhere(|| impatient.get_many(&["waits".into(), "inside".into()]).unwrap()[1].clone()),
+        None
+    );
     assert!(since.elapsed() < Duration::from_secs(10), "it waits for the transaction");
     transaction.commit().unwrap();
     assert_eq!(cache.len().unwrap(), 3);

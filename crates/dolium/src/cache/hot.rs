@@ -1,5 +1,5 @@
 //! Owns operations on one key in the hot tier: reading it before SQLite, changing it instead of SQLite. What does not
-//! fit there, and what happens inside a transaction, is left to the callers' direct way.
+//! fit there is left to the callers' direct way, and what happens inside a transaction to `hot_transaction`.
 
 use dolium_hot::{AccessWord, Counter, Kind, LogFull, Moment, PendingRecord, Tier, View, Writing};
 
@@ -42,8 +42,8 @@ impl Cache {
     /// lookup. The tier that comes after an outgrown one must be asked.
     pub(super) fn look_up(&self, key: &Key<'_>, unknown_to: Option<u64>) -> Result<Option<Row>> {
         let is_inside = self.in_transaction();
-        if is_inside && let Some(row) = self.row_inside(key)? {
-            let row = row.filter(|row| self.lives(row));
+        if is_inside && let Some(row) = self.row_inside(key) {
+            let row = row.there().filter(|row| self.lives(row));
             self.count_alone(1, usize::from(row.is_some()));
             return Ok(row);
         }
@@ -171,8 +171,8 @@ impl Cache {
     /// Whether a key is there and has not expired.
     pub(super) fn is_there(&self, key: &Key<'_>) -> Result<bool> {
         let is_inside = self.in_transaction();
-        if is_inside && let Some(row) = self.row_inside(key)? {
-            return Ok(row.is_some_and(|row| self.lives(&row)));
+        if is_inside && let Some(row) = self.row_inside(key) {
+            return Ok(row.there().is_some_and(|row| self.lives(&row)));
         }
         let tier = if is_inside { None } else { self.handle.tier_to_read()? };
         let known = match &tier {

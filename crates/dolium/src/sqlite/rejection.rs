@@ -57,9 +57,8 @@ impl Write<'_> {
             if view.rest() > 0 && records.peek().is_some() {
                 continue;
             }
-            let apply = |write: &mut Self| {
-                chunk.iter().try_for_each(|(key, view)| write.apply_record(key, view))
-            };
+            let apply =
+                |write: &mut Self| chunk.iter().try_for_each(|(key, view)| write.apply_record(key, view));
             let applied = if mode == ApplyMode::Batch { apply(self) } else { self.attempt(apply) };
             match applied {
                 Err(Error::Sqlite { source, .. })

@@ -31,7 +31,7 @@ mod pool;
 mod read_pin;
 mod registry;
 mod slot;
-mod small;
+pub(crate) mod small;
 pub(crate) mod span;
 mod tier;
 pub(crate) mod training;

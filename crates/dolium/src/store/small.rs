@@ -24,6 +24,16 @@ const MOST: usize = 512;
 /// The part of the log that they may take.
 const PART: u64 = 8;
 
+/// What the small transaction of the calling context says of a key.
+pub(crate) enum Asked<T> {
+    /// The context is in none.
+    Outside,
+    /// It knows the key, or the tier does.
+    Known(T),
+    /// Only the database can tell.
+    Unknown,
+}
+
 /// What a small transaction has changed.
 #[derive(Default)]
 pub(crate) struct SmallTransaction {
@@ -77,13 +87,15 @@ impl SmallTransaction {
     /// Stores all in the log. Returns `false` if it does not fit there, or if another program, which would not see it, uses
     /// the directory.
     fn store(&mut self, writing: &mut Writing) -> bool {
+        if self.records.is_empty() {
+            return true;
+        }
         let tier = writing.tier().clone();
         if tier.has_foreign() || !tier.is_live() {
             return false;
         }
         tier.prepare(&mut self.records);
         let stored = match &mut self.records[..] {
-            [] => Ok(()),
             [record] => writing.append(record),
             records => writing.append_all(records),
         };
@@ -130,21 +142,20 @@ impl Handle {
     }
 
     /// Shows `f` what the small transaction of the calling context has of a key, or else the tier, with the word in which a
-    /// read may be noted. Returns `None` if the context is in no small transaction, and `Some(None)` if only the database
-    /// can tell.
+    /// read may be noted.
     pub(crate) fn ask_small<T>(
         self: &Arc<Self>,
         key: dolium_hot::Key<'_>,
         f: impl Fn(View<'_>, Option<AccessWord<'_>>) -> T,
         is_absent: impl FnOnce(&Tier) -> Option<T>,
-    ) -> Option<Option<T>> {
-        self.with_small(|small, writing| {
-            if let Some(at) = small.newest(key) {
-                return Some(f(small.records[at].view(), None));
-            }
+    ) -> Asked<T> {
+        let asked = self.with_small(|small, writing| {
+            let known = small.newest(key).map(|at| f(small.records[at].view(), None));
             let tier = writing.tier();
-            tier.get(key, |view, access| f(view, Some(access))).or_else(|| is_absent(tier))
-        })
+            let known = known.or_else(|| tier.get(key, |view, access| f(view, Some(access))));
+            known.or_else(|| is_absent(tier)).map_or(Asked::Unknown, Asked::Known)
+        });
+        asked.unwrap_or(Asked::Outside)
     }
 
     /// Reads the database beside the small transaction of the calling context. Returns `None` if that fails: what is wrong is
@@ -168,7 +179,7 @@ impl Handle {
         let (Body::Small(small), Some(writing)) = (&open.body, &mut open.writing) else { return Ok(true) };
         match self.begin_over(small, writing).map_err(|error| error.located(&self.database)) {
             Ok(direct) => {
-                open.body = Body::Direct(direct);
+                open.body = Body::Direct(Box::new(direct));
                 Ok(true)
             }
             Err(error) if is_busy(&error) => Ok(false),

@@ -71,7 +71,7 @@ pub(crate) enum Body {
     /// In this process.
     Small(SmallTransaction),
     /// In a transaction of the database.
-    Direct(DirectTransaction),
+    Direct(Box<DirectTransaction>),
 }
 
 /// A transaction of the database.
@@ -140,7 +140,8 @@ impl OpenTransaction {
         let Self { body, guard, writing, counted, .. } = self;
         drop(counted);
         std::mem::forget((guard, writing));
-        if let Body::Direct(DirectTransaction { connection, files, .. }) = body {
+        if let Body::Direct(direct) = body {
+            let DirectTransaction { connection, files, .. } = *direct;
             std::mem::forget(connection);
             for file in &files {
                 file.keep();
@@ -209,7 +210,7 @@ impl Handle {
             self.verify_epoch(begun.connection(), writing)?;
         }
         let direct = || DirectTransaction::new(begun.into_connection(), Vec::new(), false, Some(Vec::new()));
-        let id = self.install(context, wait, || Body::Direct(direct()));
+        let id = self.install(context, wait, || Body::Direct(Box::new(direct())));
         Ok(id.map(|id| (id, writing)))
     }
 
@@ -264,11 +265,13 @@ impl Handle {
         };
         let OpenTransaction { guard, mut writing, body, .. } = open;
         let DirectTransaction { connection, files, has_trash, changed } = match body {
-            Body::Direct(direct) => direct,
+            Body::Direct(direct) => *direct,
             Body::Small(small) => {
                 let tier = writing.filter(|_| small.is_stored()).map(|writing| writing.tier().clone());
                 drop(guard);
-                tier.iter().for_each(|tier| self.after_append(tier));
+                if let Some(tier) = tier {
+                    self.after_append(&tier);
+                }
                 return Ok(true);
             }
         };
@@ -357,7 +360,8 @@ impl Handle {
     /// The caller is inside the fork gate, and has been since the transaction was in its place.
     fn undo(&self, open: OpenTransaction) {
         let OpenTransaction { body, guard, writing, .. } = open;
-        if let Body::Direct(DirectTransaction { connection, .. }) = body {
+        if let Body::Direct(direct) = body {
+            let DirectTransaction { connection, .. } = *direct;
             if !connection.is_autocommit() {
                 connection.roll_back();
             }
