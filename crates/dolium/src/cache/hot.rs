@@ -5,6 +5,7 @@ use dolium_hot::{AccessWord, Counter, Kind, LogFull, Moment, PendingRecord, Tier
 
 use crate::sqlite::columns::UNREADABLE;
 use crate::sqlite::read::{self, Found};
+use crate::sqlite::unopened::Unopened;
 use crate::store::absences::FOLLOWED;
 use crate::store::housekeeper;
 use crate::system::clock::Timestamp;
@@ -44,6 +45,11 @@ impl Cache {
         let is_inside = self.in_transaction();
         if is_inside && let Some(row) = self.row_inside(key) {
             let row = row.there().filter(|row| self.lives(row));
+            self.count_alone(1, usize::from(row.is_some()));
+            return Ok(row);
+        }
+        if let Some(found) = self.find_unopened(key) {
+            let row = found.there().filter(|row| self.lives(row));
             self.count_alone(1, usize::from(row.is_some()));
             return Ok(row);
         }
@@ -212,6 +218,18 @@ impl Cache {
         self.handle.read_now(self.wait, |connection| {
             Ok(Found::of(read::find(connection, key, Timestamp::NEG_INFINITY)?))
         })
+    }
+
+    /// What the file of a database says that no process has open, for the first reads of a process: it may not live for
+    /// long. Nothing is in front of such a database if it names no tier.
+    fn find_unopened(&self, key: &Key<'_>) -> Option<Found<Row>> {
+        if self.in_transaction() || !self.handle.reads_first() {
+            return None;
+        }
+        self.handle.peek_settings()?;
+        let find =
+            |unopened: &Unopened| if unopened.noted("tier")?.is_some() { None } else { unopened.find(key) };
+        self.handle.peek(find).inspect(|_| self.handle.count_first_read())
     }
 
     /// Whether a key that the tier does not know is surely not in the database.

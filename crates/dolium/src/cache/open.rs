@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::sharded::Group;
+use crate::sqlite::unopened::Unopened;
 use crate::sqlite::{Connection, Write, schema};
 use crate::store::{Handle, Keep, layout};
 use crate::system::clock::Clock;
@@ -222,7 +223,7 @@ impl Cache {
     /// What the store of this very directory says.
     fn stored_here(&self) -> Result<Option<Settings>> {
         let load = |connection: &Connection| Ok(schema::load_settings(connection)?);
-        match self.handle.read_unopened(load) {
+        match self.handle.peek(Unopened::settings).or_else(|| self.handle.read_unopened(load)) {
             Some(stored) => Ok(Some(stored)),
             None => self.handle.read_now(self.opening_wait(), |connection| Ok(Some(load(connection)?))),
         }

@@ -1,7 +1,6 @@
 //! How columns are read, whatever another program has stored in them.
 
 use rusqlite::Row as SqlRow;
-use rusqlite::types::ValueRef;
 
 use crate::value::scalar::Scalar;
 use crate::value::{Columns, Row};
@@ -14,24 +13,30 @@ pub(crate) const UNREADABLE: i64 = -1;
 /// Reads the columns `rowid, store_time, expire_time, tag, size, mode, filename, value`, starting with
 /// column `first`. A row that another program has spoilt is an entry without a value, not an error.
 pub(crate) fn row(row: &SqlRow<'_>, first: usize) -> rusqlite::Result<Row> {
-    let named: Scalar = row.get(first + 6)?;
-    let mode: Scalar = row.get(first + 5)?;
+    let column = |at: usize| row.get::<_, Scalar>(first + at);
+    let columns = [column(1)?, column(2)?, column(3)?, column(4)?, column(5)?, column(6)?, column(7)?];
+    Ok(assemble(row.get(first)?, columns))
+}
+
+/// The same of the number of a row and the columns `store_time, expire_time, tag, size, mode, filename, value`.
+pub(crate) fn assemble(rowid: i64, columns: [Scalar; 7]) -> Row {
+    let [store_time, expire_time, tag, size, mode, named, value] = columns;
     let is_readable = matches!(mode, Scalar::Int(_))
         && matches!(&named, Scalar::Null | Scalar::Text(_))
-        && matches!(row.get_ref(first + 2)?, ValueRef::Null | ValueRef::Real(_) | ValueRef::Integer(_));
+        && matches!(expire_time, Scalar::Null | Scalar::Real(_) | Scalar::Int(_));
     let (mode, filename) = disguise::seen(mode.as_int().filter(|_| is_readable), named.as_text());
-    Ok(Row {
-        rowid: row.get(first)?,
-        store_time: real(row, first + 1)?.unwrap_or(0.0),
-        expire_time: real(row, first + 2)?,
-        tag: row.get(first + 3)?,
+    Row {
+        rowid,
+        store_time: store_time.as_real().unwrap_or(0.0),
+        expire_time: expire_time.as_real(),
+        tag,
         columns: Columns {
-            size: int(row, first + 4)?,
+            size: size.as_int().unwrap_or(0),
             mode: mode.unwrap_or(UNREADABLE),
             filename,
-            value: row.get(first + 7)?,
+            value,
         },
-    })
+    }
 }
 
 /// A number, if there is one.

@@ -4,15 +4,16 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::ops::{Deref, RangeInclusive};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{FileControl, OpenFlags};
 
 use crate::sqlite::files::with_suffix;
+use crate::sqlite::unopened::stamp_unless_open;
 use crate::system::error::{Error, Result};
-use crate::system::files;
+use crate::system::files::{self, Identity};
 use crate::system::sentinel::{self, Sentinel};
 use crate::value::settings::Settings;
 
@@ -49,6 +50,44 @@ pub(crate) struct Connection {
     /// The files as they were when a connection was opened that takes them for immutable, and so neither locks
     /// nor looks at them.
     frozen: Option<FileStamp>,
+    /// The last field, because it says that the others are gone.
+    _open: Option<OpenMark>,
+}
+
+/// The databases to which this process has connections, as often as it has.
+static OPEN: Mutex<Vec<Identity>> = Mutex::new(Vec::new());
+
+/// Says that a connection is open.
+struct OpenMark(Identity);
+
+impl OpenMark {
+    /// Before the database is opened. `None` if it is not there.
+    fn of(path: &Path) -> Option<Self> {
+        let identity = files::identity(path)?;
+        open_databases().push(identity);
+        Some(Self(identity))
+    }
+}
+
+impl Drop for OpenMark {
+    fn drop(&mut self) {
+        let mut open = open_databases();
+        if let Some(at) = open.iter().position(|identity| *identity == self.0) {
+            open.swap_remove(at);
+        }
+    }
+}
+
+fn open_databases() -> std::sync::MutexGuard<'static, Vec<Identity>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `f`, which opens the file of a database and closes it, while this process has no connection to it and gets none.
+/// Closing any descriptor of a file lets go of all locks that the process has on that.
+pub(crate) fn while_closed<T>(path: &Path, f: impl FnOnce() -> T) -> Option<T> {
+    let open = open_databases();
+    let is_open = files::identity(path).is_none_or(|identity| open.contains(&identity));
+    (!is_open && !sentinel::is_severed(path)).then(f)
 }
 
 /// The parts of a store's state that change with a write: the stamp of the database and the length of its log.
@@ -136,6 +175,14 @@ impl Connection {
             return Err(Error::Severed { directory: path.parent().unwrap_or(path).to_path_buf() });
         }
         let mut frozen = None;
+        if access == Access::Create {
+            if !files::exists(path) {
+                // A process that still has the old database open uses the old log.
+                crate::sqlite::files::remove_log(path);
+            }
+            files::create_store(path)?;
+        }
+        let open = OpenMark::of(path);
         let raw = match access {
             Access::Read => {
                 let (raw, snapshot) = open_for_reading(path)?;
@@ -144,11 +191,6 @@ impl Connection {
             }
             Access::Write => open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
             Access::Create => {
-                if !files::exists(path) {
-                    // A process that still has the old database open uses the old log.
-                    crate::sqlite::files::remove_log(path);
-                }
-                files::create_store(path)?;
                 let raw = open_raw(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
                 init_empty(&raw, network, settings)?;
                 raw
@@ -168,6 +210,7 @@ impl Connection {
             is_known: Cell::new(false),
             saved: Cell::new(0),
             frozen,
+            _open: open,
         }))
     }
 
@@ -193,6 +236,7 @@ impl Connection {
             cache_size: 0,
             granted: Cell::new(0),
             frozen: None,
+            _open: None,
         }
     }
 
@@ -324,15 +368,11 @@ fn open_for_reading(path: &Path) -> Result<(rusqlite::Connection, Option<FileSta
 /// Returns `None` if a process has the database open or has opened it meanwhile, or if `f` failed. The usual way then
 /// tells why.
 pub(crate) fn read_unopened<T>(path: &Path, f: impl FnOnce(&Connection) -> Result<T>) -> Option<T> {
-    let is_alone = || ["-wal", "-journal"].iter().all(|suffix| !files::exists(&with_suffix(path, suffix)));
-    let before = files::stamp(path)?;
-    if !is_alone() {
-        return None;
-    }
+    let before = stamp_unless_open(path)?;
     let raw = open_immutable(path).ok()?;
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).ok()?;
     let result = f(&Connection::of(raw)).ok()?;
-    (is_alone() && files::stamp(path)? == before).then_some(result)
+    (stamp_unless_open(path)? == before).then_some(result)
 }
 
 fn open_immutable(path: &Path) -> Result<rusqlite::Connection> {

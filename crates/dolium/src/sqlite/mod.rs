@@ -22,6 +22,7 @@ pub(crate) mod snapshot;
 pub(crate) mod tier;
 pub(crate) mod transaction;
 pub(crate) mod trash;
+pub(crate) mod unopened;
 pub(crate) mod write;
 
 pub(crate) use connection::{Access, Connection, LOG, read_unopened};

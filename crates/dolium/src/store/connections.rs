@@ -89,6 +89,11 @@ impl Connections {
         }
     }
 
+    /// Whether this process has connections, as far as it is known.
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
     fn note_closed(&self) {
         if self.is_open.swap(false, Ordering::Relaxed) {
             OPEN.fetch_sub(1, Ordering::Relaxed);

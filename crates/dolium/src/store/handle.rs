@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::sqlite::files::with_suffix;
+use crate::sqlite::unopened::{self, Unopened};
 use crate::sqlite::{Access, Connection, read_unopened};
 use crate::store::absences::Absences;
 use crate::store::connections::Connections;
@@ -162,6 +163,15 @@ impl Handle {
             return None;
         }
         read_unopened(&self.database, f)
+    }
+
+    /// Returns what `f` finds in the file of such a database, without SQLite; else `None`.
+    pub(crate) fn peek<T>(&self, f: impl FnOnce(&Unopened) -> Option<T>) -> Option<T> {
+        let _inside = fork_gate::enter();
+        if self.connections.is_open() || self.transaction.is_own() || self.renew().is_err() {
+            return None;
+        }
+        unopened::look(&self.database, f)
     }
 
     pub(crate) fn try_read<T: Default>(

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::sqlite::unopened::Unopened;
 use crate::sqlite::{Connection, schema};
 use crate::system::error::{self, Result};
 use crate::system::fork_gate;
@@ -226,6 +227,15 @@ impl Handle {
             Some(stored) => Ok(stored),
             None => Ok(schema::load_settings(connection)?),
         }
+    }
+
+    /// Sees to it that the stored settings are known, as far as a database says them that no process has open.
+    pub(crate) fn peek_settings(&self) -> Option<()> {
+        if !self.settings.is_loaded() {
+            let decisive = self.shards.first().map_or(self, |first| first);
+            self.adopt_settings(decisive.peek(Unopened::settings)?);
+        }
+        Some(())
     }
 
     /// What the first shard has stored, or the store of this directory, if there is one.

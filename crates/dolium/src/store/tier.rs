@@ -209,6 +209,18 @@ impl Handle {
         }
     }
 
+    /// Whether this process has no connection and no tier yet, and has read little.
+    pub(crate) fn reads_first(&self) -> bool {
+        !self.connections.is_open()
+            && self.tier.reads.load(Ordering::Relaxed) < READS
+            && matches!(self.tier.lock.hot(), Hot::Unattached)
+    }
+
+    /// Counts a read that needed neither.
+    pub(crate) fn count_first_read(&self) {
+        self.tier.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The tier for a read. A process that has read a while makes one if there is none; before, it joins those who
     /// have one. Not inside the fork gate.
     pub(crate) fn tier_to_read(self: &Arc<Self>) -> Result<Option<Tier>> {

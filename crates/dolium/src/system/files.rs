@@ -210,6 +210,25 @@ pub(crate) struct Stamp {
     times: [(i64, i64); 2],
 }
 
+impl Stamp {
+    /// Bytes of the file.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// For how many seconds the file has been as it is, at this time.
+    #[expect(clippy::cast_precision_loss, reason = "a time of day")]
+    pub fn age(&self, now: f64) -> f64 {
+        let seconds = |(whole, fraction): (i64, i64)| whole as f64 + fraction as f64 / 1e9;
+        self.times.iter().map(|time| now - seconds(*time)).fold(f64::INFINITY, f64::min)
+    }
+}
+
+/// Opens a file to read it.
+pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
 /// Returns the stamp of a file, or `None` if there is no such file.
 pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;

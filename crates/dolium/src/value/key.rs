@@ -302,15 +302,22 @@ mod hot {
     pub const PICKLE: u8 = 5;
 }
 
-impl ToSql for Key<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
+impl Key<'_> {
+    /// What the column `key` has of it.
+    pub(crate) fn column(&self) -> ValueRef<'_> {
+        match self {
             Self::Int(value) => ValueRef::Integer(*value),
             Self::Float(value) => ValueRef::Real(*value),
             Self::Text(value) => ValueRef::Text(value.as_bytes()),
             Self::Bytes(value) | Self::Pickle(value) => ValueRef::Blob(value),
             Self::Object(value) => ValueRef::Blob(value.stored()),
-        }))
+        }
+    }
+}
+
+impl ToSql for Key<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(self.column()))
     }
 }
 
