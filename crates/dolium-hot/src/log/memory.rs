@@ -25,7 +25,7 @@ use super::atomic::Atomic;
 use super::hash;
 use super::record::{HEAD, Key, PAD, View, first};
 use super::scratch::Scratch;
-use crate::layout::geometry::{BUCKET, Geometry, UNIT};
+use crate::layout::geometry::{BUCKET, Geometry, SizeReason, UNIT};
 use crate::layout::header::field;
 
 /// Bits of a slot that are the offset; the rest is the tag.
@@ -107,6 +107,11 @@ impl<'m, A: Atomic> Memory<'m, A> {
 
     pub fn commits(&self) -> u64 {
         self.field(field::COMMITS).load(Acquire)
+    }
+
+    /// Why the log has its size.
+    pub fn sized(&self) -> SizeReason {
+        SizeReason::of(self.field(field::SIZED).load(Relaxed))
     }
 
     pub fn slot(&self, slot: usize) -> &'m A {

@@ -52,7 +52,7 @@ impl<A: Atomic> Memory<'_, A> {
             capacity: self.geometry.log_bytes(),
             dirty_bytes: self.dirty_bytes(),
             keys: (0..self.geometry.slots()).filter(names_key).count() as u64,
-            sized: SizeReason::of(self.field(field::SIZED).load(Relaxed)),
+            sized: self.sized(),
             counts: std::array::from_fn(|counter| self.sum(counter)),
         }
     }

@@ -64,6 +64,15 @@ impl<A: Atomic> Memory<'_, A> {
         self.slots(first).iter().position(is_named).filter(|_| is_there).map(|at| first + at)
     }
 
+    /// Whether the index names a record of the same key.
+    pub fn knows(&self, record: &mut PendingRecord) -> bool {
+        let hash = record.known(self.epoch).hash;
+        let is_known = |kind, bytes: &[u8]| {
+            self.find(Key { kind, spelling: 0, bytes }, hash, &mut Scratch::new()).is_some()
+        };
+        record.with_key(is_known)
+    }
+
     fn append_at(&self, slot: usize, record: &mut PendingRecord) -> Result<(), LogFull> {
         // All that can be refused is refused before anything is stored.
         let start = self.start(std::slice::from_ref(record))?;

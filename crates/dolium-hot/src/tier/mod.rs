@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
-use crate::layout::geometry::{Geometry, LONGEST_PART};
+use crate::layout::geometry::{Geometry, LONGEST_PART, SizeReason};
 use crate::layout::header::field;
 use crate::lock::guard::{Release, Which};
 use crate::lock::wait::Acquired;
@@ -245,6 +245,18 @@ impl Tier {
         self.geometry.log_bytes()
     }
 
+    /// Why the log has its size.
+    #[must_use]
+    pub fn sized(&self) -> SizeReason {
+        self.memory().sized()
+    }
+
+    /// Whether the log has never come round, so that no record had to go for another.
+    #[must_use]
+    pub fn is_in_first_lap(&self) -> bool {
+        self.head() < 2 * self.geometry.units
+    }
+
     /// The longest record in bytes that the log takes.
     #[must_use]
     pub fn longest(&self) -> u64 {
@@ -353,6 +365,18 @@ impl Tier {
     /// Appends records in the same way, as [`Writing::append_all`].
     pub fn try_append_all(&self, records: &mut [PendingRecord]) -> bool {
         self.try_with_t(|memory| memory.append_all(records, &mut Scratch::new()).is_ok())
+    }
+
+    /// Appends a record that repeats the database in the same way, if the index does not know its key, and nothing was
+    /// committed since [`commits`](Self::commits) was this, which was before the row was read. Returns whether it did.
+    pub fn try_fill(&self, record: &mut PendingRecord, commits: u64) -> bool {
+        let is_filled = self.try_with_t(|memory| {
+            memory.commits() == commits && !memory.knows(record) && memory.append(record).is_ok()
+        });
+        if is_filled {
+            self.count(Counter::Fills, 1);
+        }
+        is_filled
     }
 
     #[inline]

@@ -1,9 +1,8 @@
 //! Owns operations on one key in the hot tier: reading it before SQLite, changing it instead of SQLite. What does not
 //! fit there is left to the callers' direct way, and what happens inside a transaction to `hot_transaction`.
 
-use dolium_hot::{AccessWord, Counter, Kind, LogFull, Moment, PendingRecord, Tier, View, Writing};
+use dolium_hot::{AccessWord, Counter, LogFull, Moment, PendingRecord, Tier, View, Writing};
 
-use crate::sqlite::columns::UNREADABLE;
 use crate::sqlite::read::{self, Found};
 use crate::sqlite::unopened::Unopened;
 use crate::store::absences::FOLLOWED;
@@ -18,10 +17,10 @@ use crate::value::put_options::is_alive;
 
 use super::Cache;
 use super::change::{Change, Decided};
-use super::record::{pending_record, row_of};
+use super::record::row_of;
 
-/// Bytes of rows that are repeated in the tier when they are read.
-const FILLED: usize = 64 << 10;
+/// Bytes of keys of which the tier says that they are absent.
+const LONGEST: usize = 64 << 10;
 
 /// How many tiers a change tries: the one that has grown, and another that came meanwhile.
 const TIERS: usize = 3;
@@ -247,8 +246,8 @@ impl Cache {
     fn offer_absence(&self, tier: &Tier, key: &Key<'_>, commits: u64) {
         self.handle.reads.absences.note(&self.handle);
         key.with_hot(|hot| {
-            if hot.bytes.len() <= FILLED && self.handle.reads.misses.repeats(tier.hash(hot)) {
-                fill(tier, key, PendingRecord::absent(hot), commits);
+            if hot.bytes.len() <= LONGEST && self.handle.reads.misses.repeats(tier.hash(hot)) {
+                tier.try_fill(&mut PendingRecord::absent(hot), commits);
             }
         });
     }
@@ -256,12 +255,8 @@ impl Cache {
     /// Offers the tier a row that was read, as a fill. Does nothing if the row may have changed since, or if a writer has
     /// the append lock.
     fn offer(&self, tier: &Tier, key: &Key<'_>, row: &Row, commits: u64) {
-        if row.columns.value.len() > FILLED || row.columns.mode == UNREADABLE {
-            return;
-        }
-        let record =
-            pending_record(Kind::Fill, key, &row.columns, row.expire_time, &row.tag, row.store_time, 0);
-        fill(tier, key, record, commits);
+        let Some(mut fill) = crate::sqlite::tier::fill(key, row) else { return };
+        tier.try_fill(&mut fill, commits);
         let returns = key.with_hot(|hot| self.handle.reads.growth.returns(tier.epoch(), tier.hash(hot)));
         if returns > 0 {
             tier.count(Counter::Returns, returns);
@@ -489,18 +484,5 @@ pub(super) fn append_as_seen(
         Seen::Record(offset) => writing.append_over(record, *offset),
         Seen::Commits(_) if confirm(tier, writing, key, seen) => writing.append(record).map(|()| true),
         Seen::Commits(_) => Ok(false),
-    }
-}
-
-/// Appends a record that repeats what the database says of a key. Does nothing if that may have changed since, or if a
-/// writer has the append lock.
-fn fill(tier: &Tier, key: &Key<'_>, mut record: PendingRecord, commits: u64) {
-    if let Some(mut writing) = tier.try_lock()
-        && confirm(tier, &writing, key, &Seen::Commits(commits))
-    {
-        // Without space in the log it is forgotten.
-        if writing.append(&mut record).is_ok() {
-            writing.count(Counter::Fills, 1);
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The statements that read rows. Those that change rows are in `write`.
 
+use dolium_hot::PendingRecord;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::system::clock::Timestamp;
@@ -11,6 +12,7 @@ use crate::value::scalar::{Scalar, Stored};
 
 use super::columns::{self, filename, int, real, text};
 use super::disguise;
+use super::tier::fill;
 
 /// The names of all value files. One that is not text names nothing.
 pub(crate) fn filenames(connection: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -54,6 +56,28 @@ pub(crate) fn find_many<'k>(
     }
     found?;
     Ok(rows)
+}
+
+/// Records that repeat the rows behind a number, and the number of the last row: `None` if there are no more. At most so many
+/// rows are read. Those that are long, or cannot be read, have no record.
+pub(crate) fn fills_after(
+    connection: &Connection,
+    after: i64,
+    most: u16,
+) -> rusqlite::Result<(Vec<PendingRecord>, Option<i64>)> {
+    const SELECT: &str = "SELECT rowid, store_time, expire_time, tag, size, mode, filename, value, key, raw
+        FROM Cache WHERE rowid > ?1 ORDER BY rowid LIMIT ?2";
+    let mut select = connection.prepare_cached(SELECT)?;
+    let mut rows = select.query((after, most))?;
+    let (mut fills, mut last) = (Vec::with_capacity(most.into()), None);
+    while let Some(found) = rows.next()? {
+        let row = columns::row(found, 0)?;
+        last = Some(row.rowid);
+        if let Some(key) = Key::from_columns(found.get::<_, Stored>(8)?, &found.get(9)?) {
+            fills.extend(fill(&key, &row));
+        }
+    }
+    Ok((fills, last))
 }
 
 /// A key, and when its row expires.

@@ -2,16 +2,17 @@
 
 use std::sync::OnceLock;
 
-use dolium_hot::{Batch, Cell, Kind, View};
+use dolium_hot::{Batch, Cell, Kind, PendingRecord, View};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::system::clock::{Timestamp, seconds};
 use crate::system::error::Result;
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
-use crate::value::{Columns, UNFILED};
+use crate::value::{Columns, Row, UNFILED};
 
 use super::Write;
+use super::columns::UNREADABLE;
 use super::rejection::{ApplyMode, Rejected};
 use crate::value::put_options::KEPT;
 
@@ -332,6 +333,28 @@ fn columns_of(row: &dolium_hot::Row<'_>) -> Columns {
         filename: row.filename.map(str::to_owned),
         value: scalar(&row.value),
     }
+}
+
+/// Bytes of a value up to which its row is repeated in the tier when it is read.
+const FILLED: usize = 64 << 10;
+
+/// A record that repeats the row of a key; `None` if the row is long or cannot be read.
+pub(crate) fn fill(key: &Key<'_>, row: &Row) -> Option<PendingRecord> {
+    let columns = &row.columns;
+    if columns.value.len() > FILLED || columns.mode == UNREADABLE {
+        return None;
+    }
+    let row = dolium_hot::Row {
+        store_time: row.store_time,
+        expire_time: row.expire_time,
+        tag: cell(&row.tag),
+        size: columns.size,
+        mode: columns.mode,
+        filename: columns.filename.as_deref(),
+        value: cell(&columns.value),
+        note: 0,
+    };
+    Some(key.with_hot(|key| PendingRecord::row(Kind::Fill, key, &row)))
 }
 
 /// A column of a record.

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use dolium_hot::{Counter, SizeReason, Tier};
 
+use crate::sqlite::{read, schema};
 use crate::store::Handle;
+use crate::store::warming::Warming;
 use crate::system::error::Result;
 use crate::system::files;
 use crate::system::fork_gate;
@@ -30,8 +32,11 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// only after the log has come round, so that reads have waited long enough by then.
 const BYTES: u64 = 2048;
 
-/// How many times as large a tier becomes to which keys return.
+/// How many times as large a tier to which keys return becomes at least.
 const GROWTH: u64 = 4;
+
+/// Bytes of log for each entry of the database, so that the index has a slot for it, too.
+const ENTRY: u64 = 224;
 
 /// The size that a tier begins with, if the setting `hot_size` leaves it to us. The shards of a cache share it.
 const FIRST: u64 = 256 << 10;
@@ -74,6 +79,8 @@ pub(crate) struct Growth {
     window: Mutex<Option<(Instant, u64, u64)>>,
     /// When the free bytes were looked at last.
     looked: Mutex<Option<Instant>>,
+    /// What the housekeeper brings into a tier that takes all.
+    pub(super) warming: Mutex<Option<Warming>>,
 }
 
 impl Growth {
@@ -179,11 +186,16 @@ impl Handle {
         let Some(tier) = self.tier.get() else { return };
         let capacity = tier.capacity();
         let returns = self.reads.growth.recent(tier.epoch(), tier.counted(Counter::Returns));
+        let mut takes_all = false;
         let (bytes, why) = if returns * BYTES >= capacity {
-            let grown = (capacity * GROWTH).min(self.most_hot_size());
-            if grown <= capacity {
+            let most = self.most_hot_size();
+            if most <= capacity {
                 return;
             }
+            // What is asked for again proves the demand; so the tier need not find out its size in steps.
+            let needed = self.hot_size_for_all(wait);
+            let grown = needed.max(capacity * GROWTH).min(most);
+            takes_all = (1..=grown).contains(&needed);
             (grown, SizeReason::Returns)
         } else if self.is_too_large(&tier) {
             (self.share(FIRST), SizeReason::Disk)
@@ -191,9 +203,25 @@ impl Handle {
             return;
         };
         // A writer is in the way, perhaps: the next tick tries again. The notes of reads do not go along.
-        let _ = self
+        let replaced = self
             .write_reads(wait)
             .and_then(|()| self.replace_tier(&tier, bytes, why, wait, &mut Deadline::new(wait)));
+        if replaced.is_ok() && takes_all {
+            self.begin_warming();
+        }
+    }
+
+    /// The bytes of a tier that takes all entries of the database; 0 if the database does not say how many there are.
+    fn hot_size_for_all(self: &Arc<Self>, wait: Wait) -> u64 {
+        let needed = self.read_now(wait, |connection| {
+            let (bytes, free) = read::page_bytes(connection)?;
+            Ok((bytes - free, schema::counter(connection, "count")?))
+        });
+        let (bytes, entries) = needed.unwrap_or_default();
+        let [bytes, entries] = [bytes, entries].map(|number| u64::try_from(number).unwrap_or(0));
+        // An offset finds its place in the log fastest if that is as long as a power of two says.
+        let needed = bytes.max(entries.saturating_mul(ENTRY));
+        if needed == 0 { 0 } else { needed.checked_next_power_of_two().unwrap_or(u64::MAX) }
     }
 
     /// Whether a tier is larger than it began.

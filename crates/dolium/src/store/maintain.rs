@@ -107,6 +107,7 @@ impl Handle {
             self.tier.lock.detach_unhealthy();
         }
         self.fit_tier(UPKEEP_WAIT);
+        let is_warming = self.warm_tier(UPKEEP_WAIT);
         let is_excessive = self.evict_rest(UPKEEP_WAIT);
         let is_used = self.detect_foreign_writes(UPKEEP_WAIT);
         let is_learning = self.learn_absences(UPKEEP_WAIT);
@@ -131,6 +132,7 @@ impl Handle {
             || is_pinned
             || is_excessive
             || is_learning
+            || is_warming
             || is_used
             || is_training
             || !is_drained

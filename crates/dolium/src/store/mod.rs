@@ -37,6 +37,7 @@ mod tier;
 pub(crate) mod training;
 pub(crate) mod transaction;
 mod volume;
+mod warming;
 mod write;
 
 pub(crate) use backing::SqliteBacking;
