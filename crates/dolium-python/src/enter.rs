@@ -50,6 +50,26 @@ pub(crate) fn leave<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T 
     detach(py, calling(py), f)
 }
 
+/// Items of a native loop after which the other threads run.
+const TURN: u32 = 256;
+
+/// Counts what a loop does with the interpreter's lock, and lets the other threads run now and then. Python does so by
+/// itself between two bytecodes; a native loop has none.
+#[derive(Default)]
+pub(crate) struct Turns(u32);
+
+impl Turns {
+    /// One more item is done. Holds no lock of the engine.
+    #[inline]
+    pub fn next(&mut self, py: Python<'_>) {
+        self.0 += 1;
+        if self.0 == TURN {
+            self.0 = 0;
+            py.detach(|| {});
+        }
+    }
+}
+
 /// The number of the context that calls. While nobody has a transaction it does not matter, except to the command line, whose
 /// own are those of the thread.
 pub(crate) fn calling(py: Python<'_>) -> u32 {

@@ -8,11 +8,12 @@ use pyo3::types::{PyDict, PyMapping};
 use super::shown::Shown;
 use super::write::How;
 use super::{Flag, Inner, Seconds, Shard, Store, put};
+use crate::enter::Turns;
 use crate::lazy::Lazy;
 use crate::value::{Loan, Outgoing};
 use crate::{clock, error};
 
-/// Items up to which a bulk write keeps the interpreter's lock: to hand it over costs more.
+/// Items up to which a bulk call keeps the interpreter's lock: to hand it over costs more.
 const FEW: usize = 1000;
 
 static APART: Lazy = Lazy::new("dolium.apart", "ApartDict");
@@ -86,11 +87,13 @@ impl Inner {
         retry: bool,
     ) -> PyResult<Vec<Option<Got<'py>>>> {
         if let [only] = &*self.shared.shards {
-            let stored = keys.iter().map(|key| Ok(self.key(key)?.1)).collect::<PyResult<Vec<_>>>()?;
+            let stored = self.keys_of(py, keys)?;
             return self.values_in(py, only, &stored, retry);
         }
+        let mut turns = Turns::default();
         let mut routed = Vec::with_capacity(keys.len());
         for (position, key) in keys.iter().enumerate() {
+            turns.next(py);
             let (shard, key) = self.key(key)?;
             routed.push((shard, (position, key)));
         }
@@ -108,6 +111,16 @@ impl Inner {
         Ok(values)
     }
 
+    /// Keys of the only shard.
+    fn keys_of<'a>(&'a self, py: Python<'_>, keys: &'a [Bound<'_, PyAny>]) -> PyResult<Vec<Key<'a>>> {
+        let mut turns = Turns::default();
+        let keys = keys.iter().map(|key| {
+            turns.next(py);
+            Ok(self.key(key)?.1)
+        });
+        keys.collect()
+    }
+
     /// The values of keys of one shard, all of one moment. What is hot becomes an object at once.
     fn values_in<'py>(
         &self,
@@ -116,7 +129,9 @@ impl Inner {
         keys: &[Key<'_>],
         retry: bool,
     ) -> PyResult<Vec<Option<Got<'py>>>> {
-        let (mut values, glimpse) = glimpse(py, shard, keys, retry);
+        // Else the other threads would wait for the last of them.
+        let (mut values, glimpse) =
+            if keys.len() <= FEW { glimpse(py, shard, keys, retry) } else { (Vec::new(), None) };
         if let Some(glimpse) = glimpse {
             if glimpse.rest.is_empty() {
                 return Ok(values);
@@ -143,8 +158,10 @@ impl Inner {
         keys: &[Bound<'py, PyAny>],
         values: Vec<Option<Got<'py>>>,
     ) -> PyResult<Bound<'py, PyDict>> {
+        let mut turns = Turns::default();
         let mut found = Vec::with_capacity(keys.len());
         for (key, value) in keys.iter().zip(values) {
+            turns.next(py);
             let value = match value {
                 None => continue,
                 Some(Got::Shown(Shown::Object(value))) => Some(value),
@@ -182,9 +199,11 @@ impl Inner {
             let stored = put_in(py, only, &loans, options, how, retry);
             return self.soften(py, retry, stored, || 0);
         }
+        let mut turns = Turns::default();
         let outgoing: Vec<Outgoing<'_>> = items
             .iter()
             .map(|(key, value)| {
+                turns.next(py);
                 let outgoing =
                     Outgoing::by(codec.as_ref().map(|codec| (codec, self.peers(""))), value, || {
                         self.protocol(py)
@@ -193,13 +212,16 @@ impl Inner {
             })
             .collect::<PyResult<_>>()?;
         if let [only] = &*self.shared.shards {
-            let loans =
-                items.iter().zip(&outgoing).map(|((key, _), value)| Ok((self.key(key)?.1, value.lend()?)));
+            let loans = items.iter().zip(&outgoing).map(|((key, _), value)| {
+                turns.next(py);
+                Ok((self.key(key)?.1, value.lend()?))
+            });
             let stored = put_in(py, only, &loans.collect::<PyResult<Vec<_>>>()?, options, how, retry);
             return self.soften(py, retry, stored, || 0);
         }
         let mut routed = Vec::with_capacity(items.len());
         for ((key, _), value) in items.iter().zip(&outgoing) {
+            turns.next(py);
             let (shard, key) = self.key(key)?;
             routed.push((shard, (key, value.lend()?)));
         }
@@ -217,8 +239,10 @@ impl Inner {
         &'a self,
         items: &'a [(Bound<'_, PyAny>, Bound<'_, PyAny>)],
     ) -> PyResult<Option<Vec<(Key<'a>, Loan<'a>)>>> {
+        let mut turns = Turns::default();
         let mut lent = Vec::with_capacity(items.len());
         for (key, value) in items {
+            turns.next(key.py());
             let Some(loan) = Loan::plain(value) else { return Ok(None) };
             lent.push((self.key(key)?.1, loan));
         }
@@ -315,7 +339,9 @@ fn together<'py>(
     found: Vec<(&Bound<'py, PyAny>, Bound<'py, PyAny>)>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
+    let mut turns = Turns::default();
     for (key, value) in &found {
+        turns.next(py);
         dict.set_item(key, value)?;
     }
     if dict.len() == found.len() {
@@ -433,11 +459,16 @@ impl Store {
                 .try_fold(0, |total, key| Ok(total + usize::from(inner.remove(key, retry.0)?)));
         }
         if let [only] = &*inner.shared.shards {
-            let keys = keys.iter().map(|key| Ok(inner.key(key)?.1)).collect::<PyResult<Vec<_>>>()?;
+            let keys = inner.keys_of(py, &keys)?;
             let removed = delete_in(py, only, &keys, retry.0);
             return inner.soften(py, retry.0, removed, || 0);
         }
-        let routed: Vec<_> = keys.iter().map(|key| inner.key(key)).collect::<PyResult<_>>()?;
+        let mut turns = Turns::default();
+        let routed = keys.iter().map(|key| {
+            turns.next(py);
+            inner.key(key)
+        });
+        let routed: Vec<_> = routed.collect::<PyResult<_>>()?;
         let mut total = 0;
         Groups::of(routed).each(|shard, group| {
             let removed = delete_in(py, shard, group, retry.0);
