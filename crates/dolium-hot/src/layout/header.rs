@@ -19,7 +19,8 @@
 //! | 384 | 24 | head, last, the sequence number that a direct commit has announced |
 //! | 512 | 72 | tail, drained, applied, commits, state, foreign, additions, the size of the next file, why this one has its size |
 //!
-//! The first 56 bytes never change once the file has its name. The words stand 128 bytes apart, the longest cache line
+//! The first 56 bytes never change once the file has its name. The first 32 have this meaning in every version, so that a
+//! file of another version can be told from one whose records the database lacks. The words stand 128 bytes apart, the longest cache line
 //! in use. The rest of the page is zero and reserved. Behind it, if there is a tier: counters, index, access words, log
 //! (`layout/geometry.rs`).
 
@@ -89,7 +90,10 @@ pub(crate) struct Header {
 pub(crate) enum Reading {
     Valid(Header),
     /// Ours, of a layout that this program does not know.
-    Version(u32),
+    Other {
+        version: u32,
+        epoch: u64,
+    },
     Garbage,
 }
 
@@ -149,7 +153,7 @@ pub(crate) fn decode(bytes: &[u8], actual_len: u64) -> Reading {
     }
     match half(8) {
         Some(VERSION) => {}
-        Some(other) => return Reading::Version(other),
+        Some(version) => return Reading::Other { version, epoch: word(24).unwrap_or(0) },
         None => return Reading::Garbage,
     }
     let (Some(HEADER_LEN), Some(file_len), Some(epoch), Some(lock_inode), Some(log), Some(hot_inode)) =
@@ -207,6 +211,6 @@ mod tests {
         }
         let mut later = good;
         later[8] = 4;
-        assert_eq!(decode(&later, len), Reading::Version(4));
+        assert_eq!(decode(&later, len), Reading::Other { version: 4, epoch: 7 });
     }
 }

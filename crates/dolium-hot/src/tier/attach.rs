@@ -67,7 +67,7 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
                 let is_gone = header.geometry.is_some() && is_gone(&paths.hot);
                 is_gone || is_alone && (header.geometry.is_some() || matches!(mode, AttachMode::Tier { .. }))
             }
-            HotFile::Foreign(..) | HotFile::Unusable => true,
+            HotFile::Foreign(..) | HotFile::Other { .. } | HotFile::Unusable => true,
         };
         let is_alone = |descriptor: &Descriptor| Ok(!held_elsewhere(descriptor, &paths.lock, 0, SLOTS)?);
         let creates = must_create(&read(&paths.hot, descriptor.identity)?, is_alone(&descriptor)?);
@@ -89,6 +89,11 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
             // It went bad, or all have left, between the two looks.
             if !creates {
                 return Ok(Err(Retry::Busy));
+            }
+            if let HotFile::Other { version, .. } = found
+                && !alone
+            {
+                return Err(other_version(paths, version));
             }
             if !alone && !is_gone(&paths.hot) {
                 return Ok(Err(Retry::InUse));
@@ -199,9 +204,13 @@ pub(crate) fn forgo(
 ) -> Result<(), AttachError> {
     let told = |source| AttachError::BackingStore { path: paths.directory.clone(), source };
     if let Some((epoch, _)) = backing.applied().map_err(told)?
-        && let HotFile::Valid(_, header) | HotFile::Foreign(_, header) = read(&paths.hot, lock)?
-        && header.geometry.is_some()
-        && header.epoch == epoch
+        && match read(&paths.hot, lock)? {
+            HotFile::Valid(_, header) | HotFile::Foreign(_, header) => {
+                header.geometry.is_some() && header.epoch == epoch
+            }
+            HotFile::Other { epoch: other, .. } => other == epoch,
+            HotFile::Unusable => false,
+        }
     {
         return Err(AttachError::Unrecovered { path: paths.hot.clone() });
     }
@@ -224,8 +233,11 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
     let epoch = random() | 1;
     let old = match found {
         HotFile::Valid(file, header) | HotFile::Foreign(file, header) => Some((file, header)),
-        HotFile::Unusable => None,
+        HotFile::Other { .. } | HotFile::Unusable => None,
     };
+    if let (HotFile::Other { version, .. }, AttachMode::None) = (found, &*mode) {
+        return Err(other_version(paths, *version));
+    }
     let backing = match mode {
         AttachMode::Tier { backing, .. } => &mut **backing,
         AttachMode::None if matches!(old, Some((_, Header { geometry: Some(_), .. }))) => {
@@ -239,6 +251,12 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
     let told = |source| AttachError::BackingStore { path: paths.directory.clone(), source };
     let (mut records, mut carried, mut outgrown) = (Vec::new(), Vec::new(), None);
     let applied = backing.applied().map_err(told)?;
+    // What the database names may hold records that it lacks, and which only that version reads. All else is ignored.
+    if let HotFile::Other { version, epoch } = found
+        && applied.is_some_and(|(known, _)| known == *epoch)
+    {
+        return Err(other_version(paths, *version));
+    }
     let is_copy =
         |file: &File, header: &Header| file.metadata().is_ok_and(|found| header.is_copy(found.ino()));
     let is_known = |header: &Header| applied.is_some_and(|(epoch, _)| epoch == header.epoch);
@@ -332,8 +350,17 @@ enum HotFile {
     Valid(File, Header),
     /// Of another `cache.lock`: that was removed, or the directory is a copy. Its dirty records count all the same.
     Foreign(File, Header),
+    /// Of another version of dolium.
+    Other {
+        version: u32,
+        epoch: u64,
+    },
     /// None, incomplete, or garbage.
     Unusable,
+}
+
+fn other_version(paths: &Paths, found: u32) -> AttachError {
+    AttachError::Version { path: paths.hot.clone(), found, known: header::VERSION }
 }
 
 fn read(path: &Path, lock: Identity) -> Result<HotFile, AttachError> {
@@ -356,9 +383,7 @@ fn read(path: &Path, lock: Identity) -> Result<HotFile, AttachError> {
         Reading::Valid(header) if header.lock_inode == lock.inode => Ok(HotFile::Valid(file, header)),
         Reading::Valid(header) => Ok(HotFile::Foreign(file, header)),
         Reading::Garbage => Ok(HotFile::Unusable),
-        Reading::Version(version) => {
-            Err(AttachError::Version { path: path.to_owned(), found: version, known: header::VERSION })
-        }
+        Reading::Other { version, epoch } => Ok(HotFile::Other { version, epoch }),
     }
 }
 
