@@ -1,12 +1,15 @@
 //! Values of codecs: what the package has encoded on its way into the store, and what it decodes on its way back.
 
+use std::cell::OnceCell;
+
 use dolium::Cache;
 use dolium::raw::{self, Frame, Zstd, encoder};
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
 
 use crate::lazy::Lazy;
+use crate::memory::Memory;
 use crate::{enter, error};
 
 pub(crate) static DECODE: Lazy = Lazy::new("dolium.codecs.decoding", "decode");
@@ -19,7 +22,7 @@ pub(crate) const MANY: usize = 4 << 10;
 pub(crate) struct Made<'py> {
     encoder: u8,
     /// What the encoder made, after the filters that the package applies.
-    body: Bound<'py, PyBytes>,
+    body: Content<'py>,
     filters: Vec<u8>,
     /// The length of what the encoder made.
     length: u64,
@@ -28,6 +31,40 @@ pub(crate) struct Made<'py> {
     packed: Option<(Vec<u8>, Vec<u8>)>,
     /// The number in the frame's field of the dictionary.
     dictionary: Option<u32>,
+}
+
+/// Bytes, or objects whose memory they are, one behind the other.
+struct Content<'py> {
+    whole: OnceCell<Bound<'py, PyBytes>>,
+    parts: Option<Bound<'py, PyTuple>>,
+}
+
+impl<'py> Content<'py> {
+    fn of(object: Bound<'py, PyAny>) -> PyResult<Self> {
+        match object.cast_into::<PyBytes>() {
+            Ok(bytes) => Ok(Self { whole: OnceCell::from(bytes), parts: None }),
+            Err(other) => {
+                Ok(Self { whole: OnceCell::new(), parts: Some(other.into_inner().cast_into::<PyTuple>()?) })
+            }
+        }
+    }
+
+    /// All bytes in one piece.
+    fn whole(&self) -> PyResult<&Bound<'py, PyBytes>> {
+        if let (None, Some(parts)) = (self.whole.get(), &self.parts) {
+            let joined = PyBytes::new(parts.py(), b"").call_method1("join", (parts,))?;
+            let _ = self.whole.set(joined.cast_into()?);
+        }
+        self.whole.get().ok_or_else(|| PyRuntimeError::new_err("a codec has made nothing"))
+    }
+
+    /// A copy that may be written to.
+    fn copied(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match &self.parts {
+            Some(parts) => PyByteArray::new(py, b"").call_method1("join", (parts,)),
+            None => Ok(PyByteArray::new(py, self.whole()?.as_bytes()).into_any()),
+        }
+    }
 }
 
 /// The values with which a value may share a dictionary: those of a group in a cache.
@@ -41,7 +78,7 @@ pub(crate) struct Peers<'a> {
 type Compression = (i32, u8, bool);
 
 /// What `Codec._encode` returns.
-type Parts<'py> = (u8, Bound<'py, PyBytes>, Vec<u8>, u64, bool, Option<Compression>);
+type Parts<'py> = (u8, Bound<'py, PyAny>, Vec<u8>, u64, bool, Option<Compression>);
 
 impl<'py> Made<'py> {
     /// Encodes a value. Returns `None` if it is stored as without a codec.
@@ -55,15 +92,16 @@ impl<'py> Made<'py> {
             return Ok(None);
         }
         let (encoder, body, filters, length, is_aligned, compression): Parts<'_> = parts.extract()?;
+        let body = Content::of(body)?;
         let mut made = Self { encoder, body, filters, length, is_aligned, packed: None, dictionary: None };
         if let Some((level, element, shares)) = compression {
-            made.compress(codec.py(), Zstd::new(level).element(element), Some(peers).filter(|_| shares));
+            made.compress(codec.py(), Zstd::new(level).element(element), Some(peers).filter(|_| shares))?;
         }
         Ok((!made.is_plain() || ![encoder::TEXT, encoder::BYTES].contains(&encoder)).then_some(made))
     }
 
-    fn compress(&mut self, py: Python<'_>, zstd: Zstd<'_>, peers: Option<Peers<'_>>) {
-        let body = self.body.as_bytes();
+    fn compress(&mut self, py: Python<'_>, zstd: Zstd<'_>, peers: Option<Peers<'_>>) -> PyResult<()> {
+        let body = self.body.whole()?.as_bytes();
         let packed = match peers {
             // The store may be asked.
             Some(Peers { cache, group }) => {
@@ -76,6 +114,7 @@ impl<'py> Made<'py> {
             None => enter::leave(py, || zstd.apply(body)),
         };
         self.packed = packed.map(|(last, packed)| ([&*self.filters, &*last].concat(), packed));
+        Ok(())
     }
 
     /// Whether a frame says no more of it than its encoder.
@@ -85,33 +124,52 @@ impl<'py> Made<'py> {
 
     /// The pickle that it is, if a row can say so without a frame.
     pub fn pickle(&self) -> Option<&Bound<'py, PyBytes>> {
-        Some(&self.body).filter(|_| self.is_plain() && self.encoder == encoder::PICKLE)
+        self.body.whole.get().filter(|_| self.is_plain() && self.encoder == encoder::PICKLE)
     }
 
-    pub fn frame(&self) -> Frame<'_> {
+    pub fn frame(&self) -> PyResult<Frame<'_>> {
         let (filters, body) = match &self.packed {
             Some((filters, packed)) => (&**filters, &**packed),
-            None => (&*self.filters, self.body.as_bytes()),
+            None => (&*self.filters, self.body.whole()?.as_bytes()),
         };
         let frame = Frame::new(self.encoder, body).aligned(self.is_aligned).dictionary(self.dictionary);
-        if filters.is_empty() { frame } else { frame.filtered(filters, self.length) }
+        Ok(if filters.is_empty() { frame } else { frame.filtered(filters, self.length) })
+    }
+
+    /// The frame without its body, and the large memory that this is. `None` if the frame must have its body.
+    pub fn lent(&self) -> PyResult<Option<(Frame<'static>, Memory)>> {
+        let frame = Frame::new(self.encoder, b"").aligned(self.is_aligned);
+        let Some(parts) = self.body.parts.as_ref().filter(|_| self.is_plain()) else { return Ok(None) };
+        if frame.is_signed() && self.is_aligned {
+            return Ok(None);
+        }
+        let parts: Vec<_> = parts.iter().collect();
+        Ok(Memory::of(parts.iter())?.map(|memory| (frame, memory)))
     }
 
     /// What a reader will get.
-    pub fn again(&self) -> PyResult<Bound<'py, PyAny>> {
-        let py = self.body.py();
-        let body = body(py, self.encoder, self.body.as_bytes());
+    pub fn again(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let body = if is_viewed(self.encoder) {
+            self.body.copied(py)?
+        } else {
+            self.body.whole()?.clone().into_any()
+        };
         DECODE.get(py)?.call1((self.encoder, PyBytes::new(py, &self.filters), body, true, self.is_aligned))
     }
 }
 
 /// Bytes as a decoder wants them: in memory of its own, if what it makes is a view of them.
 pub(crate) fn body<'py>(py: Python<'py>, encoder: u8, bytes: &[u8]) -> Bound<'py, PyAny> {
-    if [encoder::ARRAY, encoder::BUFFERS].contains(&encoder) {
+    if is_viewed(encoder) {
         PyByteArray::new(py, bytes).into_any()
     } else {
         PyBytes::new(py, bytes).into_any()
     }
+}
+
+/// Whether what a decoder makes is a view of the bytes.
+fn is_viewed(encoder: u8) -> bool {
+    [encoder::ARRAY, encoder::BUFFERS].contains(&encoder)
 }
 
 /// JSON without a type, for which no Python code needs to run.

@@ -20,6 +20,7 @@ mod foreign;
 mod info;
 mod key;
 mod lazy;
+mod memory;
 mod packed;
 mod plain;
 mod process;

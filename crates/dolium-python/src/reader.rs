@@ -7,10 +7,11 @@ use std::os::fd::AsRawFd;
 use dolium::Stream;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use crate::lazy::Lazy;
-use crate::value::bytes;
+use crate::memory::copied;
 use crate::{enter, signals};
 
 static OPEN: Lazy = Lazy::new("dolium.disk", "open_descriptor");
@@ -24,38 +25,44 @@ const CHUNK: usize = 1 << 22;
 /// engine reads before it takes any lock.
 pub(crate) struct PyReader {
     read: Py<PyAny>,
-    chunk: Vec<u8>,
+    chunk: Option<PyBackedBytes>,
     position: usize,
 }
 
 impl PyReader {
     pub fn new(file: &Bound<'_, PyAny>) -> Self {
-        Self { read: file.clone().unbind(), chunk: Vec::new(), position: 0 }
+        Self { read: file.clone().unbind(), chunk: None, position: 0 }
     }
 
     fn fill(&mut self) -> PyResult<()> {
         self.position = 0;
         let filled = enter::back(|py| {
             let chunk = self.read.bind(py).call_method1("read", (CHUNK,))?;
-            bytes(&chunk)?.ok_or_else(|| {
-                let message = "the file must be opened in binary mode: its read() did not return bytes";
-                PyTypeError::new_err(message)
-            })
+            if let Ok(chunk) = chunk.cast::<PyBytes>() {
+                return Ok(PyBackedBytes::from(chunk.clone()));
+            }
+            if chunk.is_instance_of::<PyByteArray>() || chunk.is_instance_of::<PyMemoryView>() {
+                return copied(&chunk).map(PyBackedBytes::from);
+            }
+            let message = "the file must be opened in binary mode: its read() did not return bytes";
+            Err(PyTypeError::new_err(message))
         });
-        self.chunk = filled.ok_or_else(|| PyRuntimeError::new_err("the interpreter is shutting down"))??;
+        let filled = filled.ok_or_else(|| PyRuntimeError::new_err("the interpreter is shutting down"))??;
+        self.chunk = Some(filled);
         Ok(())
     }
 }
 
 impl Read for PyReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.position == self.chunk.len()
+        if self.chunk.as_ref().is_none_or(|chunk| self.position == chunk.len())
             && let Err(error) = self.fill()
         {
             signals::keep(error);
             return Err(io::Error::other("a Python exception"));
         }
-        let count = (&self.chunk[self.position..]).read(buffer)?;
+        let chunk = self.chunk.as_deref().unwrap_or_default();
+        let count = (&chunk[self.position..]).read(buffer)?;
         self.position += count;
         Ok(count)
     }
@@ -78,11 +85,14 @@ pub(crate) fn open(py: Python<'_>, stream: Stream) -> PyResult<Bound<'_, PyAny>>
 }
 
 /// All `size` bytes of a value file, read once to where they stay, without the interpreter's lock. Returns `None` if it has
-/// fewer by now.
+/// fewer or more.
 pub(crate) fn whole(py: Python<'_>, mut file: File, size: usize) -> PyResult<Option<Bound<'_, PyBytes>>> {
-    let bytes = READ.get(py)?.call1((file.as_raw_fd(), size))?.cast_into::<PyBytes>()?;
-    if bytes.as_bytes().len() == size {
-        return Ok(Some(bytes));
+    // One more is asked for, which says whether there are more.
+    let bytes = READ.get(py)?.call1((file.as_raw_fd(), size + 1))?.cast_into::<PyBytes>()?;
+    match bytes.as_bytes().len() {
+        length if length == size => return Ok(Some(bytes)),
+        length if length > size => return Ok(None),
+        _ => {}
     }
     // A file system may return less than was asked for.
     let read = enter::leave(py, || {

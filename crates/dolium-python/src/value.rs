@@ -6,9 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, PyString};
 
 use crate::encoded::{Made, Peers, unreadable};
-use crate::error;
 use crate::lazy::Lazy;
-use crate::packed;
+use crate::{error, memory, packed};
 
 static DUMPS: Lazy = Lazy::new("pickle", "dumps");
 
@@ -34,7 +33,8 @@ pub(crate) enum Loan<'a> {
 }
 
 impl<'py> Outgoing<'py> {
-    /// Converts a value as diskcache's `Disk` does: by exact type, all else pickled.
+    /// Converts a value as diskcache's `Disk` does: by exact type, all else pickled. What is nothing but memory, which it
+    /// cannot store, becomes bytes.
     pub fn of(value: &Bound<'py, PyAny>, protocol: impl FnOnce() -> PyResult<i64>) -> PyResult<Self> {
         if let Ok(text) = value.cast_exact::<PyString>() {
             if text.to_str().is_ok() {
@@ -48,6 +48,9 @@ impl<'py> Outgoing<'py> {
             }
         } else if let Ok(number) = value.cast_exact::<PyFloat>() {
             return Ok(Self::Float(number.value()));
+        }
+        if memory::is_memory(value) {
+            return memory::copied(value).map(Self::Bytes);
         }
         let pickled = DUMPS.get(value.py())?.call1((value, protocol()?))?;
         Ok(Self::Pickle(pickled.cast_into::<PyBytes>()?))
@@ -77,7 +80,7 @@ impl<'py> Outgoing<'py> {
             Self::Text(value) => Loan::Text(value.to_str()?),
             Self::Bytes(value) => Loan::Bytes(value.as_bytes()),
             Self::Pickle(value) => Loan::Pickle(value.as_bytes()),
-            Self::Made(made) => Loan::Frame(made.frame()),
+            Self::Made(made) => Loan::Frame(made.frame()?),
         })
     }
 }

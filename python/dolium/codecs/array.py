@@ -82,7 +82,7 @@ class Array(Encoder):
         header += bytes(-len(header) % (64 if self.mmap else 16))
         header[:2] = len(header).to_bytes(2, "little")
         elements: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else b""
-        return Body(ARRAY, b"".join((header, elements)), _element(array.dtype), self.mmap)
+        return Body(ARRAY, (header, elements), _element(array.dtype), self.mmap)
 
 
 def _described(value: Any) -> str:

@@ -55,7 +55,7 @@ class Arrow(Encoder):
             check(memoryview(stream))
         except ValueError as error:
             raise UnstorableError(f"Arrow: the table cannot be stored: {error}; use Pickle()") from error
-        return Body(ARROW, b"".join((bytes([kind]).ljust(_HEAD, b"\0"), stream)), is_aligned=self.mmap)
+        return Body(ARROW, (bytes([kind]).ljust(_HEAD, b"\0"), stream), is_aligned=self.mmap)
 
 
 def is_table(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Body"]
 
@@ -12,7 +12,8 @@ class Body(NamedTuple):
 
     encoder: int
     """The number of the encoder."""
-    data: bytes
+    data: bytes | tuple[Any, ...]
+    """Bytes, or objects whose memory they are, one behind the other."""
     element: int = 1
     """How many bytes an element has, if the data are elements."""
     is_aligned: bool = False

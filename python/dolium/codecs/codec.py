@@ -49,6 +49,9 @@ class Codec:
         if body is None:
             return None
         data, numbers, compression = body.data, b"", None
+        if self.filters and isinstance(data, tuple):
+            data = b"".join(data)
+        length = len(data) if isinstance(data, bytes) else 0
         for place, filter in enumerate(self.filters):
             element = 1 if numbers else body.element
             if filter._compression is not None and place == len(self.filters) - 1:
@@ -59,7 +62,7 @@ class Codec:
             applied = filter._apply(data, element)
             if applied is not None:
                 numbers, data = numbers + applied[0], applied[1]
-        return body.encoder, data, numbers, len(body.data), body.is_aligned, compression
+        return body.encoder, data, numbers, length, body.is_aligned, compression
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, (self.encoder, *self.filters)))

@@ -84,7 +84,7 @@ class Pickle(Encoder):
             end = begin + view.nbytes
         numbers = [number for place in places for number in place]
         parts.insert(0, struct.pack(f"<QI{len(numbers)}Q", signed, len(buffers), *numbers))
-        return Body(BUFFERS, b"".join(parts), is_aligned=self.mmap)
+        return Body(BUFFERS, tuple(parts), is_aligned=self.mmap)
 
 
 def _is_data(owner: object) -> bool:

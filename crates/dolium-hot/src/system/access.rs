@@ -43,13 +43,19 @@ impl Access {
     /// For a file that is made in `directory`. Where the group may write the directory, the file is the group's, too;
     /// else it is private. What root makes belongs to the owner of the directory.
     pub fn within(directory: &Path) -> io::Result<Self> {
-        let found = Self::like(directory)?;
+        std::fs::metadata(directory).map(|found| Self::in_directory(&found))
+    }
+
+    /// The same, where it is known what the directory has.
+    #[must_use]
+    pub fn in_directory(found: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
         let own = Self::private();
-        Ok(Self {
-            uid: if own.uid == 0 { found.uid } else { own.uid },
-            gid: found.gid,
-            mode: if found.mode & 0o020 == 0 { own.mode } else { own.mode | GROUP },
-        })
+        Self {
+            uid: if own.uid == 0 { found.uid() } else { own.uid },
+            gid: found.gid(),
+            mode: if found.mode() & 0o020 == 0 { own.mode } else { own.mode | GROUP },
+        }
     }
 
     /// The same rights for a directory. Files in one that is the group's become the group's, too.
@@ -124,6 +130,12 @@ impl Access {
     /// For a file in a directory; without Unix rights, [`Access::private`].
     pub fn within(directory: &Path) -> io::Result<Self> {
         Self::like(directory)
+    }
+
+    /// The same, where it is known what the directory has.
+    #[must_use]
+    pub fn in_directory(_found: &std::fs::Metadata) -> Self {
+        Self::private()
     }
 }
 

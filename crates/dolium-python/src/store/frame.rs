@@ -152,7 +152,7 @@ impl<'py> Body<'py> {
             Self::Value(Outgoing::Float(value)) => f(Frame::new(encoder::FLOAT, &value.to_le_bytes())),
             Self::Value(Outgoing::Text(value)) => f(Frame::new(encoder::TEXT, value.to_str()?.as_bytes())),
             Self::Value(Outgoing::Bytes(value)) => f(Frame::new(encoder::BYTES, value.as_bytes())),
-            Self::Made(made) | Self::Value(Outgoing::Made(made)) => f(made.frame()),
+            Self::Made(made) | Self::Value(Outgoing::Made(made)) => f(made.frame()?),
             Self::Value(Outgoing::Pickle(value)) => f(Frame::new(encoder::PICKLE, value.as_bytes())),
         }
     }
@@ -309,18 +309,33 @@ impl Store {
             .map_err(|error| error::unstorable(Some(key), py, error))?;
         // First, so that nothing is stored that cannot be read.
         let again = match &body {
-            Body::Made(made) => made.again()?,
+            Body::Made(made) => made.again(py)?,
+            // What was only memory comes back as bytes.
+            Body::Value(Outgoing::Bytes(bytes)) => bytes.clone().into_any(),
             Body::Value(Outgoing::Pickle(pickle)) => inner.loads(true).get(py)?.call1((pickle,))?,
             _ => value.clone(),
         };
         let (shard, stored) = inner.key(key)?;
-        let is_kept = body.framed(|frame| {
-            let frame = frame.raised(raised.0).fresh_until(fresh_until).seconds(Some(seconds));
-            shard.change(py, inner.lenient, |cache| match since {
-                Some(since) => host::add_since(cache, &stored, Payload::Frame(frame), &put, since),
-                None => cache.set_with(&stored, Payload::Frame(frame), &put),
-            })
-        })?;
+        let tell = |frame: &mut Frame<'_>| {
+            (frame.raised, frame.fresh_until, frame.seconds) = (raised.0, fresh_until, Some(seconds));
+        };
+        let keep = |cache: &Cache, payload: Payload<'_>| match since {
+            Some(since) => host::add_since(cache, &stored, payload, &put, since),
+            None => cache.set_with(&stored, payload, &put),
+        };
+        let lent = if let Body::Made(made) = &body { shard.lent(made)? } else { None };
+        let is_kept = if let Some((mut frame, memory)) = lent {
+            tell(&mut frame);
+            let (length, mut reader) = (memory.length(), memory.reader(py));
+            shard.change(py, inner.lenient, |cache| {
+                keep(cache, Payload::Framed { frame, length, body: &mut reader })
+            })?
+        } else {
+            body.framed(|mut frame| {
+                tell(&mut frame);
+                shard.change(py, inner.lenient, |cache| keep(cache, Payload::Frame(frame)))
+            })?
+        };
         Ok((is_kept, again))
     }
 }

@@ -26,7 +26,7 @@ mod write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use dolium::raw::Object;
+use dolium::raw::{Frame, Object};
 use dolium::{Cache, Expiry, Key, PutOptions, Scalar, host};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -34,6 +34,8 @@ use pyo3::types::{PyDelta, PyDict, PyTuple};
 
 use custom::Custom;
 
+use crate::encoded::Made;
+use crate::memory::Memory;
 use crate::trust::Trust;
 use crate::{context, enter, error, key, value};
 
@@ -97,6 +99,12 @@ impl Shard {
     /// The cache, with the wait that the caller asked for.
     pub fn cache(&self, retry: bool) -> &Cache {
         if retry { &self.patient } else { &self.timely }
+    }
+
+    /// The frame without its body, and the body's memory, of what a codec has made for a value file of its own.
+    pub fn lent(&self, made: &Made<'_>) -> PyResult<Option<(Frame<'static>, Memory)>> {
+        let lent = made.lent()?;
+        Ok(lent.filter(|(_, memory)| host::is_filed(&self.timely, memory.length())))
     }
 
     /// Runs an operation detached from the interpreter, then shows what the engine warns of.

@@ -105,6 +105,23 @@ impl Inner {
         }
     }
 
+    /// The same of a value that may lie in a file. `None` if that is not what it should be.
+    pub(super) fn load_located<'py>(
+        &self,
+        py: Python<'py>,
+        (shard, key): (&Shard, &dolium::Key<'_>),
+        located: Located,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match located {
+            Located::Value(value) => self.load(py, value).map(Some),
+            Located::File { file, size, mode } => match reader::whole(py, file, size)? {
+                Some(bytes) => self.load_file(py, (shard, key), bytes, mode),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
     /// Whether a value may be loaded without asking Python first.
     pub fn is_sure(&self) -> impl Fn(&Value) -> bool + Send + use<> {
         let trust = self.shared.trust;
@@ -317,14 +334,7 @@ impl Inner {
     ) -> PyResult<Option<Found<'py>>> {
         let located = shard.enter(py, retry, |cache| host::locate_after(cache, key, unanswered))?;
         let Some(Entry { value, expire_time, tag, store_time, .. }) = located else { return Ok(None) };
-        let loaded = match value {
-            Located::Value(value) => self.load(py, value).map(Some),
-            Located::File { file, size, mode } => match reader::whole(py, file, size)? {
-                Some(bytes) => self.load_file(py, (shard, key), bytes, mode),
-                None => Ok(None),
-            },
-            _ => Ok(None),
-        };
+        let loaded = self.load_located(py, (shard, key), value);
         let value = self.unless_refused(py, loaded)?.flatten();
         Ok(value.map(|value| Found { value, expire_time, tag, store_time }))
     }

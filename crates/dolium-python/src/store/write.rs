@@ -1,12 +1,13 @@
 //! Owns changing one key: `set`, `add`, `touch`, `incr`, `decr`, `delete`, `pop`.
 
-use dolium::{Entry, Error, Expiry, Number, PutOptions, host};
+use dolium::{Cache, Entry, Error, Expiry, Number, Payload, PutOptions, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
 use super::read::nothing;
 use super::{Argument, Flag, Found, Inner, Seconds, Store, put};
+use crate::memory::{self, Memory};
 use crate::reader::PyReader;
 use crate::value::Outgoing;
 use crate::{clock, error};
@@ -34,32 +35,43 @@ impl Inner {
         let py = object.py();
         let codec = self.codec(py, codec)?;
         let (shard, key) = self.key(object)?;
+        let put = |cache: &Cache, payload: Payload<'_>| match how {
+            How::Replace => cache.set_with(&key, payload, options),
+            How::Add => cache.add(&key, payload, options),
+        };
         let result = if let Some(custom) = &shard.custom {
             custom.store(self, shard, object, &key, value, options, read, how, retry)
         } else if read && !is_plain(value) {
             let mut reader = PyReader::new(value);
-            shard.change(py, retry, |cache| {
-                let payload = dolium::Payload::Reader(&mut reader);
-                match how {
-                    How::Replace => cache.set_with(&key, payload, options),
-                    How::Add => cache.add(&key, payload, options),
-                }
-            })
+            shard.change(py, retry, |cache| put(cache, Payload::Reader(&mut reader)))
+        } else if codec.is_none()
+            && memory::is_memory(value)
+            && let Some(memory) = Memory::of(std::iter::once(value))?
+            && host::is_filed(shard.cache(retry), memory.length())
+        {
+            let mut reader = memory.reader(py);
+            shard.change(py, retry, |cache| put(cache, Payload::Reader(&mut reader)))
         } else {
             let outgoing = Outgoing::by(codec.as_ref().map(|codec| (codec, self.peers(""))), value, || {
                 self.protocol(py)
             })
             .map_err(|error| error::unstorable(Some(object), py, error))?;
+            if let Outgoing::Made(made) = &outgoing
+                && let Some((frame, memory)) = shard.lent(made)?
+            {
+                let (length, mut reader) = (memory.length(), memory.reader(py));
+                let stored = shard.change(py, retry, |cache| {
+                    put(cache, Payload::Framed { frame, length, body: &mut reader })
+                });
+                return self.soften(py, retry, stored, || false);
+            }
             let loan = outgoing.lend()?;
             clock::follow(py);
             if how == How::Replace && host::try_set(shard.cache(retry), &key, loan.clone().payload(), options)
             {
                 return Ok(true);
             }
-            shard.change(py, retry, |cache| match how {
-                How::Replace => cache.set_with(&key, loan.payload(), options),
-                How::Add => cache.add(&key, loan.payload(), options),
-            })
+            shard.change(py, retry, |cache| put(cache, loan.payload()))
         };
         self.soften(py, retry, result, || false)
     }
@@ -89,8 +101,8 @@ impl Inner {
         match shard.run(py, retry, |cache| host::pop_if(cache, &key, sure))? {
             Ok(None) => Ok(None),
             Ok(Some(Entry { value, expire_time, tag, store_time, .. })) => {
-                let value = self.load(py, value)?;
-                Ok(Some(Found { value, expire_time, tag, store_time }))
+                let value = self.load_located(py, (shard, &key), value)?;
+                Ok(value.map(|value| Found { value, expire_time, tag, store_time }))
             }
             // Only Python can say whether the value may be loaded, and then it is still there if not.
             Err(Error::Refused) => {

@@ -13,6 +13,7 @@
 //!   without holes, and decline elsewhere.
 //! * **Locks**: [`swap`] changes a key only if it is as the caller has seen it, unless the directory [`is_shared`] with
 //!   another program. [`owner`] and [`is_alive_owner`] tell of a process that died with a lock.
+//! * **Memory of the host**: [`is_filed`] says whether a value gets a value file, so that the host can pass it as a reader.
 //! * **Flights**: [`join_flight`] is the part of [`Cache::get_or_compute`](crate::Cache::get_or_compute) that makes callers
 //!   wait for one computation, for a host that computes, waits or stores in its own way; see also [`add_since`].
 
@@ -25,6 +26,7 @@ pub use super::nonblocking::{
     EntryRef, Glimpse, Unanswered, ValueRef, get_rest, try_contains, try_delete, try_get, try_get_many,
     try_incr, try_set,
 };
+pub use super::prepare::is_filed;
 pub use super::queue::pull_if;
 pub use super::read::{Located, entry_after, locate_after, verified};
 pub use super::transaction::{OwnedTransaction, is_held_by_neighbor, transact_owned, transaction_id};

@@ -2,7 +2,7 @@
 //! Everything slow happens here, before the writer lock is asked for.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,6 +85,7 @@ impl Prepared {
             Payload::Bytes(value) => Self::filed(handle, mode::BINARY, value),
             Payload::Packed(value) => Self::framed(handle, &Frame::new(encoder::PACKED, value), bounds),
             Payload::Frame(frame) => Self::framed(handle, &frame, bounds),
+            Payload::Framed { frame, length, body } => Self::copied_frame(handle, &frame, length, body),
             Payload::Pickle(value) => Self::signed(handle, mode::PICKLE, Cow::Borrowed(value), bounds),
             Payload::Columns(columns) => Ok(Self::Ready { columns, file: None }),
             Payload::Reader(reader) => Self::copied(handle, mode::BINARY, reader),
@@ -116,18 +117,48 @@ impl Prepared {
     }
 
     fn filed(handle: &Arc<Handle>, mode: i64, bytes: &[u8]) -> Result<Self> {
-        Self::sealed(mode, file_with(handle, bytes)?)
+        Ok(Self::sealed(mode, file_with(handle, bytes)?))
     }
 
     fn copied(handle: &Arc<Handle>, mode: i64, reader: &mut dyn Read) -> Result<Self> {
         let mut file = file_with(handle, &[])?;
         file.copy_from(reader, || handle.free_disk_space())?;
-        Self::sealed(mode, file)
+        Ok(Self::sealed(mode, file))
     }
 
-    fn sealed(mode: i64, mut file: NewFile) -> Result<Self> {
-        file.seal()?;
-        Ok(Self::Ready { columns: file_columns(mode, &file), file: Some(Arc::new(file)) })
+    fn sealed(mode: i64, mut file: NewFile) -> Self {
+        file.seal();
+        Self::Ready { columns: file_columns(mode, &file), file: Some(Arc::new(file)) }
+    }
+
+    /// A frame whose body is read once.
+    fn copied_frame(
+        handle: &Arc<Handle>,
+        frame: &Frame<'_>,
+        length: usize,
+        body: &mut dyn Read,
+    ) -> Result<Self> {
+        if frame.is_signed() && frame.is_aligned {
+            return Err(Error::Invalid("a frame that is mapped and signed is passed with its body".into()));
+        }
+        let head = frame.head_of(length);
+        let mut file = file_with(handle, &head)?;
+        let mut copied = Copied { body, mac: None };
+        if frame.is_signed() {
+            let mut mac = Box::new(signer(handle)?.begin());
+            mac.update(&head);
+            copied.mac = Some(mac);
+        }
+        file.copy_from(&mut copied, || handle.free_disk_space())?;
+        if file.size() != (head.len() + length) as u64 {
+            return Err(Error::Invalid(format!(
+                "the body of a frame has not the {length} bytes that it should"
+            )));
+        }
+        Ok(match copied.mac {
+            Some(mac) => Self::Signed { mode: mode::FRAME, body: Vec::new(), size: 0, file: Some(file), mac },
+            None => Self::sealed(mode::FRAME, file),
+        })
     }
 
     fn framed(handle: &Arc<Handle>, frame: &Frame<'_>, bounds: Bounds<'_>) -> Result<Self> {
@@ -147,7 +178,7 @@ impl Prepared {
         let mut file = file_with(handle, &head)?;
         file.copy_from(&mut &*frame.body, || handle.free_disk_space())?;
         if !frame.is_signed() {
-            return Self::sealed(mode::FRAME, file);
+            return Ok(Self::sealed(mode::FRAME, file));
         }
         let mut mac = Box::new(signer(handle)?.begin());
         mac.update(&head);
@@ -200,7 +231,7 @@ impl Prepared {
                 }
                 Some(file) => {
                     file.write(&trailer)?;
-                    file.seal()?;
+                    file.seal();
                     file_columns(mode, file)
                 }
             };
@@ -236,11 +267,50 @@ impl Prepared {
     }
 }
 
+/// Whether a value of so many bytes gets a value file before it gets a row.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, host};
+///
+/// let cache = Cache::open(dir.path())?;
+/// assert!(host::is_filed(&cache, 1 << 20) && !host::is_filed(&cache, 100));
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use]
+pub fn is_filed(cache: &Cache, bytes: usize) -> bool {
+    let handle = &cache.handle;
+    cache.know_settings().is_ok()
+        && Bounds { filed: handle.settings.current().min_file_size, waiting: Some(handle) }.is_filed(bytes)
+}
+
+/// The body of a frame on its way into a file, and the sum of what was read of it.
+struct Copied<'a> {
+    body: &'a mut dyn Read,
+    mac: Option<Box<Mac>>,
+}
+
+impl Read for Copied<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(buffer)?;
+        if let Some(mac) = &mut self.mac {
+            mac.update(&buffer[..count]);
+        }
+        Ok(count)
+    }
+}
+
 /// A value file of these bytes. What was overwritten before may still take the space that it needs.
 fn file_with(handle: &Arc<Handle>, bytes: &[u8]) -> Result<NewFile> {
     let create = || {
-        handle.make_directory()?;
-        let mut file = NewFile::create(&handle.values)?;
+        // Looked at once: mostly the directory is there.
+        let rights = if let Some(rights) = handle.values.rights() {
+            rights
+        } else {
+            handle.make_directory()?;
+            handle.values.rights().unwrap_or_default()
+        };
+        let mut file = NewFile::create(&handle.values, rights)?;
         file.write(bytes)?;
         Ok(file)
     };

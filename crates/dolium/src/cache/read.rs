@@ -72,9 +72,9 @@ pub enum Located {
     Value(Value),
     /// It lies in a value file, which the caller reads to where it wants it.
     File {
-        /// The file, at its start. It is as long as `size` says.
+        /// The file, at its start.
         file: File,
-        /// Its length.
+        /// The length that it should have. The caller finds out whether it has, as by asking for one byte more.
         size: usize,
         /// Bytes, UTF-8 text or a pickle, see [`mode`](crate::raw::mode).
         mode: i64,
@@ -315,16 +315,24 @@ impl Cache {
         }
     }
 
-    /// The same, but opens the value file of bytes, of text and of a pickle.
-    fn locate(&self, key: &Key<'_>, row: &mut Row) -> Result<Fetched<Located>> {
+    /// The value of a row, or the open value file of bytes or text.
+    pub(super) fn located(&self, key: &Key<'_>, row: &Row) -> Result<Option<Located>> {
+        Ok(self.locate(key, &mut row.clone(), &[mode::BINARY, mode::TEXT])?.there())
+    }
+
+    /// As [`fetch`](Self::fetch), but opens the value file of a value of these modes.
+    fn locate(&self, key: &Key<'_>, row: &mut Row, modes: &[i64]) -> Result<Fetched<Located>> {
         let columns = &row.columns;
-        let is_of_file = matches!(columns.mode, mode::BINARY | mode::TEXT | mode::PICKLE);
+        let is_of_file = modes.contains(&columns.mode);
         let size = usize::try_from(columns.size).ok().filter(|size| is_of_file && *size <= AT_ONCE);
         let (Some(filename), Some(size)) = (&columns.filename, size) else {
             return Ok(self.fetch(key, row)?.map(Located::Value));
         };
-        let opened = self.open_file(filename, columns.size)?;
-        Ok(opened.map(|(file, _)| Located::File { file, size, mode: columns.mode }))
+        let Some(path) = self.handle.values.path(filename) else { return Ok(Fetched::Damaged) };
+        match self.handle.values.open_at(&path) {
+            Ok(file) => Ok(Fetched::There(Located::File { file, size, mode: columns.mode })),
+            Err(error) => missing_or(error, path),
+        }
     }
 
     /// A value file as long as its row says, and its path.
@@ -378,8 +386,8 @@ pub fn entry_after(cache: &Cache, key: &Key<'_>, unanswered: Unanswered) -> Resu
 }
 
 /// The same for a host with a better place for a large value than the heap, such as an object of its language. It reads
-/// the value file itself, without the lock of its interpreter. If it reads fewer bytes than the file had, another program
-/// has cut it off, which is a miss.
+/// the value file itself, without the lock of its interpreter. A file that is shorter or longer than the entry says is
+/// damaged, which is a miss.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -399,7 +407,8 @@ pub fn entry_after(cache: &Cache, key: &Key<'_>, unanswered: Unanswered) -> Resu
 /// # Ok::<(), dolium::Error>(())
 /// ```
 pub fn locate_after(cache: &Cache, key: &Key<'_>, unanswered: Unanswered) -> Result<Option<Entry<Located>>> {
-    let found = cache.find(key, Some(unanswered), |row| cache.locate(key, row))?;
+    let modes = [mode::BINARY, mode::TEXT, mode::PICKLE];
+    let found = cache.find(key, Some(unanswered), |row| cache.locate(key, row, &modes))?;
     Ok(found.map(|(row, value)| Entry::of(row, value)))
 }
 

@@ -17,6 +17,7 @@ use super::Cache;
 use super::change::{Change, NewRow};
 use super::frame::is_raised;
 use super::prepare::Prepared;
+use super::read::Located;
 use super::record;
 
 impl Cache {
@@ -178,7 +179,20 @@ impl Cache {
 
     /// Removes an entry and returns it. `None` if there is none, or if it is damaged.
     pub fn pop<'k>(&self, key: impl Into<Key<'k>>) -> Result<Option<Entry>> {
-        pop_if(self, key, |_| true)
+        self.pop_as(&key.into(), |key, row| self.value_of(key, row))
+    }
+
+    fn pop_as<T>(
+        &self,
+        key: &Key<'_>,
+        fetch: impl Fn(&Key<'_>, &Row) -> Result<Option<T>>,
+    ) -> Result<Option<Entry<T>>> {
+        let now = self.clock.now();
+        let popped = self.change(key, now, |row| {
+            let Some(row) = alive(row, now) else { return Ok(Change::Leave(None)) };
+            Ok(Change::Delete(fetch(key, &row)?.map(|value| (row, value))))
+        })?;
+        Ok(popped.map(|(row, value)| Entry::of(row, value)))
     }
 
     /// `remove_expired` for every write: at most `cull_limit` entries.
@@ -223,22 +237,17 @@ pub fn add_since<'k, 'v>(
     cache.store(&key.into(), value.into(), options, since)
 }
 
-/// [`Cache::pop`], if `accept` agrees to the value; else the entry stays, with [`Error::Refused`].
+/// [`Cache::pop`], if `accept` agrees to the value; else the entry stays, with [`Error::Refused`]. The caller reads bytes
+/// and text from their value file itself, as after [`locate_after`](super::host::locate_after); these are not asked about.
 pub fn pop_if<'k>(
     cache: &Cache,
     key: impl Into<Key<'k>>,
     accept: impl Fn(&Value) -> bool,
-) -> Result<Option<Entry>> {
-    let key = key.into();
-    let now = cache.clock.now();
-    let popped = cache.change(&key, now, |row| {
-        let Some(row) = alive(row, now) else { return Ok(Change::Leave(None)) };
-        match cache.value_of(&key, &row)? {
-            Some(value) if !accept(&value) => Err(Error::Refused),
-            value => Ok(Change::Delete(value.map(|value| (row, value)))),
-        }
-    })?;
-    Ok(popped.map(|(row, value)| Entry::of(row, value)))
+) -> Result<Option<Entry<Located>>> {
+    cache.pop_as(&key.into(), |key, row| match cache.located(key, row)? {
+        Some(Located::Value(value)) if !accept(&value) => Err(Error::Refused),
+        located => Ok(located),
+    })
 }
 
 /// A row, unless it has expired.

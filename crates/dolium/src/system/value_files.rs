@@ -23,9 +23,8 @@ use rustix::io::Errno;
 use crate::system::error::{Error, Result};
 use crate::system::files;
 
-/// The ending of value files, and of those that are still being written.
+/// The ending of value files.
 pub(crate) const FINAL: &str = "val";
-const TEMPORARY: &str = "tmp";
 
 /// Attempts to make a file whose directory others remove, or have not yet given its rights.
 const TRIES: u32 = 10;
@@ -100,7 +99,12 @@ impl ValueFiles {
     pub fn create(&self, name: &str) -> Result<File> {
         let path =
             self.inside(name).ok_or_else(|| Error::Invalid(format!("{name:?} names no value file")))?;
-        self.create_at(&path)
+        self.create_at(&path, self.rights().unwrap_or_default())
+    }
+
+    /// The rights of a new file. `None` if the directory is not there.
+    pub(crate) fn rights(&self) -> Option<Access> {
+        fs::metadata(&self.directory).ok().filter(Metadata::is_dir).map(|found| Access::in_directory(&found))
     }
 
     /// Removes the value file that a row names, and the directories that it leaves empty. A missing one is no error.
@@ -211,8 +215,7 @@ impl ValueFiles {
 
     /// Makes a file with the rights of this directory. Others who empty the cache may remove the directories between
     /// their creation and the open, and others who have just made one may not have given it its rights, hence the tries.
-    fn create_at(&self, path: &Path) -> Result<File> {
-        let rights = Access::within(&self.directory).unwrap_or_default();
+    fn create_at(&self, path: &Path, rights: Access) -> Result<File> {
         let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let mode = Mode::from_raw_mode(0o600);
         let mut tries = 0;
@@ -365,11 +368,11 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// Starts a file under a random name.
-    pub fn create(files: &Arc<ValueFiles>) -> Result<Self> {
+    /// Starts a file with these rights. Its name is random and final: no reader looks for it before a row names it.
+    pub fn create(files: &Arc<ValueFiles>, rights: Access) -> Result<Self> {
         let mut tries = 0;
         loop {
-            match Self::create_once(files) {
+            match Self::create_once(files, rights) {
                 // A kernel said so once of a name that no other file can have, while its directory was removed and made.
                 Err(Error::Io { source, .. })
                     if source.kind() == io::ErrorKind::AlreadyExists && tries < TRIES =>
@@ -383,13 +386,13 @@ impl NewFile {
 
     /// A complete file of these bytes.
     pub fn with(files: &Arc<ValueFiles>, bytes: &[u8]) -> Result<Self> {
-        let mut new = Self::create(files)?;
+        let mut new = Self::create(files, files.rights().unwrap_or_default())?;
         new.write(bytes)?;
-        new.seal()?;
+        new.seal();
         Ok(new)
     }
 
-    fn create_once(files: &Arc<ValueFiles>) -> Result<Self> {
+    fn create_once(files: &Arc<ValueFiles>, rights: Access) -> Result<Self> {
         let mut random = [0u8; 16];
         getrandom::fill(&mut random)
             .map_err(|error| Error::Io { path: files.directory.clone(), source: io::Error::other(error) })?;
@@ -397,7 +400,7 @@ impl NewFile {
         let name = format!("{}/{}.{FINAL}", files.place(&hex).name, &hex[4..]);
         let mut new =
             Self { files: Arc::clone(files), name, file: None, size: 0, kept: AtomicBool::new(false) };
-        new.file = Some(files.create_at(&new.temporary())?);
+        new.file = Some(files.create_at(&new.path(), rights)?);
         Ok(new)
     }
 
@@ -405,17 +408,12 @@ impl NewFile {
         self.files.directory.join(&self.name)
     }
 
-    fn temporary(&self) -> PathBuf {
-        self.path().with_extension(TEMPORARY)
-    }
-
     /// Appends all of the bytes, or none of them.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let path = self.temporary();
         let file = self.file.as_mut().expect("only an unsealed file is written");
         if let Err(error) = file.write_all(bytes) {
             let _ = file.set_len(self.size).and_then(|()| file.seek(io::SeekFrom::Start(self.size)));
-            return Err(Error::io(path)(error));
+            return Err(Error::io(self.path())(error));
         }
         self.size += bytes.len() as u64;
         Ok(())
@@ -440,11 +438,9 @@ impl NewFile {
         }
     }
 
-    /// Gives the file its final name. From now on a row may name it.
-    pub fn seal(&mut self) -> Result<()> {
+    /// The file is whole: a row may name it.
+    pub fn seal(&mut self) {
         self.file = None;
-        let path = self.path();
-        fs::rename(self.temporary(), &path).map_err(Error::io(path))
     }
 
     pub fn size(&self) -> u64 {
@@ -464,8 +460,7 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !*self.kept.get_mut() {
-            let unsealed = self.file.take().is_some();
-            self.files.remove_at(&if unsealed { self.temporary() } else { self.path() });
+            self.files.remove_at(&self.path());
         }
     }
 }

@@ -229,13 +229,18 @@ impl<'a> Frame<'a> {
     /// All bytes before the body.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
+        self.head_of(self.body.len())
+    }
+
+    /// The same for a body of so many bytes.
+    pub(crate) fn head_of(&self, body: usize) -> Vec<u8> {
         let mut head = vec![MAGIC, FORMAT, self.encoder, self.flags()];
         if !self.filters.is_empty() {
             head.push(u8::try_from(self.filters.len()).unwrap_or(u8::MAX));
             head.extend_from_slice(self.filters);
             write_length(&mut head, self.length);
         }
-        write_length(&mut head, self.body.len() as u64);
+        write_length(&mut head, body as u64);
         if let Some(time) = self.fresh_until {
             head.extend_from_slice(&milliseconds(time).to_le_bytes()[..6]);
         }

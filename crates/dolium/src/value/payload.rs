@@ -45,6 +45,15 @@ pub enum Payload<'a> {
     Packed(&'a [u8]),
     /// A value with what is kept beside it.
     Frame(Frame<'a>),
+    /// The same, with a body that is read to the end and always kept in a value file. A signed one is not aligned.
+    Framed {
+        /// All of the frame but its body.
+        frame: Frame<'a>,
+        /// Bytes of the body.
+        length: usize,
+        /// The body.
+        body: &'a mut dyn Read,
+    },
     /// Bytes that are read to the end and always kept in a value file.
     Reader(&'a mut dyn Read),
     /// Columns that were made elsewhere, with a value file that already exists.
@@ -61,6 +70,7 @@ impl fmt::Debug for Payload<'_> {
             Self::Pickle(value) => f.debug_tuple("Pickle").field(value).finish(),
             Self::Packed(value) => f.debug_tuple("Packed").field(value).finish(),
             Self::Frame(value) => f.debug_tuple("Frame").field(value).finish(),
+            Self::Framed { frame, length, .. } => f.debug_tuple("Framed").field(frame).field(length).finish(),
             Self::Reader(_) => f.write_str("Reader"),
             Self::Columns(value) => f.debug_tuple("Columns").field(value).finish(),
         }
