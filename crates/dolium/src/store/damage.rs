@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use dolium_hot::Tier;
+use dolium_hot::{Batch, Tier};
 
 use crate::sqlite::files::{remove_store, rename_store};
+use crate::sqlite::rejection::{ApplyMode, Rejected, is_rejection};
 use crate::sqlite::{Access, Connection, check, schema};
 use crate::store::connections::CHECK_INTERVAL;
+use crate::store::drain::EVERYTHING;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
 use crate::system::fork_gate;
@@ -187,6 +189,46 @@ impl Handle {
         tier.inspect(|tier| tier.retire());
         drop(stopped);
         Ok(())
+    }
+
+    /// Ends a tier that the database does not know, because another program renamed the database, or took it or its log
+    /// away. Dirty records were acknowledged, and go to the database that is there, unless the files of the tier are gone as
+    /// well. Then the directory was removed with all that it had, and another store has been made in it since. The caller
+    /// holds the writer lock and the append lock, so that no record is added, and is inside the fork gate.
+    pub(super) fn end_unknown(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
+        if self.tier.lock.is_gone() {
+            tier.retire();
+            return Ok(());
+        }
+        self.move_over(tier, deadline)
+    }
+
+    /// Ends a tier whose database was set aside, and moves what is dirty to the next one.
+    fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
+        let batch = tier.pending(0, EVERYTHING);
+        if tier.is_live() && !batch.is_empty() {
+            let mut rejected = self.apply_batch(&batch, deadline, ApplyMode::Batch);
+            if rejected.as_ref().is_err_and(is_rejection) {
+                rejected = self.apply_batch(&batch, deadline, ApplyMode::PerChunk);
+            }
+            self.report_rejected(rejected?);
+        }
+        tier.retire();
+        Ok(())
+    }
+
+    fn apply_batch(
+        self: &Arc<Self>,
+        batch: &Batch,
+        deadline: &mut Deadline,
+        mode: ApplyMode,
+    ) -> Result<Rejected> {
+        let transaction = self.begin()?;
+        let mut write = transaction.write();
+        let rejected = write.apply(batch, mode)?;
+        let finished = write.finish()?;
+        transaction.commit(finished, deadline)?;
+        Ok(rejected)
     }
 
     fn is_sound(&self) -> bool {

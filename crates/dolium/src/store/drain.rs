@@ -23,7 +23,7 @@ use super::Handle;
 pub(super) const DRAIN: Limit = Limit { keys: 8192, bytes: 32 << 20 };
 
 /// All that waits.
-const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
+pub(super) const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
 
 /// How much a writer drains that found the log full, unless it needs more space: little, so that it is quick.
 const FORCED: Limit = Limit { keys: 256, bytes: 1 << 20 };
@@ -210,7 +210,7 @@ impl Handle {
     }
 
     /// Drains once. Returns `false` if the database knows of no tier: then the caller must take the append lock and call
-    /// [`move_over`](Self::move_over). The caller holds the writer lock and is inside the fork gate.
+    /// [`end_unknown`](Self::end_unknown). The caller holds the writer lock and is inside the fork gate.
     fn drain_locked(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline, limit: Limit) -> Result<bool> {
         if !files::exists(&self.database) {
             // Removed, perhaps with its directory. Dirty records have nowhere to go, and nothing may be made for them.
@@ -276,36 +276,6 @@ impl Handle {
         Ok(step)
     }
 
-    /// Ends a tier that the database does not know, because another program renamed the database, or took it or its log
-    /// away. Dirty records were acknowledged, and go to the database that is there. The caller holds the writer lock and the
-    /// append lock, so that no record is added, and is inside the fork gate.
-    pub(super) fn move_over(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
-        let batch = tier.pending(0, EVERYTHING);
-        if tier.is_live() && !batch.is_empty() {
-            let mut rejected = self.apply_batch(&batch, deadline, ApplyMode::Batch);
-            if rejected.as_ref().is_err_and(is_rejection) {
-                rejected = self.apply_batch(&batch, deadline, ApplyMode::PerChunk);
-            }
-            self.report_rejected(rejected?);
-        }
-        tier.retire();
-        Ok(())
-    }
-
-    fn apply_batch(
-        self: &Arc<Self>,
-        batch: &Batch,
-        deadline: &mut Deadline,
-        mode: ApplyMode,
-    ) -> Result<Rejected> {
-        let transaction = self.begin()?;
-        let mut write = transaction.write();
-        let rejected = write.apply(batch, mode)?;
-        let finished = write.finish()?;
-        transaction.commit(finished, deadline)?;
-        Ok(rejected)
-    }
-
     pub(super) fn report_copied(&self, stored: Option<usize>, is_whole: bool) {
         self.warnings.add(Warning::Copied { directory: self.directory.clone(), stored, is_whole });
     }
@@ -366,12 +336,7 @@ impl Handle {
         while tier.is_live() && tier.is_dirty() {
             let _inside = fork_gate::enter();
             if !self.drain_locked(tier, deadline, DRAIN)? {
-                if self.tier.lock.is_gone() {
-                    // Removed with its database, and another store has been made since: what waited was removed, too.
-                    tier.retire();
-                } else {
-                    self.move_over(tier, deadline)?;
-                }
+                self.end_unknown(tier, deadline)?;
             }
             if tier.is_dirty() && tier.is_drained() {
                 // A process that had the append lock has recovered, so the header is damaged.
