@@ -265,6 +265,11 @@ impl Tier {
         is_filled
     }
 
+    /// Whether the index names a record of the same key.
+    pub fn knows(&self, record: &mut PendingRecord) -> bool {
+        self.memory().knows(record)
+    }
+
     #[inline]
     fn try_with_t(&self, append: impl FnOnce(Memory<'_>) -> bool) -> bool {
         if !self.member.try_take(Which::Tier) {

@@ -227,7 +227,7 @@ impl Cache {
         }
         self.handle.peek_settings()?;
         let find =
-            |unopened: &Unopened| if unopened.noted("tier")?.is_some() { None } else { unopened.find(key) };
+            |unopened: &Unopened| if unopened.noted("tier")?.is_absent() { unopened.find(key) } else { None };
         self.handle.peek(find).inspect(|_| self.handle.count_first_read())
     }
 

@@ -247,7 +247,7 @@ fn decide(builder: &Builder, asked: usize) -> Result<usize> {
     let handle = Handle::of(&first, builder.is_read_only());
     // Opening writes nothing: a connection would make a log and remove it.
     let peeked =
-        || handle.peek(|unopened| Some(unopened.noted("shards")?.and_then(|shards| shards.as_int())));
+        || handle.peek(|unopened| Some(unopened.noted("shards")?.there().and_then(|shards| shards.as_int())));
     let unopened = || handle.read_unopened(|connection| Ok(schema::load_shards(connection)?));
     let stored = match peeked().or_else(unopened) {
         Some(stored) => stored,

@@ -148,7 +148,7 @@ impl Unopened {
     /// The stored settings over the defaults.
     pub fn settings(&self) -> Option<Settings> {
         let mut rows = Vec::new();
-        let table = self.named("Settings")?.filter(|table| has_columns(&table.sql, &["key", "value"]))?;
+        let table = self.named("Settings").filter(|table| has_columns(&table.sql, &["key", "value"]))?;
         self.rows(&self.node(table.root)?, DEPTH, &mut rows)?;
         let mut settings = Settings::defaults();
         for row in &rows {
@@ -163,24 +163,25 @@ impl Unopened {
     }
 
     /// What the table `Dolium` says under a name, if anything.
-    pub fn noted(&self, name: &str) -> Option<Option<Scalar>> {
-        let (Some(table), Some(index)) = (self.named("Dolium")?, self.named("sqlite_autoindex_Dolium_1")?)
+    pub fn noted(&self, name: &str) -> Option<Found<Scalar>> {
+        let (Some(table), Some(index)) = (self.named("Dolium"), self.named("sqlite_autoindex_Dolium_1"))
         else {
-            return Some(None);
+            return Some(Found::Absent);
         };
-        let Some(rowid) = self.entry(index.root, &[ValueRef::Text(name.as_bytes())])? else {
-            return Some(None);
+        let Found::There(rowid) = self.entry(index.root, &[ValueRef::Text(name.as_bytes())])? else {
+            return Some(Found::Absent);
         };
         let row = self.row(table.root, rowid)?;
         let value = *fields(&row)?.get(1)?;
-        scalar(value).map(Some)
+        scalar(value).map(Found::There)
     }
 
     /// The row of a key, expired or not.
     pub fn find(&self, key: &Key<'_>) -> Option<Found<Row>> {
-        let table = self.named("Cache")?.filter(|table| has_columns(&table.sql, &COLUMNS))?;
-        let index = self.named("Cache_key_raw")?.filter(|index| has_columns(&index.sql, &["key", "raw"]))?;
-        let Some(rowid) = self.entry(index.root, &[key.column(), ValueRef::Integer(key.raw().into())])?
+        let table = self.named("Cache").filter(|table| has_columns(&table.sql, &COLUMNS))?;
+        let index = self.named("Cache_key_raw").filter(|index| has_columns(&index.sql, &["key", "raw"]))?;
+        let Found::There(rowid) =
+            self.entry(index.root, &[key.column(), ValueRef::Integer(key.raw().into())])?
         else {
             return Some(Found::Absent);
         };
@@ -197,9 +198,9 @@ impl Unopened {
         )))
     }
 
-    /// A table or an index; `Some(None)` if there is none.
-    fn named(&self, name: &str) -> Option<Option<&Named>> {
-        Some(self.schema.iter().find(|named| named.name == name))
+    /// A table or an index.
+    fn named(&self, name: &str) -> Option<&Named> {
+        self.schema.iter().find(|named| named.name == name)
     }
 
     fn page(&self, number: u32) -> Option<Vec<u8>> {
@@ -263,9 +264,8 @@ impl Unopened {
         None
     }
 
-    /// The number of the row to which an index leads from these values, which no two rows have; `Some(None)` if no row has
-    /// them.
-    fn entry(&self, root: u32, values: &[ValueRef<'_>]) -> Option<Option<i64>> {
+    /// The number of the row to which an index leads from these values, which no two rows have.
+    fn entry(&self, root: u32, values: &[ValueRef<'_>]) -> Option<Found<i64>> {
         let mut node = self.node(root)?;
         for _ in 0..DEPTH {
             let skipped = match node.kind {
@@ -288,10 +288,10 @@ impl Unopened {
             if found {
                 let entry = entry(node.cell(at)?)?;
                 let ValueRef::Integer(rowid) = *fields(&entry)?.get(values.len())? else { return None };
-                return Some(Some(rowid));
+                return Some(Found::There(rowid));
             }
             if node.kind == INDEX_LEAF {
-                return Some(None);
+                return Some(Found::Absent);
             }
             node = self.node(node.child(at)?)?;
         }
@@ -508,14 +508,21 @@ mod tests {
             let (directory, keys) = store(entries)?;
             let path = directory.path().join("cache.db");
             let absent = [Key::from("absent"), Key::from(-5), Key::from(b"\xff\xff"), Key::from("")];
-            let found: Vec<Found<Row>> = look(&path, |unopened| {
+            look(&path, |unopened| {
                 let settings = unopened.settings()?;
                 assert_eq!(settings.int("hot_size"), Some(0));
-                assert_eq!(unopened.noted("version")?, Some(Scalar::Int(1)));
-                assert_eq!(unopened.noted("tier")?, None);
-                keys.iter().chain(&absent).map(|key| unopened.find(key)).collect()
+                assert_eq!(unopened.noted("version")?.there(), Some(Scalar::Int(1)));
+                assert!(unopened.noted("tier")?.is_absent());
+                Some(())
             })
             .expect("no process has it open");
+            let asked: Vec<_> = keys.iter().chain(&absent).collect();
+            // No more at once than the pages allow that one look may read.
+            let find = |keys: &[&Key<'static>]| {
+                look(&path, |unopened| keys.iter().map(|key| unopened.find(key)).collect::<Option<Vec<_>>>())
+                    .expect("a file that is as usual")
+            };
+            let found: Vec<Found<Row>> = asked.chunks(500).flat_map(find).collect();
             let handle = crate::store::Handle::of(directory.path(), false);
             let expected = handle.read_now(crate::system::wait::Wait::Forever, |connection| {
                 let settings = schema::load_settings(connection)?;
@@ -562,7 +569,7 @@ mod tests {
             for _ in 0..20 {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let at = usize::try_from(seed >> 33).expect("small") % bytes.len();
-                bytes[at] = (seed >> 20) as u8;
+                bytes[at] = seed.to_le_bytes()[3];
             }
             std::fs::write(&damaged, &bytes).expect("written");
             let stamp = files::stamp(&damaged).expect("there");
