@@ -40,6 +40,9 @@ const FULL: u64 = 4;
 /// Bytes of log that may be left to be drained while the append lock keeps other writers waiting.
 const LITTLE: u64 = 64 << 10;
 
+/// As many as may be left where writers fill the log as fast as it is drained: then they have to wait for once.
+const SOME: u64 = 1 << 20;
+
 impl Handle {
     /// For operations that ask SQLite about more than a key: what was dirty when they started is drained.
     pub(crate) fn settle_order(self: &Arc<Self>, wait: Wait) -> Result<()> {
@@ -106,9 +109,12 @@ impl Handle {
         let head = tier.head();
         // At most: the last tick may have seen another tier.
         let seen = self.tier.seen_head.swap(head, Ordering::Relaxed).min(head);
-        let is_due = |tier: &Tier| {
-            tier.is_dirty() && (tier.drained_to() < seen || tier.dirty_bytes() > tier.capacity() / FULL)
-        };
+        let is_filled = |tier: &Tier| tier.dirty_bytes() > tier.capacity() / FULL;
+        // Before writers find it full and wait. In a larger one a key that is written often is one row of a drain.
+        if is_filled(&tier) && self.grow_for_writes(&tier, 0, 0) {
+            return true;
+        }
+        let is_due = |tier: &Tier| tier.is_dirty() && (tier.drained_to() < seen || is_filled(tier));
         // One try even then: its owner may be dead.
         let wait = if tier.is_writer_locked() { Wait::AtMost(Duration::ZERO) } else { wait };
         let drained = self.drain_while(&mut Deadline::new(wait), DRAIN, is_due);
@@ -299,8 +305,8 @@ impl Handle {
     /// Drains until little is dirty that was not when it began. The caller holds the writer lock and is not inside the fork
     /// gate.
     pub(super) fn drain_mostly(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
-        let waits = still_waits(tier);
-        while tier.is_live() && (waits(tier) || tier.dirty_bytes() > LITTLE) {
+        let (waits, mut dirty) = (still_waits(tier), u64::MAX);
+        while tier.is_live() && (waits(tier) || is_worth_draining(tier, &mut dirty)) {
             let is_known = {
                 let _inside = fork_gate::enter();
                 self.drain_locked(tier, deadline, DRAIN)?
@@ -321,7 +327,8 @@ impl Handle {
             let _inside = fork_gate::enter();
             self.drain_locked(tier, deadline, DRAIN)
         };
-        while tier.is_live() && tier.dirty_bytes() > LITTLE && drain(deadline)? {
+        let mut dirty = u64::MAX;
+        while tier.is_live() && is_worth_draining(tier, &mut dirty) && drain(deadline)? {
             // Not only after the write: it may fail for want of time.
             self.keep_limit(Append::Free(tier));
         }
@@ -352,6 +359,13 @@ impl Handle {
         }
         Ok(())
     }
+}
+
+/// Whether another drain without the append lock leaves less to drain with it. `dirty`: how much was dirty before the last.
+fn is_worth_draining(tier: &Tier, dirty: &mut u64) -> bool {
+    let left = tier.dirty_bytes();
+    let before = std::mem::replace(dirty, left);
+    left > LITTLE && (left > SOME || left <= before / 2)
 }
 
 /// Whether records that are dirty now still are.
@@ -425,6 +439,25 @@ mod tests {
         });
         assert!(matches!(done, Err(Error::Timeout { waited, .. }) if waited == wait), "{done:?}");
         assert!(since.elapsed() >= wait);
+    }
+
+    #[test]
+    fn draining_before_the_append_lock_goes_on_while_it_leaves_less() {
+        let directory = tempfile::tempdir().expect("directory");
+        let open = Cache::builder(directory.path()).setting("hot_size", 256 << 10).open();
+        let cache = open.expect("cache");
+        cache.set("first", 1).expect("set");
+        let handle = Handle::of(directory.path(), false);
+        let held = handle.acquire(&mut Deadline::new(Wait::Forever)).expect("lock");
+        let tier = held.tier().expect("tier");
+        (0..100).for_each(|key| cache.set(key, &[0; 1000]).map(drop).expect("set"));
+        let mut dirty = u64::MAX;
+        assert!(is_worth_draining(tier, &mut dirty));
+        assert!(!is_worth_draining(tier, &mut dirty), "writers have filled the log again");
+        dirty = 2 * tier.dirty_bytes();
+        assert!(is_worth_draining(tier, &mut dirty));
+        drop(held);
+        cache.flush().expect("flushed");
     }
 
     #[test]
