@@ -75,8 +75,8 @@ fn use_all(memory: &Memory<'_>, applied: u64) -> usize {
         let view = View::verified(words);
         read(&view);
         let key = view.key();
-        if let Some((_, found)) = memory.find(key, memory.hash(key.kind, key.bytes), &mut scratch) {
-            read(&found);
+        if memory.find_beside(key, memory.hash(key.kind, key.bytes), &mut scratch).is_some() {
+            read(&View::verified(scratch.words()));
         }
     }
     // As `Tier::lock` does.

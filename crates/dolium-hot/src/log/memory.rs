@@ -178,7 +178,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
             if kind != PAD && self.has_key(at, key) {
                 newest = Some(at);
             }
-            at += units.max(1);
+            at = at.saturating_add(units.max(1));
         }
         newest.filter(|offset| self.copy(*offset, scratch).is_some_and(|view| view.key().is(&key)))
     }

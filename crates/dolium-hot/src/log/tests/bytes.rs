@@ -4,7 +4,7 @@ use super::model::{geometry, operation};
 use super::mortal::Mortal;
 use super::world::{LATE, Op, World, delete, key_bytes, limit, pending_record, value_of};
 use crate::layout::header::field;
-use crate::log::record::{Key, Kind};
+use crate::log::record::{Key, Kind, View};
 use crate::log::scratch::Scratch;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -85,6 +85,7 @@ proptest! {
         geometry in geometry(),
         ops in proptest::collection::vec(operation(12), 1..60),
         damages in proptest::collection::vec(damage(), 1..12),
+        chunk in 0..2000_u64,
     ) {
         let mut world = World::new(geometry);
         for op in &ops {
@@ -103,13 +104,15 @@ proptest! {
             for key in 0..12 {
                 let bytes = key_bytes(key);
                 let name = Key { kind: 3, spelling: 0, bytes: &bytes };
-                if let Some((_, view)) = memory.find(name, memory.hash(3, &bytes), scratch)
-                    && let Some(value) = value_of(&view)
+                if memory.find_beside(name, memory.hash(3, &bytes), scratch).is_some()
+                    && let Some(value) = value_of(&View::verified(scratch.words()))
                 {
                     assert!(known.contains(&(key, value)), "{key} {value}");
                 }
             }
         };
+        look(&mut scratch);
+        memory.publish(chunk);
         look(&mut scratch);
         memory.scan(applied);
         // As `Tier::lock` does.
