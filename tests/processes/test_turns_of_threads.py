@@ -9,11 +9,11 @@ from helpers.children import run
 
 # A thread notes how much the main thread has computed between two of its turns. That does not depend on the load of the
 # machine, except where this gives a turn of the thread to another program: hence the least of some calls. A call that
-# keeps the interpreter's lock while it converts all items computes longer than `pickle` does.
+# keeps the interpreter's lock while it converts all items computes as long as `pickle` does, and longer.
 WATCH = """
 import pickle
-calls, count = 4, 60_000
-values = {("key", n): (n, "x") for n in range(count)}
+calls, count = 6, 40_000
+values = {f"key {n}": tuple(range(n, n + 60)) for n in range(count)}
 pickles = [pickle.dumps(value, 5) for value in values.values()]
 clock = time.pthread_getcpuclockid(threading.main_thread().ident)
 longest, stop = 0.0, threading.Event()
@@ -59,4 +59,4 @@ say(alone, min(kept))
 def test_threads_get_their_turn_during_a_bulk_call(tmp_path: Path, call: str) -> None:
     (said,) = run(WATCH, tmp_path, call, seconds=120)
     alone, kept = map(float, said.split())
-    assert kept < alone * 2 / 3
+    assert kept < alone * 3 / 4

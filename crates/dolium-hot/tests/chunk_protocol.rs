@@ -365,10 +365,9 @@ impl State {
             7 => publish(self, memory[0]),
             8 => self.last = self.at(self.head - 1).seq,
             9 if is_twice && left_out == Some(Rule::LastIsNamed) => self.slots[0] = Some(memory[0]),
-            9 => {}
             10 => self.slots[1] = self.newest_in(1, memory[0], self.head),
             11 if !settles_late => self.publishing = None,
-            11 => {}
+            9 | 11 => {}
             12 => self.slots[0] = self.newest_in(0, memory[0], self.head),
             13 => self.publishing = None,
             14 => self.tier = Lock::Free,
@@ -479,6 +478,7 @@ impl State {
     }
 
     /// Of a reader the floor, where the chunk begins, what the index named, and how many keys it has read.
+    #[expect(clippy::unnecessary_wraps, reason = "the type of all actors")]
     fn read(&mut self, is_backward: bool, step: u8, memory: &mut Memory, left_out: Option<Rule>) -> Went<u8> {
         const STATE: u8 = 1;
         const CHUNK: u8 = 2;
@@ -519,6 +519,7 @@ impl State {
         Some(Ok(after))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the type of all actors")]
     fn look(&mut self, step: u8, memory: &mut Memory, left_out: Option<Rule>) -> Went<u8> {
         match step {
             0 if self.tier != Lock::Free || self.publishing.is_some() => return Some(Ok(END)),

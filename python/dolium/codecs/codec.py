@@ -48,10 +48,11 @@ class Codec:
         body = self.encoder._body(value, self)
         if body is None:
             return None
-        data, numbers, compression = body.data, b"", None
-        if self.filters and isinstance(data, tuple):
-            data = b"".join(data)
-        length = len(data) if isinstance(data, bytes) else 0
+        if not self.filters:
+            # The engine takes parts as they are.
+            return body.encoder, body.data, b"", 0, body.is_aligned, None
+        data = b"".join(body.data) if isinstance(body.data, tuple) else body.data
+        length, numbers, compression = len(data), b"", None
         for place, filter in enumerate(self.filters):
             element = 1 if numbers else body.element
             if filter._compression is not None and place == len(self.filters) - 1:

@@ -231,6 +231,16 @@ impl Handle {
         Ok(rejected)
     }
 
+    pub(super) fn report_copied(&self, stored: Option<usize>, is_whole: bool) {
+        self.warnings.add(Warning::Copied { directory: self.directory.clone(), stored, is_whole });
+    }
+
+    pub(super) fn report_rejected(&self, rejected: Rejected) {
+        if let Some(reason) = rejected.reason {
+            self.warnings.add(Warning::Refused { directory: self.directory.clone(), reason });
+        }
+    }
+
     fn is_sound(&self) -> bool {
         let settings = self.settings.current();
         let opened = Connection::open(&self.database, Access::Write, self.network, &settings, 0);

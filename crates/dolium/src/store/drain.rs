@@ -15,7 +15,6 @@ use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::fork_gate;
 use crate::system::wait::{Deadline, Wait, may_continue};
-use crate::system::warning::Warning;
 
 use super::Handle;
 
@@ -282,16 +281,6 @@ impl Handle {
         Ok(step)
     }
 
-    pub(super) fn report_copied(&self, stored: Option<usize>, is_whole: bool) {
-        self.warnings.add(Warning::Copied { directory: self.directory.clone(), stored, is_whole });
-    }
-
-    pub(super) fn report_rejected(&self, rejected: Rejected) {
-        if let Some(reason) = rejected.reason {
-            self.warnings.add(Warning::Refused { directory: self.directory.clone(), reason });
-        }
-    }
-
     /// Wakes the housekeeper after a record was appended. It drains within a tick, or sooner if many bytes are dirty.
     pub(crate) fn after_append(self: &Arc<Self>, tier: &Tier) {
         housekeeper::wake(self);
@@ -495,7 +484,7 @@ mod tests {
             assert!(reader.len().expect("len") < 2);
             assert_eq!(reader.get("waits").expect("get"), Some(crate::Value::Int(2)));
         }
-        assert!(matches!(reader.take_warnings()[..], [Warning::Waiting { .. }]));
+        assert!(matches!(reader.take_warnings()[..], [crate::Warning::Waiting { .. }]));
         drop(held);
         cache.set("more", 3).expect("set");
         assert_eq!(reader.len().expect("len"), 3);
