@@ -67,9 +67,9 @@ def test_no_money_is_lost_between_processes_that_transfer_it(tmp_path: Path):
 
 def test_no_money_is_lost_when_processes_that_transfer_it_are_killed(tmp_path: Path):
     cache = filled(tmp_path)
-    for round_ in range(6):
+    for round_ in range(4):
         started = processes(tmp_path, 2, 1_000_000)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 10
         before = cache.stats().hot.sets
         while cache.stats().hot.sets < before + 50 and time.monotonic() < end:
             assert balance(cache) == TOTAL

@@ -300,8 +300,8 @@ impl State {
             Setter => next.set(who, step, &mut memory).map(Ok),
             Drainer => next.drain(who, step, &mut memory, left_out).map(Ok),
             Evictor => next.evict(who, step).map(Ok),
-            Reader | Backward => next.read(role == Backward, step, &mut memory, left_out),
-            Snapshot => next.look(step, &mut memory, left_out),
+            Reader | Backward => Some(next.read(role == Backward, step, &mut memory, left_out)),
+            Snapshot => Some(next.look(step, &mut memory, left_out)),
         };
         Some(went?.map(|after| {
             next.processes[who] = Process { role, step: after, memory };
@@ -365,9 +365,9 @@ impl State {
             7 => publish(self, memory[0]),
             8 => self.last = self.at(self.head - 1).seq,
             9 if is_twice && left_out == Some(Rule::LastIsNamed) => self.slots[0] = Some(memory[0]),
+            9 | 11 if settles_late || step == 9 => {}
             10 => self.slots[1] = self.newest_in(1, memory[0], self.head),
-            11 if !settles_late => self.publishing = None,
-            9 | 11 => {}
+            11 => self.publishing = None,
             12 => self.slots[0] = self.newest_in(0, memory[0], self.head),
             13 => self.publishing = None,
             14 => self.tier = Lock::Free,
@@ -478,8 +478,13 @@ impl State {
     }
 
     /// Of a reader the floor, where the chunk begins, what the index named, and how many keys it has read.
-    #[expect(clippy::unnecessary_wraps, reason = "the type of all actors")]
-    fn read(&mut self, is_backward: bool, step: u8, memory: &mut Memory, left_out: Option<Rule>) -> Went<u8> {
+    fn read(
+        &mut self,
+        is_backward: bool,
+        step: u8,
+        memory: &mut Memory,
+        left_out: Option<Rule>,
+    ) -> Result<u8, String> {
         const STATE: u8 = 1;
         const CHUNK: u8 = 2;
         const SLOT: u8 = 3;
@@ -508,7 +513,7 @@ impl State {
             _ => {
                 let found = if step == DATABASE { self.stored[key] } else { self.at(memory[2]).version };
                 if found < memory[0] || self.hidden & 1 << found != 0 {
-                    return Some(Err(format!("{found} was read of key {key} where {} was known", memory[0])));
+                    return Err(format!("{found} was read of key {key} where {} was known", memory[0]));
                 }
                 self.know(key, found);
                 let read = memory[3] + 1;
@@ -516,13 +521,12 @@ impl State {
                 if read == 2 { END } else { 0 }
             }
         };
-        Some(Ok(after))
+        Ok(after)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the type of all actors")]
-    fn look(&mut self, step: u8, memory: &mut Memory, left_out: Option<Rule>) -> Went<u8> {
+    fn look(&mut self, step: u8, memory: &mut Memory, left_out: Option<Rule>) -> Result<u8, String> {
         match step {
-            0 if self.tier != Lock::Free || self.publishing.is_some() => return Some(Ok(END)),
+            0 if self.tier != Lock::Free || self.publishing.is_some() => return Ok(END),
             0 => *memory = [self.last, self.commits, 0, 0],
             1 => memory[2] = self.value(0),
             2 => memory[3] = self.value(1),
@@ -532,12 +536,12 @@ impl State {
                 let is_still = is_settled && (self.last, self.commits) == (last, commits);
                 let is_half = |one, other| self.is_pair(one) && other < one;
                 if is_still && (is_half(first, second) || is_half(second, first)) {
-                    return Some(Err(format!("{first} and {second} were read at one moment")));
+                    return Err(format!("{first} and {second} were read at one moment"));
                 }
-                return Some(Ok(END));
+                return Ok(END);
             }
         }
-        Some(Ok(step + 1))
+        Ok(step + 1)
     }
 
     /// What the next process that opens the cache finds when all are gone.
