@@ -556,8 +556,11 @@ def bodies() -> list[tuple[int, bytes]]:
     for encoder, values in VALUES.values():
         for value in values:
             made = as_codec(encoder)._encode(value)
-            if made is not None and len(made[1]) < 50_000:
-                found.append((made[0], made[1]))
+            if made is None:
+                continue
+            body = b"".join(made[1]) if isinstance(made[1], tuple) else bytes(made[1])
+            if len(body) < 50_000:
+                found.append((made[0], body))
     return found
 
 

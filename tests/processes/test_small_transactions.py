@@ -65,7 +65,7 @@ def test_no_money_is_lost_between_processes_that_transfer_it(tmp_path: Path):
     cache.close()
 
 
-def test_no_money_is_lost_when_processes_that_transfer_it_are_killed(tmp_path: Path):
+def test_no_money_is_lost_when_processes_are_killed(tmp_path: Path):
     cache = filled(tmp_path)
     for round_ in range(4):
         started = processes(tmp_path, 2, 1_000_000)
@@ -87,7 +87,7 @@ def test_no_money_is_lost_when_processes_that_transfer_it_are_killed(tmp_path: P
     cache.close()
 
 
-def test_a_fork_inside_a_small_transaction_leaves_it_to_the_parent(tmp_path: Path):
+def test_fork_inside_a_small_transaction_leaves_it_to_the_parent(tmp_path: Path):
     cache = filled(tmp_path)
     with cache.transact():
         cache["account 0"] = 1
@@ -127,7 +127,7 @@ def test_a_transaction_that_raises_changes_nothing(tmp_path: Path, many: bool):
     cache.close()
 
 
-def test_locks_queues_and_bulk_calls_inside_a_transaction_belong_to_it(tmp_path: Path):
+def test_other_calls_inside_a_small_transaction_belong_to_it(tmp_path: Path):
     cache = filled(tmp_path)
 
     @cache.transact()

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use pyo3::buffer::{PyBuffer, ReadOnlyCell};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView};
+use pyo3::types::{PyBytes, PyFloat, PyInt, PyMemoryView, PyString};
 use send_wrapper::SendWrapper;
 
 use crate::lazy::Lazy;
@@ -17,9 +17,15 @@ static MMAP: Lazy = Lazy::new("mmap", "mmap");
 const LARGE: usize = 1 << 16;
 
 /// Whether an object is nothing but memory, which `pickle` refuses: it is stored as the bytes that it shows.
+///
+/// *Trap*: to import a module runs Python code, in which Ctrl-C may come. One that is not there has no instances.
 pub(crate) fn is_memory(object: &Bound<'_, PyAny>) -> bool {
-    object.is_exact_instance_of::<PyMemoryView>()
-        || MMAP.get(object.py()).is_ok_and(|kind| object.get_type().is(kind))
+    let is_common = object.is_exact_instance_of::<PyBytes>()
+        || object.is_exact_instance_of::<PyString>()
+        || object.is_exact_instance_of::<PyInt>()
+        || object.is_exact_instance_of::<PyFloat>();
+    let is_mmap = || MMAP.get_if_imported(object.py()).is_some_and(|class| object.get_type().is(class));
+    object.is_exact_instance_of::<PyMemoryView>() || !is_common && is_mmap()
 }
 
 /// The bytes that an object's memory shows, in C order.

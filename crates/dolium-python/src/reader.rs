@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 
 use dolium::Stream;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyIsADirectoryError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
@@ -88,7 +88,11 @@ pub(crate) fn open(py: Python<'_>, stream: Stream) -> PyResult<Bound<'_, PyAny>>
 /// fewer or more.
 pub(crate) fn whole(py: Python<'_>, mut file: File, size: usize) -> PyResult<Option<Bound<'_, PyBytes>>> {
     // One more is asked for, which says whether there are more.
-    let bytes = READ.get(py)?.call1((file.as_raw_fd(), size + 1))?.cast_into::<PyBytes>()?;
+    let bytes = match READ.get(py)?.call1((file.as_raw_fd(), size + 1)) {
+        // Nothing has asked before what has the name.
+        Err(error) if error.is_instance_of::<PyIsADirectoryError>(py) => return Ok(None),
+        read => read?.cast_into::<PyBytes>()?,
+    };
     match bytes.as_bytes().len() {
         length if length == size => return Ok(Some(bytes)),
         length if length > size => return Ok(None),

@@ -294,8 +294,8 @@ impl Handle {
     /// Drains until little is dirty that was not when it began. The caller holds the writer lock and is not inside the fork
     /// gate.
     pub(super) fn drain_mostly(self: &Arc<Self>, tier: &Tier, deadline: &mut Deadline) -> Result<()> {
-        let (waits, mut dirty) = (still_waits(tier), u64::MAX);
-        while tier.is_live() && (waits(tier) || is_worth_draining(tier, &mut dirty)) {
+        let (waits, mut dirty, some) = (still_waits(tier), u64::MAX, self.some());
+        while tier.is_live() && (waits(tier) || is_worth_draining(tier, &mut dirty, some)) {
             let is_known = {
                 let _inside = fork_gate::enter();
                 self.drain_locked(tier, deadline, DRAIN)?
@@ -316,8 +316,8 @@ impl Handle {
             let _inside = fork_gate::enter();
             self.drain_locked(tier, deadline, DRAIN)
         };
-        let mut dirty = u64::MAX;
-        while tier.is_live() && is_worth_draining(tier, &mut dirty) && drain(deadline)? {
+        let (mut dirty, some) = (u64::MAX, self.some());
+        while tier.is_live() && is_worth_draining(tier, &mut dirty, some) && drain(deadline)? {
             // Not only after the write: it may fail for want of time.
             self.keep_limit(Append::Free(tier));
         }
@@ -325,6 +325,11 @@ impl Handle {
         let writing = self.lock_tier(tier, deadline, &mut || true)?;
         self.empty(tier, deadline)?;
         Ok(writing)
+    }
+
+    /// [`SOME`], but of a small size limit no more than evictions can make up for: with the append lock there are none.
+    fn some(&self) -> u64 {
+        self.within_limit(Limit { keys: usize::MAX, bytes: SOME }).bytes
     }
 
     /// Drains all. The caller holds the writer lock and the append lock.
@@ -351,10 +356,10 @@ impl Handle {
 }
 
 /// Whether another drain without the append lock leaves less to drain with it. `dirty`: how much was dirty before the last.
-fn is_worth_draining(tier: &Tier, dirty: &mut u64) -> bool {
+fn is_worth_draining(tier: &Tier, dirty: &mut u64, some: u64) -> bool {
     let left = tier.dirty_bytes();
     let before = std::mem::replace(dirty, left);
-    left > LITTLE && (left > SOME || left <= before / 2)
+    left > LITTLE && (left > some || left <= before / 2)
 }
 
 /// Whether records that are dirty now still are.
@@ -441,10 +446,10 @@ mod tests {
         let tier = held.tier().expect("tier");
         (0..100).for_each(|key| cache.set(key, &[0; 1000]).map(drop).expect("set"));
         let mut dirty = u64::MAX;
-        assert!(is_worth_draining(tier, &mut dirty));
-        assert!(!is_worth_draining(tier, &mut dirty), "writers have filled the log again");
+        assert!(is_worth_draining(tier, &mut dirty, SOME));
+        assert!(!is_worth_draining(tier, &mut dirty, SOME), "writers have filled the log again");
         dirty = 2 * tier.dirty_bytes();
-        assert!(is_worth_draining(tier, &mut dirty));
+        assert!(is_worth_draining(tier, &mut dirty, SOME));
         drop(held);
         cache.flush().expect("flushed");
     }
