@@ -367,9 +367,8 @@ impl State {
             9 if is_twice && left_out == Some(Rule::LastIsNamed) => self.slots[0] = Some(memory[0]),
             9 | 11 if settles_late || step == 9 => {}
             10 => self.slots[1] = self.newest_in(1, memory[0], self.head),
-            11 => self.publishing = None,
             12 => self.slots[0] = self.newest_in(0, memory[0], self.head),
-            13 => self.publishing = None,
+            11 | 13 => self.publishing = None,
             14 => self.tier = Lock::Free,
             _ => {
                 self.database = None;
