@@ -220,14 +220,17 @@ impl Write<'_> {
         Ok(Rejected::default())
     }
 
-    /// Removes entries that had expired when a record of the batch was written that takes them along, as if it had
+    /// Removes entries that had expired when one of these records was written that takes them along, as if it had
     /// done so itself: at most `limit` each, and none that was changed after. Returns when the latest of these was written,
     /// and how many have gone.
     ///
     /// The times need not grow: clocks of processes differ, and a test sets its own. The latest record counts, and what was
     /// written after it by an earlier clock stays.
-    pub fn remove_expired_after(&mut self, batch: &Batch, limit: u32) -> Result<(Option<Timestamp>, usize)> {
-        let records: Vec<_> = batch.records().collect();
+    pub fn remove_expired_after(
+        &mut self,
+        records: &[View<'_>],
+        limit: u32,
+    ) -> Result<(Option<Timestamp>, usize)> {
         let culling = |view: &View<'_>| {
             let culls = view.kind() == Kind::Set && view.note() & CULLS != 0 && view.store_time() < KEPT;
             culls.then(|| view.store_time())

@@ -267,8 +267,9 @@ impl Handle {
                 }
                 let batch = tier.pending(seq, self.within_limit(limit));
                 let rejected = write.apply(&batch, mode)?;
+                let records: Vec<_> = batch.records().collect();
                 let (now, expired) =
-                    write.remove_expired_after(&batch, self.settings.current().cull_limit)?;
+                    write.remove_expired_after(&records, self.settings.current().cull_limit)?;
                 if let Some(now) = now {
                     self.volume.note_time(now);
                 }

@@ -206,6 +206,9 @@ impl Handle {
                 write.apply_record(&key, &view)?;
             }
         }
+        // As each `set` would have done. The number of the next item of a queue depends on it.
+        let records: Vec<_> = small.records.iter().map(PendingRecord::view).collect();
+        write.remove_expired_after(&records, self.settings.current().cull_limit)?;
         let changed = write.take_changed();
         let Finished { files, has_trash } = write.finish()?;
         Ok(DirectTransaction::new(begun.into_connection(), files, has_trash, changed))

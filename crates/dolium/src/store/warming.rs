@@ -124,6 +124,7 @@ mod tests {
         let (mut known, commits) = read()?;
         assert!(!tier.try_fill(&mut known, commits), "the tier knows the key");
         let transaction = cache.transact()?;
+        assert_eq!(cache.len()?, 1, "makes it a transaction of the database");
         cache.set("key", 2)?;
         let (mut old, before) = (known, commits);
         transaction.commit()?;
