@@ -250,7 +250,7 @@ class Store:
             Timeout: Other writers kept the cache locked for longer than `timeout`.
         """
     def _get_call(self, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any], default: Any, /) -> Any:
-        """Return the value of the key that `memoize` makes of a name and positional arguments, or `default`."""
+        """Return the value of the key that `memoize` makes of a name and the arguments of a call, or `default`."""
     def read(self, key: Any, retry: bool = False) -> BufferedReader | BytesIO | Any:
         """Return the value of `key` as an open binary file.
 

@@ -274,18 +274,19 @@ impl WriterLock {
         self.detach();
     }
 
+    /// What has become of the files behind our back, if any are attached.
+    fn health(&self) -> Health {
+        self.attached.load().as_ref().map_or(Health::Sound, |attached| attached.lock.check())
+    }
+
     /// Whether files were removed or closed behind our back.
     pub fn is_unhealthy(&self) -> bool {
-        let attached = self.attached.load();
-        attached.as_ref().is_some_and(|attached| !matches!(attached.lock.check(), Health::Sound))
+        !matches!(self.health(), Health::Sound)
     }
 
     /// Whether the files were removed or replaced, as by a program that removes the directory.
     pub fn is_gone(&self) -> bool {
-        let attached = self.attached.load();
-        attached
-            .as_ref()
-            .is_some_and(|attached| matches!(attached.lock.check(), Health::LockGone | Health::FileGone))
+        matches!(self.health(), Health::LockGone | Health::FileGone)
     }
 
     /// Gives such files up.
