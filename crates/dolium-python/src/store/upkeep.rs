@@ -342,7 +342,8 @@ impl Store {
         let Some(inner) = self.inner.get() else {
             return Ok(());
         };
-        inner.shared.shards.iter().try_for_each(|shard| shard.enter(py, true, Cache::close))
+        // The first one last: the others ask it for settings.
+        inner.shared.shards.iter().rev().try_for_each(|shard| shard.enter(py, true, Cache::close))
     }
 
     /// Read the setting `key` again from the store, or change it; return its value.

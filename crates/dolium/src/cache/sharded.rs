@@ -211,7 +211,8 @@ impl ShardedCache {
 
     /// Writes what is pending and closes this process's connections.
     pub fn close(&self) -> Result<()> {
-        self.shards.iter().try_for_each(Cache::close)
+        // The first one last: the others ask it for settings.
+        self.shards.iter().rev().try_for_each(Cache::close)
     }
 }
 
@@ -279,4 +280,27 @@ pub fn whole_of(cache: &Cache, name: &str, share: Scalar) -> Scalar {
     let Some(group) = cache.group.as_ref().filter(|_| name == LIMIT) else { return share };
     let Some(whole) = share.as_real().map(|share| share * group.shards() as f64) else { return share };
     if whole.abs() < 1e15 { Scalar::Int(whole.round() as i64) } else { Scalar::Real(whole) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_a_shard_opens_no_other_again() -> Result<()> {
+        let directory = tempfile::tempdir().expect("directory");
+        let cache = ShardedCache::open(directory.path(), 4)?;
+        for key in 0..40 {
+            cache.shard(key).set(key, "value")?;
+        }
+        for shard in cache.shards() {
+            shard.flush()?;
+            // A connection that is opened from now on looks at the settings of the first shard before it writes.
+            shard.handle.connections.close(true);
+        }
+        cache.close()?;
+        let are_open: Vec<_> = cache.shards.iter().map(|shard| shard.handle.connections.is_open()).collect();
+        assert_eq!(are_open, [false; 4]);
+        Ok(())
+    }
 }

@@ -114,9 +114,9 @@ impl Handle {
             self.volume.set_mark(share / TIGHT);
             return;
         }
-        // A shard that is closed would be opened again.
-        if self.shards.first().is_none_or(|first| !first.is_closed()) {
-            self.refresh_limit();
+        match self.shards.first() {
+            Some(first) => drop(first.unless_closed(|| self.refresh_limit())),
+            None => self.refresh_limit(),
         }
         let settings = self.settings.current();
         let evicts = settings.policy != Policy::None && settings.cull_limit > 0;
@@ -125,8 +125,8 @@ impl Handle {
             return;
         };
         // In a rollback journal another's database may be busy, too. What this process knows of it counts then.
-        for other in others.iter().filter(|other| !other.is_closed()) {
-            let _ = other.measure();
+        for other in &others {
+            let _ = other.unless_closed(|| other.measure());
         }
         let mut volumes: Vec<u64> = others.iter().map(|other| other.volume.used()).collect();
         volumes.push(self.volume.used());
@@ -152,8 +152,8 @@ impl Handle {
     ) -> bool {
         let mine = level(volumes, low);
         if !self.has_evicted_to(mine, &mut append, settings, false) {
-            for other in others.iter().filter(|other| other.volume.used() > mine && !other.is_closed()) {
-                other.leave_to_housekeeper();
+            for other in others.iter().filter(|other| other.volume.used() > mine) {
+                other.unless_closed(|| other.leave_to_housekeeper());
             }
             return false;
         }
@@ -164,8 +164,10 @@ impl Handle {
             let theirs = level(&volumes, low.saturating_sub(self.volume.used()));
             others
                 .iter()
-                .filter(|other| other.volume.used() > theirs && !other.is_closed())
-                .map(|other| other.has_given(theirs, &append, settings, may_empty))
+                .filter(|other| other.volume.used() > theirs)
+                .filter_map(|other| {
+                    other.unless_closed(|| other.has_given(theirs, &append, settings, may_empty))
+                })
                 .fold(true, |all, one| all & one)
         });
         // What a drain finds too much, the next one does. Else even the newest entry goes, or the limit would not hold.

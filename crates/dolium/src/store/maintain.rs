@@ -69,7 +69,7 @@ impl Upkeep {
         self.dictionaries.reset();
     }
 
-    /// Begins a look that upkeep takes beside the housekeeper. Returns `None` if the directory was closed; else it stays
+    /// Begins a look that a thread takes beside the housekeeper. Returns `None` if the directory was closed; else it stays
     /// open until the look ends.
     pub(super) fn look(&self) -> Option<Looking<'_>> {
         // In this order, and `Handle::stop_upkeep` in the other: one of the two sees what the other has stored.
@@ -200,6 +200,13 @@ impl Handle {
     /// Whether the directory was closed, and not used since.
     pub(crate) fn is_closed(&self) -> bool {
         self.upkeep.closed.load(Ordering::SeqCst)
+    }
+
+    /// Runs `f`, which uses the directory for another one, and has a thread that closes it wait for the end. Returns `None`
+    /// if it is closed, because it would be opened again.
+    pub(super) fn unless_closed<T>(&self, f: impl FnOnce() -> T) -> Option<T> {
+        let _looking = self.upkeep.look()?;
+        Some(f())
     }
 
     /// Ends upkeep until the directory is used again: a directory that was closed may be removed.

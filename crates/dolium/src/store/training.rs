@@ -167,8 +167,7 @@ impl Handle {
 
     /// Shows `f` a connection, unless the cache was closed: its directory may be gone then. Does not wait for others.
     fn read_if_open<T: Default>(self: &Arc<Self>, mut f: impl FnMut(&Connection) -> Result<T>) -> Option<T> {
-        let _looking = self.upkeep.look()?;
-        self.try_read(&mut f).ok()
+        self.unless_closed(|| self.try_read(&mut f).ok())?
     }
 }
 
