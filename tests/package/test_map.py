@@ -14,6 +14,7 @@ from typing import Any
 import dolium
 import pytest
 from dolium.jobs.figures import Figures
+from dolium.jobs.outcome import BUSY, VALUE, Report
 
 
 @pytest.fixture
@@ -135,6 +136,28 @@ def test_items_of_other_callers_are_left_for_the_end(cache: Any):
         assert (run.figures.computed, run.figures.shared) == (1, 1)
     other.join()
     assert begun == [0, 1]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_workers_wait_only_if_nothing_else_can_be_done(square: Any, ordered: bool):
+    """Two runs that share their items would stand still if the workers of one waited while there is more to begin."""
+    run = square.map(range(9), workers=2, ordered=ordered)
+    schedule = run._schedule
+    while schedule.wants_more():
+        schedule.read()
+    for item in [schedule.next() for _ in range(4)]:
+        schedule.settle(item, Report(BUSY))
+    first, second = schedule.next(), schedule.next()
+    assert first.is_patient
+    assert second.is_patient
+    assert schedule.next() is None, "each worker has an item"
+    schedule.settle(first, Report(VALUE, 0))
+    assert schedule.next() is None, "a result can be handed out, and then there is more to read"
+    assert schedule.take() is first
+    schedule.read()
+    following = schedule.next()
+    assert following.args == (4,)
+    assert not following.is_patient
 
 
 @pytest.mark.parametrize("kind", ["expired", "too large", "no pickle"])

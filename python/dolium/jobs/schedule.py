@@ -142,12 +142,21 @@ class Schedule:
                 item = self._alone = self._suspects.popleft()
         elif self._queue:
             item = self._queue.popleft()
-        elif self._deferred and not self.wants_more():
+        elif self._deferred and self._must_wait():
             item = self._deferred.popleft()
             item.is_patient = True
         if item is not None:
             self.counter.give()
         return item
+
+    def _must_wait(self) -> bool:
+        """Whether a worker has nothing to do but to wait for what another caller computes.
+
+        Behind an item that waits, one that a worker could compute would wait, too.
+        """
+        line = self._line()
+        hands_out = bool(line) and line[0].is_done
+        return not (self.wants_more() or hands_out) and self.counter.out < self.width
 
     def settle(self, item: Item, report: Report) -> None:
         """Note what a worker says of an item."""
@@ -226,7 +235,7 @@ class Schedule:
 
     def take(self) -> Item | None:
         """The item whose result is handed out now; None if the next one is not done."""
-        line = self._window if self._ordered else self._ready
+        line = self._line()
         if not line or not line[0].is_done or not self._has_value(line[0]):
             return None
         self._open -= 1
@@ -234,6 +243,10 @@ class Schedule:
         if self._plays and not isinstance(item.outcome, Failure):
             item.outcome = item.outcome[0]  # and what the generator returned, which no loop sees
         return item
+
+    def _line(self) -> deque[Item]:
+        """The items that are handed out next."""
+        return self._window if self._ordered else self._ready
 
     def _has_value(self, item: Item) -> bool:
         """Fetch what a worker stored. If the cache has lost it meanwhile, the item is computed again and sent."""
