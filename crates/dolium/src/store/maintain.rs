@@ -14,11 +14,13 @@ use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::system::files;
 use crate::system::fork_gate;
-use crate::system::wait::{Wait, is_own_thread};
+use crate::system::wait::{Deadline, Wait, is_own_thread};
 use crate::value::key::Key;
 
-/// The length above which the checkpoint keeps writers out, since it would never catch up with them.
+/// The length of the log above which a checkpoint keeps writers out, since it would never catch up with them, and how many
+/// come before it. What writers add during those is all that is left for it.
 const LONG_LOG: u64 = 32 << 20;
+const PASSES: u32 = 3;
 
 /// Commits between two looks at how full the disk is, as long as it is not.
 const COMMITS: u32 = 64;
@@ -116,15 +118,7 @@ impl Handle {
             let _ = self.write_pending(UPKEEP_WAIT);
         }
         let is_training = self.keep_dictionaries();
-        let log = self.log_length();
-        let checkpointed = if log > LONG_LOG {
-            self.acquire(&mut crate::system::wait::Deadline::new(UPKEEP_WAIT))
-                .and_then(|_guard| self.checkpoint())
-        } else if log > LOG {
-            self.checkpoint()
-        } else {
-            Ok(true)
-        };
+        let checkpointed = self.checkpoint_if_long();
         if self.upkeep.has_trash.load(Ordering::Relaxed) {
             let _ = self.empty_trash(UPKEEP_WAIT);
         }
@@ -139,6 +133,19 @@ impl Handle {
             || !self.reads.pending.is_empty()
             || !matches!(checkpointed, Ok(true))
             || self.upkeep.has_trash.load(Ordering::Relaxed)
+    }
+
+    /// Moves what a log of some length holds into the database. Returns whether all of it is there now.
+    fn checkpoint_if_long(self: &Arc<Self>) -> Result<bool> {
+        let log = self.log_length();
+        if log <= LONG_LOG {
+            return if log > LOG { self.checkpoint() } else { Ok(true) };
+        }
+        for _ in 0..PASSES {
+            self.checkpoint()?;
+        }
+        let _held = self.acquire(&mut Deadline::new(UPKEEP_WAIT))?;
+        self.checkpoint()
     }
 
     /// Frees what logs and trash take after a write met a full disk, here and in the other caches of the process on

@@ -108,7 +108,10 @@ impl DirectTransaction {
         match done {
             Ok((result, changed, Finished { files, has_trash })) => {
                 transaction::end_step(&self.connection)?;
-                self.changed = self.changed.take().zip(changed).map(|(before, now)| [before, now].concat());
+                match (&mut self.changed, changed) {
+                    (Some(before), Some(now)) => before.extend(now),
+                    (before, _) => *before = None,
+                }
                 self.files.extend(files);
                 self.has_trash |= has_trash;
                 Ok(result)
