@@ -125,7 +125,9 @@ impl Write<'_> {
         mut may_go: impl FnMut(&Key<'static>) -> bool,
     ) -> Result<usize> {
         let since = (*spared == Spared::Recent).then_some(now);
-        let found = self.candidates(column, limit, since.copied(), *spared != Spared::Nothing)?;
+        // As many as would do if they had next to no value.
+        let most = limit.min(u32::try_from(bytes / OVERHEAD + 1).unwrap_or(limit));
+        let found = self.candidates(column, most, since.copied(), *spared != Spared::Nothing)?;
         let (mut freed, mut removed) = (0_u64, 0);
         for (head, inline, key) in found {
             if freed >= bytes {
