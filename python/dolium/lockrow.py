@@ -14,7 +14,6 @@ a row means the same until it is replaced.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -115,13 +114,17 @@ class LockRow:
         if self._swap_row is None:
             return self._change_directly(decide)
         guess = self._guess
-        with contextlib.suppress(AssertionError):  # about a row that may be another by now
-            if decided := decide(guess):
-                swapped = self._swap(guess, *decided, takes)
-                if swapped is None:
-                    return self._change_directly(decide)
-                if swapped[0]:
-                    return decided[0], swapped[1]
+        try:
+            decided = decide(guess)
+        except AssertionError:  # about a row that may be another by now
+            decided = None
+        if decided is not None:
+            new, kept = decided
+            swapped = self._swap(guess, new, kept, takes)
+            if swapped is None:
+                return self._change_directly(decide)
+            if swapped[0]:
+                return new, swapped[1]
         for _ in range(TRIES):
             try:
                 row = self.get()

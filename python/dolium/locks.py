@@ -173,7 +173,7 @@ class Lock(_Guard):
         Raises:
             AssertionError: The lock is robust, and no thread of this process holds it (any more).
         """
-        super().release()
+        self._give_back(self._name(_me()))
 
     def _give_back(self, me: str) -> None:
         deadline = self._deadlines.pop(me, None)
@@ -242,7 +242,7 @@ class RLock(_Guard):
         Raises:
             AssertionError: This thread does not hold the lock (any more).
         """
-        super().release()
+        self._give_back(self._name(_me()))
 
     def _give_back(self, me: str) -> None:
         def given_back(row: Any) -> Decided:
@@ -329,7 +329,7 @@ class BoundedSemaphore(_Guard):
         Raises:
             AssertionError: All places are free, or the semaphore is robust and this process has none.
         """
-        super().release()
+        self._give_back(self._name(_me()))
 
     def _give_back(self, me: str) -> None:
         def given_back(row: Any) -> Decided:

@@ -158,7 +158,8 @@ class Line:
     def release(self) -> None:
         """Note the release of the lock, and let the first in line try now."""
         self._released = time.monotonic()
-        self.call_first()
+        if self._tickets:  # a thread that comes later tries before it waits
+            self.call_first()
 
     def call_first(self) -> None:
         """Let the first in line try now."""
@@ -187,6 +188,10 @@ class _Lines:
         self._lines: dict[Address, Line] = {}
 
     def at(self, where: Address) -> Line:
+        known = self._lines.get(where)
+        return self._make(where) if known is None else known
+
+    def _make(self, where: Address) -> Line:
         with self._guard:
             line = self._lines.get(where)
             if line is None:
@@ -223,9 +228,10 @@ def acquire(
         holds: Whether the caller has the lock already and so must not stand in line for it.
     """
     line = _lines.at(where)
-    if line and holds is not None and holds() and attempt():
-        return
-    if not line and line.attempt(attempt):
+    if not line:
+        if line.attempt(attempt):
+            return
+    elif holds is not None and holds() and attempt():
         return
     line.wait(lambda: look() and attempt())
 
