@@ -3,6 +3,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 static MODULES: Lazy = Lazy::new("sys", "modules");
 
@@ -11,11 +12,13 @@ pub(crate) struct Lazy {
     module: &'static str,
     name: &'static str,
     object: PyOnceLock<Py<PyAny>>,
+    /// The name of the module, of which the hash is known from the second look on.
+    key: PyOnceLock<Py<PyString>>,
 }
 
 impl Lazy {
     pub const fn new(module: &'static str, name: &'static str) -> Self {
-        Self { module, name, object: PyOnceLock::new() }
+        Self { module, name, object: PyOnceLock::new(), key: PyOnceLock::new() }
     }
 
     pub fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
@@ -27,10 +30,11 @@ impl Lazy {
 
     /// The same, or None as long as the program has not imported the module.
     pub fn get_if_imported<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyAny>> {
-        if self.object.get(py).is_none() && !MODULES.get(py).ok()?.contains(self.module).ok()? {
-            return None;
+        if let Some(object) = self.object.get(py) {
+            return Some(object.bind(py));
         }
-        self.get(py).ok()
+        let key = self.key.get_or_init(py, || PyString::intern(py, self.module).unbind());
+        if MODULES.get(py).ok()?.contains(key).ok()? { self.get(py).ok() } else { None }
     }
 
     /// Whether an object is an instance of this class. `false` if the class is not known.
