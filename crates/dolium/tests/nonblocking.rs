@@ -155,3 +155,32 @@ fn a_sum_that_is_no_number_is_stored_and_never_in_a_file() {
         assert!(matches!(cache.incr("known", 1, None, &PutOptions::new()), Err(Error::NotANumber)));
     }
 }
+
+#[test]
+fn a_removal_of_many_counts_each_living_key_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    for key in ["a", "b", "c"] {
+        cache.set(key, 1).unwrap();
+    }
+    cache.set_with("d", 1, &PutOptions::new().expire_in(Duration::ZERO)).unwrap();
+    assert!(cache.contains("c").unwrap(), "from now on the tier answers");
+    let keys = ["a", "b", "a", "d"].map(Into::into);
+    assert_eq!(host::try_delete_many(&cache, &keys), Some(2));
+    assert_eq!(host::try_delete_many(&cache, &keys), Some(0), "they are gone");
+    assert!(cache.contains("c").unwrap());
+    assert_eq!(cache.len().unwrap(), 1, "the expired one went, too");
+    assert!(cache.contains("c").unwrap());
+    assert_eq!(host::try_delete_many(&cache, &["c", "a"].map(Into::into)), Some(1));
+    assert_eq!(host::try_delete_many(&cache, &[]), Some(0));
+}
+
+#[test]
+fn a_removal_of_many_with_an_unknown_key_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    cache.set("a", 1).unwrap();
+    assert!(cache.contains("a").unwrap(), "from now on the tier answers");
+    assert_eq!(host::try_delete_many(&cache, &["a", "unknown"].map(Into::into)), None);
+    assert!(cache.contains("a").unwrap());
+}

@@ -101,6 +101,30 @@ impl<A: Atomic> Memory<'_, A> {
         Ok(())
     }
 
+    /// Appends records in the same way if the ones at the offsets, of which each comes once and the caller has copied them,
+    /// still are the newest of their keys. Returns `false` if one is not. The keys keep their slots.
+    pub fn append_all_over(&self, records: &mut [PendingRecord], offsets: &[u64]) -> Result<bool, LogFull> {
+        self.settle();
+        if records.len() > MOST {
+            return Err(LogFull);
+        }
+        for (record, offset) in records.iter_mut().zip(offsets) {
+            let known = record.known(self.epoch);
+            let Some(slot) = self.slot_naming(known.hash, *offset) else { return Ok(false) };
+            known.seen = Some((slot, known.hash & !OFFSET | offset));
+        }
+        let start = self.start(records)?;
+        self.store_all(start, records, || self.publish(start));
+        for record in records {
+            let known = *record.known(self.epoch);
+            if let Some((slot, _)) = known.seen {
+                self.name(slot, known.hash, record.offset);
+            }
+        }
+        self.end_publishing();
+        Ok(true)
+    }
+
     /// Says that the records from an offset to the head are newer than what the index names. Does nothing to a tier that is
     /// not in use any more.
     pub fn publish(&self, start: u64) {

@@ -253,6 +253,12 @@ impl Tier {
         self.try_with_t(|memory| memory.append_all(records, &mut Scratch::new()).is_ok())
     }
 
+    /// Appends records in the same way if the ones at the offsets still are the newest of their keys. Each offset comes once.
+    pub fn try_append_all_over(&self, records: &mut [PendingRecord], offsets: &[u64]) -> bool {
+        debug_assert_eq!(records.len(), offsets.len(), "each record replaces one");
+        self.try_with_t(|memory| memory.append_all_over(records, offsets) == Ok(true))
+    }
+
     /// Appends a record that repeats the database in the same way, if the index does not know its key, and nothing was
     /// committed since [`commits`](Self::commits) was this, which was before the row was read. Returns whether it did.
     pub fn try_fill(&self, record: &mut PendingRecord, commits: u64) -> bool {

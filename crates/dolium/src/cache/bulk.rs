@@ -1,7 +1,7 @@
 //! Operations on many keys. What the hot tier takes together becomes one chunk of its log, and all else one transaction,
 //! during which others go on writing.
 
-use dolium_hot::{Counter, Kind, PendingRecord, Tier};
+use dolium_hot::{Counter, Kind, PendingRecord, Tier, View};
 
 use crate::sqlite::Write;
 use crate::sqlite::read;
@@ -154,6 +154,36 @@ impl Cache {
         let stamp = Stamp::of(options, self.clock.now());
         let attempt = |tier: &Tier| self.change_many_hot(tier, items, &stamp, change, Patience::Never).ok();
         self.handle.tier.with_tier_to_answer(attempt)??
+    }
+
+    /// Removes keys of which the tier knows that each has a row. Returns how many have not expired, or `None` if nothing has
+    /// happened.
+    fn remove_present(&self, tier: &Tier, keys: &[Key<'_>]) -> Option<usize> {
+        let (mut records, mut offsets) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
+        // A key that comes twice is where it was.
+        let mut last = Last::of(keys.len());
+        let mut alive = 0;
+        for (at, key) in keys.iter().enumerate() {
+            key.with_hot(|hot| {
+                let look = |view: View<'_>| (view.kind().has_row(), view.offset(), self.is_alive(&view));
+                let (has_row, offset, is_alive) = tier.get(hot, |view, _| look(view))?;
+                if has_row && last.note(offset, at).is_none() {
+                    records.push(PendingRecord::delete(hot));
+                    offsets.push(offset);
+                    alive += usize::from(is_alive);
+                }
+                has_row.then_some(())
+            })?;
+        }
+        if records.is_empty() {
+            return Some(0);
+        }
+        if !fit(tier, &records) || !tier.try_append_all_over(&mut records, &offsets) {
+            return None;
+        }
+        tier.count(Counter::Deletes, records.len() as u64);
+        self.handle.after_append(tier);
+        Some(alive)
     }
 
     /// As one chunk of the log. Returns `None` if that is not possible.
@@ -403,8 +433,14 @@ pub fn try_add_many<'a, 'k: 'a, 'v>(
 /// ```
 #[must_use]
 pub fn try_delete_many(cache: &Cache, keys: &[Key<'_>]) -> Option<usize> {
-    let outcomes = cache.try_change_many(&mut removals(keys), &PutOptions::default(), Change::Present)?;
-    Some(count(&outcomes))
+    if cache.in_transaction() {
+        return None;
+    }
+    let removed = cache.handle.tier.with_tier_to_answer(|tier| cache.remove_present(tier, keys))?;
+    removed.or_else(|| {
+        let removals = &mut removals(keys);
+        Some(count(&cache.try_change_many(removals, &PutOptions::default(), Change::Present)?))
+    })
 }
 
 fn removals<'k>(keys: &'k [Key<'_>]) -> Vec<Item<'k, 'static>> {

@@ -70,7 +70,7 @@ fn stored(ops: &[Op]) -> HashSet<(u8, u32)> {
         .flat_map(|op| match op {
             Op::Set(key, value) | Op::Over(key, value) => vec![(*key, *value)],
             Op::Late(key) => vec![(*key, LATE)],
-            Op::Chunk(entries) => entries.clone(),
+            Op::Chunk(entries) | Op::ChunkOver(entries) => entries.clone(),
             Op::Direct(changes, _) => {
                 changes.iter().filter_map(|(key, value)| Some((*key, (*value)?))).collect()
             }

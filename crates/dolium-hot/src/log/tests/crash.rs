@@ -33,6 +33,8 @@ fn script() -> Vec<Op> {
             Op::Set(3, value + 10),
             Op::Over(3, value + 11),
             Op::Over(9, 0),
+            Op::Set(7, value + 12),
+            Op::ChunkOver(vec![(3, value + 13), (7, value + 14), (3, value + 15), (8, value + 16)]),
         ]);
     }
     ops

@@ -17,7 +17,8 @@ pub(crate) fn operation(keys: u8) -> impl Strategy<Value = Op> {
         2 => key.clone().prop_map(Op::Early),
         2 => key.clone().prop_map(Op::Late),
         3 => entry.clone().prop_map(|(key, value)| Op::Over(key, value)),
-        2 => proptest::collection::vec(entry, 1..5).prop_map(Op::Chunk),
+        2 => proptest::collection::vec(entry.clone(), 1..5).prop_map(Op::Chunk),
+        3 => proptest::collection::vec(entry, 1..5).prop_map(Op::ChunkOver),
         4 => key.clone().prop_map(Op::Read),
         3 => (1..8_usize).prop_map(Op::Drain),
         1 => (proptest::collection::vec(change, 0..4), any::<bool>())
@@ -38,7 +39,11 @@ fn alone(rows: &mut Rows, op: &Op, knows: bool) {
         Op::Set(key, value) => put(rows, *key, Some(*value)),
         Op::Delete(key) => put(rows, *key, None),
         Op::Late(key) => put(rows, *key, Some(LATE)),
-        Op::Chunk(entries) => entries.iter().for_each(|(key, value)| put(rows, *key, Some(*value))),
+        Op::Chunk(entries) | Op::ChunkOver(entries) => {
+            for (key, value) in entries {
+                put(rows, *key, Some(*value));
+            }
+        }
         Op::Direct(changes, _) => changes.iter().for_each(|(key, value)| put(rows, *key, *value)),
         Op::Over(..) | Op::Early(_) | Op::Read(_) | Op::Drain(_) | Op::Evict(_) => {}
     }
@@ -98,8 +103,12 @@ proptest! {
         let mut rows = Rows::new();
         for op in ops.iter().filter(|op| !matches!(op, Op::Evict(_))) {
             let knows = matches!(op, Op::Over(key, _) if world.known(*key).is_some());
+            let known = if let Op::ChunkOver(entries) = op { world.of_known(entries) } else { Vec::new() };
             world.run(op);
-            alone(&mut rows, op, knows);
+            match op {
+                Op::ChunkOver(_) => alone(&mut rows, &Op::ChunkOver(known), true),
+                op => alone(&mut rows, op, knows),
+            }
         }
         world.drain(usize::MAX);
         prop_assert_eq!(&world.database.rows, &rows);

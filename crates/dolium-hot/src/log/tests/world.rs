@@ -25,6 +25,8 @@ pub(crate) enum Op {
     Over(u8, u32),
     /// All or none.
     Chunk(Vec<(u8, u32)>),
+    /// The same where the tier knows the key, over what is newest there.
+    ChunkOver(Vec<(u8, u32)>),
     /// Reads a key, and fills the tier with what the database had.
     Read(u8),
     Drain(usize),
@@ -221,6 +223,7 @@ impl World {
                 }
                 self.append(&mut records);
             }
+            Op::ChunkOver(entries) => self.append_all_over(entries),
             Op::Read(key) => self.read(*key),
             Op::Drain(records) => self.drain(*records),
             Op::Direct(changes, all) => self.direct(changes, *all),
@@ -271,6 +274,44 @@ impl World {
             }
         }
         self.next = self.truth.clone();
+    }
+
+    /// Those entries whose keys the tier knows, each key once.
+    pub(crate) fn of_known(&self, entries: &[(u8, u32)]) -> Vec<(u8, u32)> {
+        let mut found: Vec<(u8, u32)> = Vec::new();
+        for (key, value) in entries {
+            if self.known(*key).is_some() && found.iter().all(|(known, _)| known != key) {
+                found.push((*key, *value));
+            }
+        }
+        found
+    }
+
+    fn append_all_over(&mut self, entries: &[(u8, u32)]) {
+        let entries = self.of_known(entries);
+        let Some(((last, _), others)) = entries.split_last() else { return };
+        let mut records: Vec<_> =
+            entries.iter().map(|(key, value)| pending_record(Kind::Set, *key, *value)).collect();
+        for (key, value) in &entries {
+            put(&mut self.next, *key, Some(*value));
+        }
+        for _ in 0..1000 {
+            let offset = |key: &u8| self.known(*key).expect("a drain forgets no key");
+            let newest: Vec<u64> = others.iter().map(|(key, _)| offset(key)).chain([offset(last)]).collect();
+            let mut elsewhere = newest.clone();
+            *elsewhere.last_mut().expect("one at least") -= 1;
+            self.holds_t = true;
+            let moved = self.memory().append_all_over(&mut records, &elsewhere);
+            let appended = self.memory().append_all_over(&mut records, &newest);
+            self.holds_t = false;
+            assert_eq!(moved, Ok(false), "nothing lies there");
+            match appended {
+                Ok(true) => return,
+                Ok(false) => panic!("no other process has changed them"),
+                Err(_) => self.drain(3),
+            }
+        }
+        panic!("never any room");
     }
 
     fn read(&mut self, key: u8) {
