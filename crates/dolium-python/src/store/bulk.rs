@@ -1,9 +1,9 @@
 //! Owns operations on many keys: one crossing and, per shard, one transaction each.
 
-use dolium::host::Glimpse;
+use dolium::host::{EntryRef, Glimpse};
 use dolium::{Key, PutOptions, host};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping};
+use pyo3::types::{PyDict, PyList, PyMapping};
 
 use super::shown::Shown;
 use super::write::How;
@@ -11,7 +11,7 @@ use super::{Flag, Inner, Seconds, Shard, Store, put};
 use crate::enter::Turns;
 use crate::lazy::Lazy;
 use crate::value::{Loan, Outgoing};
-use crate::{clock, error};
+use crate::{clock, error, key};
 
 /// Items up to which a bulk call keeps the interpreter's lock: to hand it over costs more.
 const FEW: usize = 1000;
@@ -63,14 +63,26 @@ pub(super) fn glimpse<'py>(
     let is_told = clock::was_told() && clock::follow(py);
     let mut values = nothing(keys.len());
     let glimpse = host::try_get_many(shard.cache(retry), keys, |position, entry| {
-        // Only here, so that hits that do not expire pay nothing.
-        let is_sure = entry.expire_time().is_none() || is_told || !clock::follow(py);
+        let is_sure = is_sure(py, &entry, is_told);
         if is_sure {
             values[position] = Some(Got::Shown(Shown::of(py, entry.value)));
         }
         is_sure
     });
     (values, glimpse)
+}
+
+/// Whether the engine knows what time it is for an entry that it has found. Only one that expires pays for that.
+fn is_sure(py: Python<'_>, entry: &EntryRef<'_>, is_told: bool) -> bool {
+    entry.expire_time().is_none() || is_told || !clock::follow(py)
+}
+
+/// The items of an iterable.
+fn items<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    match iterable.cast_exact::<PyList>() {
+        Ok(list) => Ok(list.iter().collect()),
+        Err(_) => iterable.try_iter()?.collect(),
+    }
 }
 
 /// So many values that were not found.
@@ -130,25 +142,99 @@ impl Inner {
         retry: bool,
     ) -> PyResult<Vec<Option<Got<'py>>>> {
         // Else the other threads would wait for the last of them.
-        let (mut values, glimpse) =
+        let (values, glimpse) =
             if keys.len() <= FEW { glimpse(py, shard, keys, retry) } else { (Vec::new(), None) };
-        if let Some(glimpse) = glimpse {
-            if glimpse.rest.is_empty() {
-                return Ok(values);
-            }
-            let rest: Vec<_> = glimpse.rest.iter().map(|position| keys[*position].borrowed()).collect();
-            let found = shard.enter(py, retry, |cache| host::get_rest(cache, &glimpse, &rest));
-            if let Some(found) = self.soften(py, retry, found, || Some(Vec::new()))? {
-                for (position, value) in glimpse.rest.into_iter().zip(found) {
-                    values[position] = value.map(Got::Stored);
-                }
-                return Ok(values);
-            }
+        if let Some(glimpse) = glimpse
+            && let Some(values) = self.completed(py, shard, keys, retry, values, glimpse)?
+        {
+            return Ok(values);
         }
         let found = shard.enter(py, retry, |cache| cache.get_many(keys));
         let found = self.soften(py, retry, found, Vec::new)?;
         let found = found.into_iter().map(|value| value.map(Got::Stored));
         Ok(found.chain(std::iter::repeat_with(|| None)).take(keys.len()).collect())
+    }
+
+    /// The values that a glimpse has shown, and those of the rest of its keys; `None` if others have changed something
+    /// meanwhile.
+    fn completed<'py>(
+        &self,
+        py: Python<'py>,
+        shard: &Shard,
+        keys: &[Key<'_>],
+        retry: bool,
+        mut values: Vec<Option<Got<'py>>>,
+        glimpse: Glimpse,
+    ) -> PyResult<Option<Vec<Option<Got<'py>>>>> {
+        if glimpse.rest.is_empty() {
+            return Ok(Some(values));
+        }
+        let rest: Vec<_> = glimpse.rest.iter().map(|position| keys[*position].borrowed()).collect();
+        let found = shard.enter(py, retry, |cache| host::get_rest(cache, &glimpse, &rest));
+        let Some(found) = self.soften(py, retry, found, || Some(Vec::new()))? else { return Ok(None) };
+        for (position, value) in glimpse.rest.into_iter().zip(found) {
+            values[position] = value.map(Got::Stored);
+        }
+        Ok(Some(values))
+    }
+
+    /// The answer of `get_many` in one pass, if the keys are few, and all of them text or all bytes: such keys are equal for
+    /// Python exactly if they are for a cache, and Python compares them without running other code.
+    fn try_dict<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &[Bound<'py, PyAny>],
+        retry: bool,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let ([only], [first, ..]) = (&*self.shared.shards, keys) else { return Ok(None) };
+        let is_like_first = |key: &Bound<'_, PyAny>| key.get_type_ptr() == first.get_type_ptr();
+        let is_simple = |key| is_like_first(key) && key::text_or_bytes(key).is_some();
+        if keys.len() > FEW || !keys.iter().all(is_simple) {
+            return Ok(None);
+        }
+        let is_told = clock::was_told() && clock::follow(py);
+        let dict = PyDict::new(py);
+        // They keep their place in the order until Python has loaded them, which is not to happen in view of the tier.
+        let mut pickles = Vec::new();
+        let mut failed = Ok(());
+        let stored = || keys.iter().map_while(key::text_or_bytes);
+        let glimpse = host::try_get_many(only.cache(retry), stored(), |position, entry| {
+            if !is_sure(py, &entry, is_told) {
+                return false;
+            }
+            let value = match Shown::of(py, entry.value) {
+                Shown::Object(object) => object,
+                Shown::Pickle(bytes, signed) => {
+                    pickles.push((position, bytes.clone(), signed));
+                    bytes.into_any()
+                }
+            };
+            let done = dict.set_item(&keys[position], value);
+            let is_done = done.is_ok();
+            failed = std::mem::replace(&mut failed, Ok(())).and(done);
+            is_done
+        });
+        failed?;
+        let Some(glimpse) = glimpse else { return Ok(None) };
+        if glimpse.rest.is_empty() {
+            for (position, bytes, signed) in pickles {
+                let value = self.unless_refused(py, self.loads(signed).get(py)?.call1((bytes,)))?;
+                match value {
+                    Some(value) => dict.set_item(&keys[position], value)?,
+                    None if dict.contains(&keys[position])? => dict.del_item(&keys[position])?,
+                    None => {}
+                }
+            }
+            return Ok(Some(dict));
+        }
+        let object = |key| Ok(dict.get_item(key)?.map(|value| Got::Shown(Shown::Object(value))));
+        let mut values = keys.iter().map(object).collect::<PyResult<Vec<_>>>()?;
+        for (position, bytes, signed) in pickles {
+            values[position] = Some(Got::Shown(Shown::Pickle(bytes, signed)));
+        }
+        let stored: Vec<_> = stored().collect();
+        let values = self.completed(py, only, &stored, retry, values, glimpse)?;
+        values.map(|values| self.loaded(py, keys, values)).transpose()
     }
 
     /// A dict of the values that were found of keys, except those that may not be loaded.
@@ -378,7 +464,7 @@ impl Store {
     fn get_many<'py>(&self, keys: &Bound<'py, PyAny>, retry: Flag) -> PyResult<Bound<'py, PyDict>> {
         let py = keys.py();
         let inner = self.inner()?;
-        let keys: Vec<Bound<'py, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        let keys = items(keys)?;
         if inner.is_custom() {
             let mut found = Vec::with_capacity(keys.len());
             for key in &keys {
@@ -388,7 +474,10 @@ impl Store {
             }
             return together(py, found);
         }
-        inner.loaded(py, &keys, inner.values(py, &keys, retry.0)?)
+        match inner.try_dict(py, &keys, retry.0)? {
+            Some(found) => Ok(found),
+            None => inner.loaded(py, &keys, inner.values(py, &keys, retry.0)?),
+        }
     }
 
     /// Store the items of a mapping, or of an iterable of pairs, all or none; return how many were stored.
@@ -452,7 +541,7 @@ impl Store {
     fn delete_many(&self, keys: &Bound<'_, PyAny>, retry: Flag) -> PyResult<usize> {
         let py = keys.py();
         let inner = self.inner()?;
-        let keys: Vec<Bound<'_, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        let keys = items(keys)?;
         if inner.shared.shards[0].custom.as_ref().is_some_and(|custom| custom.removes) {
             return keys
                 .iter()

@@ -1,6 +1,8 @@
 //! Owns answering from the hot tier without copying, allocating or waiting, for callers that have a better place for
 //! a value than the heap.
 
+use std::borrow::Borrow;
+
 use dolium_hot::{Cell, Counter, Kind, Moment, Tier, View};
 
 use crate::sqlite::tier::{CULLS, cell, scalar};
@@ -297,9 +299,9 @@ impl Glimpse {
 /// assert_eq!(host::get_rest(&cache, &glimpse, &keys[1..])?, Some(vec![None]));
 /// # Ok::<(), dolium::Error>(())
 /// ```
-pub fn try_get_many(
+pub fn try_get_many<'k>(
     cache: &Cache,
-    keys: &[Key<'_>],
+    keys: impl IntoIterator<Item = impl Borrow<Key<'k>>>,
     mut f: impl FnMut(usize, EntryRef<'_>) -> bool,
 ) -> Option<Glimpse> {
     if cache.in_transaction() {
@@ -307,8 +309,10 @@ pub fn try_get_many(
     }
     let look = |tier: &Tier| {
         let moment = tier.moment()?;
-        let (mut rest, mut hits) = (Vec::new(), 0);
-        for (position, key) in keys.iter().enumerate() {
+        let (mut rest, mut hits, mut asked) = (Vec::new(), 0, 0);
+        for (position, key) in keys.into_iter().enumerate() {
+            let key = key.borrow();
+            asked += 1;
             // As in `try_view`: what has expired is left to the general way.
             let known = key.with_hot(|hot| {
                 let known = tier.get(hot, |view, access| {
@@ -328,7 +332,7 @@ pub fn try_get_many(
                 None => rest.push(position),
             }
         }
-        let glimpse = Glimpse { moment, epoch: tier.epoch(), known: keys.len() - rest.len(), hits, rest };
+        let glimpse = Glimpse { moment, epoch: tier.epoch(), known: asked - rest.len(), hits, rest };
         if glimpse.rest.is_empty() {
             tier.is_still(moment).then(|| glimpse.count(cache, tier))?;
         }
