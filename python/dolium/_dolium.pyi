@@ -48,6 +48,7 @@ __all__ = [
     "_file_digest",
     "_fingerprint",
     "create_value",
+    "encode_text",
     "filters_undo",
     "hash_column",
     "in_seconds",
@@ -108,6 +109,9 @@ def stored_key(
     None, truth values, integers of 64 bits, floats, and text of up to 64 bytes stand for themselves, all else is its
     fingerprint. `labels` say in an error what a value is, as in "argument 'options'".
     """
+
+def encode_text(text: str, /) -> bytes:
+    """Encode text as UTF-8, while other threads get their turn."""
 
 def zstd_apply(data: bytes, level: int, element: int, /) -> tuple[bytes, bytes] | None:
     """Compress bytes; None if that does not save a sixteenth. Return the numbers of the filters, and the bytes."""

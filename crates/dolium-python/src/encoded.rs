@@ -6,10 +6,10 @@ use dolium::Cache;
 use dolium::raw::{self, Frame, Zstd, encoder};
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::lazy::Lazy;
-use crate::memory::Memory;
+use crate::memory::{self, Memory, Place};
 use crate::{enter, error};
 
 pub(crate) static DECODE: Lazy = Lazy::new("dolium.codecs.decoding", "decode");
@@ -33,37 +33,63 @@ pub(crate) struct Made<'py> {
     dictionary: Option<u32>,
 }
 
-/// Bytes, or objects whose memory they are, one behind the other.
-struct Content<'py> {
+/// Bytes, objects whose memory they are, one behind the other, or ASCII text that they are.
+pub(crate) struct Content<'py> {
     whole: OnceCell<Bound<'py, PyBytes>>,
     parts: Option<Bound<'py, PyTuple>>,
+    text: Option<Bound<'py, PyString>>,
 }
 
 impl<'py> Content<'py> {
-    fn of(object: Bound<'py, PyAny>) -> PyResult<Self> {
-        match object.cast_into::<PyBytes>() {
-            Ok(bytes) => Ok(Self { whole: OnceCell::from(bytes), parts: None }),
-            Err(other) => {
-                Ok(Self { whole: OnceCell::new(), parts: Some(other.into_inner().cast_into::<PyTuple>()?) })
-            }
-        }
+    pub fn of(object: Bound<'py, PyAny>) -> PyResult<Self> {
+        let nothing = Self { whole: OnceCell::new(), parts: None, text: None };
+        Ok(if let Ok(bytes) = object.cast_exact::<PyBytes>() {
+            Self { whole: OnceCell::from(bytes.clone()), ..nothing }
+        } else if let Ok(text) = object.cast_exact::<PyString>() {
+            Self { text: Some(text.clone()), ..nothing }
+        } else {
+            Self { parts: Some(object.cast_into::<PyTuple>()?), ..nothing }
+        })
     }
 
     /// All bytes in one piece.
-    fn whole(&self) -> PyResult<&Bound<'py, PyBytes>> {
-        if let (None, Some(parts)) = (self.whole.get(), &self.parts) {
-            let joined = PyBytes::new(parts.py(), b"").call_method1("join", (parts,))?;
-            let _ = self.whole.set(joined.cast_into()?);
+    fn bytes(&self) -> PyResult<&[u8]> {
+        match &self.text {
+            Some(text) => text.to_str().map(str::as_bytes),
+            None => self.whole().map(|whole| whole.as_bytes()),
+        }
+    }
+
+    /// All bytes as one object.
+    pub fn whole(&self) -> PyResult<&Bound<'py, PyBytes>> {
+        if self.whole.get().is_none() {
+            let made = match (&self.parts, &self.text) {
+                (Some(parts), _) => memory::joined(parts)?,
+                (None, Some(text)) => memory::bytes(text.py(), text.to_str()?.as_bytes())?,
+                (None, None) => return Err(PyRuntimeError::new_err("a codec has made nothing")),
+            };
+            let _ = self.whole.set(made);
         }
         self.whole.get().ok_or_else(|| PyRuntimeError::new_err("a codec has made nothing"))
     }
 
+    /// The large memory that the parts are, if they are not in one piece yet.
+    pub fn memory(&self) -> PyResult<Option<Memory>> {
+        let Some(parts) = &self.parts else { return Ok(None) };
+        let parts: Vec<_> = parts.iter().collect();
+        Memory::of(parts.iter())
+    }
+
     /// A copy that may be written to.
     fn copied(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match &self.parts {
-            Some(parts) => PyByteArray::new(py, b"").call_method1("join", (parts,)),
-            None => Ok(PyByteArray::new(py, self.whole()?.as_bytes()).into_any()),
+        if let Some(memory) = self.memory()? {
+            let mut reader = memory.reader(py);
+            let fill = |place: &mut Place<'_>| place.take_all(&mut reader);
+            let (copied, done) = memory::filled(py, memory.length(), fill)?;
+            done?;
+            return Ok(copied.into_any());
         }
+        Ok(memory::bytearray(py, self.bytes()?)?.into_any())
     }
 }
 
@@ -101,7 +127,10 @@ impl<'py> Made<'py> {
     }
 
     fn compress(&mut self, py: Python<'_>, zstd: Zstd<'_>, peers: Option<Peers<'_>>) -> PyResult<()> {
-        let body = self.body.whole()?.as_bytes();
+        let body = self.body.bytes()?;
+        if self.filters.is_empty() {
+            self.length = body.len() as u64;
+        }
         let packed = match peers {
             // The store may be asked.
             Some(Peers { cache, group }) => {
@@ -130,7 +159,7 @@ impl<'py> Made<'py> {
     pub fn frame(&self) -> PyResult<Frame<'_>> {
         let (filters, body) = match &self.packed {
             Some((filters, packed)) => (&**filters, &**packed),
-            None => (&*self.filters, self.body.whole()?.as_bytes()),
+            None => (&*self.filters, self.body.bytes()?),
         };
         let frame = Frame::new(self.encoder, body).aligned(self.is_aligned).dictionary(self.dictionary);
         Ok(if filters.is_empty() { frame } else { frame.filtered(filters, self.length) })
@@ -139,12 +168,10 @@ impl<'py> Made<'py> {
     /// The frame without its body, and the large memory that this is. `None` if the frame must have its body.
     pub fn lent(&self) -> PyResult<Option<(Frame<'static>, Memory)>> {
         let frame = Frame::new(self.encoder, b"").aligned(self.is_aligned);
-        let Some(parts) = self.body.parts.as_ref().filter(|_| self.is_plain()) else { return Ok(None) };
-        if frame.is_signed() && self.is_aligned {
+        if !self.is_plain() || frame.is_signed() && self.is_aligned {
             return Ok(None);
         }
-        let parts: Vec<_> = parts.iter().collect();
-        Ok(Memory::of(parts.iter())?.map(|memory| (frame, memory)))
+        Ok(self.body.memory()?.map(|memory| (frame, memory)))
     }
 
     /// What a reader will get.
@@ -159,12 +186,12 @@ impl<'py> Made<'py> {
 }
 
 /// Bytes as a decoder wants them: in memory of its own, if what it makes is a view of them.
-pub(crate) fn body<'py>(py: Python<'py>, encoder: u8, bytes: &[u8]) -> Bound<'py, PyAny> {
-    if is_viewed(encoder) {
-        PyByteArray::new(py, bytes).into_any()
+pub(crate) fn body<'py>(py: Python<'py>, encoder: u8, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    Ok(if is_viewed(encoder) {
+        memory::bytearray(py, bytes)?.into_any()
     } else {
-        PyBytes::new(py, bytes).into_any()
-    }
+        memory::bytes(py, bytes)?.into_any()
+    })
 }
 
 /// Whether what a decoder makes is a view of the bytes.
@@ -199,21 +226,35 @@ fn zstd_apply<'py>(
     data: &Bound<'py, PyBytes>,
     level: i32,
     element: u8,
-) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>> {
     let bytes = data.as_bytes();
     let packed = enter::leave(py, || Zstd::new(level).element(element).apply(bytes));
-    packed.map(|(filters, packed)| (PyBytes::new(py, &filters), PyBytes::new(py, &packed)))
+    packed
+        .map(|(filters, packed)| Ok((PyBytes::new(py, &filters), memory::bytes(py, &packed)?)))
+        .transpose()
 }
 
 /// Undo filters up to one that is the package's. Return how many are left, and the bytes; None if they are damaged.
 #[pyfunction]
 #[pyo3(signature = (filters, data, /))]
-fn filters_undo<'py>(py: Python<'py>, filters: &[u8], data: &[u8]) -> Option<(usize, Bound<'py, PyAny>)> {
+fn filters_undo<'py>(
+    py: Python<'py>,
+    filters: &[u8],
+    data: &[u8],
+) -> PyResult<Option<(usize, Bound<'py, PyAny>)>> {
     let found = enter::leave(py, || raw::undo(filters, data, None));
-    found.map(|(left, bytes)| (left, PyBytes::new(py, &bytes).into_any()))
+    found.map(|(left, bytes)| Ok((left, memory::bytes(py, &bytes)?.into_any()))).transpose()
+}
+
+/// Encode text as UTF-8, while other threads get their turn.
+#[pyfunction]
+#[pyo3(signature = (text, /))]
+fn encode_text<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
+    memory::bytes(text.py(), memory::utf8(text)?.as_bytes())
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(encode_text, module)?)?;
     module.add_function(wrap_pyfunction!(zstd_apply, module)?)?;
     module.add_function(wrap_pyfunction!(filters_undo, module)?)
 }

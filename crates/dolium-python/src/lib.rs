@@ -22,6 +22,7 @@ mod key;
 mod lazy;
 mod memory;
 mod packed;
+mod pickled;
 mod plain;
 mod process;
 mod reader;

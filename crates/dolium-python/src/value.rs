@@ -1,13 +1,15 @@
 //! Owns the conversion of Python objects to values and back, except where a user's `Disk` does it.
 
+use std::borrow::Cow;
+
 use dolium::raw::{Encoded, Frame, mode};
 use dolium::{Payload, Scalar, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, PyString};
 
-use crate::encoded::{Made, Peers, unreadable};
+use crate::encoded::{Content, Made, Peers, unreadable};
 use crate::lazy::Lazy;
-use crate::{error, memory, packed};
+use crate::{error, memory, packed, pickled};
 
 static DUMPS: Lazy = Lazy::new("pickle", "dumps");
 
@@ -16,8 +18,12 @@ pub(crate) enum Outgoing<'py> {
     Int(i64),
     Float(f64),
     Text(Bound<'py, PyString>),
+    /// Text that Python keeps in another form.
+    LongText(String),
     Bytes(Bound<'py, PyBytes>),
     Pickle(Bound<'py, PyBytes>),
+    /// A pickle in parts, which large memory is among.
+    Parts(Content<'py>),
     Made(Made<'py>),
 }
 
@@ -37,8 +43,10 @@ impl<'py> Outgoing<'py> {
     /// cannot store, becomes bytes.
     pub fn of(value: &Bound<'py, PyAny>, protocol: impl FnOnce() -> PyResult<i64>) -> PyResult<Self> {
         if let Ok(text) = value.cast_exact::<PyString>() {
-            if text.to_str().is_ok() {
-                return Ok(Self::Text(text.clone()));
+            match memory::utf8(text) {
+                Ok(Cow::Borrowed(_)) => return Ok(Self::Text(text.clone())),
+                Ok(Cow::Owned(text)) => return Ok(Self::LongText(text)),
+                Err(_) => {}
             }
         } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
             return Ok(Self::Bytes(bytes.clone()));
@@ -52,7 +60,11 @@ impl<'py> Outgoing<'py> {
         if memory::is_memory(value) {
             return memory::copied(value).map(Self::Bytes);
         }
-        let pickled = DUMPS.get(value.py())?.call1((value, protocol()?))?;
+        let protocol = protocol()?;
+        if let Some(parts) = pickled::dumped(value, protocol)? {
+            return Ok(Self::Parts(parts));
+        }
+        let pickled = DUMPS.get(value.py())?.call1((value, protocol))?;
         Ok(Self::Pickle(pickled.cast_into::<PyBytes>()?))
     }
 
@@ -78,6 +90,8 @@ impl<'py> Outgoing<'py> {
             Self::Int(value) => Loan::Int(*value),
             Self::Float(value) => Loan::Float(*value),
             Self::Text(value) => Loan::Text(value.to_str()?),
+            Self::LongText(value) => Loan::Text(value),
+            Self::Parts(parts) => Loan::Pickle(parts.whole()?.as_bytes()),
             Self::Bytes(value) => Loan::Bytes(value.as_bytes()),
             Self::Pickle(value) => Loan::Pickle(value.as_bytes()),
             Self::Made(made) => Loan::Frame(made.frame()?),
@@ -125,7 +139,7 @@ impl<'py> Incoming<'py> {
             Value::Int(value) => value.into_pyobject(py)?.into_any(),
             Value::Float(value) => PyFloat::new(py, value).into_any(),
             Value::Text(value) => PyString::new(py, &value).into_any(),
-            Value::Bytes(value) => PyBytes::new(py, &value).into_any(),
+            Value::Bytes(value) => memory::bytes(py, &value)?.into_any(),
             Value::Pickle { bytes, signed } => return Ok(Self::Pickle { bytes, signed }),
             Value::Packed(bytes) => packed::load(py, &bytes)?,
             Value::Encoded(encoded) => return Ok(Self::Encoded(encoded)),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from .._dolium import encode_text
 from .body import Body
 from .codec import Codec, Encoder
 from .numbers import BYTES, TEXT
@@ -58,7 +59,7 @@ class Auto(Encoder):
         if isinstance(value, bytes):
             return Body(BYTES, value)
         try:
-            return Body(TEXT, value.encode())
+            return Body(TEXT, value if value.isascii() else encode_text(value))
         except UnicodeEncodeError:
             from .pickled import Pickle
 

@@ -12,8 +12,8 @@ class Body(NamedTuple):
 
     encoder: int
     """The number of the encoder."""
-    data: bytes | tuple[Any, ...]
-    """Bytes, or objects whose memory they are, one behind the other."""
+    data: bytes | str | tuple[Any, ...]
+    """Bytes, objects whose memory they are, one behind the other, or ASCII text."""
     element: int = 1
     """How many bytes an element has, if the data are elements."""
     is_aligned: bool = False

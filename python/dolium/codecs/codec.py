@@ -51,7 +51,14 @@ class Codec:
         if not self.filters:
             # The engine takes parts as they are.
             return body.encoder, body.data, b"", 0, body.is_aligned, None
-        data = b"".join(body.data) if isinstance(body.data, tuple) else body.data
+        if len(self.filters) == 1 and self.filters[0]._compression is not None:
+            level, is_shared = self.filters[0]._compression
+            return body.encoder, body.data, b"", 0, body.is_aligned, (level, body.element, is_shared)
+        data = body.data
+        if isinstance(data, tuple):
+            data = b"".join(data)
+        elif isinstance(data, str):
+            data = data.encode()
         length, numbers, compression = len(data), b"", None
         for place, filter in enumerate(self.filters):
             element = 1 if numbers else body.element

@@ -18,7 +18,8 @@ from __future__ import annotations
 import pickle
 import struct
 import sys
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 from ..errors import UntrustedValueError
 from .body import Body
@@ -85,6 +86,20 @@ class Pickle(Encoder):
         numbers = [number for place in places for number in place]
         parts.insert(0, struct.pack(f"<QI{len(numbers)}Q", signed, len(buffers), *numbers))
         return Body(BUFFERS, tuple(parts), is_aligned=self.mmap)
+
+
+def parts(value: Any, protocol: int) -> tuple[Any, ...]:
+    """The pickle of a value in parts, one behind the other. Large memory in it is a part of its own, and not copied."""
+    found: list[Any] = []
+    pickle.Pickler(_Sink(found.append), protocol).dump(value)
+    # A view keeps a bytearray from changing its length.
+    return tuple(part.raw() if type(part) is pickle.PickleBuffer else memoryview(part) for part in found)
+
+
+class _Sink(NamedTuple):
+    """A file for `pickle`, which writes large memory as it is."""
+
+    write: Callable[[Any], object]
 
 
 def _is_data(owner: object) -> bool:

@@ -8,14 +8,13 @@ use pyo3::types::PyBytes;
 
 use super::Inner;
 use crate::encoded::{DECODE, Peers, body, scan, unreadable};
-use crate::error;
+use crate::{error, memory};
 use crate::lazy::Lazy;
-use crate::trust::Trust;
 
 impl Inner {
     /// The object that an encoder has encoded.
     pub fn decoded<'py>(&self, py: Python<'py>, encoded: Encoded) -> PyResult<Bound<'py, PyAny>> {
-        let Encoded { encoder, filters, signed, is_aligned, source, .. } = encoded;
+        let Encoded { encoder, filters, mut signed, is_aligned, source, .. } = encoded;
         let source = match source {
             Source::Memory(bytes) => {
                 if encoder == encoder::JSON
@@ -24,7 +23,13 @@ impl Inner {
                 {
                     return found;
                 }
-                body(py, encoder, &bytes)
+                body(py, encoder, &bytes)?
+            }
+            Source::File(file) if file.is_unread() => {
+                let length = usize::try_from(file.length)?;
+                let (bytes, read) = memory::filled(py, length, |place| file.read(|piece| place.take(piece)))?;
+                signed = read.map_err(|error| unreadable(py, &error.to_string()))?;
+                bytes.into_any()
             }
             Source::File(BodyFile { file, at, length, signed_part, may_be_mapped, .. }) => {
                 let file = file.try_clone().map_err(|error| unreadable(py, &error.to_string()))?;
@@ -45,12 +50,7 @@ impl Inner {
         signed: bool,
         is_aligned: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let may_run = match self.shared.trust {
-            Trust::All => true,
-            Trust::Signed => signed,
-            Trust::Nothing => false,
-        };
-        let arguments = (encoder, PyBytes::new(py, filters), source, may_run, is_aligned);
+        let arguments = (encoder, PyBytes::new(py, filters), source, self.is_trusted(signed), is_aligned);
         DECODE.get(py)?.call1(arguments)
     }
 

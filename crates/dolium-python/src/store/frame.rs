@@ -150,6 +150,8 @@ impl<'py> Body<'py> {
                 f(Frame::new(encoder::INT, &bytes[..length]))
             }
             Self::Value(Outgoing::Float(value)) => f(Frame::new(encoder::FLOAT, &value.to_le_bytes())),
+            Self::Value(Outgoing::LongText(value)) => f(Frame::new(encoder::TEXT, value.as_bytes())),
+            Self::Value(Outgoing::Parts(parts)) => f(Frame::new(encoder::PICKLE, parts.whole()?.as_bytes())),
             Self::Value(Outgoing::Text(value)) => f(Frame::new(encoder::TEXT, value.to_str()?.as_bytes())),
             Self::Value(Outgoing::Bytes(value)) => f(Frame::new(encoder::BYTES, value.as_bytes())),
             Self::Made(made) | Self::Value(Outgoing::Made(made)) => f(made.frame()?),
@@ -313,6 +315,10 @@ impl Store {
             // What was only memory comes back as bytes.
             Body::Value(Outgoing::Bytes(bytes)) => bytes.clone().into_any(),
             Body::Value(Outgoing::Pickle(pickle)) => inner.loads(true).get(py)?.call1((pickle,))?,
+            Body::Value(Outgoing::Parts(parts)) => {
+                let pickle = parts.whole()?;
+                inner.unpickled(py, pickle.as_bytes(), true, || Ok(pickle.clone().into_any()))?
+            }
             _ => value.clone(),
         };
         let (shard, stored) = inner.key(key)?;

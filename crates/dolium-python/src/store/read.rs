@@ -9,7 +9,7 @@ use dolium::raw::mode;
 use dolium::{Entry, Scalar, Value, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 
 use super::shown::Shown;
 use super::value_file::find_file;
@@ -18,7 +18,7 @@ use crate::info::Info;
 use crate::lazy::Lazy;
 use crate::trust::Trust;
 use crate::value::{Incoming, unscalar};
-use crate::{clock, error, key, reader};
+use crate::{clock, error, key, memory, pickled, reader};
 
 static LOADS: Lazy = Lazy::new("pickle", "loads");
 static TRUSTED: Lazy = Lazy::new("dolium.trust", "loads");
@@ -100,8 +100,23 @@ impl Inner {
             Incoming::Object(object) => Ok(object),
             Incoming::Encoded(encoded) => self.decoded(py, encoded),
             Incoming::Pickle { bytes, signed } => {
-                self.loads(signed).get(py)?.call1((PyBytes::new(py, &bytes),))
+                self.unpickled(py, &bytes, signed, || Ok(memory::bytes(py, &bytes)?.into_any()))
             }
+        }
+    }
+
+    /// The object of a pickle. `whole`: the same as an object.
+    pub(super) fn unpickled<'py>(
+        &self,
+        py: Python<'py>,
+        pickle: &[u8],
+        signed: bool,
+        whole: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if self.is_trusted(signed) {
+            pickled::load(py, pickle, whole)
+        } else {
+            TRUSTED.get(py)?.call1((whole()?,))
         }
     }
 
@@ -180,10 +195,15 @@ impl Inner {
 
     /// What loads a pickle.
     pub(super) fn loads(&self, signed: bool) -> &'static Lazy {
+        if self.is_trusted(signed) { &LOADS } else { &TRUSTED }
+    }
+
+    /// Whether a pickle may be loaded without restrictions.
+    pub(super) fn is_trusted(&self, signed: bool) -> bool {
         match self.shared.trust {
-            Trust::All => &LOADS,
-            Trust::Signed if signed => &LOADS,
-            Trust::Signed | Trust::Nothing => &TRUSTED,
+            Trust::All => true,
+            Trust::Signed => signed,
+            Trust::Nothing => false,
         }
     }
 

@@ -24,12 +24,12 @@ impl Inner {
             mode::PICKLE => {
                 let stored = bytes.as_bytes();
                 let signed = shard.enter(py, true, |cache| host::verified(cache, key, stored))?;
-                let Some(pickle) = signed.map(<[u8]>::len) else {
-                    return self.loads(false).get(py)?.call1((bytes,)).map(Some);
+                let pickle = signed.unwrap_or(stored);
+                let whole = || {
+                    let part = PySlice::new(py, 0, pickle.len().try_into()?, 1);
+                    PyMemoryView::from(&bytes)?.get_item(part)
                 };
-                let pickle = PySlice::new(py, 0, pickle.try_into()?, 1);
-                let pickle = PyMemoryView::from(&bytes)?.get_item(pickle)?;
-                self.loads(true).get(py)?.call1((pickle,)).map(Some)
+                self.unpickled(py, pickle, signed.is_some(), whole).map(Some)
             }
             mode::TEXT => {
                 Ok(PyString::from_encoded_object(&bytes, Some(c"utf-8"), None).ok().map(Bound::into_any))

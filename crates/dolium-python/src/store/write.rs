@@ -65,6 +65,15 @@ impl Inner {
                 });
                 return self.soften(py, retry, stored, || false);
             }
+            if let Outgoing::Parts(parts) = &outgoing
+                && let Some(memory) = parts.memory()?
+                && host::is_filed(shard.cache(retry), memory.length())
+            {
+                let mut reader = memory.reader(py);
+                let stored =
+                    shard.change(py, retry, |cache| put(cache, Payload::PickleReader(&mut reader)));
+                return self.soften(py, retry, stored, || false);
+            }
             let loan = outgoing.lend()?;
             clock::follow(py);
             if how == How::Replace && host::try_set(shard.cache(retry), &key, loan.clone().payload(), options)

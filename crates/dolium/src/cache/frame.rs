@@ -11,11 +11,11 @@ use rustix::process::geteuid;
 use crate::store::lock::is_network;
 use crate::system::clock::Timestamp;
 use crate::system::error::{Error, Result};
-use crate::value::encoded::{BodyFile, Encoded, Source, read_at};
-use crate::value::frame::{Frame, encoder};
+use crate::value::encoded::{BodyFile, Encoded, Source, Unread, read_at};
+use crate::value::frame::{Frame, Head, encoder};
 use crate::value::key::Key;
 use crate::value::scalar::Scalar;
-use crate::value::sign::{TRAILER_LEN, Verdict};
+use crate::value::sign::{TRAILER_LEN, Trailer, Verdict};
 use crate::value::{Columns, Entry, Value, mode};
 
 use super::Cache;
@@ -146,14 +146,21 @@ impl Cache {
         let is_large = head.body >= LARGE
             && frame.filters.is_empty()
             && (frame.encoder == encoder::ARRAY
-                || frame.is_aligned && [encoder::ARROW, encoder::BUFFERS].contains(&frame.encoder));
+                || frame.encoder == encoder::BUFFERS
+                || frame.encoder == encoder::ARROW && frame.is_aligned);
         let is_sound = i64::try_from(found.len()) == Ok(size) && head.stored == found.len();
         if !(is_large && is_sound) {
             return Ok(None);
         }
         let mut signed_part = Vec::new();
         let mut signed = false;
-        if frame.is_signed() {
+        let mut unread = None;
+        if frame.is_signed() && !frame.is_aligned {
+            unread = self.unread(key, &file, &head)?;
+            if unread.is_none() {
+                return Ok(None);
+            }
+        } else if frame.is_signed() {
             let length = u64::from_le_bytes(read_at(&file, head.at, 8)?.try_into().unwrap_or_default());
             let at = usize::try_from(head.at).map_err(io::Error::other)?;
             let Some(covered) = usize::try_from(length)
@@ -174,8 +181,8 @@ impl Cache {
             && found.uid() == geteuid().as_raw()
             && found.mode() & 0o022 == 0
             && !is_network(self.directory());
-        let body =
-            BodyFile { file: Arc::new(file), at: head.at, length: head.body, signed_part, may_be_mapped };
+        let (file, at, length) = (Arc::new(file), head.at, head.body);
+        let body = BodyFile { file, at, length, signed_part, may_be_mapped, unread };
         let Frame { encoder, raised, fresh_until, seconds, is_aligned, .. } = frame;
         let value = Value::Encoded(Encoded {
             encoder,
@@ -185,6 +192,24 @@ impl Cache {
             source: Source::File(body),
         });
         Ok(Some(Framed { value, raised, fresh_until, seconds, size: found.len() }))
+    }
+
+    /// The signature over all of a frame, whose body a reader reads and verifies at once. `None` if it is not this user's.
+    fn unread(&self, key: &Key<'_>, file: &File, head: &Head<'_>) -> io::Result<Option<Arc<Unread>>> {
+        let end = head.at + head.body;
+        if end + TRAILER_LEN as u64 != head.stored {
+            return Ok(None);
+        }
+        let signer = signer(&self.handle).map_err(io::Error::other)?;
+        let trailer = read_at(file, end, TRAILER_LEN)?;
+        let found = trailer.first_chunk().and_then(Trailer::parse);
+        let Some((trailer, mut mac)) = found.and_then(|found| Some((found, signer.begin_check(&found)?)))
+        else {
+            return Ok(None);
+        };
+        mac.update(&read_at(file, 0, usize::try_from(head.at).map_err(io::Error::other)?)?);
+        let (kind, form) = key.signed_form();
+        Ok(Some(Arc::new(Unread { mac, trailer, key: (kind, form.to_vec()) })))
     }
 }
 

@@ -87,6 +87,7 @@ impl Prepared {
             Payload::Frame(frame) => Self::framed(handle, &frame, bounds),
             Payload::Framed { frame, length, body } => Self::copied_frame(handle, &frame, length, body),
             Payload::Pickle(value) => Self::signed(handle, mode::PICKLE, Cow::Borrowed(value), bounds),
+            Payload::PickleReader(reader) => Self::copied_pickle(handle, reader),
             Payload::Columns(columns) => Ok(Self::Ready { columns, file: None }),
             Payload::Reader(reader) => Self::copied(handle, mode::BINARY, reader),
         }
@@ -143,22 +144,31 @@ impl Prepared {
         }
         let head = frame.head_of(length);
         let mut file = file_with(handle, &head)?;
-        let mut copied = Copied { body, mac: None };
+        let mut mac = None;
         if frame.is_signed() {
-            let mut mac = Box::new(signer(handle)?.begin());
+            let mac = mac.insert(Box::new(signer(handle)?.begin()));
             mac.update(&head);
-            copied.mac = Some(mac);
+            file.copy_from(&mut Copied { body, mac }, || handle.free_disk_space())?;
+        } else {
+            file.copy_from(body, || handle.free_disk_space())?;
         }
-        file.copy_from(&mut copied, || handle.free_disk_space())?;
         if file.size() != (head.len() + length) as u64 {
             return Err(Error::Invalid(format!(
                 "the body of a frame has not the {length} bytes that it should"
             )));
         }
-        Ok(match copied.mac {
+        Ok(match mac {
             Some(mac) => Self::Signed { mode: mode::FRAME, body: Vec::new(), size: 0, file: Some(file), mac },
             None => Self::sealed(mode::FRAME, file),
         })
+    }
+
+    /// A pickle that is read once.
+    fn copied_pickle(handle: &Arc<Handle>, body: &mut dyn Read) -> Result<Self> {
+        let mut file = file_with(handle, &[])?;
+        let mut mac = Box::new(signer(handle)?.begin());
+        file.copy_from(&mut Copied { body, mac: &mut mac }, || handle.free_disk_space())?;
+        Ok(Self::Signed { mode: mode::PICKLE, body: Vec::new(), size: 0, file: Some(file), mac })
     }
 
     fn framed(handle: &Arc<Handle>, frame: &Frame<'_>, bounds: Bounds<'_>) -> Result<Self> {
@@ -284,18 +294,16 @@ pub fn is_filed(cache: &Cache, bytes: usize) -> bool {
         && Bounds { filed: handle.settings.current().min_file_size, waiting: Some(handle) }.is_filed(bytes)
 }
 
-/// The body of a frame on its way into a file, and the sum of what was read of it.
+/// What is signed on its way into a file, and the sum of what was read of it.
 struct Copied<'a> {
     body: &'a mut dyn Read,
-    mac: Option<Box<Mac>>,
+    mac: &'a mut Mac,
 }
 
 impl Read for Copied<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.body.read(buffer)?;
-        if let Some(mac) = &mut self.mac {
-            mac.update(&buffer[..count]);
-        }
+        self.mac.update(&buffer[..count]);
         Ok(count)
     }
 }

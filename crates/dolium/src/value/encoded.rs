@@ -7,6 +7,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use crate::value::mode;
+use crate::value::sign::{Mac, Trailer};
+
 /// A value as its encoder made it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -47,6 +50,55 @@ pub struct BodyFile {
     pub signed_part: Vec<u8>,
     /// Whether the file may be mapped: it lies on this machine, and no other user may write to it.
     pub may_be_mapped: bool,
+    /// The signature over all bytes, if there is one: [`read`](Self::read) verifies it.
+    pub(crate) unread: Option<Arc<Unread>>,
+}
+
+/// The signature of a frame whose body has not been read yet.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    /// The sum of what lies before the body.
+    pub mac: Mac,
+    pub trailer: Trailer,
+    /// What [`Key::signed_form`](crate::Key) says of the key.
+    pub key: (u8, Vec<u8>),
+}
+
+/// Bytes that are read and signed at once: they stay in the cache of the processor.
+const TILE: usize = 256 << 10;
+
+impl BodyFile {
+    /// Whether [`read`](Self::read) must be asked who signed the value.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    /// Reads all bytes once, and shows them to `take` piece by piece. Returns whether this user's key signed all of them,
+    /// for this key of the cache.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the value file cannot be read, or has become shorter.
+    pub fn read(&self, mut take: impl FnMut(&[u8])) -> io::Result<bool> {
+        let mut mac = self.unread.as_ref().map(|unread| unread.mac.clone());
+        let mut tile = vec![0; TILE];
+        let mut done = 0;
+        while done < self.length {
+            let count = usize::try_from(self.length - done).map_or(TILE, |left| left.min(TILE));
+            let tile = &mut tile[..count];
+            self.file.read_exact_at(tile, self.at + done)?;
+            if let Some(mac) = &mut mac {
+                mac.update(tile);
+            }
+            take(tile);
+            done += count as u64;
+        }
+        Ok(self.unread.as_ref().zip(mac).is_some_and(|(unread, mac)| {
+            let (kind, key) = &unread.key;
+            mac.matches(&unread.trailer, *kind, key, mode::FRAME)
+        }))
+    }
 }
 
 impl PartialEq for BodyFile {

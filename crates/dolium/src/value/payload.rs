@@ -41,6 +41,8 @@ pub enum Payload<'a> {
     Bytes(&'a [u8]),
     /// A pickle that this program made; it is signed, so that it is trusted when it is read.
     Pickle(&'a [u8]),
+    /// The same, read to the end and always kept in a value file.
+    PickleReader(&'a mut dyn Read),
     /// `MessagePack`, stored as a frame.
     Packed(&'a [u8]),
     /// A value with what is kept beside it.
@@ -68,6 +70,7 @@ impl fmt::Debug for Payload<'_> {
             Self::Text(value) => f.debug_tuple("Text").field(value).finish(),
             Self::Bytes(value) => f.debug_tuple("Bytes").field(value).finish(),
             Self::Pickle(value) => f.debug_tuple("Pickle").field(value).finish(),
+            Self::PickleReader(_) => f.write_str("PickleReader"),
             Self::Packed(value) => f.debug_tuple("Packed").field(value).finish(),
             Self::Frame(value) => f.debug_tuple("Frame").field(value).finish(),
             Self::Framed { frame, length, .. } => f.debug_tuple("Framed").field(frame).field(length).finish(),
