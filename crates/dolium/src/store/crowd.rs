@@ -14,7 +14,10 @@ use crate::system::wait::Wait;
 const KEPT: usize = 16;
 
 /// After how long without a use a connection has rested.
-pub(super) const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(1);
+
+/// The same if there are many times more directories than are kept. By then the tier of one that rests is drained.
+const SHORT_REST: Duration = Duration::from_millis(250);
 
 /// How long leaving a tier may wait for other processes.
 const LEAVING: Wait = Wait::AtMost(Duration::from_millis(50));
@@ -22,6 +25,11 @@ const LEAVING: Wait = Wait::AtMost(Duration::from_millis(50));
 /// Whether the process has connections to so many directories that those which rest must give theirs back.
 pub(super) fn is_crowded() -> bool {
     count_open() > KEPT
+}
+
+/// After how long without a use a connection has rested, with as many as there are.
+pub(super) fn rest() -> Duration {
+    if count_open() > 4 * KEPT { SHORT_REST } else { REST }
 }
 
 /// Looks at all caches of the process, and has those give back what they take that have rested since the last look.

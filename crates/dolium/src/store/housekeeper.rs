@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::store::Handle;
-use crate::store::crowd::{self, REST};
+use crate::store::crowd;
 use crate::system::fork_gate;
 use crate::system::wait::Wait;
 
@@ -133,7 +133,7 @@ fn run() {
                 say_goodbye(&handle);
             }
         }
-        if crowd::is_crowded() && looked.elapsed() >= REST {
+        if crowd::is_crowded() && looked.elapsed() >= crowd::rest() {
             crowd::disperse();
             looked = Instant::now();
         }
@@ -156,7 +156,7 @@ fn next(tick: &mut Option<Instant>) -> Option<(Vec<Arc<Handle>>, bool)> {
             housekeeper = CHANGED.wait(housekeeper).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
-        let (woken, slept) = CHANGED.wait_timeout(housekeeper, REST).unwrap_or_else(PoisonError::into_inner);
+        let (woken, slept) = CHANGED.wait_timeout(housekeeper, crowd::rest()).unwrap_or_else(PoisonError::into_inner);
         housekeeper = woken;
         if slept.timed_out() {
             break;
