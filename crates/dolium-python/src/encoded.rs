@@ -56,7 +56,7 @@ impl<'py> Content<'py> {
     fn bytes(&self) -> PyResult<&[u8]> {
         match &self.text {
             Some(text) => text.to_str().map(str::as_bytes),
-            None => self.whole().map(|whole| whole.as_bytes()),
+            None => Ok(self.whole()?.as_bytes()),
         }
     }
 
@@ -229,9 +229,7 @@ fn zstd_apply<'py>(
 ) -> PyResult<Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>> {
     let bytes = data.as_bytes();
     let packed = enter::leave(py, || Zstd::new(level).element(element).apply(bytes));
-    packed
-        .map(|(filters, packed)| Ok((PyBytes::new(py, &filters), memory::bytes(py, &packed)?)))
-        .transpose()
+    packed.map(|(filters, packed)| Ok((PyBytes::new(py, &filters), memory::bytes(py, &packed)?))).transpose()
 }
 
 /// Undo filters up to one that is the package's. Return how many are left, and the bytes; None if they are damaged.

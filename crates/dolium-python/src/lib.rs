@@ -29,6 +29,7 @@ mod reader;
 mod signals;
 mod signature;
 mod store;
+mod text;
 mod trust;
 mod unpickle;
 mod value;

@@ -25,6 +25,9 @@ pub(crate) const MANY: usize = 1 << 20;
 /// Bytes that are copied before the other threads get their turn.
 const PIECE: usize = 1 << 18;
 
+/// Letters that are encoded before the other threads get their turn.
+const LETTERS: usize = 1 << 16;
+
 /// Whether an object is nothing but memory, which `pickle` refuses: it is stored as the bytes that it shows.
 ///
 /// *Trap*: to import a module runs Python code, in which Ctrl-C may come. One that is not there has no instances.
@@ -48,11 +51,11 @@ pub(crate) fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, P
 }
 
 /// So many bytes of `read` as an object, in pieces between which the other threads get their turn.
-fn written<'py>(
-    py: Python<'py>,
+fn written(
+    py: Python<'_>,
     length: usize,
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<Bound<'_, PyBytes>> {
     let mut piece = vec![0; PIECE];
     PyBytes::new_with_writer(py, length, |writer| {
         loop {
@@ -75,11 +78,11 @@ pub(crate) fn bytearray<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'p
 }
 
 /// Bytes that may be written to, all of which `fill` writes without the interpreter.
-pub(crate) fn filled<'py, T: Send>(
-    py: Python<'py>,
+pub(crate) fn filled<T: Send>(
+    py: Python<'_>,
     length: usize,
     fill: impl FnOnce(&mut Place<'_>) -> T + Send,
-) -> PyResult<(Bound<'py, PyByteArray>, T)> {
+) -> PyResult<(Bound<'_, PyByteArray>, T)> {
     let array = PyByteArray::new(py, b"");
     // Does not write to the memory, which would take as long as to fill it.
     array.resize(length)?;
@@ -127,8 +130,8 @@ pub(crate) fn utf8<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> 
     }
     let py = text.py();
     let mut whole = String::with_capacity(2 * length);
-    for begin in (0..length).step_by(PIECE) {
-        let piece = PySlice::new(py, begin.try_into()?, (begin + PIECE).try_into()?, 1);
+    for begin in (0..length).step_by(LETTERS) {
+        let piece = PySlice::new(py, begin.try_into()?, (begin + LETTERS).try_into()?, 1);
         whole.push_str(text.get_item(piece)?.cast::<PyString>()?.to_str()?);
         py.detach(|| {});
     }

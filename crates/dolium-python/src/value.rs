@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyMemoryView, Py
 
 use crate::encoded::{Content, Made, Peers, unreadable};
 use crate::lazy::Lazy;
-use crate::{error, memory, packed, pickled};
+use crate::{error, memory, packed, pickled, text};
 
 static DUMPS: Lazy = Lazy::new("pickle", "dumps");
 
@@ -138,7 +138,7 @@ impl<'py> Incoming<'py> {
             Value::Null => py.None().into_bound(py),
             Value::Int(value) => value.into_pyobject(py)?.into_any(),
             Value::Float(value) => PyFloat::new(py, value).into_any(),
-            Value::Text(value) => PyString::new(py, &value).into_any(),
+            Value::Text(value) => text::text(py, &value)?.into_any(),
             Value::Bytes(value) => memory::bytes(py, &value)?.into_any(),
             Value::Pickle { bytes, signed } => return Ok(Self::Pickle { bytes, signed }),
             Value::Packed(bytes) => packed::load(py, &bytes)?,

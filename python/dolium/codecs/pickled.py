@@ -19,7 +19,7 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from ..errors import UntrustedValueError
 from .body import Body
@@ -90,16 +90,18 @@ class Pickle(Encoder):
 
 def parts(value: Any, protocol: int) -> tuple[Any, ...]:
     """The pickle of a value in parts, one behind the other. Large memory in it is a part of its own, and not copied."""
-    found: list[Any] = []
-    pickle.Pickler(_Sink(found.append), protocol).dump(value)
+    sink = _Sink()
+    pickle.Pickler(sink, protocol).dump(value)
     # A view keeps a bytearray from changing its length.
-    return tuple(part.raw() if type(part) is pickle.PickleBuffer else memoryview(part) for part in found)
+    return tuple(part.raw() if type(part) is pickle.PickleBuffer else memoryview(part) for part in sink.parts)
 
 
-class _Sink(NamedTuple):
+class _Sink:
     """A file for `pickle`, which writes large memory as it is."""
 
-    write: Callable[[Any], object]
+    def __init__(self) -> None:
+        self.parts: list[Any] = []
+        self.write: Callable[[Any], object] = self.parts.append
 
 
 def _is_data(owner: object) -> bool:

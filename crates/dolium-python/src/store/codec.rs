@@ -8,8 +8,8 @@ use pyo3::types::PyBytes;
 
 use super::Inner;
 use crate::encoded::{DECODE, Peers, body, scan, unreadable};
-use crate::{error, memory};
 use crate::lazy::Lazy;
+use crate::{error, memory};
 
 impl Inner {
     /// The object that an encoder has encoded.

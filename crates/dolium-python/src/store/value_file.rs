@@ -3,11 +3,11 @@
 use dolium::raw::mode;
 use dolium::{Entry, Value, host};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString};
+use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 
 use super::{Found, Inner, Shard};
 use crate::lazy::Lazy;
-use crate::reader;
+use crate::{enter, reader, text};
 
 static BYTES_IO: Lazy = Lazy::new("io", "BytesIO");
 
@@ -32,7 +32,9 @@ impl Inner {
                 self.unpickled(py, pickle, signed.is_some(), whole).map(Some)
             }
             mode::TEXT => {
-                Ok(PyString::from_encoded_object(&bytes, Some(c"utf-8"), None).ok().map(Bound::into_any))
+                let bytes = bytes.as_bytes();
+                let text = enter::leave(py, || str::from_utf8(bytes).ok());
+                text.map(|text| Ok(text::text(py, text)?.into_any())).transpose()
             }
             _ => Ok(Some(bytes.into_any())),
         }

@@ -70,8 +70,7 @@ impl Inner {
                 && host::is_filed(shard.cache(retry), memory.length())
             {
                 let mut reader = memory.reader(py);
-                let stored =
-                    shard.change(py, retry, |cache| put(cache, Payload::PickleReader(&mut reader)));
+                let stored = shard.change(py, retry, |cache| put(cache, Payload::PickleReader(&mut reader)));
                 return self.soften(py, retry, stored, || false);
             }
             let loan = outgoing.lend()?;

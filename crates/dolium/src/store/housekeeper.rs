@@ -156,7 +156,8 @@ fn next(tick: &mut Option<Instant>) -> Option<(Vec<Arc<Handle>>, bool)> {
             housekeeper = CHANGED.wait(housekeeper).unwrap_or_else(PoisonError::into_inner);
             continue;
         }
-        let (woken, slept) = CHANGED.wait_timeout(housekeeper, crowd::rest()).unwrap_or_else(PoisonError::into_inner);
+        let (woken, slept) =
+            CHANGED.wait_timeout(housekeeper, crowd::rest()).unwrap_or_else(PoisonError::into_inner);
         housekeeper = woken;
         if slept.timed_out() {
             break;
