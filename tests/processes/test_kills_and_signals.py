@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import random
 import signal
@@ -182,12 +181,7 @@ def test_stopped_process_blocks_no_reader_and_loses_nothing(tmp_path):
     cache = dolium.Cache(tmp_path, timeout=0.1)
     cache["mine"] = 0
     has_tier = cache.stats().hot.missing is None
-    timeouts = unanswered = growing = 0
-
-    def is_growing(error: dolium.StorageError) -> bool:
-        assert error.errno == errno.EBUSY, error
-        return True
-
+    timeouts = unanswered = 0
     with Child(body, tmp_path) as writer:
         writer.line("ready")
         for turn in range(40):
@@ -197,21 +191,15 @@ def test_stopped_process_blocks_no_reader_and_loses_nothing(tmp_path):
                 assert cache.get("mine") == turn
             except dolium.Timeout:
                 unanswered += 1
-            except dolium.StorageError as error:
-                growing += is_growing(error)
             try:
                 cache.set("mine", turn + 1)
             except dolium.Timeout:
                 timeouts += 1
-            except dolium.StorageError as error:
-                growing += is_growing(error)
             os.kill(writer.pid, signal.SIGCONT)
             cache.set("mine", turn + 1, retry=True)
         said = [int(line) for line in writer.kill()]
     print(f"{timeouts} of 40 times it was stopped with a lock, {unanswered} times in such a moment")
     assert unanswered <= (0 if has_tier else 5)
-    # It may be stopped while it makes a larger tier, which it does once.
-    assert growing <= 2 * has_tier
     assert cache["mine"] == 40
     assert said
     assert cache["count"] > said[-1]

@@ -44,7 +44,7 @@ pub use lock::file_lock::FileLock;
 pub use lock::guard::Guard;
 pub use lock::health::Health;
 #[cfg(target_os = "linux")]
-pub use lock::lockfile::note_in;
+pub use lock::lockfile::{Patience, note_in};
 #[cfg(target_os = "linux")]
 pub use lock::owner::Owner;
 pub use lock::wait::Acquired;

@@ -10,7 +10,7 @@ use crate::lock::file_lock::FileLock;
 use crate::lock::guard::Guard;
 use crate::lock::health::Health;
 #[cfg(target_os = "linux")]
-use crate::lock::lockfile::Paths;
+use crate::lock::lockfile::{Paths, Patience};
 use crate::system::access::Access;
 use crate::system::error::{AttachError, LockError};
 #[cfg(target_os = "linux")]
@@ -57,26 +57,27 @@ impl WriterLock {
     pub fn attach_tier(
         directory: &Path,
         access: Access,
+        patience: Patience,
         bytes: u64,
         backing: &mut dyn BackingStore,
     ) -> Result<(Self, Option<AttachError>), AttachError> {
-        let refusal = match Shared::attach_tier(directory, access, bytes, backing) {
+        let refusal = match Shared::attach_tier(directory, access, patience, bytes, backing) {
             Ok(shared) => return Ok((Self::Shared(shared), None)),
             Err(AttachError::NotLocal { .. }) => {
-                return Ok((Self::File(FileLock::attach(directory, access)?), None));
+                return Ok((Self::File(FileLock::attach_with(directory, access, patience)?), None));
             }
             Err(error) if error.is_refusal(directory) => error,
             Err(error) => return Err(error),
         };
         if bytes > 0
             && !matches!(refusal, AttachError::Apart { .. })
-            && let Ok(shared) = Shared::attach_tier(directory, access, 0, backing)
+            && let Ok(shared) = Shared::attach_tier(directory, access, patience, 0, backing)
         {
             shared.note(&refusal.to_string());
             return Ok((Self::Shared(shared), Some(refusal)));
         }
         let mut say_so = |paths: &Paths, lock| forgo(paths, lock, backing);
-        let lock = match FileLock::attach_apart(directory, access, &refusal, &mut say_so) {
+        let lock = match FileLock::attach_apart(directory, access, patience, &refusal, &mut say_so) {
             Ok(lock) => lock,
             Err(AttachError::Unrecovered { path }) => {
                 return Err(AttachError::Excluded { path, why: Box::new(refusal) });

@@ -4,7 +4,7 @@ mod common;
 
 use common::{KILLS, LONG, Other, assert_free_soon, listen, role, say};
 use dolium_hot::{
-    Access, BackingStore, Cell, Key, Kind, Limit, PendingRecord, Records, Row, Shared, Tier, View,
+    Access, BackingStore, Cell, Key, Kind, Limit, Patience, PendingRecord, Records, Row, Shared, Tier, View,
 };
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -83,7 +83,9 @@ impl BackingStore for Database {
 
 fn attach(directory: &Path) -> (Shared, Tier, Database) {
     let mut database = Database(directory.to_owned());
-    let shared = Shared::attach_tier(directory, Access::private(), 64 << 10, &mut database).expect("attach");
+    let shared =
+        Shared::attach_tier(directory, Access::private(), Patience::default(), 64 << 10, &mut database)
+            .expect("attach");
     let tier = shared.tier().expect("a tier");
     (shared, tier, database)
 }

@@ -1,6 +1,8 @@
 //! Times single operations of the tier: `cargo run --release -p dolium-bench-speed --bin tier_speed`.
 
-use dolium_hot::{Access, BackingStore, Cell, Key, Kind, Limit, PendingRecord, Records, Row, Shared};
+use dolium_hot::{
+    Access, BackingStore, Cell, Key, Kind, Limit, Patience, PendingRecord, Records, Row, Shared,
+};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -29,7 +31,13 @@ fn time(name: &str, count: u32, mut operation: impl FnMut(u32)) {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
     let start = Instant::now();
-    let shared = Shared::attach_tier(directory.path(), Access::private(), 16 << 20, &mut NoDatabase)?;
+    let shared = Shared::attach_tier(
+        directory.path(),
+        Access::private(),
+        Patience::default(),
+        16 << 20,
+        &mut NoDatabase,
+    )?;
     println!("attach                   {:8.1} us", start.elapsed().as_secs_f64() * 1e6);
     let tier = shared.tier().expect("a tier was asked for");
     let keys: Vec<String> = (0..1000).map(|number| format!("key-{number:06}")).collect();

@@ -13,7 +13,7 @@
 use crate::lock::guard::{Guard, Release, Which};
 use crate::lock::health::Health;
 #[cfg(target_os = "linux")]
-use crate::lock::lockfile::Paths;
+use crate::lock::lockfile::{Paths, Patience};
 use crate::lock::wait::{Acquired, Slice, wait};
 use crate::system::access::Access;
 #[cfg(target_os = "linux")]
@@ -51,17 +51,30 @@ impl FileLock {
         Ok(Self::of(Some(file), false, generation))
     }
 
+    /// The same, but waits as long as `patience` says.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn attach_with(
+        directory: &Path,
+        access: Access,
+        patience: Patience,
+    ) -> Result<Self, AttachError> {
+        let generation = fork::generation();
+        let file = platform::LockFile::open_with(directory, access, patience)?;
+        Ok(Self::of(Some(file), false, generation))
+    }
+
     /// Joins a local directory where the system refuses this process shared memory, and leaves a note of that.
     /// Processes that come meanwhile do without shared memory, too. Those that share memory already exclude this one.
     #[cfg(target_os = "linux")]
     pub(crate) fn attach_apart(
         directory: &Path,
         access: Access,
+        patience: Patience,
         why: &AttachError,
         forgo: &mut dyn FnMut(&Paths, Identity) -> Result<(), AttachError>,
     ) -> Result<Self, AttachError> {
         let generation = fork::generation();
-        let file = platform::LockFile::open_apart(directory, access, why, forgo)?;
+        let file = platform::LockFile::open_apart(directory, access, patience, why, forgo)?;
         Ok(Self::of(Some(file), true, generation))
     }
 
@@ -153,7 +166,7 @@ impl Release for FileMember {
 #[cfg(target_os = "linux")]
 mod platform {
     use crate::lock::health::{Health, check_lock_file};
-    use crate::lock::lockfile::{Paths, Retry, enter, held_elsewhere, reopen, retry_attach};
+    use crate::lock::lockfile::{Paths, Patience, Retry, enter, held_elsewhere, reopen, retry_attach};
     use crate::system::access::Access;
     use crate::system::descriptor::{Descriptor, Identity, closed};
     use crate::system::error::AttachError;
@@ -176,8 +189,17 @@ mod platform {
     impl LockFile {
         /// On a file system that other machines may see.
         pub(super) fn open(directory: &Path, access: Access) -> Result<Self, AttachError> {
+            Self::open_with(directory, access, Patience::default())
+        }
+
+        /// The same, but waits as long as `patience` says.
+        pub(super) fn open_with(
+            directory: &Path,
+            access: Access,
+            patience: Patience,
+        ) -> Result<Self, AttachError> {
             let paths = Paths::of(directory)?;
-            let descriptor = retry_attach(&paths, || {
+            let descriptor = retry_attach(&paths, patience, || {
                 let descriptor = Descriptor::open(&paths.lock, access)?;
                 if !enter(&descriptor, &paths.lock, LockKind::Shared)? {
                     return Ok(Err(Retry::Busy));
@@ -199,11 +221,12 @@ mod platform {
         pub(super) fn open_apart(
             directory: &Path,
             access: Access,
+            patience: Patience,
             why: &AttachError,
             forgo: &mut dyn FnMut(&Paths, Identity) -> Result<(), AttachError>,
         ) -> Result<Self, AttachError> {
             let paths = Paths::of(directory)?;
-            let descriptor = retry_attach(&paths, || {
+            let descriptor = retry_attach(&paths, patience, || {
                 let descriptor = Descriptor::open(&paths.lock, access)?;
                 if !enter(&descriptor, &paths.lock, LockKind::Exclusive)? {
                     return Ok(Err(Retry::Busy));

@@ -10,6 +10,23 @@ use std::time::{Duration, Instant};
 
 /// How long the open lock may be busy. It is held for well under a millisecond, unless its holder was stopped.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// How long a process waits for others that prepare the shared file of a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// As long as it takes without one.
+    pub timeout: Option<Duration>,
+    /// Called between two tries, with nothing held. `false` ends the wait with [`AttachError::Interrupted`].
+    pub tick: fn() -> bool,
+}
+
+impl Default for Patience {
+    /// Ten seconds, without interruptions.
+    fn default() -> Self {
+        Self { timeout: Some(BUSY), tick: || true }
+    }
+}
+
 /// How long to wait for others to notice that the file was deleted: they look every 100 ms.
 const NOTICE: Duration = Duration::from_secs(2);
 
@@ -39,6 +56,7 @@ pub(crate) enum Retry {
 /// Runs `attempt` until it has a result or its reason to go on has lasted too long. Between attempts nothing is held.
 pub(crate) fn retry_attach<T>(
     paths: &Paths,
+    patience: Patience,
     mut attempt: impl FnMut() -> Result<Result<T, Retry>, AttachError>,
 ) -> Result<T, AttachError> {
     let start = Instant::now();
@@ -47,12 +65,15 @@ pub(crate) fn retry_attach<T>(
         let outcome = attempt()?;
         let (limit, error): (_, fn(&Paths) -> AttachError) = match outcome {
             Ok(done) => return Ok(done),
-            Err(Retry::Busy) => (BUSY, |paths| AttachError::Busy { path: paths.lock.clone() }),
-            Err(Retry::InUse) => (NOTICE, |paths| AttachError::InUse { path: paths.hot.clone() }),
-            Err(Retry::Mixed) => (NOTICE, |paths| AttachError::Mixed { path: paths.directory.clone() }),
+            Err(Retry::Busy) => (patience.timeout, |paths| AttachError::Busy { path: paths.lock.clone() }),
+            Err(Retry::InUse) => (Some(NOTICE), |paths| AttachError::InUse { path: paths.hot.clone() }),
+            Err(Retry::Mixed) => (Some(NOTICE), |paths| AttachError::Mixed { path: paths.directory.clone() }),
         };
-        if start.elapsed() >= limit {
+        if limit.is_some_and(|limit| start.elapsed() >= limit) {
             return Err(error(paths));
+        }
+        if !(patience.tick)() {
+            return Err(AttachError::Interrupted { path: paths.lock.clone() });
         }
         pause.sleep();
     }

@@ -30,6 +30,12 @@ pub enum AttachError {
         /// `cache.lock`.
         path: PathBuf,
     },
+    /// The caller's tick said stop.
+    #[error("{}: waiting for the process that prepares this file was interrupted", path.display())]
+    Interrupted {
+        /// `cache.lock`.
+        path: PathBuf,
+    },
     /// Every slot is taken.
     #[error("{}: all {slots} process slots are in use; close the cache in another process", path.display())]
     Full {

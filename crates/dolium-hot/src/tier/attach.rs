@@ -9,7 +9,9 @@
 use crate::layout::geometry::{Geometry, SizeReason};
 use crate::layout::header::{self, HEADER_LEN, Header, PREFIX_LEN, Reading, field};
 use crate::layout::map::Map;
-use crate::lock::lockfile::{Paths, Retry, enter, held_elsewhere, note_in, random, reopen, retry_attach};
+use crate::lock::lockfile::{
+    Paths, Patience, Retry, enter, held_elsewhere, note_in, random, reopen, retry_attach,
+};
 use crate::log::crash;
 use crate::log::memory::Memory;
 use crate::log::record::{PendingRecord, View};
@@ -46,7 +48,12 @@ pub(crate) enum AttachMode<'b> {
 }
 
 /// Attaches to the shared memory of a directory.
-pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> Result<Joined, AttachError> {
+pub(crate) fn join(
+    paths: &Paths,
+    access: Access,
+    patience: Patience,
+    mut mode: AttachMode<'_>,
+) -> Result<Joined, AttachError> {
     let (kind, name) = match filesystem(&paths.directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(AttachError::io("examine", &paths.directory, error));
@@ -59,7 +66,7 @@ pub(crate) fn join(paths: &Paths, access: Access, mut mode: AttachMode<'_>) -> R
     if kind != FileSystem::Local || cfg!(target_endian = "big") {
         return Err(AttachError::NotLocal { path: paths.directory.clone(), name });
     }
-    retry_attach(paths, || {
+    retry_attach(paths, patience, || {
         let descriptor = Descriptor::open(&paths.lock, access)?;
         // A first look without the lock decides which kind to ask for; it is repeated under the lock.
         let must_create = |found: &HotFile, is_alone| match found {

@@ -7,7 +7,7 @@ use crate::layout::header::{Header, field};
 use crate::layout::map::{Map, SharedWord};
 use crate::lock::guard::{Guard, Release, Which};
 use crate::lock::health::{Health, check_lock_file};
-use crate::lock::lockfile::{Paths, reopen};
+use crate::lock::lockfile::{Paths, Patience, reopen};
 use crate::lock::wait::{Acquired, Slice, wait};
 use crate::lock::word::{self, OwnerLocks, Released};
 use crate::system::access::Access;
@@ -71,25 +71,31 @@ impl Shared {
     ///
     /// Drop an unhealthy `Shared` before attaching anew: its own slot counts as in use.
     pub fn attach(directory: &Path, access: Access) -> Result<Self, AttachError> {
-        Self::attach_with(directory, access, AttachMode::None)
+        Self::attach_with(directory, access, Patience::default(), AttachMode::None)
     }
 
-    /// Attaches in the same way. If the file is made now, it gets a tier of about `bytes` bytes, none for zero; else
+    /// Attaches in the same way, but waits as long as `patience` says. If the file is made now, it gets a tier of about `bytes` bytes, none for zero; else
     /// the directory keeps its tier. What a tier that no process has attached still holds goes to `backing` first,
     /// whatever the wish.
     pub fn attach_tier(
         directory: &Path,
         access: Access,
+        patience: Patience,
         bytes: u64,
         backing: &mut dyn BackingStore,
     ) -> Result<Self, AttachError> {
-        Self::attach_with(directory, access, AttachMode::Tier { bytes, backing })
+        Self::attach_with(directory, access, patience, AttachMode::Tier { bytes, backing })
     }
 
-    fn attach_with(directory: &Path, access: Access, mode: AttachMode<'_>) -> Result<Self, AttachError> {
+    fn attach_with(
+        directory: &Path,
+        access: Access,
+        patience: Patience,
+        mode: AttachMode<'_>,
+    ) -> Result<Self, AttachError> {
         let paths = Paths::of(directory)?;
         let generation = fork::generation();
-        let Joined { descriptor, slot, map, hot, header } = attach::join(&paths, access, mode)?;
+        let Joined { descriptor, slot, map, hot, header } = attach::join(&paths, access, patience, mode)?;
         let mut member = Member {
             paths,
             descriptor,

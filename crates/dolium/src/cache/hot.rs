@@ -36,6 +36,15 @@ pub(super) enum Seen {
     Commits(u64),
 }
 
+/// Where a read of one key looks before it asks the database.
+enum Place {
+    Tier(Tier),
+    /// At the tier of others, without being one of its members: this process may only read, or it cannot become one in
+    /// time.
+    Beside,
+    Nowhere,
+}
+
 impl Cache {
     /// The row of a key unless it has expired, from the tier or from SQLite. `unknown_to`: the tier of this epoch was
     /// asked during this lookup, and does not know the key. What another process puts there meanwhile is newer than this
@@ -52,9 +61,10 @@ impl Cache {
             self.count_alone(1, usize::from(row.is_some()));
             return Ok(row);
         }
-        let tier = if is_inside { None } else { self.handle.tier_to_read()? };
-        let Some(tier) = tier else {
-            let observed = self.observe(key, |view| self.is_alive(view).then(|| row_of(view)).flatten())?;
+        let place = self.place_of_tier(is_inside)?;
+        let Place::Tier(tier) = place else {
+            let alive = |view: &View<'_>| self.is_alive(view).then(|| row_of(view)).flatten();
+            let observed = if matches!(place, Place::Beside) { self.observe(key, alive)? } else { None };
             let cold = || Ok::<_, Error>(self.find_stored(key)?.there().filter(|row| self.lives(row)));
             let row = observed.map_or_else(cold, Ok)?;
             self.count_alone(1, usize::from(row.is_some()));
@@ -94,7 +104,7 @@ impl Cache {
     /// Returns the rows of many keys, all of one moment, from the tier and, for what is not there, from SQLite. Returns
     /// `None` without a tier, and where writers are too fast for that.
     pub(super) fn look_up_many(&self, keys: &[Key<'_>], now: Timestamp) -> Result<Option<Vec<Option<Row>>>> {
-        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read(self.wait)? };
         let Some(tier) = tier else { return Ok(None) };
         let Some(moment) = tier.moment() else { return Ok(None) };
         self.look_up_at(&tier, moment, keys, now)
@@ -179,11 +189,13 @@ impl Cache {
         if is_inside && let Some(row) = self.row_inside(key) {
             return Ok(row.there().is_some_and(|row| self.lives(&row)));
         }
-        let tier = if is_inside { None } else { self.handle.tier_to_read()? };
-        let known = match &tier {
-            Some(tier) => key.with_hot(|hot| tier.get(hot, |view, _| self.is_alive(&view))),
-            None => self.observe(key, |view| self.is_alive(view))?,
+        let place = self.place_of_tier(is_inside)?;
+        let known = match &place {
+            Place::Tier(tier) => key.with_hot(|hot| tier.get(hot, |view, _| self.is_alive(&view))),
+            Place::Beside => self.observe(key, |view| self.is_alive(view))?,
+            Place::Nowhere => None,
         };
+        let tier = if let Place::Tier(tier) = place { Some(tier) } else { None };
         if let Some(known) = known {
             return Ok(known);
         }
@@ -200,11 +212,23 @@ impl Cache {
         Ok(stored.there().is_some_and(lives))
     }
 
-    /// What a tier says of a key that this process may only look at.
-    pub(super) fn observe<T>(&self, key: &Key<'_>, f: impl Fn(&View<'_>) -> T) -> Result<Option<T>> {
-        if !self.is_read_only() || self.in_transaction() {
-            return Ok(None);
+    /// Where a read of one key looks first.
+    fn place_of_tier(&self, is_inside: bool) -> Result<Place> {
+        if is_inside {
+            return Ok(Place::Nowhere);
         }
+        Ok(match self.handle.tier_to_look() {
+            Ok(Some(tier)) => Place::Tier(tier),
+            // Another process prepares a tier, and has not done so in time.
+            Err(Error::Timeout { .. }) => Place::Beside,
+            Ok(None) if self.is_read_only() => Place::Beside,
+            Ok(None) => Place::Nowhere,
+            Err(error) => return Err(error),
+        })
+    }
+
+    /// What a tier says of a key, to a process that is not one of its members.
+    pub(super) fn observe<T>(&self, key: &Key<'_>, f: impl Fn(&View<'_>) -> T) -> Result<Option<T>> {
         let Some((observer, is_disturbed)) = self.handle.observer(self.wait)? else { return Ok(None) };
         // Rows that another program may have changed are asked of SQLite.
         let is_dirty = |view: &View<'_>| !view.kind().is_fill() && view.offset() >= observer.drained_to();
@@ -424,7 +448,7 @@ impl Cache {
 
     /// The tier for a change; `None` inside a transaction and where there is none.
     pub(super) fn tier_to_change(&self) -> Result<Option<Tier>> {
-        if self.in_transaction() { Ok(None) } else { self.handle.tier_to_write() }
+        if self.in_transaction() { Ok(None) } else { self.handle.tier_to_write(self.wait) }
     }
 
     /// The row of a key, expired or not, and how it was found.

@@ -141,7 +141,7 @@ impl Cache {
     /// What `look` finds in a cache that is one queue without holes, all at one moment. `None`: it is not, or `look` says so,
     /// or other processes are too fast.
     fn at_moment<T>(&self, look: impl Fn(&Span) -> Result<Option<T>>) -> Result<Option<T>> {
-        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read(self.wait)? };
         let Some(tier) = tier.filter(|tier| !tier.has_foreign()) else { return Ok(None) };
         for _ in 0..LOOKS {
             let Some(moment) = tier.moment() else {

@@ -197,7 +197,7 @@ impl Cache {
         now: Timestamp,
         fetch: &mut impl FnMut(&Key<'_>, &Row) -> Result<Option<T>>,
     ) -> Result<Answer<T>> {
-        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read()? };
+        let tier = if self.in_transaction() { None } else { self.handle.tier_to_read(self.wait)? };
         let Some(tier) = tier.filter(|tier| !tier.has_foreign()) else { return Ok(Answer::Unknown) };
         let deadline = Deadline::new(self.wait);
         for _ in 0..LEARNED {

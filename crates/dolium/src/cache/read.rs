@@ -431,7 +431,8 @@ pub fn row<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<Row>> {
 pub fn stored_info<'k>(cache: &Cache, key: impl Into<Key<'k>>) -> Result<Option<Info>> {
     let key = key.into();
     cache.write_pending_quietly();
-    let observed = cache.observe(&key, row_of)?;
+    let is_beside = cache.is_read_only() && !cache.in_transaction();
+    let observed = if is_beside { cache.observe(&key, row_of)? } else { None };
     let facts = cache.handle.read_on(cache.wait, |connection| Ok(read::facts(connection, &key)?))?;
     let stored = facts.map(|facts| Info {
         store_time: facts.store_time,

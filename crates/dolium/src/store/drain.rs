@@ -49,7 +49,7 @@ impl Handle {
         if self.is_read_only() {
             return self.await_drain(wait);
         }
-        let Some(tier) = self.tier_to_read()?.filter(Tier::is_dirty) else {
+        let Some(tier) = self.tier_to_read(wait)?.filter(Tier::is_dirty) else {
             return Ok(());
         };
         self.drain_in_turns(&mut Deadline::new(wait), DRAIN, still_waits(&tier))

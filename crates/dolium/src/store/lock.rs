@@ -4,9 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use dolium_hot::{Access, AttachError, FileSystem, Guard, Health, LockError, Tier};
+use dolium_hot::{Access, AttachError, FileSystem, Guard, Health, LockError, Patience, Tier};
 
 use crate::store::{Handle, SqliteBacking};
 use crate::system::error::{Error, Result};
@@ -38,6 +39,15 @@ pub(crate) fn is_network(directory: &Path) -> bool {
     // One that could not be made yet will lie where its parent does.
     let there = directory.ancestors().find(|path| files::exists(path)).unwrap_or(directory);
     !matches!(dolium_hot::filesystem(there), Ok((FileSystem::Local, _)))
+}
+
+/// How long a caller waits at least for a process that prepares a tier. That is short work, and comes once, so that an
+/// impatient caller need not hear of it. Only a process that is stopped meanwhile takes longer.
+const PREPARED: Duration = Duration::from_secs(1);
+
+/// How long a caller with so much time waits for a process that prepares a tier.
+pub(super) fn to_prepare(timeout: Option<Duration>) -> Option<Duration> {
+    timeout.map(|timeout| timeout.max(PREPARED))
 }
 
 pub(crate) struct WriterLock {
@@ -78,7 +88,7 @@ impl WriterLock {
     pub fn acquire(&self, handle: &Arc<Handle>, deadline: &mut Deadline) -> Result<Held> {
         let mut tries = 0;
         loop {
-            let Attached { lock, tier, .. } = self.attach(handle)?;
+            let Attached { lock, tier, .. } = self.attach(handle, to_prepare(deadline.left()))?;
             let error = match lock.acquire(deadline.left(), &mut may_continue) {
                 // The process that replaced the database has told the tier so. Other processes now use another lock
                 // than the tier's.
@@ -134,12 +144,13 @@ impl WriterLock {
         self.attached.load().as_ref()?.tier.clone().filter(Tier::is_live)
     }
 
-    /// Attaches if need be. Not inside the fork gate: it may wait for other processes.
-    pub fn join(&self, handle: &Arc<Handle>) -> Result<Hot> {
-        Ok(self.attach(handle)?.tier.map_or(Hot::None, Hot::Tier))
+    /// Attaches if need be. Not inside the fork gate: it may wait for a process that prepares the tier, as long as `timeout`
+    /// says.
+    pub fn join(&self, handle: &Arc<Handle>, timeout: Option<Duration>) -> Result<Hot> {
+        Ok(self.attach(handle, timeout)?.tier.map_or(Hot::None, Hot::Tier))
     }
 
-    fn attach(&self, handle: &Arc<Handle>) -> Result<Attached> {
+    fn attach(&self, handle: &Arc<Handle>, timeout: Option<Duration>) -> Result<Attached> {
         {
             let _inside = fork_gate::enter();
             let _changing = self.change();
@@ -147,12 +158,16 @@ impl WriterLock {
                 return Ok(attached.clone());
             }
         }
+        let patience = Patience { timeout, tick: may_continue };
         let attach = |bytes| {
             let rights = Access::like(&handle.database).or_else(|_| Access::within(&self.directory));
             let access = rights.unwrap_or_default();
             let mut backing = SqliteBacking::new(handle);
-            let attached = dolium_hot::WriterLock::attach_tier(&self.directory, access, bytes, &mut backing);
-            attached.map_err(|error| backing.take_error().unwrap_or_else(|| self.explain(handle, error)))
+            let attached =
+                dolium_hot::WriterLock::attach_tier(&self.directory, access, patience, bytes, &mut backing);
+            attached.map_err(|error| {
+                backing.take_error().unwrap_or_else(|| self.explain(handle, patience, error))
+            })
         };
         let bytes = handle.hot_size();
         let attached = match attach(bytes) {
@@ -246,8 +261,14 @@ impl WriterLock {
         }
     }
 
-    fn explain(&self, handle: &Handle, error: AttachError) -> Error {
+    fn explain(&self, handle: &Handle, patience: Patience, error: AttachError) -> Error {
         match error {
+            AttachError::Busy { .. } => Error::Timeout {
+                directory: self.directory.clone(),
+                waited: patience.timeout.unwrap_or(Duration::MAX),
+                done: 0,
+            },
+            AttachError::Interrupted { .. } => Error::Interrupted,
             AttachError::Io { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied && files::is_hidden(&handle.database) =>
             {

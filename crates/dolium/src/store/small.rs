@@ -116,13 +116,17 @@ impl SmallTransaction {
 
 impl Handle {
     /// Whether the next transaction can begin as a small one.
-    pub(super) fn may_be_small(self: &Arc<Self>) -> bool {
+    pub(super) fn may_be_small(self: &Arc<Self>, wait: Wait) -> Result<bool> {
         // What went wrong in the last one is found, and perhaps repaired, at the beginning of one of the database.
         if self.transaction.takes_direct_way() {
-            return false;
+            return Ok(false);
         }
-        let Ok(Some(tier)) = self.tier_to_write() else { return false };
-        self.detect_foreign_writes_once().is_ok() && !tier.has_foreign()
+        match self.tier_to_write(wait) {
+            Ok(Some(tier)) => Ok(self.detect_foreign_writes_once().is_ok() && !tier.has_foreign()),
+            // It has waited for long enough.
+            Err(error @ (Error::Timeout { .. } | Error::Interrupted)) => Err(error),
+            Ok(None) | Err(_) => Ok(false),
+        }
     }
 
     /// Calls `f` with the small transaction of the calling context, if it has one.

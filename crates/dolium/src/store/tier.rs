@@ -12,7 +12,7 @@ use crate::sqlite::files::with_suffix;
 use crate::sqlite::tier::{Applied, applied};
 use crate::store::ends::KnownQueues;
 use crate::store::housekeeper;
-use crate::store::lock::{Hot, WriterLock};
+use crate::store::lock::{Hot, WriterLock, to_prepare};
 use crate::system::clock::Timestamp;
 use crate::system::error::{self, Error, Result};
 use crate::system::files;
@@ -35,6 +35,9 @@ const WAITING_PART: u64 = 8;
 
 /// How many reads of a directory without a tier come before one is made for them.
 const READS: u32 = 256;
+
+/// How long a read waits for a process that prepares a tier before it looks at that without being a member.
+const LOOKING: Duration = Duration::from_millis(20);
 
 /// How often a process that leaves drains what others have written meanwhile. It is theirs after that.
 const LEAVING: u32 = 3;
@@ -192,7 +195,7 @@ impl Handle {
     }
 
     /// The tier for a write, attached if need be. Not inside the fork gate.
-    pub(crate) fn tier_to_write(self: &Arc<Self>) -> Result<Option<Tier>> {
+    pub(crate) fn tier_to_write(self: &Arc<Self>, wait: Wait) -> Result<Option<Tier>> {
         match self.tier.lock.hot() {
             Hot::Tier(tier) => return Ok(Some(tier)),
             Hot::None => return Ok(None),
@@ -203,7 +206,7 @@ impl Handle {
             let _inside = fork_gate::enter();
             self.renew()?;
         }
-        match self.tier.lock.join(self)? {
+        match self.tier.lock.join(self, to_prepare(Deadline::new(wait).left()))? {
             Hot::Tier(tier) => Ok(Some(tier)),
             Hot::None | Hot::Unattached => Ok(None),
         }
@@ -223,7 +226,17 @@ impl Handle {
 
     /// The tier for a read. A process that has read a while makes one if there is none; before, it joins those who
     /// have one. Not inside the fork gate.
-    pub(crate) fn tier_to_read(self: &Arc<Self>) -> Result<Option<Tier>> {
+    pub(crate) fn tier_to_read(self: &Arc<Self>, wait: Wait) -> Result<Option<Tier>> {
+        self.find_tier(to_prepare(Deadline::new(wait).left()))
+    }
+
+    /// The same for a caller that may look at a tier of others instead, where this gives [`Error::Timeout`]: another process
+    /// prepares one, and is slow or stopped.
+    pub(crate) fn tier_to_look(self: &Arc<Self>) -> Result<Option<Tier>> {
+        self.find_tier(Some(LOOKING))
+    }
+
+    fn find_tier(self: &Arc<Self>, timeout: Option<Duration>) -> Result<Option<Tier>> {
         // To see to the tier may mean to wait for its transaction. Until that ends, the tier stays what it is.
         if self.transaction.is_of_neighbor() {
             return Ok(self.tier.get());
@@ -249,11 +262,12 @@ impl Handle {
         let is_worth_it = self.tier.reads.fetch_add(1, Ordering::Relaxed) >= READS;
         let is_used = || self.has_tier_of_others();
         if is_worth_it || is_used()? {
-            match self.tier.lock.join(self) {
+            match self.tier.lock.join(self, timeout) {
                 Ok(Hot::Tier(tier)) => {
                     self.detect_foreign_writes_once()?;
                     return Ok(Some(tier));
                 }
+                Err(error @ Error::Interrupted) => return Err(error),
                 // Opening the database has shown that it can only be read.
                 Err(_) if self.is_read_only() => {}
                 // For example on a full disk: as long as no process has a tier, reading needs none.

@@ -167,7 +167,7 @@ impl Handle {
         }
         let (id, guard, writing) = loop {
             wait_for_forks()?;
-            let is_small = self.may_be_small();
+            let is_small = self.may_be_small(wait)?;
             let mut deadline = Deadline::new(wait);
             let mut attempts = Attempts::new(self, &mut deadline);
             let installed = loop {
