@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use dolium_hot::{SizeReason, Tier};
+use dolium_hot::{PendingRecord, SizeReason, Tier};
 
 use crate::sqlite::read;
 use crate::store::Handle;
@@ -76,20 +76,9 @@ impl Handle {
             if !tier.is_live() || !tier.is_in_first_lap() {
                 return Ok(false);
             }
-            let commits = tier.commits();
-            let (mut fills, last) = self.read_now(wait, |connection| {
-                let found = read::fills_after(connection, warming.after, ROWS)?;
-                connection.count_reads(found.0.len());
-                Ok(found)
-            })?;
-            let Some(last) = last else { return Ok(false) };
-            tier.prepare(&mut fills);
-            for fill in &mut fills {
-                tier.try_fill(fill, commits);
-            }
-            // Another thread may have had the append lock all the while. A bucket that is full takes a few less.
-            let missing = fills.iter_mut().filter_map(|fill| (!tier.knows(fill)).then_some(())).count();
-            let is_lost = tier.commits() != commits || missing > fills.len() / MISSING;
+            let Some(slice) = self.read_slice(tier, warming.after, wait)? else { return Ok(false) };
+            let last = slice.last;
+            let is_lost = slice.offer(tier);
             let is_void = is_lost && warming.tries < TRIES;
             warming.tries = if is_void { warming.tries + 1 } else { 0 };
             if !is_void {
@@ -98,13 +87,129 @@ impl Handle {
         }
         Ok(true)
     }
+
+    /// Reads the rows after one; `None` if there are none.
+    fn read_slice(self: &Arc<Self>, tier: &Tier, after: i64, wait: Wait) -> Result<Option<Slice>> {
+        let commits = tier.commits();
+        let (fills, last) = self.read_now(wait, |connection| {
+            let found = read::fills_after(connection, after, ROWS)?;
+            connection.count_reads(found.0.len());
+            Ok(found)
+        })?;
+        Ok(last.map(|last| Slice { fills, last, commits }))
+    }
+}
+
+/// Rows on their way into the tier.
+struct Slice {
+    fills: Vec<PendingRecord>,
+    /// The number of the last row.
+    last: i64,
+    /// How many commits there had been before they were read.
+    commits: u64,
+}
+
+impl Slice {
+    /// Brings the rows into the tier. Returns whether some have to be read again.
+    fn offer(mut self, tier: &Tier) -> bool {
+        tier.prepare(&mut self.fills);
+        for fill in &mut self.fills {
+            tier.try_fill(fill, self.commits);
+        }
+        // Another thread may have had the append lock all the while. A bucket that is full takes a few less.
+        let missing = self.fills.iter_mut().filter_map(|fill| (!tier.knows(fill)).then_some(())).count();
+        tier.commits() != self.commits || missing > self.fills.len() / MISSING
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::Cache;
     use crate::value::key::Key;
+    use crate::{Cache, Value};
+
+    const KEYS: i64 = 30;
+
+    /// What happens between the reading of a slice and its arrival in a tier that knows none of its keys.
+    fn between(happens: impl FnOnce(&Cache, &Tier) -> Result<()>) -> Result<(tempfile::TempDir, Cache)> {
+        let directory = tempfile::tempdir().expect("directory");
+        let cache = Cache::builder(directory.path()).setting("hot_size", 1 << 20).open()?;
+        (0..KEYS).try_for_each(|key| cache.set(key, "old").map(drop))?;
+        cache.flush()?;
+        let tier = cache.handle.tier.get().expect("tier");
+        tier.forget_clean();
+        let slice = cache.handle.read_slice(&tier, 0, Wait::Forever)?.expect("rows");
+        assert_eq!(i64::try_from(slice.fills.len()), Ok(KEYS));
+        happens(&cache, &tier)?;
+        slice.offer(&tier);
+        Ok((directory, cache))
+    }
+
+    fn values(cache: &Cache) -> Vec<Option<Value>> {
+        (0..KEYS).map(|key| cache.get(key).expect("get")).collect()
+    }
+
+    /// Of each three keys one is set, one deleted, and one stays.
+    fn change(cache: &Cache) -> Result<()> {
+        for key in 0..KEYS {
+            match key % 3 {
+                0 => drop(cache.set(key, "new")?),
+                1 => drop(cache.delete(key)?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn changed() -> Vec<Option<Value>> {
+        let one = [Some("new".into()), None, Some("old".into())];
+        (0..KEYS / 3).flat_map(|_| one.clone()).collect()
+    }
+
+    #[test]
+    fn what_is_dirty_stays_if_a_slice_was_read_before() -> Result<()> {
+        let (_directory, cache) = between(|cache, _| change(cache))?;
+        assert_eq!(values(&cache), changed());
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_drained_stays_if_a_slice_was_read_before() -> Result<()> {
+        let (_directory, cache) = between(|cache, tier| {
+            change(cache)?;
+            cache.flush()?;
+            // As if the log had come round.
+            tier.forget_clean();
+            Ok(())
+        })?;
+        assert_eq!(values(&cache), changed());
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_committed_stays_if_a_slice_was_read_before() -> Result<()> {
+        let (_directory, cache) = between(|cache, _| {
+            let transaction = cache.transact()?;
+            assert_eq!(
+                cache.len()?,
+                usize::try_from(KEYS).expect("few"),
+                "makes it a transaction of the database"
+            );
+            change(cache)?;
+            transaction.commit()
+        })?;
+        assert_eq!(values(&cache), changed());
+        Ok(())
+    }
+
+    #[test]
+    fn slice_arrives_if_nothing_happens() -> Result<()> {
+        let (_directory, cache) = between(|_, _| Ok(()))?;
+        let tier = cache.handle.tier.get().expect("tier");
+        assert_eq!(tier.stats().keys, KEYS.unsigned_abs());
+        assert!(values(&cache).iter().all(|value| *value == Some("old".into())));
+        Ok(())
+    }
 
     #[test]
     fn fill_comes_only_if_nothing_is_newer() -> Result<()> {
