@@ -50,6 +50,9 @@ pub use lock::owner::Owner;
 pub use lock::wait::Acquired;
 #[cfg(target_os = "linux")]
 pub use log::counters::Counter;
+#[cfg(all(target_os = "linux", feature = "crash-points"))]
+#[doc(hidden)]
+pub use log::crash::on_point as on_crash_point;
 #[cfg(target_os = "linux")]
 #[doc(hidden)]
 pub use log::crash::point as crash_point;
