@@ -35,7 +35,8 @@ pub(crate) enum Loan<'a> {
     Text(&'a str),
     Bytes(&'a [u8]),
     Pickle(&'a [u8]),
-    Frame(Frame<'a>),
+    /// Apart, so that the others are short: a bulk call has many.
+    Frame(Box<Frame<'a>>),
 }
 
 impl<'py> Outgoing<'py> {
@@ -94,7 +95,7 @@ impl<'py> Outgoing<'py> {
             Self::Parts(parts) => Loan::Pickle(parts.whole()?.as_bytes()),
             Self::Bytes(value) => Loan::Bytes(value.as_bytes()),
             Self::Pickle(value) => Loan::Pickle(value.as_bytes()),
-            Self::Made(made) => Loan::Frame(made.frame()?),
+            Self::Made(made) => Loan::Frame(Box::new(made.frame()?)),
         })
     }
 }
@@ -120,7 +121,7 @@ impl<'a> Loan<'a> {
             Self::Text(value) => Payload::Text(value),
             Self::Bytes(value) => Payload::Bytes(value),
             Self::Pickle(value) => Payload::Pickle(value),
-            Self::Frame(frame) => Payload::Frame(frame),
+            Self::Frame(frame) => Payload::Frame(*frame),
         }
     }
 }

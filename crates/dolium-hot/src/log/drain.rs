@@ -120,6 +120,9 @@ impl<A: Atomic> Memory<'_, A> {
             return Batch { seq: applied, ..Batch::default() };
         };
         let mut batch = Batch { seq: applied, ..Batch::default() };
+        // At once: a buffer that grows leaves holes of all its sizes.
+        let words = (head.saturating_sub(drained)).saturating_mul(UNIT as u64).min(limit.bytes / 8);
+        batch.words.reserve(usize::try_from(words).unwrap_or(0));
         let mut at = drained;
         let mut keys = HashSet::new();
         let (mut bytes, mut is_open) = (0, false);

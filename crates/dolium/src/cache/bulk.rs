@@ -109,7 +109,7 @@ impl Cache {
         let mut value = Prepared::new(&self.handle, payload)?;
         // A signature is the last of a file: as long as it is missing, the file is open.
         value.finish(key)?;
-        Ok(if self.refuses(value.size()) { None } else { Some(Content::Prepared(value)) })
+        Ok(if self.refuses(value.size()) { None } else { Some(Content::Prepared(Box::new(value))) })
     }
 
     /// Removes many entries, all or none of them. Returns how many there were.

@@ -73,7 +73,7 @@ pub(super) enum Content<'v> {
     /// Stores a column that is copied only once, into its record.
     Plain(Cell<'v>),
     /// Stores what was pickled, framed, signed or written to a file.
-    Prepared(Prepared),
+    Prepared(Box<Prepared>),
     /// Removes the key.
     Nothing,
 }
@@ -181,10 +181,11 @@ impl Item<'_, '_> {
     pub(super) fn known(&self, stamp: &Stamp<'_>) -> Option<Known> {
         let is_raised = match &self.content {
             Content::Nothing => return None,
-            Content::Prepared(Prepared::Ready { columns, .. }) if columns.mode == mode::FRAME => {
-                is_raised(&columns.value)
-            }
-            Content::Plain(_) | Content::Prepared(_) => false,
+            Content::Prepared(value) => match &**value {
+                Prepared::Ready { columns, .. } => columns.mode == mode::FRAME && is_raised(&columns.value),
+                Prepared::Signed { .. } => false,
+            },
+            Content::Plain(_) => false,
         };
         Some(Known { expire_time: stamp.expire_time, is_raised })
     }

@@ -131,6 +131,9 @@ pub(crate) const LOG: u64 = 16 << 20;
 const FRESH: RangeInclusive<i64> = -512..=256;
 const FRESH_BYTES: i64 = 512 << 10;
 
+/// Pages, or KiB, that a transaction changes before it writes some into the log, unless its connection has more.
+const SPILL: RangeInclusive<i64> = -8192..=4096;
+
 /// Bytes of page cache that all connections of the process share beyond those of a new one. Else four connections to each
 /// of eight shards would have half a gigabyte. A cache whose setting asks for more has it beside them.
 const SHARED: i64 = 24 << 20;
@@ -424,8 +427,8 @@ fn configure(raw: &rusqlite::Connection, settings: &Settings, cache_size: i64) -
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true)?;
     raw.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, true)?;
     let fresh = cache_size.clamp(*FRESH.start(), *FRESH.end());
-    // A transaction may always have as much as the setting says before it has to write into the log.
-    let spill = if cache_size == 0 { 1 } else { cache_size };
+    // What a transaction may have before it has to write into the log.
+    let spill = if cache_size == 0 { 1 } else { cache_size.clamp(*SPILL.start(), *SPILL.end()) };
     let synchronous = settings.int("sqlite_synchronous").unwrap_or(1);
     // Checkpoints are the housekeeper's, outside commits; a log that starts over is cut to what it tolerates. Reading
     // through a map would turn a truncated file into SIGBUS, so `sqlite_mmap_size` is kept for diskcache but not

@@ -18,9 +18,9 @@ use crate::system::wait::{Deadline, Wait, may_continue};
 
 use super::Handle;
 
-/// What one transaction drains. Much, because a key that was written often is one row, but no more than a writer that finds
-/// the log full waits for.
-pub(super) const DRAIN: Limit = Limit { keys: 2048, bytes: 8 << 20 };
+/// What one transaction drains. Much, because a key that was written often is one row. But no more than a writer that finds
+/// the log full waits for, and not all of a large log, because the batch is a copy.
+pub(super) const DRAIN: Limit = Limit { keys: 2048, bytes: 4 << 20 };
 
 /// All that waits.
 pub(super) const EVERYTHING: Limit = Limit { keys: usize::MAX, bytes: u64::MAX };
