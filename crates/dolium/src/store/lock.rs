@@ -50,6 +50,10 @@ pub(super) fn to_prepare(timeout: Option<Duration>) -> Option<Duration> {
     timeout.map(|timeout| timeout.max(PREPARED))
 }
 
+/// How often a caller joins anew what it has to lock. A tier that writers fill may be replaced by a larger one several times
+/// in a row, and each time before a caller that stands behind others gets its lock.
+const TRIES: u32 = 64;
+
 pub(crate) struct WriterLock {
     directory: PathBuf,
     /// Changed only with `changing` held. Readers may find nothing for a moment while
@@ -109,7 +113,7 @@ impl WriterLock {
             };
             self.detach();
             tries += 1;
-            if tries > 3 {
+            if tries == TRIES {
                 return Err(Error::Lock { directory: self.directory.clone(), detail: error });
             }
         }
