@@ -186,42 +186,44 @@ impl Handle {
         let Some(tier) = self.tier.get() else { return };
         let capacity = tier.capacity();
         let returns = self.reads.growth.recent(tier.epoch(), tier.counted(Counter::Returns));
-        let mut takes_all = false;
+        let mut all = None;
         let (bytes, why) = if returns * BYTES >= capacity {
             let most = self.most_hot_size();
             if most <= capacity {
                 return;
             }
             // What is asked for again proves the demand; so the tier need not find out its size in steps.
-            let needed = self.hot_size_for_all(wait);
+            // A writer is in the way, perhaps: the next tick tries again.
+            let Ok(needed) = self.hot_size_for_all(wait) else { return };
             let grown = needed.max(capacity * GROWTH).min(most);
-            takes_all = (1..=grown).contains(&needed);
+            all = Some(needed).filter(|needed| (1..=grown).contains(needed));
             (grown, SizeReason::Returns)
         } else if self.is_too_large(&tier) {
             (self.share(FIRST), SizeReason::Disk)
         } else {
             return;
         };
-        // A writer is in the way, perhaps: the next tick tries again. The notes of reads do not go along.
+        // The same. The notes of reads do not go along.
         let replaced = self
             .write_reads(wait)
             .and_then(|()| self.replace_tier(&tier, bytes, why, wait, &mut Deadline::new(wait)));
-        if replaced.is_ok() && takes_all {
-            self.begin_warming();
+        if replaced.is_ok()
+            && let Some(needed) = all
+        {
+            self.begin_warming(needed);
         }
     }
 
     /// The bytes of a tier that takes all entries of the database; 0 if the database does not say how many there are.
-    fn hot_size_for_all(self: &Arc<Self>, wait: Wait) -> u64 {
-        let needed = self.read_now(wait, |connection| {
+    fn hot_size_for_all(self: &Arc<Self>, wait: Wait) -> Result<u64> {
+        let (bytes, entries) = self.read_now(wait, |connection| {
             let (bytes, free) = read::page_bytes(connection)?;
             Ok((bytes - free, schema::counter(connection, "count")?))
-        });
-        let (bytes, entries) = needed.unwrap_or_default();
+        })?;
         let [bytes, entries] = [bytes, entries].map(|number| u64::try_from(number).unwrap_or(0));
         // An offset finds its place in the log fastest if that is as long as a power of two says.
         let needed = bytes.max(entries.saturating_mul(ENTRY));
-        if needed == 0 { 0 } else { needed.checked_next_power_of_two().unwrap_or(u64::MAX) }
+        Ok(if needed == 0 { 0 } else { needed.checked_next_power_of_two().unwrap_or(u64::MAX) })
     }
 
     /// Whether a tier is larger than it began.

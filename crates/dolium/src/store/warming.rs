@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use dolium_hot::{PendingRecord, SizeReason, Tier};
+use dolium_hot::{PendingRecord, Tier};
 
 use crate::sqlite::read;
 use crate::store::Handle;
@@ -19,14 +19,16 @@ use crate::system::wait::Wait;
 const SLICE: Duration = Duration::from_millis(40);
 const ROWS: u16 = 256;
 
-/// How often the same rows are read again because a commit came, or because more than this part of them did not come in.
+/// At how many ticks the same rows are read because a commit came, or because more than this part of them did not come in.
 const TRIES: u32 = 8;
 const MISSING: usize = 16;
 
 /// How far it has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Warming {
-    /// The tier for which it began, once there is one.
+    /// The bytes of a tier that takes all entries.
+    needed: u64,
+    /// The tier that gets them, once there is one.
     epoch: Option<u64>,
     /// The number of the last row.
     after: i64,
@@ -35,9 +37,9 @@ pub(crate) struct Warming {
 }
 
 impl Handle {
-    /// Has the housekeeper bring all entries into the tier that comes next.
-    pub(super) fn begin_warming(&self) {
-        self.put_warming(Some(Warming::default()));
+    /// Has the housekeeper bring all entries into the tier that comes next, which takes so many bytes.
+    pub(super) fn begin_warming(&self, needed: u64) {
+        self.put_warming(Some(Warming { needed, epoch: None, after: 0, tries: 0 }));
     }
 
     fn put_warming(&self, warming: Option<Warming>) {
@@ -57,11 +59,16 @@ impl Handle {
             self.put_warming(Some(warming));
             return true;
         };
-        let is_it = *warming.epoch.get_or_insert(tier.epoch()) == tier.epoch();
-        // A failure leaves all to reads.
-        let is_more = is_it
-            && tier.sized() == SizeReason::Returns
-            && self.bring(&tier, &mut warming, wait).unwrap_or(false);
+        if warming.epoch != Some(tier.epoch()) {
+            // Writes may have let it grow once more.
+            warming = Warming { epoch: Some(tier.epoch()), after: 0, tries: 0, ..warming };
+        }
+        let is_more = tier.capacity() >= warming.needed
+            && self.bring(&tier, &mut warming, wait).unwrap_or_else(|_| {
+                warming.tries += 1;
+                // One that lasts leaves all to reads.
+                warming.tries < TRIES
+            });
         if is_more {
             self.put_warming(Some(warming));
         }
@@ -78,12 +85,12 @@ impl Handle {
             }
             let Some(slice) = self.read_slice(tier, warming.after, wait)? else { return Ok(false) };
             let last = slice.last;
-            let is_lost = slice.offer(tier);
-            let is_void = is_lost && warming.tries < TRIES;
-            warming.tries = if is_void { warming.tries + 1 } else { 0 };
-            if !is_void {
-                warming.after = last;
+            if slice.offer(tier) && warming.tries < TRIES {
+                // Writers are too fast at this moment.
+                warming.tries += 1;
+                return Ok(true);
             }
+            (warming.after, warming.tries) = (last, 0);
         }
         Ok(true)
     }
