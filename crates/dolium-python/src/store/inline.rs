@@ -7,7 +7,7 @@ use dolium::{Key, Number, host};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList};
 
-use super::bulk::glimpse;
+use super::many::glimpse;
 use super::read::{Ask, Memory};
 use super::write::{is_plain, number};
 use super::{Flag, Found, Inner, Seconds, Shard, Store, put};

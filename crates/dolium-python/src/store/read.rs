@@ -5,7 +5,6 @@ use std::iter::once;
 use std::sync::atomic::Ordering;
 
 use dolium::host::{EntryRef, Located, Unanswered};
-use dolium::raw::mode;
 use dolium::{Entry, Scalar, Value, host};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -15,13 +14,8 @@ use super::shown::Shown;
 use super::value_file::find_file;
 use super::{Flag, Inner, Seconds, Shard, Store};
 use crate::info::Info;
-use crate::lazy::Lazy;
-use crate::trust::Trust;
 use crate::value::{Incoming, unscalar};
-use crate::{clock, error, key, memory, pickled, reader};
-
-static LOADS: Lazy = Lazy::new("pickle", "loads");
-static TRUSTED: Lazy = Lazy::new("dolium.trust", "loads");
+use crate::{clock, error, key, memory, reader};
 
 /// A value, and what was asked for beside it.
 pub(crate) struct Found<'py> {
@@ -105,21 +99,6 @@ impl Inner {
         }
     }
 
-    /// The object of a pickle. `whole`: the same as an object.
-    pub(super) fn unpickled<'py>(
-        &self,
-        py: Python<'py>,
-        pickle: &[u8],
-        signed: bool,
-        whole: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        if self.is_trusted(signed) {
-            pickled::load(py, pickle, whole)
-        } else {
-            TRUSTED.get(py)?.call1((whole()?,))
-        }
-    }
-
     /// The same of a value that may lie in a file. `None` if that is not what it should be.
     pub(super) fn load_located<'py>(
         &self,
@@ -134,33 +113,6 @@ impl Inner {
                 None => Ok(None),
             },
             _ => Ok(None),
-        }
-    }
-
-    /// Whether a value may be loaded without asking Python first.
-    pub fn is_sure(&self) -> impl Fn(&Value) -> bool + Send + use<> {
-        let trust = self.shared.trust;
-        move |value| match value {
-            Value::Pickle { signed, .. } => trust == Trust::All || *signed && trust == Trust::Signed,
-            // Whether it can be read is seen when it is.
-            Value::Encoded(_) | Value::Unknown { mode: mode::FRAME, .. } => false,
-            _ => true,
-        }
-    }
-
-    /// A refused value counts as a miss, with one warning, unless the store is strict.
-    pub fn unless_refused<T>(&self, py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
-        match result {
-            Err(error) if !self.strict && error::is_unreadable(py, &error) => Ok(None),
-            Err(refusal) if !self.strict && error::is_untrusted(py, &refusal) => {
-                if self.shared.refused.fetch_add(1, Ordering::Relaxed) == 0 {
-                    let directory = self.shared.shards[0].cache(false).directory().display().to_string();
-                    let why = refusal.value(py).to_string();
-                    error::warn_untrusted(py, &format!("{directory}: a value is treated as missing: {why}"))?;
-                }
-                Ok(None)
-            }
-            other => other.map(Some),
         }
     }
 
@@ -191,20 +143,6 @@ impl Inner {
             }
             None => answer.map_or_else(Memory::Asks, |_| Memory::Knows(None)),
         })
-    }
-
-    /// What loads a pickle.
-    pub(super) fn loads(&self, signed: bool) -> &'static Lazy {
-        if self.is_trusted(signed) { &LOADS } else { &TRUSTED }
-    }
-
-    /// Whether a pickle may be loaded without restrictions.
-    pub(super) fn is_trusted(&self, signed: bool) -> bool {
-        match self.shared.trust {
-            Trust::All => true,
-            Trust::Signed => signed,
-            Trust::Nothing => false,
-        }
     }
 
     /// The text that a key is, and the only shard, if keys need no conversion.

@@ -1,7 +1,7 @@
 //! Operations on many keys. What the hot tier takes together becomes one chunk of its log, and all else one transaction,
 //! during which others go on writing.
 
-use dolium_hot::{Counter, Kind, PendingRecord, Tier, View};
+use dolium_hot::{Counter, Kind, PendingRecord, Tier};
 
 use crate::sqlite::Write;
 use crate::sqlite::read;
@@ -112,14 +112,8 @@ impl Cache {
         Ok(if self.refuses(value.size()) { None } else { Some(Content::Prepared(Box::new(value))) })
     }
 
-    /// Removes many entries, all or none of them. Returns how many there were.
-    pub fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
-        let outcomes = self.change_many(&mut removals(keys), &PutOptions::default(), Change::Present)?;
-        Ok(count(&outcomes))
-    }
-
     /// Changes keys, all of them or none. Returns what has become of each.
-    fn change_many(
+    pub(super) fn change_many(
         &self,
         items: &mut [Item<'_, '_>],
         options: &PutOptions,
@@ -142,7 +136,7 @@ impl Cache {
     }
 
     /// Changes keys that the tier knows, if that needs no waiting.
-    fn try_change_many(
+    pub(super) fn try_change_many(
         &self,
         items: &mut [Item<'_, '_>],
         options: &PutOptions,
@@ -154,36 +148,6 @@ impl Cache {
         let stamp = Stamp::of(options, self.clock.now());
         let attempt = |tier: &Tier| self.change_many_hot(tier, items, &stamp, change, Patience::Never).ok();
         self.handle.tier.with_tier_to_answer(attempt)??
-    }
-
-    /// Removes keys of which the tier knows that each has a row. Returns how many have not expired, or `None` if nothing has
-    /// happened.
-    fn remove_present(&self, tier: &Tier, keys: &[Key<'_>]) -> Option<usize> {
-        let (mut records, mut offsets) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
-        // A key that comes twice is where it was.
-        let mut last = Last::of(keys.len());
-        let mut alive = 0;
-        for (at, key) in keys.iter().enumerate() {
-            key.with_hot(|hot| {
-                let look = |view: View<'_>| (view.kind().has_row(), view.offset(), self.is_alive(&view));
-                let (has_row, offset, is_alive) = tier.get(hot, |view, _| look(view))?;
-                if has_row && last.note(offset, at).is_none() {
-                    records.push(PendingRecord::delete(hot));
-                    offsets.push(offset);
-                    alive += usize::from(is_alive);
-                }
-                has_row.then_some(())
-            })?;
-        }
-        if records.is_empty() {
-            return Some(0);
-        }
-        if !fit(tier, &records) || !tier.try_append_all_over(&mut records, &offsets) {
-            return None;
-        }
-        tier.count(Counter::Deletes, records.len() as u64);
-        self.handle.after_append(tier);
-        Some(alive)
     }
 
     /// As one chunk of the log. Returns `None` if that is not possible.
@@ -417,37 +381,7 @@ pub fn try_add_many<'a, 'k: 'a, 'v>(
     Some(count(&outcomes))
 }
 
-/// Removes many entries, if the hot tier knows all of these keys and that needs no waiting. Returns how many there were, or
-/// `None` if nothing has happened: then call [`Cache::delete_many`].
-///
-/// ```
-/// # let dir = tempfile::tempdir().unwrap();
-/// use dolium::{Cache, Key, host};
-///
-/// let cache = Cache::open(dir.path())?;
-/// cache.set("question", "?")?;
-/// assert!(cache.contains("question")?);
-/// assert_eq!(host::try_delete_many(&cache, &[Key::from("question")]), Some(1));
-/// assert_eq!(host::try_delete_many(&cache, &[Key::from("answer")]), None, "only the database can tell");
-/// # Ok::<(), dolium::Error>(())
-/// ```
-#[must_use]
-pub fn try_delete_many(cache: &Cache, keys: &[Key<'_>]) -> Option<usize> {
-    if cache.in_transaction() {
-        return None;
-    }
-    let removed = cache.handle.tier.with_tier_to_answer(|tier| cache.remove_present(tier, keys))?;
-    removed.or_else(|| {
-        let removals = &mut removals(keys);
-        Some(count(&cache.try_change_many(removals, &PutOptions::default(), Change::Present)?))
-    })
-}
-
-fn removals<'k>(keys: &'k [Key<'_>]) -> Vec<Item<'k, 'static>> {
-    keys.iter().map(|key| Item { key: key.borrowed(), content: Content::Nothing }).collect()
-}
-
-fn count(outcomes: &[Outcome]) -> usize {
+pub(super) fn count(outcomes: &[Outcome]) -> usize {
     outcomes.iter().filter(|outcome| outcome.counts).count()
 }
 

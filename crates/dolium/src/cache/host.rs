@@ -17,7 +17,7 @@
 //! * **Flights**: [`join_flight`] is the part of [`Cache::get_or_compute`](crate::Cache::get_or_compute) that makes callers
 //!   wait for one computation, for a host that computes, waits or stores in its own way; see also [`add_since`].
 
-pub use super::bulk::{try_add_many, try_delete_many, try_set_many};
+pub use super::bulk::{try_add_many, try_set_many};
 pub use super::compute::{join_flight, join_local_flight};
 pub use super::frame::{FrameRef, try_get_frame, try_value_of};
 pub use super::hot_deque::{Position, deque_len, item_at, push_within, replace_at};
@@ -29,6 +29,7 @@ pub use super::nonblocking::{
 pub use super::prepare::is_filed;
 pub use super::queue::pull_if;
 pub use super::read::{Located, entry_after, locate_after, verified};
+pub use super::remove_many::try_delete_many;
 pub use super::transaction::{OwnedTransaction, is_held_by_neighbor, transact_owned, transaction_id};
 pub use super::upkeep::shutdown;
 pub use super::write::{add_since, pop_if};

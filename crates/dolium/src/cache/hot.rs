@@ -17,6 +17,7 @@ use crate::value::put_options::is_alive;
 
 use super::Cache;
 use super::change::{Change, Decided};
+use super::place::Place;
 use super::record::row_of;
 
 /// Bytes of keys of which the tier says that they are absent.
@@ -34,15 +35,6 @@ pub(super) enum Seen {
     Record(u64),
     /// There was none, and the database had been changed so often.
     Commits(u64),
-}
-
-/// Where a read of one key looks before it asks the database.
-enum Place {
-    Tier(Tier),
-    /// At the tier of others, without being one of its members: this process may only read, or it cannot become one in
-    /// time.
-    Beside,
-    Nowhere,
 }
 
 impl Cache {
@@ -210,30 +202,6 @@ impl Cache {
         let lives =
             |expire_time: Option<_>| expire_time.is_none_or(|time| is_alive(Some(time), self.clock.now()));
         Ok(stored.there().is_some_and(lives))
-    }
-
-    /// Where a read of one key looks first.
-    fn place_of_tier(&self, is_inside: bool) -> Result<Place> {
-        if is_inside {
-            return Ok(Place::Nowhere);
-        }
-        Ok(match self.handle.tier_to_look() {
-            Ok(Some(tier)) => Place::Tier(tier),
-            // Another process prepares a tier, and has not done so in time.
-            Err(Error::Timeout { .. }) => Place::Beside,
-            Ok(None) if self.is_read_only() => Place::Beside,
-            Ok(None) => Place::Nowhere,
-            Err(error) => return Err(error),
-        })
-    }
-
-    /// What a tier says of a key, to a process that is not one of its members.
-    pub(super) fn observe<T>(&self, key: &Key<'_>, f: impl Fn(&View<'_>) -> T) -> Result<Option<T>> {
-        let Some((observer, is_disturbed)) = self.handle.observer(self.wait)? else { return Ok(None) };
-        // Rows that another program may have changed are asked of SQLite.
-        let is_dirty = |view: &View<'_>| !view.kind().is_fill() && view.offset() >= observer.drained_to();
-        let is_known = |view: &View<'_>| !is_disturbed || is_dirty(view);
-        Ok(key.with_hot(|hot| observer.get(hot, |view| is_known(&view).then(|| f(&view)))).flatten())
     }
 
     /// The row of a key in SQLite, expired or not.

@@ -21,6 +21,7 @@ mod lock;
 mod long;
 mod nonblocking;
 mod open;
+mod place;
 mod prepare;
 mod queue;
 pub mod raw;

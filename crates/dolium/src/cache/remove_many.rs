@@ -1,4 +1,4 @@
-//! Owns removing many entries because a caller asks for it: by age, tag, policy, or all. What keeps a cache within its
+//! Owns removing many entries because a caller asks for it: by keys, age, tag, policy, or all. What keeps a cache within its
 //! limit by itself is in `store/evict.rs`.
 
 use std::collections::HashMap;
@@ -17,10 +17,12 @@ use crate::system::error::{Error, Result};
 use crate::system::wait::{Deadline, Wait};
 use crate::value::eviction_policy::ReadNotes;
 use crate::value::key::Key;
-use crate::value::put_options::is_alive;
+use crate::value::put_options::{PutOptions, is_alive};
 use crate::value::scalar::Scalar;
 
 use super::Cache;
+use super::bulk::count;
+use super::bulk_item::{Change, Content, Item, Last};
 use super::hot::fit;
 use super::long::{self, Work};
 
@@ -79,6 +81,42 @@ fn has_tag(view: &View<'_>, tag: &Scalar) -> Option<bool> {
 }
 
 impl Cache {
+    /// Removes many entries, all or none of them. Returns how many there were.
+    pub fn delete_many(&self, keys: &[Key<'_>]) -> Result<usize> {
+        let outcomes = self.change_many(&mut removals(keys), &PutOptions::default(), Change::Present)?;
+        Ok(count(&outcomes))
+    }
+
+    /// Removes keys of which the tier knows that each has a row. Returns how many have not expired, or `None` if nothing has
+    /// happened.
+    fn remove_present(&self, tier: &Tier, keys: &[Key<'_>]) -> Option<usize> {
+        let (mut records, mut offsets) = (Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
+        // A key that comes twice is where it was.
+        let mut last = Last::of(keys.len());
+        let mut alive = 0;
+        for (at, key) in keys.iter().enumerate() {
+            key.with_hot(|hot| {
+                let look = |view: View<'_>| (view.kind().has_row(), view.offset(), self.is_alive(&view));
+                let (has_row, offset, is_alive) = tier.get(hot, |view, _| look(view))?;
+                if has_row && last.note(offset, at).is_none() {
+                    records.push(PendingRecord::delete(hot));
+                    offsets.push(offset);
+                    alive += usize::from(is_alive);
+                }
+                has_row.then_some(())
+            })?;
+        }
+        if records.is_empty() {
+            return Some(0);
+        }
+        if !fit(tier, &records) || !tier.try_append_all_over(&mut records, &offsets) {
+            return None;
+        }
+        tier.count(Counter::Deletes, records.len() as u64);
+        self.handle.after_append(tier);
+        Some(alive)
+    }
+
     /// Removes the entries that have expired by `now`, by default the current time. Returns how many.
     pub fn expire(&self, now: Option<Timestamp>) -> Result<usize> {
         let now = now.unwrap_or_else(|| self.clock.now());
@@ -258,4 +296,34 @@ fn estimate(handle: &Arc<Handle>, wait: Wait) -> Result<u64> {
 /// Bytes in use: pages of the database that hold something, and value files.
 fn measure(handle: &Arc<Handle>, wait: Wait) -> Result<u64> {
     handle.read(wait, |connection| Ok(used_bytes(connection)?))
+}
+
+/// Removes many entries, if the hot tier knows all of these keys and that needs no waiting. Returns how many there were, or
+/// `None` if nothing has happened: then call [`Cache::delete_many`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use dolium::{Cache, Key, host};
+///
+/// let cache = Cache::open(dir.path())?;
+/// cache.set("question", "?")?;
+/// assert!(cache.contains("question")?);
+/// assert_eq!(host::try_delete_many(&cache, &[Key::from("question")]), Some(1));
+/// assert_eq!(host::try_delete_many(&cache, &[Key::from("answer")]), None, "only the database can tell");
+/// # Ok::<(), dolium::Error>(())
+/// ```
+#[must_use]
+pub fn try_delete_many(cache: &Cache, keys: &[Key<'_>]) -> Option<usize> {
+    if cache.in_transaction() {
+        return None;
+    }
+    let removed = cache.handle.tier.with_tier_to_answer(|tier| cache.remove_present(tier, keys))?;
+    removed.or_else(|| {
+        let removals = &mut removals(keys);
+        Some(count(&cache.try_change_many(removals, &PutOptions::default(), Change::Present)?))
+    })
+}
+
+fn removals<'k>(keys: &'k [Key<'_>]) -> Vec<Item<'k, 'static>> {
+    keys.iter().map(|key| Item { key: key.borrowed(), content: Content::Nothing }).collect()
 }

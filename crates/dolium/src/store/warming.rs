@@ -117,7 +117,7 @@ struct Slice {
 }
 
 impl Slice {
-    /// Brings the rows into the tier. Returns whether some have to be read again.
+    /// Brings the rows into the tier. Returns whether they must be read again.
     fn offer(mut self, tier: &Tier) -> bool {
         tier.prepare(&mut self.fills);
         for fill in &mut self.fills {
