@@ -15,7 +15,7 @@ import pickle
 import numpy
 from dolium.codecs import Pickle, Zstd
 sys.setswitchinterval(0.0005)
-calls, count = 20, 48 << 20
+calls, count = 60, 48 << 20
 clock = time.pthread_getcpuclockid(threading.main_thread().ident)
 longest, stop = 0.0, threading.Event()
 
