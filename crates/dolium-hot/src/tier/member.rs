@@ -74,9 +74,9 @@ impl Shared {
         Self::attach_with(directory, access, Patience::default(), AttachMode::None)
     }
 
-    /// Attaches in the same way, but waits as long as `patience` says. If the file is made now, it gets a tier of about `bytes` bytes, none for zero; else
-    /// the directory keeps its tier. What a tier that no process has attached still holds goes to `backing` first,
-    /// whatever the wish.
+    /// Attaches in the same way, but waits as long as `patience` says. If the file is made now, it gets a tier of about `bytes`
+    /// bytes, none for zero; else the directory keeps its tier. What a tier that no process has attached still holds goes to
+    /// `backing` first, whatever the wish.
     pub fn attach_tier(
         directory: &Path,
         access: Access,

@@ -17,6 +17,9 @@ use super::{Head, Write};
 /// Bytes that a row costs beside its key and value: columns, and its places in the indexes.
 pub(crate) const OVERHEAD: u64 = 128;
 
+/// Entries that an eviction looks at beyond those that it needs: some may not go, because they are being written.
+const SOME_STAY: u64 = 100;
+
 /// More than any disk holds. A counter that says so counts a spoilt row, for which no other may go.
 const IMPOSSIBLE: i64 = 1 << 56;
 
@@ -125,8 +128,8 @@ impl Write<'_> {
         mut may_go: impl FnMut(&Key<'static>) -> bool,
     ) -> Result<usize> {
         let since = (*spared == Spared::Recent).then_some(now);
-        // As many as would do if they had next to no value.
-        let most = limit.min(u32::try_from(bytes / OVERHEAD + 1).unwrap_or(limit));
+        // Each frees `OVERHEAD` bytes at least, unless it may not go.
+        let most = limit.min(u32::try_from(bytes / OVERHEAD + SOME_STAY).unwrap_or(limit));
         let found = self.candidates(column, most, since.copied(), *spared != Spared::Nothing)?;
         let (mut freed, mut removed) = (0_u64, 0);
         for (head, inline, key) in found {
