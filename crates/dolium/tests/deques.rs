@@ -310,3 +310,45 @@ fn a_commit_without_a_number_makes_positions_unknown() {
     assert_eq!(length, Some(299));
     assert_eq!(int(&cache, 98), 99);
 }
+
+#[test]
+fn a_number_with_a_fraction_is_no_position_even_where_a_hole_has_its_number() {
+    let (_directory, cache) = opened(0);
+    cache.set(MIDDLE - 2, "first").unwrap();
+    cache.set(MIDDLE, "third").unwrap();
+    cache.set(Key::Float(500_000_000_000_000.5), "other").unwrap();
+    assert_eq!(cache.len().unwrap(), 3);
+    assert_eq!(deque_len(&cache).unwrap(), None);
+    assert_eq!(item_at(&cache, 2).unwrap(), Position::Unknown);
+    cache.delete(Key::Float(500_000_000_000_000.5)).unwrap();
+    cache.delete(MIDDLE - 2).unwrap();
+    cache.len().unwrap();
+    assert_eq!(deque_len(&cache).unwrap(), Some(1));
+
+    // The same after all keys were seen to be numbers: by a drain, in a transaction, and beside the log.
+    let set_all = |cache: &Cache, numbers: std::ops::Range<i64>, length: usize| {
+        let value = "x".repeat(length);
+        let odd = Key::Float(500_000_000_000_002.5);
+        let keys = numbers.filter(|number| *number != 2).map(|number| Key::Int(MIDDLE + number)).chain([odd]);
+        let items: Vec<_> = keys.map(|key| (key, Payload::Text(value.as_str()))).collect();
+        cache.set_many(items, &PutOptions::new()).unwrap();
+    };
+    for case in 0..3 {
+        cache.clear().unwrap();
+        cache.push("first", None, Side::Back, &PutOptions::new()).unwrap();
+        cache.len().unwrap();
+        assert_eq!(deque_len(&cache).unwrap(), Some(1));
+        match case {
+            0 => set_all(&cache, 1..4, 10),
+            1 => {
+                let transaction = cache.transact().unwrap();
+                set_all(&cache, 1..4, 10);
+                transaction.commit().unwrap();
+            }
+            _ => set_all(&cache, 1..200, 9000),
+        }
+        let length = cache.len().unwrap();
+        assert_eq!(length, if case < 2 { 4 } else { 200 });
+        assert_eq!(deque_len(&cache).unwrap(), None, "case {case}");
+    }
+}

@@ -156,27 +156,67 @@ pub(crate) struct Whole {
     pub back: i64,
 }
 
+/// What `whole` reads. One statement, and so one moment: an eviction moves no sequence number.
+macro_rules! select_whole {
+    ($are_numbers:expr) => {
+        concat!(
+            "SELECT ours.value, theirs.value, opened.value, known.value,
+            (SELECT value FROM Settings WHERE key = 'count'),
+            (SELECT key FROM Cache ORDER BY key, raw LIMIT 1),
+            (SELECT key FROM Cache ORDER BY key DESC, raw DESC LIMIT 1),
+            (SELECT max(expire_time) FROM Cache), ",
+            $are_numbers,
+            " FROM Dolium AS ours
+            LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign'
+            LEFT JOIN Dolium AS opened ON opened.key = 'opened'
+            LEFT JOIN Dolium AS known ON known.key = 'shared' WHERE ours.key = 'tier'"
+        )
+    };
+}
+
+/// Without a look at the keys between the ends.
+const WHOLE: &str = select_whole!("NULL");
+
+/// With one at each of them.
+const WHOLE_OF_NUMBERS: &str = select_whole!(
+    "NOT EXISTS (SELECT 1 FROM Cache INDEXED BY Cache_key_raw WHERE key != CAST(key AS INTEGER))"
+);
+
 /// Reads whether the database is one queue without holes. Returns `None` if it is not, if an entry may expire, if another
-/// program has changed rows, and if no tier is in front of the database.
-pub(crate) fn whole(connection: &Connection) -> rusqlite::Result<Option<Whole>> {
-    // One statement, and so one moment: an eviction moves no sequence number.
-    const SELECT: &str = "SELECT ours.value, theirs.value, opened.value, known.value,
-        (SELECT value FROM Settings WHERE key = 'count'),
-        (SELECT key FROM Cache ORDER BY key, raw LIMIT 1),
-        (SELECT key FROM Cache ORDER BY key DESC, raw DESC LIMIT 1),
-        (SELECT max(expire_time) FROM Cache)
-        FROM Dolium AS ours
-        LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign'
-        LEFT JOIN Dolium AS opened ON opened.key = 'opened'
-        LEFT JOIN Dolium AS known ON known.key = 'shared' WHERE ours.key = 'tier'";
-    let mut select = connection.prepare_cached(SELECT)?;
+/// program has changed rows, and if no tier is in front of the database. Takes time that grows with the logarithm of the
+/// entries, if `are_numbers` says that all keys are whole numbers at a change of an epoch; otherwise each key is looked at.
+///
+/// *Trap*: the count of the entries and the ends of their keys are not enough. A hole may have its number, and a number with a
+/// fraction may lie beside it.
+pub(crate) fn whole(
+    connection: &Connection,
+    are_numbers: impl Fn(&Whole) -> bool,
+) -> rusqlite::Result<Option<Whole>> {
+    Ok(match read_whole(connection, WHOLE)? {
+        Some((whole, _)) if are_numbers(&whole) => Some(whole),
+        Some(_) => {
+            read_whole(connection, WHOLE_OF_NUMBERS)?.filter(|(_, holds)| *holds).map(|(whole, _)| whole)
+        }
+        None => None,
+    })
+}
+
+/// What a statement says of the ends, and whether it found only whole numbers.
+fn read_whole(connection: &Connection, sql: &str) -> rusqlite::Result<Option<(Whole, bool)>> {
+    let mut select = connection.prepare_cached(sql)?;
     let found = select.query_row([], |row| {
         let applied = Applied::of(&row.get(0)?, &Others::of(&row.get(1)?, &row.get(2)?, &row.get(3)?));
         let [count, first, last, expires]: [Scalar; 4] = [row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?];
-        Ok((applied, count, first, last, expires))
+        Ok((applied, count, first, last, expires, row.get::<_, Option<bool>>(8)?.unwrap_or(false)))
     });
-    let Some((Some(Applied { epoch, seq, is_disturbed: false, .. }), count, first, last, Scalar::Null)) =
-        found.optional()?
+    let Some((
+        Some(Applied { epoch, seq, is_disturbed: false, .. }),
+        count,
+        first,
+        last,
+        Scalar::Null,
+        holds,
+    )) = found.optional()?
     else {
         return Ok(None);
     };
@@ -186,7 +226,7 @@ pub(crate) fn whole(connection: &Connection) -> rusqlite::Result<Option<Whole>> 
         _ => return Ok(None),
     };
     let is_whole = count.as_int() == Some(back - front + 1);
-    Ok(is_whole.then_some(Whole { epoch, seq, front, back }))
+    Ok(is_whole.then_some((Whole { epoch, seq, front, back }, holds)))
 }
 
 /// The numbers at one end of a queue in a range, outermost first. `None` if a key there is none.

@@ -13,7 +13,7 @@ use crate::system::fork_gate;
 use crate::value::key::{Key, QueuePlace};
 
 use super::followed::Followed;
-use super::span::Span;
+use super::span::{Numbers, Span};
 
 /// Queues of a directory that a process knows at a time.
 const KNOWN: usize = 256;
@@ -137,6 +137,7 @@ struct Known {
     named: HashMap<Box<str>, Ends>,
     /// That queue, if it is all of the cache and has no holes.
     span: Option<Span>,
+    numbers: Option<Numbers>,
 }
 
 impl KnownQueues {
@@ -186,5 +187,15 @@ impl KnownQueues {
     /// Remembers that queue, or forgets it.
     pub fn put_span(&self, span: Option<Span>) {
         self.with(|known| known.span = span);
+    }
+
+    /// The place in the log where all keys of the cache are whole numbers, if there is one.
+    pub fn numbers(&self) -> Option<Numbers> {
+        self.with(|known| known.numbers)
+    }
+
+    /// Remembers that place, or forgets it.
+    pub fn put_numbers(&self, numbers: Option<Numbers>) {
+        self.with(|known| known.numbers = numbers);
     }
 }
