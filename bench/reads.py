@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import importlib
 import itertools
 import json
 import os
@@ -104,8 +105,11 @@ def fill(face: type[Face], directory: Path, entries: int) -> dict[str, Any]:
 
 
 def first(face: type[Face], directory: Path, entries: int, load: str) -> dict[str, Any]:
-    """The first reads of a new process."""
+    """The first reads of a new process, which has imported the library."""
     batch = next(LOADS[load](keys_of(face, entries), 1))
+    before = clock()
+    importlib.import_module(face.module)
+    imported = clock() - before
     before = clock()
     cache = face(directory)
     for key in batch:
@@ -114,7 +118,7 @@ def first(face: type[Face], directory: Path, entries: int, load: str) -> dict[st
     if cache.get(batch[0]) != VALUE:
         raise AssertionError("the entries are not there")
     cache.close()
-    return {"first": took}
+    return {"first": took, "import": imported}
 
 
 def warm(face: type[Face], directory: Path, entries: int, load: str, seconds: float) -> dict[str, Any]:

@@ -195,6 +195,10 @@ impl Handle {
             // What is asked for again proves the demand; so the tier need not find out its size in steps.
             // A writer is in the way, perhaps: the next tick tries again.
             let Ok(needed) = self.hot_size_for_all(wait) else { return };
+            // All entries have room, and those that return share a bucket of the index with too many.
+            if (1..=capacity).contains(&needed) && tier.is_in_first_lap() {
+                return;
+            }
             let grown = needed.max(capacity * GROWTH).min(most);
             all = Some(needed).filter(|needed| (1..=grown).contains(needed));
             (grown, SizeReason::Returns)

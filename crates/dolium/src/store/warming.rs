@@ -4,6 +4,7 @@
 //! the row was read. So nothing here needs a rule of its own, and a kill costs warmth alone.
 
 use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dolium_hot::{PendingRecord, Tier};
@@ -16,12 +17,15 @@ use crate::system::wait::Wait;
 
 /// How long the housekeeper brings entries at once, and how many with one statement: as long as those are read, no commit
 /// may come.
-const SLICE: Duration = Duration::from_millis(40);
+const SLICE: Duration = Duration::from_millis(100);
 const ROWS: u16 = 256;
 
-/// At how many ticks the same rows are read because a commit came, or because more than this part of them did not come in.
+/// How often the same rows are read because a commit came, or because more than this part of them did not come in.
 const TRIES: u32 = 8;
 const MISSING: usize = 16;
+
+/// How often a slice is offered to a tier whose append lock others take.
+const ROUNDS: usize = 32;
 
 /// How far it has come.
 #[derive(Debug)]
@@ -78,17 +82,17 @@ impl Handle {
     /// Brings entries for a while. Returns whether there are more.
     fn bring(self: &Arc<Self>, tier: &Tier, warming: &mut Warming, wait: Wait) -> Result<bool> {
         let since = Instant::now();
-        while since.elapsed() < SLICE && !fork_gate::is_wanted() {
+        while since.elapsed() < SLICE && !fork_gate::is_wanted() && !self.is_closed() {
             // What lies in the log for long would have to go for it.
             if !tier.is_live() || !tier.is_in_first_lap() {
                 return Ok(false);
             }
             let Some(slice) = self.read_slice(tier, warming.after, wait)? else { return Ok(false) };
             let last = slice.last;
+            tier.prefault();
             if slice.offer(tier) && warming.tries < TRIES {
-                // Writers are too fast at this moment.
                 warming.tries += 1;
-                return Ok(true);
+                continue;
             }
             (warming.after, warming.tries) = (last, 0);
         }
@@ -120,12 +124,15 @@ impl Slice {
     /// Brings the rows into the tier. Returns whether they must be read again.
     fn offer(mut self, tier: &Tier) -> bool {
         tier.prepare(&mut self.fills);
-        for fill in &mut self.fills {
-            tier.try_fill(fill, self.commits);
+        let all = self.fills.len();
+        for _ in 0..ROUNDS {
+            self.fills.retain_mut(|fill| !tier.try_fill(fill, self.commits) && !tier.knows(fill));
+            if self.fills.is_empty() || tier.commits() != self.commits {
+                break;
+            }
+            thread::yield_now();
         }
-        // Another thread may have had the append lock all the while. A bucket that is full takes a few less.
-        let missing = self.fills.iter_mut().filter_map(|fill| (!tier.knows(fill)).then_some(())).count();
-        tier.commits() != self.commits || missing > self.fills.len() / MISSING
+        tier.commits() != self.commits || self.fills.len() > all / MISSING
     }
 }
 
