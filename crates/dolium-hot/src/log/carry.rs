@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Acquire;
 
 use super::atomic::Atomic;
-use super::memory::Memory;
+use super::memory::{Bounds, Memory};
 use super::record::{Kind, PendingRecord, View};
 use super::scratch::Scratch;
 use crate::layout::geometry::SizeReason;
@@ -33,25 +33,27 @@ impl<A: Atomic> Memory<'_, A> {
         }
     }
 
-    /// What the index names, the newest as far as they are taken along, oldest first, as records that repeat the
-    /// database: at most `most` bytes. Nothing is dirty.
-    pub fn carried(&self, most: u64) -> Vec<PendingRecord> {
-        let most = most.min(CARRIED);
+    /// Where the records lie that are taken along, oldest first: the newest of what the index names, at most `most` bytes.
+    /// Nothing is dirty.
+    pub fn carried(&self, most: u64) -> Vec<u64> {
+        let Some(Bounds { head, .. }) = self.bounds() else { return Vec::new() };
         let named = (0..self.geometry.slots()).map(|slot| Self::offset_of(self.slot(slot).load(Acquire)));
         let mut offsets: Vec<u64> = named.filter(|offset| *offset > 0).collect();
         offsets.sort_unstable_by_key(|offset| std::cmp::Reverse(*offset));
-        let (mut scratch, mut bytes, mut records) = (Scratch::new(), 0, Vec::new());
-        for offset in offsets {
-            if let Some(record) = self.copy(offset, &mut scratch).and_then(|view| repeated(&view)) {
-                bytes += record.bytes();
-                records.push(record);
-            }
-            if bytes >= most {
-                break;
-            }
-        }
-        records.reverse();
-        records
+        let (most, mut bytes) = (most.min(CARRIED), 0);
+        let is_enough = |offset: &u64| {
+            bytes += self.extent(head, *offset).map_or(0, |words| words.len() as u64 * 8);
+            bytes >= most
+        };
+        let taken = offsets.iter().position(is_enough).map_or(offsets.len(), |last| last + 1);
+        offsets.truncate(taken);
+        offsets.reverse();
+        offsets
+    }
+
+    /// What is taken along of the record at an offset.
+    pub fn repeated(&self, offset: u64, scratch: &mut Scratch) -> Option<PendingRecord> {
+        self.copy(offset, scratch).and_then(|view| repeated(&view))
     }
 }
 

@@ -212,7 +212,7 @@ impl<'m, A: Atomic> Memory<'m, A> {
 
     /// What lies at an offset, if it ends at or below `end`: bounded, whatever the file says.
     #[inline]
-    fn extent(&self, end: u64, offset: u64) -> Option<&'m [A]> {
+    pub fn extent(&self, end: u64, offset: u64) -> Option<&'m [A]> {
         let place = self.geometry.within(offset);
         let start = self.geometry.log() + Self::word_of(place);
         let (units, _) = first(self.words.get(start)?.load(Relaxed));

@@ -14,7 +14,8 @@ use crate::lock::lockfile::{
 };
 use crate::log::crash;
 use crate::log::memory::Memory;
-use crate::log::record::{PendingRecord, View};
+use crate::log::record::View;
+use crate::log::scratch::Scratch;
 use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::system::error::AttachError;
@@ -128,8 +129,8 @@ pub(crate) fn join(
             });
             return match settled {
                 Ok(settled) => {
-                    if let Some(settled) = &settled {
-                        settled.carry(carried);
+                    if let (Some(settled), Some(carried)) = (&settled, carried) {
+                        settled.carry(&carried);
                     }
                     Ok(join_as(descriptor, settled))
                 }
@@ -231,8 +232,15 @@ struct HandOver {
     /// What it would have without the file before it.
     least: Option<Geometry>,
     sized: SizeReason,
-    /// Of the file before it.
-    carried: Vec<PendingRecord>,
+    carried: Option<Carried>,
+}
+
+/// What a new file takes along of the one before it, which stays mapped until then: all at once would be 16 MiB of memory.
+struct Carried {
+    map: Map,
+    geometry: Geometry,
+    epoch: u64,
+    offsets: Vec<u64>,
 }
 
 /// Stores what the old file holds and the database has not, with the epoch of the new file. No process uses the old one.
@@ -251,12 +259,12 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
             return Err(AttachError::Unrecovered { path: paths.hot.clone() });
         }
         AttachMode::None => {
-            let (sized, carried) = (SizeReason::Asked, Vec::new());
+            let (sized, carried) = (SizeReason::Asked, None);
             return Ok(HandOver { epoch, geometry: None, least: None, sized, carried });
         }
     };
     let told = |source| AttachError::BackingStore { path: paths.directory.clone(), source };
-    let (mut records, mut carried, mut outgrown) = (Vec::new(), Vec::new(), None);
+    let (mut records, mut carried, mut outgrown) = (Vec::new(), None, None);
     let applied = backing.applied().map_err(told)?;
     // What the database names may hold records that it lacks, and which only that version reads. All else is ignored.
     if let HotFile::Other { version, epoch } = found
@@ -276,6 +284,7 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
         let is_copy = is_copy(file, header) && memory.is_live();
         let last = memory.field(field::LAST).load(Acquire);
         let mut is_whole = !memory.is_dirty();
+        let mut offsets = None;
         if let Some((_, applied)) = applied.filter(|(epoch, _)| *epoch == header.epoch) {
             if matches!(found, HotFile::Foreign(..)) {
                 // A process that still has it, since its `cache.lock` was removed, must write no more than is found
@@ -286,7 +295,7 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
                 let next = memory.next_size();
                 // Else there is nothing, because the blocks of the log are given back.
                 if next.1 != SizeReason::Disk {
-                    carried = memory.carried(next.0);
+                    offsets = Some(memory.carried(next.0));
                 }
                 outgrown = Some(next);
             } else {
@@ -297,6 +306,7 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
         if is_copy && !(records.is_empty() && is_whole) {
             backing.copied(records.len(), is_whole);
         }
+        carried = offsets.map(|offsets| Carried { map, geometry, epoch: header.epoch, offsets });
     }
     let (geometry, least, sized) = match mode {
         AttachMode::Tier { bytes: 0, .. } | AttachMode::None => (None, None, SizeReason::Asked),
@@ -452,12 +462,16 @@ struct Settled {
 
 impl Settled {
     /// Puts records into the new tier, to which no other process can attach yet.
-    fn carry(&self, records: Vec<PendingRecord>) {
+    fn carry(&self, carried: &Carried) {
         let Some(geometry) = self.header.geometry else { return };
         let memory = Memory::new(self.map.words(), geometry, self.header.epoch);
-        for mut record in records {
-            // Without space it is forgotten.
-            let _ = memory.append(&mut record);
+        let before = Memory::new(carried.map.words(), carried.geometry, carried.epoch);
+        let mut scratch = Scratch::new();
+        for offset in &carried.offsets {
+            if let Some(mut record) = before.repeated(*offset, &mut scratch) {
+                // Without space it is forgotten.
+                let _ = memory.append(&mut record);
+            }
         }
     }
 }

@@ -136,7 +136,7 @@ const SPILL: RangeInclusive<i64> = -8192..=4096;
 
 /// Bytes of page cache that all connections of the process share beyond those of a new one. Else four connections to each
 /// of eight shards would have half a gigabyte. A cache whose setting asks for more has it beside them.
-const SHARED: i64 = 24 << 20;
+const SHARED: i64 = 16 << 20;
 
 static GRANTED: AtomicI64 = AtomicI64::new(0);
 

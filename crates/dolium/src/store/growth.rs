@@ -196,10 +196,13 @@ impl Handle {
             // A writer is in the way, perhaps: the next tick tries again.
             let Ok(needed) = self.hot_size_for_all(wait) else { return };
             // All entries have room, and those that return share a bucket of the index with too many.
-            if (1..=capacity).contains(&needed) && tier.is_in_first_lap() {
+            let with_room = needed + needed / 8;
+            if (1..=capacity).contains(&with_room) && tier.is_in_first_lap() {
                 return;
             }
-            let grown = needed.max(capacity * GROWTH).min(most);
+            // An offset finds its place in the log fastest if that is as long as a power of two says.
+            let rounded = needed.checked_next_power_of_two().unwrap_or(u64::MAX);
+            let grown = rounded.max(capacity * GROWTH).min(most);
             all = Some(needed).filter(|needed| (1..=grown).contains(needed));
             (grown, SizeReason::Returns)
         } else if self.is_too_large(&tier) {
@@ -225,9 +228,7 @@ impl Handle {
             Ok((bytes - free, schema::counter(connection, "count")?))
         })?;
         let [bytes, entries] = [bytes, entries].map(|number| u64::try_from(number).unwrap_or(0));
-        // An offset finds its place in the log fastest if that is as long as a power of two says.
-        let needed = bytes.max(entries.saturating_mul(ENTRY));
-        Ok(if needed == 0 { 0 } else { needed.checked_next_power_of_two().unwrap_or(u64::MAX) })
+        Ok(bytes.max(entries.saturating_mul(ENTRY)))
     }
 
     /// Whether a tier is larger than it began.
@@ -323,5 +324,35 @@ mod tests {
         let growth = Growth::default();
         assert_eq!((growth.returns(1, 64), growth.returns(1, 64)), (0, SAMPLED));
         assert_eq!((growth.returns(2, 64), growth.returns(2, 64)), (0, SAMPLED));
+    }
+
+    /// Whether a tier ends when so many keys of so many entries return.
+    #[cfg(target_os = "linux")]
+    fn grows(entries: i64, returns: u64) -> bool {
+        use crate::Cache;
+
+        let directory = tempfile::tempdir().expect("directory");
+        let cache = Cache::builder(directory.path()).open().expect("cache");
+        for key in 0..entries {
+            cache.set(key, "value").expect("set");
+            // Much that is dirty would let it grow, too.
+            if key % 100 == 0 {
+                cache.flush().expect("flush");
+            }
+        }
+        cache.flush().expect("flush");
+        let tier = cache.handle.tier.get().expect("tier");
+        cache.handle.fit_tier(Wait::Forever);
+        tier.count(Counter::Returns, returns);
+        cache.handle.fit_tier(Wait::Forever);
+        !tier.is_live()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_tier_grows_for_keys_that_return_if_it_has_no_room_for_all() {
+        assert!(grows(3000, 1 << 20));
+        assert!(!grows(3000, 10), "few return");
+        assert!(!grows(100, 1 << 20), "all have room");
     }
 }
