@@ -821,6 +821,8 @@ class Store:
         """Remove an entry that the hot tier knows. False: nothing has happened."""
     def _deque_len(self) -> int | None:
         """How many entries there are, None if that must be counted."""
+    def _deque_first(self) -> int | None:
+        """The key of the first item if the keys are integers without a gap, else None."""
     def _deque_item(self, position: int, default: Any, /) -> Any:
         """The item at a position, `default` if that must be searched for.
 

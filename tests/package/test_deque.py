@@ -679,3 +679,18 @@ class DequeMachine(RuleBasedStateMachine):
 
 DequeMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestDequeModel = DequeMachine.TestCase
+
+
+@pytest.mark.parametrize("hot_size", [-1, 0])
+def test_a_number_with_a_fraction_beside_a_hole_moves_no_position(tmp_path: Path, hot_size: int) -> None:
+    first = 500_000_000_000_000
+    cache = dolium.Cache(tmp_path, eviction_policy="none", hot_size=hot_size)
+    for key, value in ((first, "a"), (first + 2, "b"), (first + 2.5, "c"), (first + 3, "d")):
+        cache.set(key, value)
+    deque = dolium.Deque.fromcache(cache)
+    assert [deque[position] for position in range(-4, 4)] == list("abcdabcd")
+    deque[2] = "C"
+    assert list(deque) == list("abCd")
+    del deque[1]
+    with deque.transact():
+        assert [deque[position] for position in range(3)] == list("aCd")

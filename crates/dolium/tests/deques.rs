@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dolium::host::{Position, deque_len, item_at, push_within, replace_at};
+use dolium::host::{Position, deque_len, first_number, item_at, push_within, replace_at};
 use dolium::{Cache, Clock, Counter, Expiry, Key, Order, Payload, Policy, PutOptions, Side, Value};
 use proptest::prelude::*;
 
@@ -313,19 +313,27 @@ fn a_commit_without_a_number_makes_positions_unknown() {
 
 #[test]
 fn a_number_with_a_fraction_is_no_position_even_where_a_hole_has_its_number() {
-    let (_directory, cache) = opened(0);
+    let is_noted = |directory: &tempfile::TempDir| {
+        let database = rusqlite::Connection::open(directory.path().join("cache.db")).unwrap();
+        let select = "SELECT count(*) FROM Dolium WHERE key = 'integers'";
+        database.query_row(select, [], |row| row.get::<_, i64>(0)).unwrap() == 1
+    };
+    let (directory, cache) = opened(0);
     cache.set(MIDDLE - 2, "first").unwrap();
     cache.set(MIDDLE, "third").unwrap();
     cache.set(Key::Float(500_000_000_000_000.5), "other").unwrap();
+    assert!(is_noted(&directory));
     assert_eq!(cache.len().unwrap(), 3);
+    assert!(!is_noted(&directory));
     assert_eq!(deque_len(&cache).unwrap(), None);
+    assert_eq!(first_number(&cache).unwrap(), None);
     assert_eq!(item_at(&cache, 2).unwrap(), Position::Unknown);
     cache.delete(Key::Float(500_000_000_000_000.5)).unwrap();
     cache.delete(MIDDLE - 2).unwrap();
     cache.len().unwrap();
     assert_eq!(deque_len(&cache).unwrap(), Some(1));
 
-    // The same after all keys were seen to be numbers: by a drain, in a transaction, and beside the log.
+    // The same where the database says that all keys are integers: by a drain, in a transaction, and beside the log.
     let set_all = |cache: &Cache, numbers: std::ops::Range<i64>, length: usize| {
         let value = "x".repeat(length);
         let odd = Key::Float(500_000_000_000_002.5);
@@ -350,5 +358,15 @@ fn a_number_with_a_fraction_is_no_position_even_where_a_hole_has_its_number() {
         let length = cache.len().unwrap();
         assert_eq!(length, if case < 2 { 4 } else { 200 });
         assert_eq!(deque_len(&cache).unwrap(), None, "case {case}");
+        assert_eq!(first_number(&cache).unwrap(), None, "case {case}");
+        cache.delete(Key::Float(500_000_000_000_002.5)).unwrap();
+        cache.set(MIDDLE + 2, "the hole").unwrap();
+        cache.len().unwrap();
+        assert_eq!(deque_len(&cache).unwrap(), Some(length as u64), "case {case}");
+        assert_eq!(first_number(&cache).unwrap(), Some(MIDDLE));
+        // Seen so by a look at each key; the next drain notes it.
+        cache.push("last", None, Side::Back, &PutOptions::new()).unwrap();
+        cache.flush().unwrap();
+        assert!(is_noted(&directory), "case {case}");
     }
 }

@@ -177,10 +177,9 @@ class Deque(Compared[T]):
     def _key_at(self, index: int) -> Any:
         size = len(self._store)
         position = index + size if index < 0 else index
-        if 0 <= position < size:
-            first = next(self._store.iterkeys(), None)
-            last = next(self._store.iterkeys(reverse=True), None)
-            if type(first) is int and type(last) is int and last - first + 1 == size:
+        if 0 <= position < size and self._knows_positions:
+            first = self._store._deque_first()
+            if first is not None:
                 return first + position
         return self._search(position, size)
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Acquire;
 
 use super::atomic::Atomic;
 use super::memory::{Bounds, Memory};
-use super::record::{Kind, PendingRecord, View};
+use super::record::{HEAD, Kind, PendingRecord, View};
 use super::scratch::Scratch;
 use crate::layout::geometry::SizeReason;
 use crate::layout::header::field;
@@ -13,7 +13,10 @@ use crate::layout::header::field;
 const GROWTH: u64 = 4;
 
 /// Bytes of records that are taken along at most: other processes wait meanwhile. Reads bring the rest.
-const CARRIED: u64 = 16 << 20;
+const CARRIED: usize = 16 << 20;
+
+/// How many records that can be.
+const MOST: usize = CARRIED / (8 * HEAD);
 
 impl<A: Atomic> Memory<'_, A> {
     /// Whether this tier was ended in favour of one of another size, with all in the database up to the sequence number
@@ -33,14 +36,26 @@ impl<A: Atomic> Memory<'_, A> {
         }
     }
 
-    /// Where the records lie that are taken along, oldest first: the newest of what the index names, at most `most` bytes.
-    /// Nothing is dirty.
+    /// Where the records lie that are taken along, oldest first: the newest of what the index names, `most` bytes and the rest of
+    /// a record. Nothing is dirty.
     pub fn carried(&self, most: u64) -> Vec<u64> {
         let Some(Bounds { head, .. }) = self.bounds() else { return Vec::new() };
-        let named = (0..self.geometry.slots()).map(|slot| Self::offset_of(self.slot(slot).load(Acquire)));
-        let mut offsets: Vec<u64> = named.filter(|offset| *offset > 0).collect();
-        offsets.sort_unstable_by_key(|offset| std::cmp::Reverse(*offset));
-        let (most, mut bytes) = (most.min(CARRIED), 0);
+        let tail = self.field(field::TAIL).load(Acquire).max(1);
+        let newest_first = |offset: &u64| std::cmp::Reverse(*offset);
+        let mut offsets = Vec::new();
+        for slot in 0..self.geometry.slots() {
+            let offset = Self::offset_of(self.slot(slot).load(Acquire));
+            if offset >= tail {
+                offsets.push(offset);
+            }
+            // An index has room for many more than can be taken along.
+            if offsets.len() == 2 * MOST {
+                offsets.select_nth_unstable_by_key(MOST, newest_first);
+                offsets.truncate(MOST);
+            }
+        }
+        offsets.sort_unstable_by_key(newest_first);
+        let (most, mut bytes) = (most.min(CARRIED as u64), 0);
         let is_enough = |offset: &u64| {
             bytes += self.extent(head, *offset).map_or(0, |words| words.len() as u64 * 8);
             bytes >= most

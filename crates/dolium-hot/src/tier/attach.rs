@@ -15,12 +15,12 @@ use crate::lock::lockfile::{
 use crate::log::crash;
 use crate::log::memory::Memory;
 use crate::log::record::View;
-use crate::log::scratch::Scratch;
 use crate::system::access::Access;
 use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
 use crate::system::error::AttachError;
 use crate::system::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
 use crate::system::ofd::{self, APART_BYTE, FILE_REGIME_BYTE, LockKind, SLOTS};
+use crate::tier::carried::Carried;
 use crate::tier::{BackingStore, Records};
 use rustix::io::Errno;
 use std::fs::File;
@@ -235,14 +235,6 @@ struct HandOver {
     carried: Option<Carried>,
 }
 
-/// What a new file takes along of the one before it, which stays mapped until then: all at once would be 16 MiB of memory.
-struct Carried {
-    map: Map,
-    geometry: Geometry,
-    epoch: u64,
-    offsets: Vec<u64>,
-}
-
 /// Stores what the old file holds and the database has not, with the epoch of the new file. No process uses the old one.
 fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Result<HandOver, AttachError> {
     let epoch = random() | 1;
@@ -306,7 +298,7 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
         if is_copy && !(records.is_empty() && is_whole) {
             backing.copied(records.len(), is_whole);
         }
-        carried = offsets.map(|offsets| Carried { map, geometry, epoch: header.epoch, offsets });
+        carried = offsets.map(|offsets| Carried::new(map, geometry, header.epoch, offsets));
     }
     let (geometry, least, sized) = match mode {
         AttachMode::Tier { bytes: 0, .. } | AttachMode::None => (None, None, SizeReason::Asked),
@@ -463,15 +455,8 @@ struct Settled {
 impl Settled {
     /// Puts records into the new tier, to which no other process can attach yet.
     fn carry(&self, carried: &Carried) {
-        let Some(geometry) = self.header.geometry else { return };
-        let memory = Memory::new(self.map.words(), geometry, self.header.epoch);
-        let before = Memory::new(carried.map.words(), carried.geometry, carried.epoch);
-        let mut scratch = Scratch::new();
-        for offset in &carried.offsets {
-            if let Some(mut record) = before.repeated(*offset, &mut scratch) {
-                // Without space it is forgotten.
-                let _ = memory.append(&mut record);
-            }
+        if let Some(geometry) = self.header.geometry {
+            carried.copy_to(&Memory::new(self.map.words(), geometry, self.header.epoch));
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod attach;
 mod backing;
+mod carried;
 pub(crate) mod member;
 mod observe;
 mod prefault;

@@ -44,6 +44,12 @@ impl Store {
         shard.enter(py, true, host::deque_len)
     }
 
+    /// The key of the first item if the keys are integers without a gap, else None.
+    fn _deque_first(&self, py: Python<'_>) -> PyResult<Option<i64>> {
+        let Some(shard) = self.inner()?.plain_shard() else { return Ok(None) };
+        shard.enter(py, true, host::first_number)
+    }
+
     /// The item at a position, `default` if that must be searched for.
     ///
     /// Raises:

@@ -9,8 +9,8 @@
 //!   [`try_get_frame`] answer from shared memory or decline, so that the caller can hold the lock of its interpreter.
 //! * **Tasks**: a [`Context`] owns a transaction as a thread does; see [`transact_owned`] and [`set_context_hook`].
 //! * **Values that the host may refuse**: [`pop_if`] and [`pull_if`] ask before they remove an entry.
-//! * **A deque by position**: [`item_at`], [`replace_at`], [`push_within`] and [`deque_len`] serve a cache that is one queue
-//!   without holes, and decline elsewhere.
+//! * **A deque by position**: [`item_at`], [`replace_at`], [`push_within`], [`deque_len`] and [`first_number`] serve a cache
+//!   that is one queue without holes, and decline elsewhere.
 //! * **Locks**: [`swap`] changes a key only if it is as the caller has seen it, unless the directory [`is_shared`] with
 //!   another program. [`owner`] and [`is_alive_owner`] tell of a process that died with a lock.
 //! * **Memory of the host**: [`is_filed`] says whether a value gets a value file, so that the host can pass it as a reader.
@@ -20,7 +20,7 @@
 pub use super::bulk::{try_add_many, try_set_many};
 pub use super::compute::{join_flight, join_local_flight};
 pub use super::frame::{FrameRef, try_get_frame, try_value_of};
-pub use super::hot_deque::{Position, deque_len, item_at, push_within, replace_at};
+pub use super::hot_deque::{Position, deque_len, first_number, item_at, push_within, replace_at};
 pub use super::lock::{Expected, is_alive_owner, is_shared, owner, swap};
 pub use super::nonblocking::{
     EntryRef, Glimpse, Unanswered, ValueRef, get_rest, try_contains, try_delete, try_get, try_get_many,

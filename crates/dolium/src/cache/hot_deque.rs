@@ -5,9 +5,9 @@
 
 use dolium_hot::{Counter, Kind, LogFull, PendingRecord, Tier};
 
-use crate::sqlite::queue::{Side, Whole, whole};
+use crate::sqlite::queue::{Side, whole};
 use crate::sqlite::tier::CULLS;
-use crate::store::span::{Numbers, Span};
+use crate::store::span::Span;
 use crate::system::clock::Timestamp;
 use crate::system::error::Result;
 use crate::system::wait::Deadline;
@@ -23,9 +23,6 @@ use super::record::pending_record;
 
 /// How often the database is asked anew for one operation.
 const LEARNED: u32 = 3;
-
-/// Bytes of log that are followed so that the keys of the database need not be looked at one by one.
-const REMEMBERED: u64 = 4 << 20;
 
 /// How often an operation is tried while others are faster.
 const TRIES: u32 = 1000;
@@ -49,6 +46,13 @@ pub enum Position<T> {
 pub fn deque_len(cache: &Cache) -> Result<Option<u64>> {
     let found = cache.at_moment(|span| Ok(Some(span.length())))?;
     Ok(found.and_then(|length| u64::try_from(length).ok()))
+}
+
+/// The number of the first item of a cache that is one queue without holes, asked of the database. `None`: it is not, or has no
+/// items.
+pub fn first_number(cache: &Cache) -> Result<Option<i64>> {
+    let whole = cache.handle.read(cache.wait, |connection| Ok(whole(connection)?))?;
+    Ok(whole.filter(|whole| whole.front <= whole.back).map(|whole| whole.front))
 }
 
 /// The item at a position of a cache that is one queue without holes. Negative positions count from the end.
@@ -231,22 +235,18 @@ impl Cache {
     }
 
     fn learn_span(&self, tier: &Tier) -> Result<Option<Span>> {
-        // Before the read: a commit that comes between makes what is learned useless, and never wrong.
-        let (offset, additions) = self.before_learning(tier)?;
-        let commits = tier.commits();
-        let queues = &self.handle.tier.queues;
-        let known =
-            queues.numbers().and_then(|mut numbers| numbers.follow(tier, REMEMBERED).then_some(numbers));
-        let are_numbers = |whole: &Whole| known.is_some_and(|numbers| numbers.hold(tier, whole));
-        let Some(found) =
-            self.handle.read_now(self.wait, |connection| Ok(whole(connection, are_numbers)?))?
-        else {
+        if tier.dirty_bytes() > FOLLOWED / 2 {
+            self.handle.settle_order(self.wait)?;
+        }
+        // Both before the read: a commit that comes between makes what is learned useless, and never wrong.
+        let (commits, offset) = (tier.commits(), tier.drained_to());
+        let Some(whole) = self.handle.read_now(self.wait, |connection| Ok(whole(connection)?))? else {
             return Ok(None);
         };
-        let numbers =
-            known.filter(|_| are_numbers(&found)).unwrap_or_else(|| Numbers::new(&found, offset, additions));
-        queues.put_numbers(Some(numbers));
-        Ok(Some(Span::new(&found, offset, commits)))
+        if !whole.is_noted {
+            self.handle.tier.queues.ask_for_note();
+        }
+        Ok(Span::new(&whole, offset, commits))
     }
 
     /// Keeps the value file of a record that was appended.

@@ -326,22 +326,16 @@ impl Cache {
         range: (i64, i64),
         depth: u16,
     ) -> Result<Option<Ends>> {
-        let (offset, additions) = self.before_learning(tier)?;
-        let window = |connection: &Connection| Ok(window(connection, prefix, side, range, depth)?);
-        let window = self.handle.read_now(self.wait, window)?;
-        Ok(window.map(|window| Ends::new(&window, offset, additions)))
-    }
-
-    /// How far the log is in the database, and what was counted of changes that it does not name, for a read that follows.
-    /// `None` if one is announced.
-    pub(super) fn before_learning(&self, tier: &Tier) -> Result<(u64, Option<u64>)> {
         if tier.dirty_bytes() > FOLLOWED / 2 {
             self.handle.settle_order(self.wait)?;
         }
-        // In this order: the database has at least all that lies below, and all that was counted and is not announced any
-        // more.
+        // Before the read, and in this order: the database has at least all that lies below, and all that was counted and is
+        // not announced any more.
         let (offset, additions) = (tier.drained_to(), tier.additions());
-        Ok((offset, (!tier.is_announced()).then_some(additions)))
+        let additions = (!tier.is_announced()).then_some(additions);
+        let window = |connection: &Connection| Ok(window(connection, prefix, side, range, depth)?);
+        let window = self.handle.read_now(self.wait, window)?;
+        Ok(window.map(|window| Ends::new(&window, offset, additions)))
     }
 
     /// Whether these ends are those of this moment. The caller has the append lock, so they stay so.

@@ -12,6 +12,7 @@ pub(crate) mod evict;
 pub(crate) mod filed;
 pub(crate) mod files;
 pub(crate) mod forget;
+pub(crate) mod integers;
 pub(crate) mod keys;
 pub(crate) mod query;
 pub(crate) mod queue;

@@ -7,6 +7,7 @@ use crate::value::key::{Key, QUEUE_LAST as LAST, QueuePlace};
 use crate::value::scalar::{Scalar, Stored};
 
 use super::columns;
+use super::integers::are_integers;
 use super::tier::{Applied, Others, applied};
 
 /// An end of a queue.
@@ -147,86 +148,69 @@ pub(crate) fn window(
 /// A database all of whose keys are numbers of the queue without a prefix, one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole {
-    /// Of the tier in front of the database.
-    pub epoch: u64,
-    /// The last change in the tier that the database has.
-    pub seq: u64,
     /// The first number, and the last. The first is above the other if there are none.
     pub front: i64,
     pub back: i64,
+    /// The epoch of the tier in front of the database, and the last change in it that the database has. `None` if there is no
+    /// tier, and if another program has changed rows since.
+    pub applied: Option<(u64, u64)>,
+    /// Whether an entry may expire.
+    pub expires: bool,
+    /// Whether the database says that all keys are integers. Otherwise each key was looked at.
+    pub is_noted: bool,
 }
 
-/// What `whole` reads. One statement, and so one moment: an eviction moves no sequence number.
-macro_rules! select_whole {
-    ($are_numbers:expr) => {
-        concat!(
-            "SELECT ours.value, theirs.value, opened.value, known.value,
-            (SELECT value FROM Settings WHERE key = 'count'),
-            (SELECT key FROM Cache ORDER BY key, raw LIMIT 1),
-            (SELECT key FROM Cache ORDER BY key DESC, raw DESC LIMIT 1),
-            (SELECT max(expire_time) FROM Cache), ",
-            $are_numbers,
-            " FROM Dolium AS ours
-            LEFT JOIN Dolium AS theirs ON theirs.key = 'foreign'
-            LEFT JOIN Dolium AS opened ON opened.key = 'opened'
-            LEFT JOIN Dolium AS known ON known.key = 'shared' WHERE ours.key = 'tier'"
-        )
-    };
-}
-
-/// Without a look at the keys between the ends.
-const WHOLE: &str = select_whole!("NULL");
-
-/// With one at each of them.
-const WHOLE_OF_NUMBERS: &str = select_whole!(
-    "NOT EXISTS (SELECT 1 FROM Cache INDEXED BY Cache_key_raw WHERE key != CAST(key AS INTEGER))"
-);
-
-/// Reads whether the database is one queue without holes. Returns `None` if it is not, if an entry may expire, if another
-/// program has changed rows, and if no tier is in front of the database. Takes time that grows with the logarithm of the
-/// entries, if `are_numbers` says that all keys are whole numbers at a change of an epoch; otherwise each key is looked at.
+/// Reads whether the database is one queue without holes. Returns `None` if it is not. Each key is looked at unless the
+/// database says that all are integers.
 ///
-/// *Trap*: the count of the entries and the ends of their keys are not enough. A hole may have its number, and a number with a
-/// fraction may lie beside it.
-pub(crate) fn whole(
-    connection: &Connection,
-    are_numbers: impl Fn(&Whole) -> bool,
-) -> rusqlite::Result<Option<Whole>> {
-    Ok(match read_whole(connection, WHOLE)? {
-        Some((whole, _)) if are_numbers(&whole) => Some(whole),
-        Some(_) => {
-            read_whole(connection, WHOLE_OF_NUMBERS)?.filter(|(_, holds)| *holds).map(|(whole, _)| whole)
-        }
+/// *Trap*: the count of the entries and their first and last key are not enough. A number with a fraction may stand in for one
+/// that is missing.
+pub(crate) fn whole(connection: &Connection) -> rusqlite::Result<Option<Whole>> {
+    // One statement, and so one moment: an eviction moves no sequence number.
+    const SELECT: &str = concat!(
+        "SELECT (SELECT value FROM Dolium WHERE key = 'tier'),
+        (SELECT value FROM Dolium WHERE key = 'foreign'),
+        (SELECT value FROM Dolium WHERE key = 'opened'),
+        (SELECT value FROM Dolium WHERE key = 'shared'),
+        (SELECT value FROM Settings WHERE key = 'count'),
+        (SELECT key FROM Cache ORDER BY key, raw LIMIT 1),
+        (SELECT key FROM Cache ORDER BY key DESC, raw DESC LIMIT 1),
+        (SELECT max(expire_time) FROM Cache),
+        (SELECT value FROM Dolium WHERE key = 'integers') = (SELECT value FROM Dolium WHERE key = 'foreign'),
+        CASE WHEN ?1 THEN ",
+        are_integers!(),
+        " END"
+    );
+    let mut select = connection.prepare_cached(SELECT)?;
+    let mut read = |looks: bool| {
+        select.query_row([looks], |row| {
+            let applied = Applied::of(&row.get(0)?, &Others::of(&row.get(1)?, &row.get(2)?, &row.get(3)?));
+            let [count, first, last, expires]: [Scalar; 4] =
+                [row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?];
+            let [is_noted, is_seen]: [Option<bool>; 2] = [row.get(8)?, row.get(9)?];
+            let (front, back) = match (first, last) {
+                (Scalar::Null, Scalar::Null) => (LAST, LAST - 1),
+                (Scalar::Int(front), Scalar::Int(back)) if 0 < front && back < LAST => (front, back),
+                _ => return Ok(None),
+            };
+            let applied = applied.filter(|applied| !applied.is_disturbed);
+            let is_noted = is_noted == Some(true);
+            let found = Whole {
+                front,
+                back,
+                applied: applied.map(|applied| (applied.epoch, applied.seq)),
+                expires: expires != Scalar::Null,
+                is_noted,
+            };
+            let are_integers = is_noted || is_seen == Some(true) || front > back;
+            Ok((count.as_int() == Some(back - front + 1)).then_some((found, are_integers)))
+        })
+    };
+    Ok(match read(false)? {
+        Some((found, true)) => Some(found),
+        Some((_, false)) => read(true)?.and_then(|(found, are_integers)| are_integers.then_some(found)),
         None => None,
     })
-}
-
-/// What a statement says of the ends, and whether it found only whole numbers.
-fn read_whole(connection: &Connection, sql: &str) -> rusqlite::Result<Option<(Whole, bool)>> {
-    let mut select = connection.prepare_cached(sql)?;
-    let found = select.query_row([], |row| {
-        let applied = Applied::of(&row.get(0)?, &Others::of(&row.get(1)?, &row.get(2)?, &row.get(3)?));
-        let [count, first, last, expires]: [Scalar; 4] = [row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?];
-        Ok((applied, count, first, last, expires, row.get::<_, Option<bool>>(8)?.unwrap_or(false)))
-    });
-    let Some((
-        Some(Applied { epoch, seq, is_disturbed: false, .. }),
-        count,
-        first,
-        last,
-        Scalar::Null,
-        holds,
-    )) = found.optional()?
-    else {
-        return Ok(None);
-    };
-    let (front, back) = match (first, last) {
-        (Scalar::Null, Scalar::Null) => (LAST, LAST - 1),
-        (Scalar::Int(front), Scalar::Int(back)) if 0 < front && back < LAST => (front, back),
-        _ => return Ok(None),
-    };
-    let is_whole = count.as_int() == Some(back - front + 1);
-    Ok(is_whole.then_some((Whole { epoch, seq, front, back }, holds)))
 }
 
 /// The numbers at one end of a queue in a range, outermost first. `None` if a key there is none.

@@ -92,11 +92,15 @@ pub(crate) fn ensure(connection: &Connection, settings: &Settings) -> Result<()>
         return Ok(());
     }
     // Without our tables the program that made the store may have it open, and our triggers have not seen that.
-    let is_theirs = has("Cache")?.is_some() && has("Dolium")?.is_none();
+    let is_new = has("Cache")?.is_none();
+    let is_theirs = !is_new && has("Dolium")?.is_none();
     connection.execute_batch(DISKCACHE)?;
     connection.execute_batch(DOLIUM)?;
     if is_theirs {
         connection.execute("UPDATE Dolium SET value = value + 1 WHERE key = 'opened'", [])?;
+    }
+    if is_new {
+        connection.execute("INSERT OR IGNORE INTO Dolium VALUES ('integers', 0)", [])?;
     }
     connection.execute_batch(FRAMES)?;
     let mut insert = connection.prepare("INSERT OR IGNORE INTO Settings VALUES (?, ?)")?;

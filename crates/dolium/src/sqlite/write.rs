@@ -72,6 +72,8 @@ pub(crate) struct Write<'c> {
 pub(super) struct Rows<'c> {
     /// The key that was looked for last had no row. New keys come in runs, and are inserted without looking.
     pub are_new: bool,
+    /// A key was added that is no integer.
+    pub has_other_keys: bool,
     head: Once<'c>,
     insert: Once<'c>,
     update: Once<'c>,
@@ -221,6 +223,7 @@ impl<'c> Write<'c> {
             self.count += 1;
             self.is_anonymous = true;
             self.grow(columns.size);
+            self.added_key(key)?;
         }
         Ok(added > 0)
     }

@@ -275,6 +275,7 @@ impl Handle {
                     self.volume.note_time(now);
                 }
                 write.set_applied(epoch, batch.seq())?;
+                write.note_integers_if(self.tier.queues.takes_note())?;
                 Step::Done { batch, rejected, expired, is_disturbed }
             }
         };

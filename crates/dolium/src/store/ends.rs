@@ -4,6 +4,7 @@
 //! moves them. Nothing here is shared, so a kill leaves nothing behind.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use dolium_hot::{Tier, View};
@@ -13,7 +14,7 @@ use crate::system::fork_gate;
 use crate::value::key::{Key, QueuePlace};
 
 use super::followed::Followed;
-use super::span::{Numbers, Span};
+use super::span::Span;
 
 /// Queues of a directory that a process knows at a time.
 const KNOWN: usize = 256;
@@ -128,7 +129,11 @@ impl Ends {
 
 /// The queues that this process knows. What is here was true at its place in the log, so any thread may use it.
 #[derive(Debug, Default)]
-pub(crate) struct KnownQueues(Mutex<Known>);
+pub(crate) struct KnownQueues {
+    known: Mutex<Known>,
+    /// All keys were seen to be integers, and the database does not say so.
+    is_unnoted: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -137,13 +142,12 @@ struct Known {
     named: HashMap<Box<str>, Ends>,
     /// That queue, if it is all of the cache and has no holes.
     span: Option<Span>,
-    numbers: Option<Numbers>,
 }
 
 impl KnownQueues {
     fn with<T>(&self, f: impl FnOnce(&mut Known) -> T) -> T {
         let _inside = fork_gate::enter();
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The ends of a queue, if they are known.
@@ -189,13 +193,13 @@ impl KnownQueues {
         self.with(|known| known.span = span);
     }
 
-    /// The place in the log where all keys of the cache are whole numbers, if there is one.
-    pub fn numbers(&self) -> Option<Numbers> {
-        self.with(|known| known.numbers)
+    /// All keys were seen to be integers: the next drain notes it.
+    pub fn ask_for_note(&self) {
+        self.is_unnoted.store(true, Relaxed);
     }
 
-    /// Remembers that place, or forgets it.
-    pub fn put_numbers(&self, numbers: Option<Numbers>) {
-        self.with(|known| known.numbers = numbers);
+    /// Whether a drain has to note that.
+    pub fn takes_note(&self) -> bool {
+        self.is_unnoted.load(Relaxed) && self.is_unnoted.swap(false, Relaxed)
     }
 }

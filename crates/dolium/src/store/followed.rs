@@ -21,11 +21,6 @@ impl Followed {
         self.seq
     }
 
-    /// Whether this knows a change of an epoch.
-    pub fn is_beyond(&self, epoch: u64, seq: u64) -> bool {
-        self.epoch == epoch && seq <= self.seq
-    }
-
     /// Shows `apply` each change up to the end of the log, until it returns `false`. Returns whether all of them were
     /// there and applied: not after a direct commit, nor where the log has lost records, or has more than `most` bytes
     /// of them.

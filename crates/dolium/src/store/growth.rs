@@ -196,7 +196,7 @@ impl Handle {
             // A writer is in the way, perhaps: the next tick tries again.
             let Ok(needed) = self.hot_size_for_all(wait) else { return };
             // All entries have room, and those that return share a bucket of the index with too many.
-            let with_room = needed + needed / 8;
+            let with_room = needed.saturating_add(needed / 8);
             if (1..=capacity).contains(&with_room) && tier.is_in_first_lap() {
                 return;
             }

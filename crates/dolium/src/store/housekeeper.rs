@@ -99,6 +99,11 @@ pub(crate) fn stop() {
     let _ = thread.filter(|thread| thread.thread().id() != thread::current().id()).map(JoinHandle::join);
 }
 
+/// Whether a fork or the end of the process waits for the thread.
+pub(crate) fn is_stopping() -> bool {
+    lock().stopping
+}
+
 /// Allows the thread again. `child`: in a forked child, what was dirty is the parent's business.
 pub(crate) fn resume(child: bool) {
     let mut housekeeper = lock();

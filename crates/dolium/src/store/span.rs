@@ -24,9 +24,12 @@ pub(crate) struct Span {
 impl Span {
     /// What the database had. `offset`: up to there, the database has all changes. `commits`: what the tier had counted
     /// before.
-    pub fn new(whole: &Whole, offset: u64, commits: u64) -> Self {
-        let Whole { epoch, seq, front, back } = *whole;
-        Self { followed: Followed::new(epoch, seq, offset), commits, front, back }
+    /// `None`: that is no queue whose changes the log tells.
+    pub fn new(whole: &Whole, offset: u64, commits: u64) -> Option<Self> {
+        let Whole { front, back, applied: Some((epoch, seq)), expires: false, .. } = *whole else {
+            return None;
+        };
+        Some(Self { followed: Followed::new(epoch, seq, offset), commits, front, back })
     }
 
     /// The number of the last change that this knows.
@@ -96,36 +99,5 @@ impl Span {
             self.back -= 1;
         }
         !(self.front..=self.back).contains(&number)
-    }
-}
-
-/// A place in the log where all keys of the cache are whole numbers. A commit that the log has leaves it so, and then the
-/// database need not be asked about each key again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Numbers {
-    followed: Followed,
-    /// What the tier had counted of changes that may add rows and that the log does not name. `None` if one was announced.
-    additions: Option<u64>,
-}
-
-impl Numbers {
-    /// What the database had. `offset` and `additions` are of a moment before the read, as for [`Ends`](super::ends::Ends).
-    pub fn new(whole: &Whole, offset: u64, additions: Option<u64>) -> Self {
-        Self { followed: Followed::new(whole.epoch, whole.seq, offset), additions }
-    }
-
-    /// Follows the log to its end. Returns `false` if this is of no use any more: there may be another key, the log has lost
-    /// records, or has more than `most` bytes of them.
-    pub fn follow(&mut self, tier: &Tier, most: u64) -> bool {
-        let is_other = |view: &View<'_>| {
-            view.kind().has_row()
-                && !matches!(Key::queue_place(view.key(), None), Some(QueuePlace::Number(_)))
-        };
-        self.followed.follow(tier, most, |view| !is_other(view))
-    }
-
-    /// Whether it holds for what was read of the database before this call.
-    pub fn hold(&self, tier: &Tier, whole: &Whole) -> bool {
-        self.followed.is_beyond(whole.epoch, whole.seq) && self.additions == Some(tier.additions())
     }
 }

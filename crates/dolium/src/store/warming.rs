@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use dolium_hot::{PendingRecord, Tier};
 
 use crate::sqlite::read;
-use crate::store::Handle;
+use crate::store::{Handle, housekeeper};
 use crate::system::error::Result;
 use crate::system::fork_gate;
 use crate::system::wait::Wait;
@@ -24,6 +24,9 @@ const ROWS: u16 = 256;
 const TRIES: u32 = 8;
 const MISSING: usize = 16;
 
+/// At how many ticks nothing may come in, because a process has the append lock all the while or the database cannot be read.
+const IDLE: u32 = 200;
+
 /// How often a slice is offered to a tier whose append lock others take.
 const ROUNDS: usize = 32;
 
@@ -36,14 +39,16 @@ pub(crate) struct Warming {
     epoch: Option<u64>,
     /// The number of the last row.
     after: i64,
-    /// How often it was read.
+    /// How often the rows after it were read.
     tries: u32,
+    /// At how many ticks nothing came in.
+    idle: u32,
 }
 
 impl Handle {
     /// Has the housekeeper bring all entries into the tier that comes next, which takes so many bytes.
     pub(super) fn begin_warming(&self, needed: u64) {
-        self.put_warming(Some(Warming { needed, epoch: None, after: 0, tries: 0 }));
+        self.put_warming(Some(Warming { needed, epoch: None, after: 0, tries: 0, idle: 0 }));
     }
 
     fn put_warming(&self, warming: Option<Warming>) {
@@ -65,14 +70,15 @@ impl Handle {
         };
         if warming.epoch != Some(tier.epoch()) {
             // Writes may have let it grow once more.
-            warming = Warming { epoch: Some(tier.epoch()), after: 0, tries: 0, ..warming };
+            warming = Warming { epoch: Some(tier.epoch()), after: 0, tries: 0, idle: 0, ..warming };
         }
         let is_more = tier.capacity() >= warming.needed
             && self.bring(&tier, &mut warming, wait).unwrap_or_else(|_| {
-                warming.tries += 1;
-                // One that lasts leaves all to reads.
-                warming.tries < TRIES
-            });
+                warming.idle += 1;
+                true
+            })
+            // Reads bring the rest.
+            && warming.idle < IDLE;
         if is_more {
             self.put_warming(Some(warming));
         }
@@ -82,21 +88,29 @@ impl Handle {
     /// Brings entries for a while. Returns whether there are more.
     fn bring(self: &Arc<Self>, tier: &Tier, warming: &mut Warming, wait: Wait) -> Result<bool> {
         let since = Instant::now();
-        while since.elapsed() < SLICE && !fork_gate::is_wanted() && !self.is_closed() {
+        while since.elapsed() < SLICE && !self.is_wanted() {
             // What lies in the log for long would have to go for it.
             if !tier.is_live() || !tier.is_in_first_lap() {
                 return Ok(false);
             }
             let Some(slice) = self.read_slice(tier, warming.after, wait)? else { return Ok(false) };
-            let last = slice.last;
             tier.prefault();
-            if slice.offer(tier) && warming.tries < TRIES {
-                warming.tries += 1;
-                continue;
+            let last = slice.last;
+            match slice.offer(tier) {
+                Offered::Nothing => {
+                    warming.idle += 1;
+                    return Ok(true);
+                }
+                Offered::Some if warming.tries < TRIES => warming.tries += 1,
+                Offered::Some | Offered::All => (warming.after, warming.tries, warming.idle) = (last, 0, 0),
             }
-            (warming.after, warming.tries) = (last, 0);
         }
         Ok(true)
+    }
+
+    /// Whether another thread waits for the housekeeper: to fork, to end the process, or to close the directory.
+    fn is_wanted(&self) -> bool {
+        fork_gate::is_wanted() || housekeeper::is_stopping() || self.is_closed()
     }
 
     /// Reads the rows after one; `None` if there are none.
@@ -121,8 +135,8 @@ struct Slice {
 }
 
 impl Slice {
-    /// Brings the rows into the tier. Returns whether they must be read again.
-    fn offer(mut self, tier: &Tier) -> bool {
+    /// Brings the rows into the tier.
+    fn offer(mut self, tier: &Tier) -> Offered {
         tier.prepare(&mut self.fills);
         let all = self.fills.len();
         for _ in 0..ROUNDS {
@@ -132,8 +146,27 @@ impl Slice {
             }
             thread::yield_now();
         }
-        tier.commits() != self.commits || self.fills.len() > all / MISSING
+        if tier.commits() != self.commits {
+            Offered::Some
+        } else if self.fills.len() <= all / MISSING {
+            Offered::All
+        } else if self.fills.len() < all {
+            Offered::Some
+        } else {
+            Offered::Nothing
+        }
     }
+}
+
+/// What came in of a slice.
+#[derive(Debug, PartialEq, Eq)]
+enum Offered {
+    /// All, or nearly: a bucket that is full takes no more.
+    All,
+    /// Not enough, or a commit came.
+    Some,
+    /// Nothing: a process has the append lock.
+    Nothing,
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -222,6 +255,24 @@ mod tests {
         let tier = cache.handle.tier.get().expect("tier");
         assert_eq!(tier.stats().keys, KEYS.unsigned_abs());
         assert!(values(&cache).iter().all(|value| *value == Some("old".into())));
+        Ok(())
+    }
+
+    #[test]
+    fn rows_wait_for_a_process_that_has_the_append_lock() -> Result<()> {
+        let (_directory, cache) = between(|_, _| Ok(()))?;
+        let tier = cache.handle.tier.get().expect("tier");
+        tier.forget_clean();
+        let mut warming = Warming { needed: 0, epoch: Some(tier.epoch()), after: 0, tries: 0, idle: 0 };
+        let held = tier.try_lock().expect("the append lock");
+        let bring = || cache.handle.bring(&tier, &mut warming, Wait::Forever);
+        let is_more = thread::scope(|scope| scope.spawn(bring).join()).expect("no panic")?;
+        assert!(is_more);
+        assert_eq!((warming.after, warming.idle), (0, 1));
+        drop(held);
+        assert!(!cache.handle.bring(&tier, &mut warming, Wait::Forever)?);
+        assert_eq!((warming.after, warming.idle), (KEYS, 0));
+        assert_eq!(tier.stats().keys, KEYS.unsigned_abs());
         Ok(())
     }
 
