@@ -1,6 +1,7 @@
 //! Deques in the hot tier, beside the same operations on a plain list: what is said of a position must be so.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test stops where something fails")]
+#![expect(clippy::disallowed_methods, reason = "a test looks at the database itself")]
 
 use std::time::Duration;
 
