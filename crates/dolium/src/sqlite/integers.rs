@@ -43,3 +43,63 @@ impl Write<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema;
+    use crate::value::scalar::Scalar;
+    use crate::value::settings::Settings;
+    use crate::value::{Columns, mode};
+    use rusqlite::{Connection, Result as SqlResult};
+
+    fn store() -> Connection {
+        let connection = Connection::open_in_memory().expect("a database");
+        schema::ensure(&connection, &Settings::defaults()).expect("a schema");
+        connection
+    }
+
+    fn is_noted(connection: &Connection) -> bool {
+        let count: SqlResult<i64> =
+            connection.query_row("SELECT count(*) FROM Dolium WHERE key = 'integers'", [], |row| row.get(0));
+        count.expect("a count") == 1
+    }
+
+    fn add(write: &mut Write<'_>, key: impl Into<Key<'static>>) -> Result<()> {
+        let columns = Columns::inline(mode::RAW, Scalar::Int(1));
+        write.insert(&key.into(), &columns, None, &Scalar::Null, 1.0)
+    }
+
+    #[test]
+    fn another_key_takes_the_note_away_and_a_look_brings_it_back() -> Result<()> {
+        for other in [Key::from("text"), Key::Float(1.5), Key::Bytes(b"bytes".as_slice().into())] {
+            let connection = store();
+            let mut write = Write::new(&connection);
+            add(&mut write, 1)?;
+            assert!(is_noted(&connection));
+            add(&mut write, other.clone())?;
+            assert!(!is_noted(&connection), "{other:?}");
+            write.note_integers_if(true)?;
+            assert!(!is_noted(&connection), "{other:?}");
+            connection.execute("DELETE FROM Cache WHERE key != 1", [])?;
+            write.note_integers_if(true)?;
+            assert!(is_noted(&connection));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_key_after_one_that_was_undone_takes_the_note_away() -> Result<()> {
+        let connection = store();
+        connection.execute_batch("BEGIN")?;
+        let mut write = Write::new(&connection);
+        let undone = write.attempt(|write| {
+            add(write, "undone")?;
+            Err::<(), _>(rusqlite::Error::InvalidQuery.into())
+        });
+        assert!(undone.is_err() && is_noted(&connection));
+        add(&mut write, "another")?;
+        assert!(!is_noted(&connection));
+        Ok(())
+    }
+}

@@ -467,6 +467,7 @@ impl<'c> Write<'c> {
         if done.is_err() {
             (self.count, self.size) = before;
             self.files.truncate(files);
+            self.rows.has_other_keys = false;
             self.connection.prepare_cached("ROLLBACK TO attempt")?.execute([])?;
         }
         self.connection.prepare_cached("RELEASE attempt")?.execute([])?;
