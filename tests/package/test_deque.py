@@ -682,7 +682,7 @@ TestDequeModel = DequeMachine.TestCase
 
 
 @pytest.mark.parametrize("hot_size", [-1, 0])
-def test_a_number_with_a_fraction_beside_a_hole_moves_no_position(tmp_path: Path, hot_size: int) -> None:
+def test_a_fraction_beside_a_hole_moves_no_position(tmp_path: Path, hot_size: int) -> None:
     first = 500_000_000_000_000
     cache = dolium.Cache(tmp_path, eviction_policy="none", hot_size=hot_size)
     for key, value in ((first, "a"), (first + 2, "b"), (first + 2.5, "c"), (first + 3, "d")):

@@ -313,7 +313,7 @@ fn a_commit_without_a_number_makes_positions_unknown() {
 }
 
 #[test]
-fn a_number_with_a_fraction_is_no_position_even_where_a_hole_has_its_number() {
+fn a_fraction_is_no_position_though_a_hole_has_its_number() {
     let is_noted = |directory: &tempfile::TempDir| {
         let database = rusqlite::Connection::open(directory.path().join("cache.db")).unwrap();
         let select = "SELECT count(*) FROM Dolium WHERE key = 'integers'";

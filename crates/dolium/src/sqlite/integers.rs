@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_takes_the_note_away_and_a_look_brings_it_back() -> Result<()> {
+    fn another_key_takes_the_note_away_a_look_brings_it_back() -> Result<()> {
         for other in [Key::from("text"), Key::Float(1.5), Key::Bytes(b"bytes".as_slice().into())] {
             let connection = store();
             let mut write = Write::new(&connection);
