@@ -277,6 +277,21 @@ mod tests {
     }
 
     #[test]
+    fn warming_ends_while_a_fork_waits_for_the_housekeeper() -> Result<()> {
+        let (_directory, cache) = between(|_, _| Ok(()))?;
+        let tier = cache.handle.tier.get().expect("tier");
+        let mut warming = Warming { needed: 0, epoch: Some(tier.epoch()), after: 0, tries: 0, idle: 0 };
+        housekeeper::stop();
+        let is_more = cache.handle.bring(&tier, &mut warming, Wait::Forever);
+        housekeeper::resume(false);
+        assert!(is_more?);
+        assert_eq!((warming.after, warming.idle), (0, 0));
+        assert!(!cache.handle.bring(&tier, &mut warming, Wait::Forever)?);
+        assert_eq!(warming.after, KEYS);
+        Ok(())
+    }
+
+    #[test]
     fn fill_comes_only_if_nothing_is_newer() -> Result<()> {
         let directory = tempfile::tempdir().expect("directory");
         let cache = Cache::builder(directory.path()).setting("hot_size", 1 << 20).open()?;
