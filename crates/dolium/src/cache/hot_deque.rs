@@ -5,7 +5,7 @@
 
 use dolium_hot::{Counter, Kind, LogFull, PendingRecord, Tier};
 
-use crate::sqlite::queue::{Side, whole};
+use crate::sqlite::queue::{Side, Whole, whole};
 use crate::sqlite::tier::CULLS;
 use crate::store::span::Span;
 use crate::system::clock::Timestamp;
@@ -51,8 +51,11 @@ pub fn deque_len(cache: &Cache) -> Result<Option<u64>> {
 /// The number of the first item of a cache that is one queue without holes, asked of the database. `None`: it is not, or has no
 /// items.
 pub fn first_number(cache: &Cache) -> Result<Option<i64>> {
-    let whole = cache.handle.read(cache.wait, |connection| Ok(whole(connection)?))?;
-    Ok(whole.filter(|whole| whole.front <= whole.back).map(|whole| whole.front))
+    let Some(whole) = cache.handle.read(cache.wait, |connection| Ok(whole(connection)?))? else {
+        return Ok(None);
+    };
+    cache.ask_for_note(&whole);
+    Ok((whole.front <= whole.back).then_some(whole.front))
 }
 
 /// The item at a position of a cache that is one queue without holes. Negative positions count from the end.
@@ -243,10 +246,15 @@ impl Cache {
         let Some(whole) = self.handle.read_now(self.wait, |connection| Ok(whole(connection)?))? else {
             return Ok(None);
         };
+        self.ask_for_note(&whole);
+        Ok(Span::new(&whole, offset, commits))
+    }
+
+    /// Has the next drain note what took a look at each key.
+    fn ask_for_note(&self, whole: &Whole) {
         if !whole.is_noted {
             self.handle.tier.queues.ask_for_note();
         }
-        Ok(Span::new(&whole, offset, commits))
     }
 
     /// Keeps the value file of a record that was appended.

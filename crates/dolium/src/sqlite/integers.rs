@@ -12,7 +12,7 @@ use super::Write;
 /// A look at each key, by its index. An integer that is stored as a real number is one; text would be compared as a number.
 macro_rules! are_integers {
     () => {
-        "NOT EXISTS (SELECT 1 FROM Cache INDEXED BY Cache_key_raw
+        "NOT EXISTS (SELECT 1 FROM Cache
         WHERE typeof(key) NOT IN ('integer', 'real') OR key != CAST(key AS INTEGER))"
     };
 }

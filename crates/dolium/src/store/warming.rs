@@ -15,8 +15,8 @@ use crate::system::error::Result;
 use crate::system::fork_gate;
 use crate::system::wait::Wait;
 
-/// How long the housekeeper brings entries at once, and how many with one statement: as long as those are read, no commit
-/// may come.
+/// How long the housekeeper brings entries at once, all shards together, and how many with one statement: as long as those are
+/// read, no commit may come.
 const SLICE: Duration = Duration::from_millis(100);
 const ROWS: u16 = 256;
 
@@ -87,8 +87,9 @@ impl Handle {
 
     /// Brings entries for a while. Returns whether there are more.
     fn bring(self: &Arc<Self>, tier: &Tier, warming: &mut Warming, wait: Wait) -> Result<bool> {
-        let since = Instant::now();
-        while since.elapsed() < SLICE && !self.is_wanted() {
+        let (since, shards) = (Instant::now(), self.shards.count().max(1));
+        let most = SLICE / u32::try_from(shards).unwrap_or(u32::MAX);
+        while since.elapsed() < most && !self.is_wanted() {
             // What lies in the log for long would have to go for it.
             if !tier.is_live() || !tier.is_in_first_lap() {
                 return Ok(false);
