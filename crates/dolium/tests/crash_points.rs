@@ -12,11 +12,13 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use dolium::{Cache, Value, host};
+use dolium::{Cache, Key, Value, host};
 
 /// What a crash point exits with.
 const CRASHED: i32 = 77;
 const KEYS: i64 = 12;
+/// Stands for a key that is no integer, so that what the database says of its keys changes at some step.
+const OTHER: i64 = 3;
 /// Of the script: enough for the log to be lapped again and again.
 const ROUNDS: i64 = 14;
 
@@ -227,42 +229,52 @@ fn number(found: &Value) -> i64 {
     }
 }
 
+fn name(key: i64) -> Key<'static> {
+    if key == OTHER { Key::Float(3.5) } else { Key::Int(key) }
+}
+
 fn apply(cache: &mut Cache, directory: &Path, op: &Op) -> dolium::Result<()> {
     match op {
-        Op::Set(key, new) => drop(cache.set(*key, &value(*new))?),
-        Op::Delete(key) => drop(cache.delete(*key)?),
-        Op::Pop(key) => drop(cache.pop(*key)?),
-        Op::Add(key, new) => drop(cache.add(*key, &value(*new), &dolium::PutOptions::new())?),
+        Op::Set(key, new) => drop(cache.set(name(*key), &value(*new))?),
+        Op::Delete(key) => drop(cache.delete(name(*key))?),
+        Op::Pop(key) => drop(cache.pop(name(*key))?),
+        Op::Add(key, new) => drop(cache.add(name(*key), &value(*new), &dolium::PutOptions::new())?),
         Op::Incr(key) => {
-            let now = cache.get(*key)?.map_or(0, |found| number(&found));
+            let now = cache.get(name(*key))?.map_or(0, |found| number(&found));
             // As a program in Python does it; what `Set` stores is too long for that.
-            if !host::try_set(cache, &(*key).into(), now + 1, &dolium::PutOptions::new()) {
-                cache.set(*key, now + 1)?;
+            if !host::try_set(cache, &name(*key), now + 1, &dolium::PutOptions::new()) {
+                cache.set(name(*key), now + 1)?;
             }
         }
         Op::SetMany(pairs) => {
-            let values: Vec<_> = pairs.iter().map(|(key, new)| (*key, value(*new))).collect();
-            cache.set_many(values.iter().map(|(key, new)| (*key, &new[..])), &dolium::PutOptions::new())?;
+            let values: Vec<_> = pairs.iter().map(|(key, new)| (name(*key), value(*new))).collect();
+            cache.set_many(
+                values.iter().map(|(key, new)| (key.clone(), &new[..])),
+                &dolium::PutOptions::new(),
+            )?;
         }
         Op::AddMany(pairs) => {
-            let values: Vec<_> = pairs.iter().map(|(key, new)| (*key, value(*new))).collect();
-            cache.add_many(values.iter().map(|(key, new)| (*key, &new[..])), &dolium::PutOptions::new())?;
+            let values: Vec<_> = pairs.iter().map(|(key, new)| (name(*key), value(*new))).collect();
+            cache.add_many(
+                values.iter().map(|(key, new)| (key.clone(), &new[..])),
+                &dolium::PutOptions::new(),
+            )?;
         }
         Op::DeleteMany(keys) => {
-            let keys: Vec<_> = keys.iter().copied().map(dolium::Key::from).collect();
+            let keys: Vec<_> = keys.iter().copied().map(name).collect();
             cache.delete_many(&keys)?;
         }
         Op::Transact(pairs) => {
             let transaction = cache.transact()?;
             for (key, new) in pairs {
                 match new {
-                    Some(new) => cache.set(*key, &value(*new))?,
-                    None => cache.delete(*key)?,
+                    Some(new) => cache.set(name(*key), &value(*new))?,
+                    None => cache.delete(name(*key))?,
                 };
             }
             transaction.commit()?;
         }
-        Op::Get(key) => drop(cache.get(*key)?),
+        Op::Get(key) => drop(cache.get(name(*key))?),
         Op::Flush => cache.flush()?,
         Op::Reopen => {
             cache.close()?;
@@ -316,7 +328,7 @@ fn spawn(directory: &Path, script: Script, step: usize, look: bool) -> ExitStatu
 }
 
 fn look(cache: &Cache) -> Map {
-    let found = |key| cache.get(key).unwrap().map(|found| (key, number(&found)));
+    let found = |key| cache.get(name(key)).unwrap().map(|found| (key, number(&found)));
     (0..KEYS).filter_map(found).collect()
 }
 
@@ -328,6 +340,15 @@ fn expected(script: Script, done: usize) -> [Map; 2] {
     let mut after = before.clone();
     ops.get(done).into_iter().for_each(|op| predict(&mut after, op));
     [before, after]
+}
+
+/// Whether the database says that all keys are integers although one is not.
+fn is_wrong_about_keys(directory: &Path) -> bool {
+    let database = rusqlite::Connection::open(directory.join("cache/cache.db")).unwrap();
+    let select = "SELECT EXISTS (SELECT 1 FROM Dolium AS note, Dolium AS now
+        WHERE note.key = 'integers' AND now.key = 'foreign' AND note.value = now.value)
+        AND EXISTS (SELECT 1 FROM Cache WHERE typeof(key) != 'integer')";
+    database.query_row(select, [], |row| row.get(0)).unwrap()
 }
 
 /// Ends a process at its step of that number, and sees to what it leaves. How many have died then; `None`: it had no
@@ -378,6 +399,7 @@ fn crash_at(script: Script, step: usize) -> Option<usize> {
     let found = look(&cache);
     check(&found, "in the end");
     cache.flush().unwrap();
+    assert!(!is_wrong_about_keys(directory), "step {step}");
     cache.close().unwrap();
     assert_eq!(look(&open(directory)), found, "step {step}: it was drained to something else");
     if matches!(script, Script::Files) {
@@ -480,8 +502,7 @@ fn read_around(step: usize, others: i64, after: Duration) -> ([Option<i64>; 2], 
     cache.set(2, 0).unwrap();
     assert_eq!(cache.get(0).unwrap(), Some(Value::Int(1)));
     cache.len().unwrap();
-    let keys: Vec<_> =
-        std::iter::once(0).chain(100..100 + others).chain([1]).map(dolium::Key::from).collect();
+    let keys: Vec<_> = std::iter::once(0).chain(100..100 + others).chain([1]).map(Key::from).collect();
     let mut changer = command("changer", directory.path(), step).spawn().unwrap();
     let mut errors = changer.stderr.take().unwrap();
     let mut ready = [0; 6];

@@ -371,3 +371,21 @@ fn a_fraction_is_no_position_though_a_hole_has_its_number() {
         assert!(is_noted(&directory), "case {case}");
     }
 }
+
+#[test]
+fn a_key_of_another_program_is_no_integer_by_the_note_of_before() {
+    let (directory, cache) = opened(3);
+    cache.delete(MIDDLE + 1).unwrap();
+    cache.flush().unwrap();
+    assert_eq!(first_number(&cache).unwrap(), None, "a hole");
+    let database = rusqlite::Connection::open(directory.path().join("cache.db")).unwrap();
+    let insert =
+        "INSERT INTO Cache (key, raw, store_time, access_time, mode, value) VALUES (?, 1, 1, 1, 1, 7)";
+    // As many keys as lie from the first to the last, and the database has said of the first three that they are integers.
+    database.execute(insert, [500_000_000_000_001.5]).unwrap();
+    assert_eq!((cache.len().unwrap(), first_number(&cache).unwrap()), (3, None));
+    assert_eq!((deque_len(&cache).unwrap(), item_at(&cache, 1).unwrap()), (None, Position::Unknown));
+    database.execute("DELETE FROM Cache WHERE key = ?", [500_000_000_000_001.5]).unwrap();
+    database.execute(insert, [MIDDLE + 1]).unwrap();
+    assert_eq!((cache.len().unwrap(), first_number(&cache).unwrap()), (3, Some(MIDDLE)));
+}
