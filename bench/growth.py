@@ -1,8 +1,9 @@
-"""Get and set over the number of entries and over the size of values, for each cache that is installed.
+"""First gets, gets and sets over the number of entries and over the size of values, for each cache that is installed.
 
 `python bench/growth.py` prints a table, saves the raw figures as JSON under `bench/results`, and draws them as one SVG.
 `--most 100000` bounds the entries, `--largest 1000000` the bytes of a value, `--only dolium diskcache` the caches.
-`--draw FILE.json` draws a run again. Each figure is the median of calls with random keys, in microseconds.
+`--draw FILE.json` draws a run again. Each figure is the median of calls with random keys, in microseconds. The first
+gets come right after the cache was filled. Before the others, gets go on until they do not become faster.
 """
 
 from __future__ import annotations
@@ -36,6 +37,14 @@ CALLS = 20_000
 """Calls of one figure at most, and the seconds after which it has enough."""
 SECONDS = 3.0
 
+WARMING = 90.0
+"""Seconds after which the gets that warm a cache end."""
+GAIN = 0.03
+IDLE = 3
+"""They end as well after so many windows that each save no more than this part."""
+MANY = 10**6
+"""Entries from which on a window has not one second but five."""
+
 ROUND = 64
 """Calls between two looks at the clock, so that looking costs next to nothing."""
 
@@ -56,6 +65,9 @@ COMPARED: dict[str, type[Face]] = {
     "diskcache_rs": FACES["diskcache_rs"],
 }
 
+CALLED = ["first get", "get", "set"]
+"""What is timed, in this order."""
+
 Series = dict[str, list[tuple[int, float]]]
 """By the name of a cache: entries or bytes, and microseconds."""
 
@@ -74,8 +86,25 @@ def microseconds(call: Callable[[Any], Any], arguments: Iterator[Any], calls: in
     return statistics.median(times) * 1e6
 
 
-def measured(face: type[Face], count: int, size: int, directory: Path, calls: int) -> tuple[float, float]:
-    """Fills a cache with so many values of so many bytes; gets and sets random ones."""
+def warm(get: Callable[[Any], Any], names: Iterator[Any], window: float) -> None:
+    """Gets until those of some windows in a row are hardly faster than those of the best before."""
+    best, idle, end = float("inf"), 0, time.perf_counter() + WARMING
+    while idle < IDLE and time.perf_counter() < end:
+        spent, calls = 0.0, 0
+        while spent < window:
+            some = [next(names) for _ in range(ROUND)]
+            since = time.perf_counter()
+            for name in some:
+                get(name)
+            spent, calls = spent + time.perf_counter() - since, calls + ROUND
+        idle = idle + 1 if spent / calls > (1 - GAIN) * best else 0
+        best = min(best, spent / calls)
+
+
+def measured(
+    face: type[Face], count: int, size: int, directory: Path, calls: int
+) -> tuple[float, float, float]:
+    """Fills a cache with so many values of so many bytes; gets random ones, gets them warm, and sets them."""
     cache = fresh(face, directory)
     try:
         chance = random.Random(17)
@@ -85,10 +114,12 @@ def measured(face: type[Face], count: int, size: int, directory: Path, calls: in
             keys = range(start, min(start + step, count))
             cache.set_many([(face.key(f"key {key}"), values[key % len(values)]) for key in keys])
         names = iter(lambda: face.key(f"key {chance.randrange(count)}"), None)
+        first = microseconds(cache.get, names, calls)
+        warm(cache.get, names, 5.0 if count >= MANY else 1.0)
         got = microseconds(cache.get, names, calls)
         new = ((name, chance.choice(values)) for name in names)
         stored = microseconds(lambda pair: cache.set(*pair), new, calls)
-        return got, stored
+        return first, got, stored
     finally:
         cache.close()
         shutil.rmtree(directory, ignore_errors=True)
@@ -96,7 +127,9 @@ def measured(face: type[Face], count: int, size: int, directory: Path, calls: in
 
 def run(faces: list[type[Face]], most: int, largest: int, calls: int) -> dict[str, Any]:
     """All figures: by panel, by cache."""
-    panels: dict[str, Series] = {"get, entries": {}, "set, entries": {}, "get, bytes": {}, "set, bytes": {}}
+    # First, so that a package without a version costs no run.
+    versions = {face.name: face.version() for face in faces}
+    panels: dict[str, Series] = {f"{call}, {axis}": {} for call in CALLED for axis in ("entries", "bytes")}
     with tempfile.TemporaryDirectory(prefix="growth-") as scratch:
         for face in faces:
             grows = [("entries", count, count, VALUE) for count in ENTRIES if count <= most]
@@ -104,11 +137,12 @@ def run(faces: list[type[Face]], most: int, largest: int, calls: int) -> dict[st
                 ("bytes", size, max(8, min(1000, 10**8 // size)), size) for size in SIZES if size <= largest
             ]
             for axis, place, count, size in grows:
-                got, stored = measured(face, count, size, Path(scratch) / "cache", calls)
-                panels[f"get, {axis}"].setdefault(face.name, []).append((place, got))
-                panels[f"set, {axis}"].setdefault(face.name, []).append((place, stored))
+                times = measured(face, count, size, Path(scratch) / "cache", calls)
+                for call, took in zip(CALLED, times, strict=True):
+                    panels[f"{call}, {axis}"].setdefault(face.name, []).append((place, took))
+                first, got, stored = (f"{took:10.2f} µs" for took in times)
                 print(
-                    f"{face.name:28} {place:>10,} {axis:8} get {got:10.2f} µs   set {stored:10.2f} µs",
+                    f"{face.name:28} {place:>10,} {axis:8} first get {first}   get {got}   set {stored}",
                     flush=True,
                 )
     return {
@@ -116,7 +150,7 @@ def run(faces: list[type[Face]], most: int, largest: int, calls: int) -> dict[st
         "commit": commit(),
         "python": platform.python_version(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "versions": {face.name: face.version() for face in faces},
+        "versions": versions,
         "panels": panels,
     }
 
@@ -207,7 +241,7 @@ def draw(figures: dict[str, Any]) -> str:
             f'<circle cx="{x}" cy="16" r="5" fill="{colors[name]}"/><text x="{x + 10}" y="20">{name}</text>'
         )
         x += 30 + 7 * len(name)
-    width, height = 2 * WIDTH + GAP + 20, 60 + 2 * (HEIGHT + 70)
+    width, height = 2 * WIDTH + GAP + 20, 60 + (len(figures["panels"]) + 1) // 2 * (HEIGHT + 70)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">'
     return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
 

@@ -24,7 +24,7 @@ def test_growth_measures_saves_and_draws(tmp_path):
     picture = saved.with_suffix(".svg")
     drawn = picture.read_text()
     lines = ElementTree.fromstring(drawn).findall("{http://www.w3.org/2000/svg}polyline")
-    assert len(lines) == len(panels) == 4
+    assert len(lines) == len(panels) == 6
     picture.unlink()
     subprocess.run([*GROWTH, "--draw", str(saved)], check=True, timeout=60)
     assert picture.read_text() == drawn
