@@ -78,5 +78,5 @@ pub use tier::attach::count_attached;
 #[cfg(target_os = "linux")]
 pub use tier::member::{Lock, Shared};
 #[cfg(target_os = "linux")]
-pub use tier::{Abandoned, AccessWord, BackingStore, Moment, Observer, Records, Tier, Writing};
+pub use tier::{Abandoned, AccessWord, BackingStore, Moment, Observer, Records, Successor, Tier, Writing};
 pub use writer::WriterLock;

@@ -18,7 +18,7 @@ use crate::tier::attach::forgo;
 #[cfg(target_os = "linux")]
 use crate::tier::member::Shared;
 #[cfg(target_os = "linux")]
-use crate::tier::{BackingStore, Tier};
+use crate::tier::{BackingStore, Successor, Tier};
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,8 +60,9 @@ impl WriterLock {
         patience: Patience,
         bytes: u64,
         backing: &mut dyn BackingStore,
+        successor: Option<Successor>,
     ) -> Result<(Self, Option<AttachError>), AttachError> {
-        let refusal = match Shared::attach_tier(directory, access, patience, bytes, backing) {
+        let refusal = match Shared::attach_tier(directory, access, patience, bytes, backing, successor) {
             Ok(shared) => return Ok((Self::Shared(shared), None)),
             Err(AttachError::NotLocal { .. }) => {
                 return Ok((Self::File(FileLock::attach_with(directory, access, patience)?), None));
@@ -71,7 +72,7 @@ impl WriterLock {
         };
         if bytes > 0
             && !matches!(refusal, AttachError::Apart { .. })
-            && let Ok(shared) = Shared::attach_tier(directory, access, patience, 0, backing)
+            && let Ok(shared) = Shared::attach_tier(directory, access, patience, 0, backing, None)
         {
             shared.note(&refusal.to_string());
             return Ok((Self::Shared(shared), Some(refusal)));

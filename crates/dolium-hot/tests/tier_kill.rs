@@ -84,7 +84,7 @@ impl BackingStore for Database {
 fn attach(directory: &Path) -> (Shared, Tier, Database) {
     let mut database = Database(directory.to_owned());
     let shared =
-        Shared::attach_tier(directory, Access::private(), Patience::default(), 64 << 10, &mut database)
+        Shared::attach_tier(directory, Access::private(), Patience::default(), 64 << 10, &mut database, None)
             .expect("attach");
     let tier = shared.tier().expect("a tier");
     (shared, tier, database)

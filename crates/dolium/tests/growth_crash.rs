@@ -5,15 +5,23 @@
 #![expect(clippy::disallowed_methods, reason = "a test plays the other processes itself")]
 
 use std::collections::HashSet;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use dolium::{Cache, PutOptions};
+use dolium::{Cache, PutOptions, SizeReason};
 
 /// What a crash point exits with.
 const CRASHED: i32 = 77;
+/// The signal of [`std::process::abort`].
+const SIGABRT: i32 = 6;
 /// Enough for a tier to grow.
 const MANY: i64 = 3000;
+/// Enough for a tier to grow that is read.
+const MORE: i64 = 10_000;
+const LIMIT: u64 = 16 << 20;
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn open(directory: &Path) -> Cache {
     Cache::builder(directory.join("cache")).setting("hot_size", -1).open().unwrap()
@@ -23,13 +31,26 @@ fn value(key: i64) -> String {
     format!("{key:0100}")
 }
 
+/// With less in the tier than it is read for: writing lets it grow to a sixteenth of the limit, and reading to a quarter.
+fn open_small(directory: &Path) -> Cache {
+    Cache::builder(directory.join("cache")).size_limit(Some(LIMIT)).open().unwrap()
+}
+
 fn set_many(cache: &Cache) {
-    let values: Vec<_> = (1..MANY).map(|key| (key, value(key))).collect();
+    set_below(cache, MANY);
+}
+
+fn set_below(cache: &Cache, most: i64) {
+    let values: Vec<_> = (1..most).map(|key| (key, value(key))).collect();
     cache.set_many(values.iter().map(|(key, value)| (*key, value.as_str())), &PutOptions::new()).unwrap();
 }
 
 fn count(cache: &Cache) -> i64 {
-    (1..MANY).map(|key| i64::from(cache.get(key).unwrap() == Some(value(key).as_str().into()))).sum()
+    count_below(cache, MANY)
+}
+
+fn count_below(cache: &Cache, most: i64) -> i64 {
+    (1..most).map(|key| i64::from(cache.get(key).unwrap() == Some(value(key).as_str().into()))).sum()
 }
 
 /// In a child: lets a tier grow, and says how far it has come.
@@ -54,6 +75,67 @@ fn waker() {
     cache.set(0, 2).unwrap();
     std::fs::write(directory.join("two"), "").unwrap();
     cache.close().unwrap();
+}
+
+/// In a child: reads until the tier grows, and ends there at the step that is named.
+#[test]
+fn reader() {
+    let Some(directory) = std::env::var_os("DOLIUM_TEST_DIRECTORY") else { return };
+    dolium_hot::on_crash_point(|name| {
+        if std::env::var("DOLIUM_TEST_STEP").is_ok_and(|step| step == name) {
+            // Without what an exit does, which would wait for this very thread.
+            std::process::abort();
+        }
+    });
+    let cache = open_small(Path::new(&directory));
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until && !has_grown_for_reads(&cache) {
+        assert_eq!(count_below(&cache, MORE), MORE - 1);
+    }
+}
+
+fn has_grown_for_reads(cache: &Cache) -> bool {
+    let stats = cache.hot_tier().unwrap().stats;
+    stats.is_ok_and(|stats| stats.sized == SizeReason::Returns)
+}
+
+/// The steps of a growth whose file is ready before the tier ends.
+const SUCCESSION: [&str; 6] =
+    ["successor made", "successor entered", "next size stored", "outgrown", "handed over", "file made"];
+
+#[test]
+fn a_file_that_was_ready_is_used_or_gone_wherever_its_process_ends() {
+    for (step, has_witness) in SUCCESSION.iter().flat_map(|step| [(step, false), (step, true)]) {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let cache = open_small(directory);
+        set_below(&cache, MORE);
+        cache.close().unwrap();
+        let witness = has_witness.then(|| {
+            let cache = open_small(directory);
+            cache.set("witness", 1).unwrap();
+            cache
+        });
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "reader", "--nocapture"])
+            .env("DOLIUM_TEST_DIRECTORY", directory)
+            .env("DOLIUM_TEST_STEP", step)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert_eq!(status.signal(), Some(SIGABRT), "{step}");
+        let cache = witness.unwrap_or_else(|| open_small(directory));
+        cache.set("after", 1).unwrap();
+        assert_eq!(count_below(&cache, MORE), MORE - 1, "{step}");
+        assert_eq!(cache.check(false).unwrap(), [], "{step}");
+        let names: HashSet<_> = std::fs::read_dir(directory.join("cache"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("cache.") && !name.starts_with("cache.db"))
+            .collect();
+        assert_eq!(names, ["cache.hot", "cache.lock"].map(String::from).into(), "{step}");
+    }
 }
 
 /// Runs a child that ends at a step. Returns the name of the step, if it has one of that number.

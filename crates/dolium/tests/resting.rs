@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test plays the other programs itself")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use dolium::{Cache, Counter, Number, PutOptions, Value};
 
@@ -78,6 +79,34 @@ fn next_process_reads_what_the_last_one_left() {
         assert_eq!(fills(&cache), 0);
         cache.close().unwrap();
     }
+}
+
+/// Bytes of `cache.hot` that the process has mapped pages of.
+fn mapped(directory: &Path) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let name = directory.join("cache.hot").canonicalize().unwrap();
+    let mut lines = maps.lines().skip_while(|line| !line.ends_with(name.to_str().unwrap()));
+    let line = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn what_the_last_process_wrote_is_mapped_when_it_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Cache::builder(directory.path()).setting("hot_size", 16 << 20).open().unwrap();
+    let cache = open();
+    let value = [7; 8000];
+    for key in 0..1000 {
+        cache.set(key, &value[..]).unwrap();
+    }
+    cache.close().unwrap();
+    let cache = open();
+    cache.set("of the next", 1).unwrap();
+    // The housekeeper maps twice what was written between two of its rounds.
+    std::thread::sleep(Duration::from_millis(200));
+    let bytes = mapped(directory.path());
+    assert!(bytes < 4 << 20, "{bytes} bytes, of which 3 MiB lie before the log");
+    assert_eq!(cache.get(7).unwrap(), Some(value[..].into()));
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Patience::default(),
         16 << 20,
         &mut NoDatabase,
+        None,
     )?;
     println!("attach                   {:8.1} us", start.elapsed().as_secs_f64() * 1e6);
     let tier = shared.tier().expect("a tier was asked for");

@@ -1,7 +1,7 @@
 //! The mapping of `cache.hot`.
 //!
 //! Owns the memory and the lock words in it, with their futexes. Refuses the protocol (`word.rs`) and the file's making
-//! (`attach.rs`).
+//! (`make.rs`).
 
 use crate::layout::header::{D_OFFSET, HEADER_LEN, T_OFFSET};
 use crate::lock::guard::Which;

@@ -30,7 +30,7 @@ impl Default for Patience {
 /// How long to wait for others to notice that the file was deleted: they look every 100 ms.
 const NOTICE: Duration = Duration::from_secs(2);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Paths {
     pub(crate) directory: PathBuf,
     pub(crate) lock: PathBuf,

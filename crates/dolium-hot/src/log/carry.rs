@@ -13,7 +13,7 @@ use crate::layout::header::field;
 const GROWTH: u64 = 4;
 
 /// Bytes of records that are taken along at most: other processes wait meanwhile. Reads bring the rest.
-const CARRIED: usize = 16 << 20;
+pub(crate) const CARRIED: usize = 16 << 20;
 
 /// How many records that can be.
 const MOST: usize = CARRIED / (8 * HEAD);

@@ -63,6 +63,17 @@ impl Descriptor {
             }
             create(path, access, |_| Ok(())).map_err(|error| AttachError::io("create", path, error))?;
         };
+        Self::of(path, file, &gate)
+    }
+
+    /// Opens the file if it is there.
+    pub(crate) fn existing(path: &Path) -> Result<Self, AttachError> {
+        let gate = fork::gate();
+        let file = open_existing(path).map_err(|error| AttachError::io("open", path, error))?;
+        Self::of(path, file, &gate)
+    }
+
+    fn of(path: &Path, file: File, gate: &fork::Gate) -> Result<Self, AttachError> {
         let found = file.metadata().map_err(|error| AttachError::io("examine", path, error))?;
         if !found.is_file() {
             return Err(AttachError::NotAFile { path: path.to_owned() });
@@ -176,21 +187,34 @@ pub(crate) fn create(path: &Path, access: Access, write: impl Fn(&File) -> io::R
 }
 
 /// `None` where it cannot be done: a file system without such files, or no `/proc`.
-#[cfg(target_os = "linux")]
 fn create_nameless(
     path: &Path,
     access: Access,
     write: &impl Fn(&File) -> io::Result<()>,
 ) -> Option<io::Result<()>> {
-    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
-    use std::os::fd::AsRawFd;
-    let directory = path.parent()?;
+    let file = match nameless(path.parent()?, access)?.and_then(|file| write(&file).map(|()| file)) {
+        Ok(file) => file,
+        Err(error) => return Some(Err(error)),
+    };
+    give_name(&file, path)
+}
+
+/// A file with its final rights and without a name, which goes with its last descriptor and mapping. `None` on a file
+/// system without such files.
+#[cfg(target_os = "linux")]
+pub(crate) fn nameless(directory: &Path, access: Access) -> Option<io::Result<File>> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
     // Without a name no other user can open it: the rights may be wide before the group is right.
     let file = File::from(openat(CWD, directory, flags, Mode::from_raw_mode(access.mode)).ok()?);
-    if let Err(error) = access.give(&file).and_then(|()| write(&file)) {
-        return Some(Err(error));
-    }
+    Some(access.give(&file).map(|()| file))
+}
+
+/// Gives it a name that no file has. `None` where it cannot get one, as without `/proc`.
+#[cfg(target_os = "linux")]
+pub(crate) fn give_name(file: &File, path: &Path) -> Option<io::Result<()>> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd;
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Some(Ok(())),
@@ -200,7 +224,12 @@ fn create_nameless(
 }
 
 #[cfg(not(target_os = "linux"))]
-fn create_nameless(_: &Path, _: Access, _: &impl Fn(&File) -> io::Result<()>) -> Option<io::Result<()>> {
+fn nameless(_: &Path, _: Access) -> Option<io::Result<File>> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_name(_: &File, _: &Path) -> Option<io::Result<()>> {
     None
 }
 

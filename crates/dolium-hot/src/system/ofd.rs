@@ -21,6 +21,9 @@ pub(crate) const FILE_LOCK_BYTE: u32 = SLOTS + 2;
 /// memory. Processes that come meanwhile do without it, too.
 pub(crate) const APART_BYTE: u32 = SLOTS + 3;
 
+/// The byte of the process that makes the file of the next tier while this one is in use.
+pub(crate) const SUCCESSOR_BYTE: u32 = SLOTS + 4;
+
 /// How often a lock that is refused and not held is tried: it may have been given back between the two questions.
 const TRIES: u32 = 3;
 

@@ -1,4 +1,4 @@
-//! Joining a directory: the one place where `cache.hot` is made.
+//! Joining a directory: the one place from where `cache.hot` gets its name.
 //!
 //! Owns the open lock (byte 4,096 of `cache.lock`): shared while joining, exclusive while creating or replacing, and
 //! held for moments only. Refuses to wait without a limit and to replace a file that another process uses.
@@ -7,7 +7,7 @@
 //! (gone), none, or an incomplete one, and the next process that comes while none is attached replaces all three.
 
 use crate::layout::geometry::{Geometry, SizeReason};
-use crate::layout::header::{self, HEADER_LEN, Header, PREFIX_LEN, Reading, field};
+use crate::layout::header::{self, Header, PREFIX_LEN, Reading, field};
 use crate::layout::map::Map;
 use crate::lock::lockfile::{
     Paths, Patience, Retry, enter, held_elsewhere, note_in, random, reopen, retry_attach,
@@ -16,13 +16,14 @@ use crate::log::crash;
 use crate::log::memory::Memory;
 use crate::log::record::View;
 use crate::system::access::Access;
-use crate::system::descriptor::{Descriptor, Identity, create, open_existing};
+use crate::system::descriptor::{Descriptor, Identity, open_existing};
 use crate::system::error::AttachError;
-use crate::system::filesystem::{FileSystem, filesystem, may_copy, overwrite_in_place};
+use crate::system::filesystem::{FileSystem, filesystem};
 use crate::system::ofd::{self, APART_BYTE, FILE_REGIME_BYTE, LockKind, SLOTS};
 use crate::tier::carried::Carried;
+use crate::tier::make::{make, remove};
+use crate::tier::successor::Successor;
 use crate::tier::{BackingStore, Records};
-use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -44,8 +45,21 @@ pub(crate) enum AttachMode<'b> {
     /// The locks alone. What a tier still holds cannot be saved, so its directory is refused while no process has it
     /// attached.
     None,
-    /// A tier of so many bytes, 0 for none, in front of a database.
-    Tier { bytes: u64, backing: &'b mut dyn BackingStore },
+    /// A tier of so many bytes, 0 for none, in front of a database. If it comes after one that was too small, its file may be
+    /// ready.
+    Tier { bytes: u64, backing: &'b mut dyn BackingStore, successor: Option<Successor> },
+}
+
+impl AttachMode<'_> {
+    fn successor(&mut self) -> Option<&mut Successor> {
+        if let Self::Tier { successor, .. } = self { successor.as_mut() } else { None }
+    }
+
+    /// The file that is ready, if it is as large as that.
+    fn take_successor(&mut self, geometry: Option<Geometry>) -> Option<Successor> {
+        let Self::Tier { successor, .. } = self else { return None };
+        successor.take().filter(|successor| Some(successor.geometry()) == geometry)
+    }
 }
 
 /// Attaches to the shared memory of a directory.
@@ -68,7 +82,10 @@ pub(crate) fn join(
         return Err(AttachError::NotLocal { path: paths.directory.clone(), name });
     }
     retry_attach(paths, patience, || {
-        let descriptor = Descriptor::open(&paths.lock, access)?;
+        let descriptor = match mode.successor().and_then(Successor::take_descriptor) {
+            Some(descriptor) => descriptor,
+            None => Descriptor::open(&paths.lock, access)?,
+        };
         // A first look without the lock decides which kind to ask for; it is repeated under the lock.
         let must_create = |found: &HotFile, is_alone| match found {
             HotFile::Valid(_, header) => {
@@ -110,22 +127,28 @@ pub(crate) fn join(
             descriptor.unnote();
             if alone && wake(paths, &found, &mut mode)? {
                 crash::point("woken");
-                let settled = settle(&descriptor, paths, found)?;
+                let settled = settle(&descriptor, paths, found, None)?;
                 return Ok(join_as(descriptor, settled));
             }
             let HandOver { epoch, geometry, least, sized, carried } = hand_over(paths, &found, &mut mode)?;
             crash::point("handed over");
             let header = Header { epoch, lock_inode: descriptor.identity.inode, hot_inode: 0, geometry };
-            let first = match make(paths, header, access, &name, sized) {
+            let successor = mode.take_successor(geometry);
+            let ready = successor.and_then(|successor| successor.take_place(header, sized).ok());
+            let first = match &ready {
+                Some(_) => Ok(()),
+                None => make(paths, header, access, &name, sized),
+            };
+            let placed = match first {
                 // What was grown to is not to be had, but what it began with may be.
                 Err(_) if least != geometry => {
                     make(paths, Header { geometry: least, ..header }, access, &name, SizeReason::Disk)
                 }
                 other => other,
             };
-            let settled = first.and_then(|()| {
+            let settled = placed.and_then(|()| {
                 crash::point("file made");
-                settle(&descriptor, paths, read(&paths.hot, descriptor.identity)?)
+                settle(&descriptor, paths, read(&paths.hot, descriptor.identity)?, ready)
             });
             return match settled {
                 Ok(settled) => {
@@ -137,7 +160,7 @@ pub(crate) fn join(
                 Err(error) => Err(take_back(paths, geometry, &mut mode, error)),
             };
         }
-        let settled = settle(&descriptor, paths, found)?;
+        let settled = settle(&descriptor, paths, found, None)?;
         crash::point("slot taken");
         // Taken first, then looked: of two that come at once by different ways at least one sees the other.
         if held_elsewhere(&descriptor, &paths.lock, FILE_REGIME_BYTE, 1)? {
@@ -159,7 +182,7 @@ fn join_as(descriptor: Descriptor, settled: Option<Settled>) -> Result<Joined, R
 /// The database answers for the truth of every record, the checksums for its bytes. The state is stored after the
 /// database has named the tier: a process that dies between leaves a file that no process uses any more.
 fn wake(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Result<bool, AttachError> {
-    let (HotFile::Valid(file, header), AttachMode::Tier { bytes, backing }) = (found, mode) else {
+    let (HotFile::Valid(file, header), AttachMode::Tier { bytes, backing, .. }) = (found, mode) else {
         return Ok(false);
     };
     let Some(geometry) = header.geometry.filter(|_| *bytes > 0) else { return Ok(false) };
@@ -302,9 +325,11 @@ fn hand_over(paths: &Paths, found: &HotFile, mode: &mut AttachMode<'_>) -> Resul
     }
     let (geometry, least, sized) = match mode {
         AttachMode::Tier { bytes: 0, .. } | AttachMode::None => (None, None, SizeReason::Asked),
-        AttachMode::Tier { bytes, backing } => {
+        AttachMode::Tier { bytes, backing, successor } => {
             let (next, why) = outgrown.unwrap_or_default();
-            let grown = next.min(backing.most());
+            // The blocks of a file that is ready are free no more.
+            let ready = successor.as_ref().map(|successor| successor.geometry().log_bytes());
+            let grown = next.min(ready.unwrap_or_else(|| backing.most()));
             let least = Geometry::of(*bytes);
             let is_followed = grown > *bytes || why == SizeReason::Disk;
             let sized = if is_followed { why } else { SizeReason::Asked };
@@ -349,12 +374,6 @@ pub fn count_attached(directory: &Path) -> io::Result<u32> {
     }
 }
 
-/// Removes the file. The caller is the last and has the open lock.
-pub(crate) fn remove(path: &Path) {
-    // Left behind it would only take space, because the next process makes a new one.
-    let _ = std::fs::remove_file(path);
-}
-
 enum HotFile {
     Valid(File, Header),
     /// Of another `cache.lock`: that was removed, or the directory is a copy. Its dirty records count all the same.
@@ -396,54 +415,6 @@ fn read(path: &Path, lock: Identity) -> Result<HotFile, AttachError> {
     }
 }
 
-/// Makes a fresh file in place of whatever was there. The caller has the exclusive open lock, and no process uses the
-/// old file. Its blocks are reserved for good, or there is none.
-fn make(
-    paths: &Paths,
-    header: Header,
-    access: Access,
-    name: &str,
-    sized: SizeReason,
-) -> Result<(), AttachError> {
-    let path = &paths.hot;
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(AttachError::io("replace", path, error)),
-    }
-    let made = create(path, access, |file| {
-        if may_copy(name)
-            && let Err(error) = overwrite_in_place(file)
-        {
-            // Most file systems below an overlay never copy, and say that they cannot stop it.
-            match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Err(error),
-                _ if name == "overlay" => {}
-                _ => return Err(Errno::OPNOTSUPP.into()),
-            }
-        }
-        // The raw call, which never falls back to writing zeros: blocks are reserved or the disk is full now.
-        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, header.file_len())?;
-        let header = Header { hot_inode: file.metadata()?.ino(), ..header };
-        file.write_all_at(&header.page(sized), 0)?;
-        write_out(file, header.front())
-    });
-    made.map_err(|error| AttachError::io("reserve", path, error))
-}
-
-/// Writes zeros behind the header. Pages that are made one at a time, when a process touches them, cost four times as
-/// much.
-fn write_out(file: &File, front: u64) -> io::Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut at = u64::from(HEADER_LEN);
-    while at < front {
-        let length = ZEROS.len().min(usize::try_from(front - at).unwrap_or(usize::MAX));
-        file.write_all_at(&ZEROS[..length], at)?;
-        at += length as u64;
-    }
-    Ok(())
-}
-
 /// What a member has of the file.
 struct Settled {
     slot: u32,
@@ -461,12 +432,21 @@ impl Settled {
     }
 }
 
-/// Maps the file and takes a slot. Returns `None` if it is not the file that was expected.
-fn settle(descriptor: &Descriptor, paths: &Paths, found: HotFile) -> Result<Option<Settled>, AttachError> {
+/// Maps the file, unless it is `mapped`, and takes a slot. Returns `None` if it is not the file that was expected.
+fn settle(
+    descriptor: &Descriptor,
+    paths: &Paths,
+    found: HotFile,
+    mapped: Option<(Map, Identity)>,
+) -> Result<Option<Settled>, AttachError> {
     let HotFile::Valid(file, header) = found else { return Ok(None) };
     let found = file.metadata().map_err(|error| AttachError::io("examine", &paths.hot, error))?;
-    let map =
-        Map::new(&file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?;
+    let map = match mapped.filter(|(_, identity)| *identity == Identity::of(&found)) {
+        Some((map, _)) => map,
+        None => {
+            Map::new(&file, header.file_len()).map_err(|error| AttachError::io("map", &paths.hot, error))?
+        }
+    };
     // They have just been written, most often: mapping all of them takes as long as touching a dozen.
     map.populate(0..usize::try_from(header.front() / 8).unwrap_or(0));
     let slot = take_slot(descriptor)

@@ -18,6 +18,8 @@ use crate::system::fork;
 use crate::system::local::{Courtesy, LocalLock};
 use crate::system::ofd::{self, LockKind, SLOTS};
 use crate::tier::attach::{self, AttachMode, Joined};
+use crate::tier::make::remove;
+use crate::tier::successor::Successor;
 use crate::tier::{BackingStore, Ended, Prefault, Tier};
 use std::io;
 use std::ops::Range;
@@ -76,15 +78,16 @@ impl Shared {
 
     /// Attaches in the same way, but waits as long as `patience` says. If the file is made now, it gets a tier of about `bytes`
     /// bytes, none for zero; else the directory keeps its tier. What a tier that no process has attached still holds goes to
-    /// `backing` first, whatever the wish.
+    /// `backing` first, whatever the wish. A `successor` is used if the file is to be as large as that.
     pub fn attach_tier(
         directory: &Path,
         access: Access,
         patience: Patience,
         bytes: u64,
         backing: &mut dyn BackingStore,
+        successor: Option<Successor>,
     ) -> Result<Self, AttachError> {
-        Self::attach_with(directory, access, patience, AttachMode::Tier { bytes, backing })
+        Self::attach_with(directory, access, patience, AttachMode::Tier { bytes, backing, successor })
     }
 
     fn attach_with(
@@ -96,6 +99,8 @@ impl Shared {
         let paths = Paths::of(directory)?;
         let generation = fork::generation();
         let Joined { descriptor, slot, map, hot, header } = attach::join(&paths, access, patience, mode)?;
+        // What the log holds already was written before, so it does not count as movement.
+        let head = header.geometry.map_or(0, |_| map.words()[field::HEAD].load(Relaxed));
         let mut member = Member {
             paths,
             descriptor,
@@ -107,7 +112,7 @@ impl Shared {
             heir: false,
             database: Turn::default(),
             tier: Turn::default(),
-            prefault: Prefault::default(),
+            prefault: Prefault::of(head),
             burial: LocalLock::new(),
         };
         // The last owner of this slot may have died with a lock. The byte is ours now, and so is the right to free it.
@@ -138,7 +143,7 @@ impl Shared {
         if is_last {
             let result = self.tier().map_or(Ok(Ended::Gone), |tier| tier.end(clear));
             if matches!(result, Ok(Ended::Gone)) {
-                attach::remove(&member.paths.hot);
+                remove(&member.paths.hot);
             }
             reopen(&member.descriptor);
             return result.map(|ended| ended != Ended::No);

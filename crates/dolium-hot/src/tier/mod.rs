@@ -5,10 +5,12 @@
 pub(crate) mod attach;
 mod backing;
 mod carried;
+mod make;
 pub(crate) mod member;
 mod observe;
 mod prefault;
 mod state;
+mod successor;
 mod writing;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use member::{Lock, Member};
 pub use backing::{BackingStore, Records};
 pub use observe::Observer;
 pub(crate) use prefault::Prefault;
+pub use successor::Successor;
 pub use writing::Writing;
 
 /// The hot tier of a directory. Clones are the same membership.

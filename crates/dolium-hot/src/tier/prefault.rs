@@ -11,12 +11,19 @@ use crate::log::memory::Memory;
 /// What a process has mapped in advance.
 #[derive(Debug, Default)]
 pub(crate) struct Prefault {
-    /// Where the head was.
+    /// Where the head was, at first when the file was mapped.
     seen: AtomicU64,
     /// Units that are mapped, all together. A lap of them, and nothing is left to do.
     mapped: AtomicU64,
     /// Up to where.
     until: AtomicU64,
+}
+
+impl Prefault {
+    /// For a log that ends there when it is mapped.
+    pub fn of(head: u64) -> Self {
+        Self { seen: AtomicU64::new(head), ..Self::default() }
+    }
 }
 
 impl Tier {
@@ -26,7 +33,7 @@ impl Tier {
     pub fn prefault(&self) {
         let Some(Bounds { head, .. }) = self.memory().bounds() else { return };
         let (prefault, units) = (self.member.prefault(), self.geometry.units);
-        let moved = head.saturating_sub(prefault.seen.swap(head, Relaxed).max(units));
+        let moved = head.saturating_sub(prefault.seen.swap(head, Relaxed));
         let from = prefault.until.load(Relaxed).max(head);
         let until = head + (2 * moved).min(units / 4);
         if moved == 0 || from >= until || prefault.mapped.load(Relaxed) >= units {

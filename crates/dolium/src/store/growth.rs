@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use dolium_hot::{Counter, SizeReason, Tier};
+use dolium_hot::{Counter, SizeReason, Successor, Tier};
 
 use crate::sqlite::{read, schema};
 use crate::store::Handle;
@@ -54,8 +54,8 @@ const PART_OF_WRITES: u64 = 16;
 /// Free bytes of the file system that no tier takes, and below which one that has grown shrinks.
 const SCARCE: u64 = 64 << 20;
 
-/// How often the free bytes are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long the free bytes are not looked at again, and a tier that could not grow does not try again.
+const REST: Duration = Duration::from_secs(1);
 
 /// How long a writer waits for the writer lock to let the tier grow. Then it drains, as others do.
 const TURN: Duration = Duration::from_millis(2);
@@ -77,10 +77,27 @@ pub(crate) struct Growth {
     epoch: AtomicU64,
     /// When the window began, and what had been counted then.
     window: Mutex<Option<(Instant, u64, u64)>>,
-    /// When the free bytes were looked at last.
-    looked: Mutex<Option<Instant>>,
+    /// Since the free bytes were looked at.
+    looked: Rest,
+    /// Since a tier was to grow for reads and could not.
+    failed: Rest,
     /// What the housekeeper brings into a tier that takes all.
     pub(super) warming: Mutex<Option<Warming>>,
+}
+
+/// The time after something in which it is not done again.
+#[derive(Debug, Default)]
+struct Rest(Mutex<Option<Instant>>);
+
+impl Rest {
+    fn begin(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_over(&self) -> bool {
+        let since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_none_or(|since| since.elapsed() >= REST)
+    }
 }
 
 impl Growth {
@@ -99,10 +116,9 @@ impl Growth {
 
     /// Whether it is time to look at the free bytes.
     fn is_look_due(&self) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = looked.is_none_or(|looked| looked.elapsed() >= LOOK);
+        let is_due = self.looked.is_over();
         if is_due {
-            *looked = Some(Instant::now());
+            self.looked.begin();
         }
         is_due
     }
@@ -184,41 +200,51 @@ impl Handle {
     /// where the disk runs short.
     pub(crate) fn fit_tier(self: &Arc<Self>, wait: Wait) {
         let Some(tier) = self.tier.get() else { return };
-        let capacity = tier.capacity();
-        let returns = self.reads.growth.recent(tier.epoch(), tier.counted(Counter::Returns));
-        let mut all = None;
-        let (bytes, why) = if returns * BYTES >= capacity {
-            let most = self.most_hot_size();
-            if most <= capacity {
-                return;
+        let growth = &self.reads.growth;
+        let returns = growth.recent(tier.epoch(), tier.counted(Counter::Returns));
+        if returns * BYTES >= tier.capacity() {
+            // A writer is in the way, perhaps.
+            if growth.failed.is_over() && self.grow_for_reads(&tier, wait).is_err() {
+                growth.failed.begin();
             }
-            // What is asked for again proves the demand; so the tier need not find out its size in steps.
-            // A writer is in the way, perhaps: the next tick tries again.
-            let Ok(needed) = self.hot_size_for_all(wait) else { return };
-            // All entries have room, and those that return share a bucket of the index with too many.
-            let with_room = needed.saturating_add(needed / 8);
-            if (1..=capacity).contains(&with_room) && tier.is_in_first_lap() {
-                return;
-            }
-            // An offset finds its place in the log fastest if that is as long as a power of two says.
-            let rounded = needed.checked_next_power_of_two().unwrap_or(u64::MAX);
-            let grown = rounded.max(capacity * GROWTH).min(most);
-            all = Some(needed).filter(|needed| (1..=grown).contains(needed));
-            (grown, SizeReason::Returns)
         } else if self.is_too_large(&tier) {
-            (self.share(FIRST), SizeReason::Disk)
-        } else {
-            return;
-        };
-        // The same. The notes of reads do not go along.
-        let replaced = self
-            .write_reads(wait)
-            .and_then(|()| self.replace_tier(&tier, bytes, why, wait, &mut Deadline::new(wait)));
-        if replaced.is_ok()
-            && let Some(needed) = all
-        {
+            let next = Next { bytes: self.share(FIRST), why: SizeReason::Disk, successor: None };
+            // The next look tries again.
+            let _ = self.replace_after_reads(&tier, next, wait);
+        }
+    }
+
+    /// Lets a tier grow to which keys return, unless it may not, or has room for all.
+    fn grow_for_reads(self: &Arc<Self>, tier: &Tier, wait: Wait) -> Result<()> {
+        let (capacity, most) = (tier.capacity(), self.most_hot_size());
+        if most <= capacity {
+            return Ok(());
+        }
+        // What is asked for again proves the demand; so the tier need not find out its size in steps.
+        let needed = self.hot_size_for_all(wait)?;
+        // All entries have room, and those that return share a bucket of the index with too many.
+        let with_room = needed.saturating_add(needed / 8);
+        if (1..=capacity).contains(&with_room) && tier.is_in_first_lap() {
+            return Ok(());
+        }
+        // An offset finds its place in the log fastest if that is as long as a power of two says.
+        let rounded = needed.checked_next_power_of_two().unwrap_or(u64::MAX);
+        let bytes = rounded.max(capacity * GROWTH).min(most);
+        // While a writer has the lock for long, the file would be made in vain.
+        drop(self.acquire(&mut Deadline::new(wait))?);
+        let successor = self.tier.lock.prepare_successor(self, tier, bytes)?;
+        let is_ended =
+            self.replace_after_reads(tier, Next { bytes, why: SizeReason::Returns, successor }, wait)?;
+        if is_ended && (1..=bytes).contains(&needed) {
             self.begin_warming(needed);
         }
+        Ok(())
+    }
+
+    /// Ends the tier after the notes of reads are written, which do not go along.
+    fn replace_after_reads(self: &Arc<Self>, tier: &Tier, next: Next, wait: Wait) -> Result<bool> {
+        self.write_reads(wait)?;
+        self.replace_tier(tier, next, wait, &mut Deadline::new(wait))
     }
 
     /// The bytes of a tier that takes all entries of the database; 0 if the database does not say how many there are.
@@ -259,30 +285,49 @@ impl Handle {
         let has_notes = self.settings.noted_reads() != ReadNotes::Nothing;
         let noted = if has_notes { self.write_reads(turn) } else { Ok(()) };
         noted
-            .and_then(|()| self.replace_tier(tier, wanted, SizeReason::Writes, turn, &mut deadline))
-            .is_ok_and(|()| !tier.is_live())
+            .and_then(|()| {
+                let next = Next { bytes: wanted, why: SizeReason::Writes, successor: None };
+                self.replace_tier(tier, next, turn, &mut deadline)
+            })
+            .is_ok_and(|_| !tier.is_live())
     }
 
-    /// Ends the tier in favour of one of another size, which the next use makes.
+    /// Ends the tier in favour of the next one, which the next use makes if its file is not ready. Returns `false` if another
+    /// process has ended it.
     fn replace_tier(
         self: &Arc<Self>,
         tier: &Tier,
-        bytes: u64,
-        why: SizeReason,
+        next: Next,
         turn: Wait,
         deadline: &mut Deadline,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let Next { bytes, why, successor } = next;
         let held = self.acquire(&mut Deadline::new(turn))?;
         if held.tier().is_none_or(|held| held.epoch() != tier.epoch()) {
-            return Ok(());
+            return Ok(false);
         }
-        let writing = self.quiesce_tier(&held, deadline)?;
-        let _inside = fork_gate::enter();
-        if let Some(mut writing) = writing {
+        let Some(mut writing) = self.quiesce_tier(&held, deadline)? else { return Ok(false) };
+        {
+            let _inside = fork_gate::enter();
+            if let Some(successor) = &successor {
+                successor.enter();
+            }
             writing.outgrow(bytes, why);
+            drop((writing, held));
         }
-        Ok(())
+        if let Some(successor) = successor {
+            // If this fails the next use makes another.
+            let _ = self.tier.lock.succeed(self, successor, turn);
+        }
+        Ok(true)
     }
+}
+
+/// The tier that comes after one that has not the right size.
+struct Next {
+    bytes: u64,
+    why: SizeReason,
+    successor: Option<Successor>,
 }
 
 /// What these settings, or for this process the environment, say about the bytes of a tier.

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use dolium_hot::{Access, AttachError, FileSystem, Guard, Health, LockError, Patience, Tier};
+use dolium_hot::{Access, AttachError, FileSystem, Guard, Health, LockError, Patience, Successor, Tier};
 
 use crate::store::{Handle, SqliteBacking};
 use crate::system::error::{Error, Result};
 use crate::system::files;
 use crate::system::fork_gate;
-use crate::system::wait::{Deadline, may_continue};
+use crate::system::wait::{Deadline, Wait, may_continue};
 
 /// A held writer lock, with the tier that came with it. Its holder answers for that tier, even if other threads let go
 /// of theirs meanwhile.
@@ -92,7 +92,7 @@ impl WriterLock {
     pub fn acquire(&self, handle: &Arc<Handle>, deadline: &mut Deadline) -> Result<Held> {
         let mut tries = 0;
         loop {
-            let Attached { lock, tier, .. } = self.attach(handle, to_prepare(deadline.left()))?;
+            let Attached { lock, tier, .. } = self.attach(handle, to_prepare(deadline.left()), None)?;
             let error = match lock.acquire(deadline.left(), &mut may_continue) {
                 // The process that replaced the database has told the tier so. Other processes now use another lock
                 // than the tier's.
@@ -151,10 +151,37 @@ impl WriterLock {
     /// Attaches if need be. Not inside the fork gate: it may wait for a process that prepares the tier, as long as `timeout`
     /// says.
     pub fn join(&self, handle: &Arc<Handle>, timeout: Option<Duration>) -> Result<Hot> {
-        Ok(self.attach(handle, timeout)?.tier.map_or(Hot::None, Hot::Tier))
+        Ok(self.attach(handle, timeout, None)?.tier.map_or(Hot::None, Hot::Tier))
     }
 
-    fn attach(&self, handle: &Arc<Handle>, timeout: Option<Duration>) -> Result<Attached> {
+    /// Makes the file of a tier of about `bytes` bytes that may come after this one. Returns `None` where the file system
+    /// has no nameless files. It is an error if another process makes one, if the disk refuses it, if the tier ends, and if
+    /// another thread wants this one to end.
+    pub fn prepare_successor(&self, handle: &Handle, tier: &Tier, bytes: u64) -> Result<Option<Successor>> {
+        let mut may_go_on = || tier.is_live() && !handle.is_wanted();
+        let made = Successor::prepare(&self.directory, self.access(handle), bytes, &mut may_go_on);
+        made.map_err(Error::io(self.directory.join("cache.hot")))
+    }
+
+    /// Attaches to the tier that comes after one that has ended.
+    pub fn succeed(&self, handle: &Arc<Handle>, successor: Successor, wait: Wait) -> Result<()> {
+        // Lets go of the one that has ended.
+        let _ = self.hot();
+        let timeout = to_prepare(Deadline::new(wait).left());
+        self.attach(handle, timeout, Some(successor)).map(drop)
+    }
+
+    fn access(&self, handle: &Handle) -> Access {
+        let rights = Access::like(&handle.database).or_else(|_| Access::within(&self.directory));
+        rights.unwrap_or_default()
+    }
+
+    fn attach(
+        &self,
+        handle: &Arc<Handle>,
+        timeout: Option<Duration>,
+        mut successor: Option<Successor>,
+    ) -> Result<Attached> {
         {
             let _inside = fork_gate::enter();
             let _changing = self.change();
@@ -163,12 +190,17 @@ impl WriterLock {
             }
         }
         let patience = Patience { timeout, tick: may_continue };
-        let attach = |bytes| {
-            let rights = Access::like(&handle.database).or_else(|_| Access::within(&self.directory));
-            let access = rights.unwrap_or_default();
+        let mut attach = |bytes| {
             let mut backing = SqliteBacking::new(handle);
-            let attached =
-                dolium_hot::WriterLock::attach_tier(&self.directory, access, patience, bytes, &mut backing);
+            let (access, successor) = (self.access(handle), successor.take());
+            let attached = dolium_hot::WriterLock::attach_tier(
+                &self.directory,
+                access,
+                patience,
+                bytes,
+                &mut backing,
+                successor,
+            );
             attached.map_err(|error| {
                 backing.take_error().unwrap_or_else(|| self.explain(handle, patience, error))
             })
@@ -339,7 +371,7 @@ mod tests {
         let cache = Cache::open(directory.path()).expect("cache");
         cache.set("a", 1).expect("set");
         let handle = Handle::of(directory.path(), false);
-        let held = handle.acquire(&mut Deadline::new(crate::system::wait::Wait::Forever)).expect("lock");
+        let held = handle.acquire(&mut Deadline::new(Wait::Forever)).expect("lock");
         std::thread::scope(|scope| scope.spawn(|| cache.close()).join().expect("thread")).expect("close");
         assert!(handle.tier.get().is_some(), "it was taken away");
         // What the housekeeper does where the file is gone.

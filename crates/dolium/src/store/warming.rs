@@ -110,7 +110,7 @@ impl Handle {
     }
 
     /// Whether another thread waits for the housekeeper: to fork, to end the process, or to close the directory.
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         fork_gate::is_wanted() || housekeeper::is_stopping() || self.is_closed()
     }
 
