@@ -47,8 +47,9 @@ pub(super) fn count_open() -> usize {
 pub(crate) struct Connections {
     pub pool: Pool,
     pub read_pin: ReadPin,
-    /// The write-ahead log as this process has it open.
-    log: Mutex<Option<Log>>,
+    /// The write-ahead log as the connections of a version of the pool have it open. The last connection of an earlier
+    /// version that comes back may remove it.
+    log: Mutex<Option<(u64, Log)>>,
     /// Shared while a thread opens the database, exclusive while one takes its name away.
     opening: RwLock<()>,
     last_check: Mutex<Option<Instant>>,
@@ -126,17 +127,19 @@ impl Connections {
             files::share_with_group(database, &Log::paths(database));
             let log = Log::of(database);
             let mut known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.is_none() && log.is_whole() {
-                *known = Some(log);
+            let is_newer = known.as_ref().is_none_or(|(version, _)| *version < connection.pool_version);
+            if is_newer && log.is_whole() {
+                *known = Some((connection.pool_version, log));
             }
         }
     }
 
-    /// Whether the log was removed or replaced. Connections of before and after must not meet: they would
-    /// share SQLite's index of the log, not the log.
-    pub fn log_has_moved(&self, database: &Path) -> bool {
+    /// Whether the log that a connection has open was removed or replaced. Connections of before and after must not meet:
+    /// they would share SQLite's index of the log, not the log.
+    pub fn log_has_moved(&self, connection: &Connection, database: &Path) -> bool {
         let known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().is_some_and(|known| *known != Log::of(database))
+        let known = known.as_ref().filter(|(version, _)| *version == connection.pool_version);
+        known.is_some_and(|(_, known)| *known != Log::of(database))
     }
 
     /// Whether it is time to look whether the database was replaced.
@@ -182,5 +185,43 @@ impl Connections {
                 connection.close_quickly();
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test plays the other programs itself")]
+mod tests {
+    use super::*;
+    use crate::sqlite::Access;
+    use crate::value::settings::Settings;
+
+    fn lent(connections: &Connections, database: &Path) -> Connection {
+        let open =
+            |version| Connection::open(database, Access::Create, false, &Settings::defaults(), version);
+        let connection = connections.pool.take(open).expect("a database").expect("a connection");
+        connection.execute_batch("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; COMMIT").expect("a log");
+        connection
+    }
+
+    #[test]
+    fn a_connection_that_comes_back_late_takes_its_log_along() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (connections, database) = (Connections::default(), directory.path().join("cache.db"));
+        let late = lent(&connections, &database);
+        connections.close(false);
+        connections.give_back(late, &database, None);
+        assert!(!with_suffix(&database, "-wal").exists(), "it was the last");
+        // So that the next log gets no number that this one had.
+        for number in 0..100 {
+            std::fs::write(directory.path().join(format!("{number}")), "").expect("a file");
+        }
+        let next = lent(&connections, &database);
+        assert!(!connections.log_has_moved(&next, &database), "it is the log of this connection");
+        connections.give_back(next, &database, None);
+        let next = lent(&connections, &database);
+        assert!(!connections.log_has_moved(&next, &database));
+        std::fs::remove_file(with_suffix(&database, "-wal")).expect("a log");
+        assert!(connections.log_has_moved(&next, &database), "another program has removed it");
+        connections.give_back(next, &database, None);
     }
 }

@@ -27,7 +27,7 @@ impl Handle {
             self.note_replaced();
         }
         if let Ok(Some(connection)) = self.connections.pool.take(|_| Ok(None)) {
-            if connection.has_moved() || self.connections.log_has_moved(&self.database) {
+            if connection.has_moved() || self.connections.log_has_moved(&connection, &self.database) {
                 self.connections.pool.forget();
                 self.reopen(connection);
             } else {
