@@ -78,7 +78,7 @@ impl Shared {
 
     /// Attaches in the same way, but waits as long as `patience` says. If the file is made now, it gets a tier of about `bytes`
     /// bytes, none for zero; else the directory keeps its tier. What a tier that no process has attached still holds goes to
-    /// `backing` first, whatever the wish. A `successor` is used if the file is to be as large as that.
+    /// `backing` first, whatever the wish. A `successor` of the size that the file needs becomes the file.
     pub fn attach_tier(
         directory: &Path,
         access: Access,
