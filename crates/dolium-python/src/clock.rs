@@ -7,12 +7,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict};
 
-use crate::lazy::Lazy;
+use crate::lazy::{Lazy, filled, word};
 
 /// Packages that change what the function does instead of replacing it.
 const CHANGERS: [&str; 1] = ["time_machine"];
@@ -53,7 +52,7 @@ pub(crate) fn follow(py: Python<'_>) -> bool {
 fn is_original(py: Python<'_>) -> Option<bool> {
     let (places, original) = (PLACES.get(py)?, ORIGINAL.get(py)?);
     let has_imported = places.modules.bind(py).len() != MODULES.load(Ordering::Relaxed);
-    let function = places.time.bind(py).get_item(intern!(py, "time")).ok().flatten()?;
+    let function = places.time.bind(py).get_item(word!(py, "time")).ok().flatten()?;
     Some(!has_imported && function.is(original) && !IS_CHANGED.load(Ordering::Relaxed))
 }
 
@@ -73,9 +72,9 @@ fn ask(py: Python<'_>) -> bool {
 
 /// What `time.time` says, if it is not the original.
 fn replaced(py: Python<'_>) -> PyResult<Option<f64>> {
-    let places = PLACES.get_or_try_init(py, || {
+    let places = filled(&PLACES, py, || {
         let modules = py.import("sys")?.getattr("modules")?;
-        Ok::<_, PyErr>(Places {
+        Ok(Places {
             time: py.import("time")?.dict().unbind(),
             modules: modules.cast_into::<PyDict>()?.unbind(),
         })
@@ -86,10 +85,10 @@ fn replaced(py: Python<'_>) -> PyResult<Option<f64>> {
         let has_changer = CHANGERS.into_iter().any(|name| modules.contains(name).unwrap_or(false));
         IS_CHANGED.store(has_changer, Ordering::Relaxed);
     }
-    let Some(function) = places.time.bind(py).get_item(intern!(py, "time"))? else { return Ok(None) };
+    let Some(function) = places.time.bind(py).get_item(word!(py, "time"))? else { return Ok(None) };
     // This module may have been imported while the time stood still.
     if ORIGINAL.get(py).is_none() && is_of_module(&function, py)? {
-        ORIGINAL.get_or_init(py, || function.clone().unbind());
+        let _ = ORIGINAL.set(py, function.clone().unbind());
     }
     let is_original = ORIGINAL.get(py).is_some_and(|original| function.is(original));
     if is_original && !IS_CHANGED.load(Ordering::Relaxed) {
@@ -106,5 +105,5 @@ fn replaced(py: Python<'_>) -> PyResult<Option<f64>> {
 /// Whether a function is the one that the module `time` is compiled with.
 fn is_of_module(function: &Bound<'_, PyAny>, py: Python<'_>) -> PyResult<bool> {
     Ok(function.is_exact_instance_of::<PyCFunction>()
-        && function.getattr(intern!(py, "__self__"))?.is(&py.import("time")?))
+        && function.getattr(word!(py, "__self__"))?.is(&py.import("time")?))
 }

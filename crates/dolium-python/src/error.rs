@@ -12,7 +12,7 @@ use pyo3::exceptions::{
     PyAttributeError, PyKeyError, PyKeyboardInterrupt, PyOverflowError, PyTypeError, PyWarning,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyDelta;
+use pyo3::types::{PyDelta, PyMapping};
 
 use crate::lazy::Lazy;
 use crate::signals;
@@ -65,6 +65,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ALL.iter().try_for_each(|class| class.get(py).map(drop))?;
     // Asking whether an object is a date imports `datetime`, which must not fail later.
     let _ = py.get_type::<PyDelta>();
+    // So does asking whether it is a mapping, with `collections.abc`: PyO3 fills a cell for that, which `lazy::filled` warns of.
+    let _ = module.is_instance_of::<PyMapping>();
     module.add_function(wrap_pyfunction!(warn, module)?)
 }
 

@@ -2,10 +2,9 @@
 
 use std::cell::RefCell;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::lazy::Lazy;
+use crate::lazy::{Lazy, word};
 
 static MAIN_THREAD: Lazy = Lazy::new("threading", "main_thread");
 static CURRENT_THREAD: Lazy = Lazy::new("threading", "get_ident");
@@ -16,7 +15,7 @@ thread_local! {
 
 /// Whether Python runs handlers of signals in the calling thread: in the main one alone.
 pub(crate) fn may_come(py: Python<'_>) -> PyResult<bool> {
-    let main = MAIN_THREAD.get(py)?.call0()?.getattr(intern!(py, "ident"))?;
+    let main = MAIN_THREAD.get(py)?.call0()?.getattr(word!(py, "ident"))?;
     main.eq(CURRENT_THREAD.get(py)?.call0()?)
 }
 

@@ -4,13 +4,13 @@ use std::sync::OnceLock;
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::{Store, Tally};
 use crate::fingerprint::{is_plain, stored_key};
+use crate::lazy::{filled, word};
 
 /// What finds the results of a wrapped function: the base class of such functions.
 ///
@@ -88,11 +88,11 @@ impl Ready {
             return Ok(version.bind(py).clone());
         }
         let calls = self.calls.bind(py);
-        let version = calls.getattr(intern!(py, "version"))?;
+        let version = calls.getattr(word!(py, "version"))?;
         if !version.is_none() {
-            return Ok(self.version.get_or_init(py, || version.unbind()).bind(py).clone());
+            return Ok(filled(&self.version, py, || Ok(version.unbind()))?.bind(py).clone());
         }
-        calls.call_method0(intern!(py, "find_version"))
+        calls.call_method0(word!(py, "find_version"))
     }
 
     fn find<'py>(
@@ -199,11 +199,11 @@ impl Recall {
         let (py, ready) = (slf.py(), slf.get().ready()?);
         let named = || kwargs.map_or_else(|| PyDict::new(py), Clone::clone);
         if !ready.is_normal(py)? {
-            return slf.call_method1(intern!(py, "_in_mode"), (args, named()));
+            return slf.call_method1(word!(py, "_in_mode"), (args, named()));
         }
         match ready.find(args, kwargs)? {
             Found::Result(result) => Ok(result),
-            Found::Nothing(key) => slf.call_method1(intern!(py, "_missed"), (key, args, named())),
+            Found::Nothing(key) => slf.call_method1(word!(py, "_missed"), (key, args, named())),
         }
     }
 
