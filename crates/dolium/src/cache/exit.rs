@@ -3,7 +3,6 @@
 //! A program that ends returns from `main` or calls `exit`. One that is killed runs nothing, and the next process that
 //! opens the cache replays the dirty records in `cache.hot`.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,11 +19,14 @@ static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// Asks to be told of the end.
 pub(crate) fn register() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    // Not a `Once`: a child that another thread forks in the middle of it would wait for ever. Threads that come at once all
+    // register, and the first counts.
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if !IS_DONE.load(Ordering::Acquire) {
         // Where the C library takes no more of them, `cache.hot` is replayed later.
         let _ = dolium_hot::on_exit(end);
-    });
+        IS_DONE.store(true, Ordering::Release);
+    }
 }
 
 /// From now on the end of the process changes nothing.

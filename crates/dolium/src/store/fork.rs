@@ -1,7 +1,8 @@
 //! Owns what happens when the process forks: see `system::fork_gate` for why connections are closed before.
 
 use std::cell::RefCell;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::flight::watcher;
 use crate::store::Handle;
@@ -15,11 +16,14 @@ pub(crate) fn generation() -> u64 {
 
 /// Asks to be told of forks.
 pub(crate) fn register() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
+    // Not a `Once`: a child that another thread forks in the middle of it would wait for ever. Threads that come at once all
+    // register, and the first counts.
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if !IS_DONE.load(Ordering::Acquire) {
         // `false` would mean that another copy of this crate was first, which one program cannot link.
         let _ = dolium_hot::on_fork(prepare, parent, child);
-    });
+        IS_DONE.store(true, Ordering::Release);
+    }
 }
 
 /// One fork at a time, from before the housekeeper is stopped until it may start again: the C library lets the

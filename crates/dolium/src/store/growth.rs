@@ -106,7 +106,7 @@ impl Growth {
         if !hash.is_multiple_of(SAMPLED) {
             return 0;
         }
-        let places = self.brought.get_or_init(|| (0..PLACES).map(|_| AtomicU32::new(0)).collect());
+        let places = fork_gate::init(&self.brought, || (0..PLACES).map(|_| AtomicU32::new(0)).collect());
         if self.epoch.swap(epoch, Relaxed) != epoch {
             places.iter().for_each(|place| place.store(0, Relaxed));
         }

@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use crate::system::fork_gate;
+
 /// How many keys are remembered at most. A key drives out the one before it in its place, so a scan of many more keys
 /// remembers next to none of them.
 const PLACES: usize = 4096;
@@ -14,7 +16,7 @@ pub(crate) struct RecentMisses(OnceLock<Box<[AtomicU32]>>);
 impl RecentMisses {
     /// Remembers a key by its hash. Returns whether it was remembered before.
     pub fn repeats(&self, hash: u64) -> bool {
-        let places = self.0.get_or_init(|| (0..PLACES).map(|_| AtomicU32::new(0)).collect());
+        let places = fork_gate::init(&self.0, || (0..PLACES).map(|_| AtomicU32::new(0)).collect());
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a part of the hash picks the place, another the mark"

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static GATE: RwLock<()> = RwLock::new(());
 
@@ -18,6 +18,15 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static INSIDE: RefCell<Option<RwLockReadGuard<'static, ()>>> = const { RefCell::new(None) };
     static CLOSED: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// What a cell holds, which is made when it is first needed, inside the fork gate. A child that is forked in the middle of
+/// `get_or_init` would wait for ever.
+pub(crate) fn init<T>(cell: &OnceLock<T>, make: impl FnOnce() -> T) -> &T {
+    cell.get().unwrap_or_else(|| {
+        let _inside = enter();
+        cell.get_or_init(make)
+    })
 }
 
 /// Proof that the thread is inside the fork gate. May be nested.
