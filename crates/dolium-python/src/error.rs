@@ -65,7 +65,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ALL.iter().try_for_each(|class| class.get(py).map(drop))?;
     // Asking whether an object is a date imports `datetime`, which must not fail later.
     let _ = py.get_type::<PyDelta>();
-    // So does asking whether it is a mapping, with `collections.abc`: PyO3 fills a cell for that, which `lazy::filled` warns of.
+    // Asking whether it is a mapping imports `collections.abc` into a cell of PyO3. See the trap in `lazy::filled`.
     let _ = module.is_instance_of::<PyMapping>();
     module.add_function(wrap_pyfunction!(warn, module)?)
 }

@@ -9,7 +9,8 @@ use pyo3::types::PyString;
 ///
 /// *Trap*: `PyOnceLock::get_or_init` lets go of the interpreter and then marks the cell as being filled. If another thread
 /// forks before it goes on, the mark stays in the child, which waits for ever when it needs the cell. `set` marks and fills it
-/// while this thread has the interpreter, so that no thread of Python forks meanwhile.
+/// while this thread has the interpreter, so that no thread of Python forks meanwhile. On a build of Python without its lock
+/// a fork may still come in the moment of the store.
 pub(crate) fn filled<'c, T>(
     cell: &'c PyOnceLock<T>,
     py: Python<'_>,

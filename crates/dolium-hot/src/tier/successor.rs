@@ -112,3 +112,42 @@ fn touch(map: &Map, geometry: Geometry, may_go_on: &mut dyn FnMut() -> bool) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tier::member::Shared;
+
+    fn prepare(directory: &Path, may_go_on: bool) -> io::Result<Option<Successor>> {
+        Successor::prepare(directory, Access::private(), 1 << 20, &mut || may_go_on)
+    }
+
+    fn refusal(directory: &Path, may_go_on: bool) -> io::ErrorKind {
+        prepare(directory, may_go_on).expect_err("it cannot be had").kind()
+    }
+
+    #[test]
+    fn one_file_is_prepared_at_a_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _shared = Shared::attach(directory.path(), Access::private()).expect("a lock");
+        let mut first =
+            prepare(directory.path(), true).expect("it can be had").expect("a file without a name");
+        assert_eq!(refusal(directory.path(), true), io::ErrorKind::WouldBlock);
+        // Its turn ends when it attaches, and when it is given up.
+        let attaching = first.take_descriptor();
+        assert!(attaching.is_some() && prepare(directory.path(), true).is_ok());
+        drop((first, attaching));
+        assert!(prepare(directory.path(), true).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_not_wanted_any_more_leaves_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _shared = Shared::attach(directory.path(), Access::private()).expect("a lock");
+        let names = || std::fs::read_dir(directory.path()).expect("names").count();
+        let before = names();
+        assert_eq!(refusal(directory.path(), false), io::ErrorKind::Interrupted);
+        assert_eq!(names(), before);
+        assert!(prepare(directory.path(), true).is_ok(), "the next has its turn");
+    }
+}

@@ -20,7 +20,7 @@ pub(crate) fn register() {
     // register, and the first counts.
     static IS_DONE: AtomicBool = AtomicBool::new(false);
     if !IS_DONE.load(Ordering::Acquire) {
-        // `false` would mean that another copy of this crate was first, which one program cannot link.
+        // `false`: another thread was first. Another copy of this crate cannot be, since no program can link two.
         let _ = dolium_hot::on_fork(prepare, parent, child);
         IS_DONE.store(true, Ordering::Release);
     }
